@@ -1,0 +1,96 @@
+"""What can go wrong with the Asleep API, by what the caller should do about it.
+
+    AsleepError
+    ├── Rejected               the account is refused: stop the whole run, retry nothing
+    │   ├── KeyRejected        401: the key is wrong or was replaced
+    │   ├── QuotaExceeded      403 `Quota exceeded`
+    │   └── PlanExpired        403 `Plan is expired`
+    ├── RequestRefused         400, 422: this one request is wrong, others may be right
+    │   └── IdentifierRefused  the form of a user id or session id is not accepted
+    ├── Gone                   404
+    │   ├── UserGone           the user was deleted at the source
+    │   └── SessionGone        the session was deleted at the source
+    ├── Unavailable            5xx, time-outs, resets, throttled for too long, circuit open: later may work
+    └── Malformed              an answer that is not the contract's: tell a human, keep the raw body
+
+Lives here: the tree and what each error carries.  Not here: deciding which one, Dagster.
+"""
+
+
+class AsleepError(Exception):
+    """The Asleep API could not be used as asked."""
+
+    kind = "error"
+
+    def __init__(self, message: str = "", *, status: int | None = None, raw: bytes | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+        self.status = status
+        self.raw = raw
+        """The answer's body as received, cut to what is worth keeping. Never part of the message: it may
+        hold health data."""
+
+
+class Rejected(AsleepError):
+    """The Asleep API refuses this account; nothing else will be asked until that is mended."""
+
+    kind = "rejected"
+
+
+class KeyRejected(Rejected):
+    """The Asleep API does not accept the key: check ASLEEP_API_KEY (the first one in it is used to call)."""
+
+    kind = "key_rejected"
+
+
+class QuotaExceeded(Rejected):
+    """The Asleep API says that the quota is used up: raise it or wait for the next period, then sync again."""
+
+    kind = "quota_exceeded"
+
+
+class PlanExpired(Rejected):
+    """The Asleep API says that the plan has expired: renew it in the Asleep dashboard, then sync again."""
+
+    kind = "plan_expired"
+
+
+class RequestRefused(AsleepError):
+    """The Asleep API refused this request as wrong."""
+
+    kind = "request_refused"
+
+
+class IdentifierRefused(RequestRefused):
+    """The Asleep API does not accept the form of this identifier."""
+
+    kind = "identifier_refused"
+
+
+class Gone(AsleepError):
+    """The object no longer exists at the source."""
+
+    kind = "gone"
+
+
+class UserGone(Gone):
+    """The user no longer exists at the source."""
+
+    kind = "user_gone"
+
+
+class SessionGone(Gone):
+    """The session no longer exists at the source."""
+
+    kind = "session_gone"
+
+
+class Unavailable(AsleepError):
+    """The Asleep API did not answer; later may work."""
+
+    kind = "unavailable"
+
+
+class Malformed(AsleepError):
+    """The Asleep API answered with something that its contract does not allow."""
+
+    kind = "malformed"

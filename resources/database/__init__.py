@@ -1,0 +1,1 @@
+"""Postgres: tables, migrations, statements. Not here: which rows are worth writing."""
