@@ -1,0 +1,90 @@
+"""Rows as the text that Postgres' COPY reads.
+
+Lives here: one encoder for each column type.  Not here: which rows, which statement uses them.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, datetime
+from io import StringIO
+from typing import Any
+
+import orjson
+from sqlalchemy import Column, Connection, Date, DateTime, Double, Integer, LargeBinary, Table, Text
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, SMALLINT
+
+Encoder = Callable[[Any], str]
+
+_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+_TO_ESCAPE = re.compile(r"[\\\t\n\r]")
+
+
+def _escape(text: str) -> str:
+    return _TO_ESCAPE.sub(lambda found: _ESCAPES[found[0]], text)
+
+
+def _time(value: date) -> str:
+    return value.isoformat()
+
+
+def _json(value: bytes) -> str:
+    return _escape(value.decode())
+
+
+def _bytes(value: bytes) -> str:
+    return "\\\\x" + value.hex()
+
+
+def _small_integers(values: Sequence[int]) -> str:
+    return "{" + orjson.dumps(values).decode()[1:-1] + "}"
+
+
+def _texts(values: Iterable[str]) -> str:
+    quoted = ('"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values)
+    return _escape("{" + ",".join(quoted) + "}")
+
+
+def _times(values: Iterable[datetime]) -> str:
+    return "{" + ",".join(f'"{value.isoformat()}"' for value in values) + "}"
+
+
+def encoder_of(column: Column[Any]) -> Encoder:
+    """How a non-null value of this column is written.
+
+    Raises:
+        TypeError: no encoder for the column's type.
+    """
+    kind = column.type
+    if isinstance(kind, ARRAY):
+        item = kind.item_type
+        return _small_integers if isinstance(item, SMALLINT) else _texts if isinstance(item, Text) else _times
+    for base, encoder in (
+        (JSON, _json), (LargeBinary, _bytes), (DateTime, _time), (Date, _time),
+        (Double, repr), (Integer, str), (Text, _escape),
+    ):  # fmt: skip
+        if isinstance(kind, base):
+            return encoder
+    raise TypeError(f"no COPY encoding for {kind!r} of {column}")
+
+
+def copy_text(rows: Iterable[Sequence[Any]], encoders: Sequence[Encoder]) -> StringIO:
+    """Encode rows, values in the order of `encoders`; None becomes SQL's NULL."""
+    buffer = StringIO()
+    for row in rows:
+        buffer.write(
+            "\t".join(["\\N" if value is None else encode(value) for encode, value in zip(encoders, row, strict=True)])
+        )
+        buffer.write("\n")
+    buffer.seek(0)
+    return buffer
+
+
+def copy_in(connection: Connection, table: Table, columns: Sequence[str], text: StringIO) -> None:
+    """COPY encoded rows into `table` within the connection's transaction."""
+    preparer = connection.dialect.identifier_preparer
+    names = ", ".join(preparer.quote(name) for name in columns)
+    cursor = connection.connection.cursor()
+    try:
+        cursor.copy_expert(f"COPY {preparer.format_table(table)} ({names}) FROM STDIN", text)
+    finally:
+        cursor.close()

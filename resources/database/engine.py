@@ -1,0 +1,54 @@
+"""Connections to Postgres: driver, time-outs, application name.
+
+Lives here: how an engine is made from a URL, and the bulk paths that need the driver itself.  Not here:
+statements, sessions kept.
+"""
+
+from sqlalchemy import URL, Engine, create_engine, make_url
+from sqlalchemy.exc import ArgumentError
+
+
+class DatabaseUrlInvalid(ValueError):
+    """The database URL cannot be read: it should look like postgresql://user:password@host:5432/database."""
+
+
+def database_url(text: str) -> URL:
+    """Read any usual form of a Postgres URL and name the driver in it.
+
+    `postgres://`, `postgresql://` and `postgresql+psycopg2://` all become `postgresql+psycopg2://`: SQLAlchemy
+    2.1 would read the bare forms as another driver.
+
+    Raises:
+        DatabaseUrlInvalid: it is no Postgres URL. The message does not repeat it, for it may hold a password.
+    """
+    try:
+        url = make_url(text.strip())
+    except ArgumentError:
+        raise DatabaseUrlInvalid(DatabaseUrlInvalid.__doc__) from None
+    if url.drivername not in {"postgres", "postgresql", "postgresql+psycopg2"}:
+        raise DatabaseUrlInvalid(DatabaseUrlInvalid.__doc__)
+    return url.set(drivername="postgresql+psycopg2")
+
+
+def make_engine(url: str | URL, *, application_name: str, pool_size: int = 5) -> Engine:
+    """An engine whose connections are checked before use, speak UTC and never wait for ever.
+
+    Args:
+        url: where; see `database_url` for the forms accepted.
+        application_name: shown in `pg_stat_activity`.
+        pool_size: connections kept; twice as many may be open for a moment.
+    """
+    return create_engine(
+        database_url(url if isinstance(url, str) else url.render_as_string(hide_password=False)),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        pool_timeout=30,
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": 10,
+            "application_name": application_name,
+            "options": "-c timezone=UTC -c lock_timeout=60s -c idle_in_transaction_session_timeout=300s",
+            "keepalives_idle": 30,
+        },
+    )

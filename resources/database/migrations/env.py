@@ -1,0 +1,23 @@
+"""What alembic runs: on the connection that `migrate` hands over, or (to write a new step) on DATABASE_URL's.
+
+Lives here: the wiring.  Not here: steps.
+"""
+
+from alembic import context
+
+from resources.database import bookkeeping, tables
+from resources.database.metadata import SCHEMA, metadata
+
+_ALL_TABLES = (tables, bookkeeping)
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table_schema=SCHEMA,
+    include_schemas=True,
+    include_name=lambda name, kind, _parents: kind != "schema" or name == SCHEMA,
+    compare_type=True,
+    compare_server_default=True,
+)
+with context.begin_transaction():
+    context.run_migrations()
