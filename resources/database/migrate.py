@@ -35,7 +35,8 @@ def migrate(engine: Engine) -> tuple[str | None, str]:
         found = _revision_of(connection)
         with connection.begin():
             connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-            _drop_views(connection)
+            if found != newest_revision():
+                _drop_views(connection)
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -84,13 +85,16 @@ def _view_files() -> list[str]:
 
 
 def _drop_views(connection: Connection) -> None:
-    """Columns under a view cannot be altered, so all views of the schema go first; `views/` makes them again."""
+    """Columns under a view cannot be altered, so our views go first and `views/` makes them again.
+
+    One statement for all, without CASCADE: a view that somebody else built upon ours is never dropped silently.
+    """
     names = connection.scalars(
         text("SELECT format('%I.%I', schemaname, viewname) FROM pg_views WHERE schemaname = :schema"),
         {"schema": SCHEMA},
-    )
-    for name in names.all():
-        connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name} CASCADE")
+    ).all()
+    if names:
+        connection.exec_driver_sql(f"DROP VIEW {', '.join(names)}")
 
 
 @contextmanager

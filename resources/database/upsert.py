@@ -82,7 +82,8 @@ def upsert_sessions(connection: Connection, rows: Iterable[tuple[Any, ...]]) -> 
 
 @cache
 def _make_incoming() -> Executable:
-    columns = ", ".join(f"{c.name} {c.type.compile(postgresql.dialect())}" for c in _incoming.c)
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    columns = ", ".join(f"{c.name} {c.type.compile(dialect)}" for c in _incoming.c)
     return text(f"CREATE TEMPORARY TABLE IF NOT EXISTS {_incoming.name} ({columns}) ON COMMIT DELETE ROWS")
 
 
