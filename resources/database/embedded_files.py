@@ -1,59 +1,46 @@
-"""Where an embedded Postgres keeps its files, and under which account its programs run.
+"""The files of one embedded Postgres server.
 
-An ordinary user's server lives in the directory that was asked for. Postgres refuses to run as root, and root's
-directory may be closed to everyone else, so a server of root runs as `nobody` below `/var/lib/asleep-sync`, from a
-copy of the programs there; the directory itself then holds only a pointer. No directory of others is opened up.
+An ordinary user's server lives in the directory that was asked for. Root's lives below `/var/lib/asleep-sync`, where
+the account that runs it can reach it; the directory then holds only a pointer, the file `cluster`.
 
-Lives here: paths, modes, accounts, locks, passwords at rest.  Not here: when a server starts or stops, SQL.
+Lives here: paths, modes, locks, passwords and the port at rest.  Not here: SQL, when a server starts or stops.
 """
 
 import contextlib
 import fcntl
 import hashlib
 import os
-import pwd
 import re
 import shutil
 import socket
-import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO
 
-SHARED_BY_ROOT = Path("/var/lib/asleep-sync")
-UNPRIVILEGED = "nobody"
+from resources.database.embedded_programs import (
+    SHARED_BY_ROOT,
+    EmbeddedPostgresError,
+    Programs,
+    find_programs,
+    is_root,
+    make_shared_directory,
+)
+
 LOOPBACK = "127.0.0.1"
-OWNER_ONLY = 0o600
-PROGRAM_SECONDS = 120
-
-
-class EmbeddedPostgresError(RuntimeError):
-    """The embedded Postgres cannot be used: set DATABASE_URL, or mend what the message says."""
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """The unprivileged account that root hands the server to."""
-
-    uid: int
-    gid: int
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The files of one server."""
+    """Where one server keeps what it has."""
 
     root: Path
-    programs: Path
-    account: Account | None
+    programs: Programs
 
     @property
     def data(self) -> Path:
-        """Postgres' own data directory; exists only when it is complete."""
+        """Postgres' own data directory; it exists only when it is complete."""
         return self.root / "data"
 
     @property
@@ -63,7 +50,7 @@ class Home:
 
     @property
     def passwords(self) -> Path:
-        """Passwords by role, in the form that psql reads (PGPASSFILE)."""
+        """Passwords by role, in the form that psql reads."""
         return self.root / "pgpass"
 
     @property
@@ -73,59 +60,14 @@ class Home:
 
     @property
     def sign_of_life(self) -> Path:
-        """Locked by every process of a running server, and by nobody else.
+        """Locked by every process of the running server, until the last of them has ended, however it ended.
 
-        The lock ends with the last of them however they end. That tells a living server from a postmaster.pid left
-        behind, whose number may meanwhile belong to a zombie or to a stranger.
+        So it tells a living server from a postmaster.pid left behind, whose number may by now be a zombie's or a
+        stranger's.
         """
         return self.root / "alive"
 
-    def run(
-        self, program: str, arguments: Sequence[str], *, keep_open: tuple[int, ...] = (), text: str = ""
-    ) -> subprocess.CompletedProcess[str]:
-        """Run one of Postgres' programs to its end, out of reach of our terminal and our environment."""
-        as_account: dict[str, Any] = {}
-        if self.account is not None:
-            as_account = {"user": self.account.uid, "group": self.account.gid, "extra_groups": []}
-        with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as given:
-            given.write(text)
-            given.seek(0)
-            # Files, not pipes: the server inherits them and would keep a pipe open for as long as it lives.
-            ended = subprocess.run(  # noqa: S603 - the wheel's own programs
-                [str(self.programs / program), *arguments],
-                stdin=given, stdout=output, stderr=subprocess.STDOUT, cwd="/", umask=0o077,
-                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}, pass_fds=keep_open,
-                start_new_session=True, timeout=PROGRAM_SECONDS, check=False, text=True, **as_account,
-            )  # fmt: skip
-            output.seek(0)
-            return subprocess.CompletedProcess(ended.args, ended.returncode, output.read(), None)
-
-    def give_directory(self, path: Path) -> None:
-        """Make an empty directory that only the server's account may enter."""
-        shutil.rmtree(path, ignore_errors=True)
-        path.mkdir(mode=0o700)
-        self._give(path)
-
-    def give_file(self, path: Path) -> None:
-        """Make a file that only the server's account may read and write; keep what it holds."""
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, OWNER_ONLY))
-        self._give(path)
-
-    def _give(self, path: Path) -> None:
-        if self.account is not None:
-            os.chown(path, self.account.uid, self.account.gid)
-
-    def write(self, path: Path, text: str) -> None:
-        """Replace a file of ours at once, for our eyes only."""
-        new = path.with_name(f"{path.name}.new")
-        new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY), "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-
-    def password(self, role: str) -> str:
+    def password_of(self, role: str) -> str:
         """The password of a role of this server."""
         for line in self.passwords.read_text().splitlines():
             *_, owner, password = line.split(":")
@@ -133,39 +75,134 @@ class Home:
                 return password
         raise EmbeddedPostgresError(f"{self.passwords} holds no password for {role}: was it edited?")
 
-    def free_port(self) -> int:
-        """The port of last time when it is free, else a new one, which is then remembered."""
-        for candidate in (int(self.port.read_text()) if self.port.exists() else 0, 0):
+    def choose_port(self) -> int:
+        """The port of the last start when it is free, else a new one, remembered for the next start."""
+        remembered = int(self.port.read_text()) if self.port.exists() else 0
+        for candidate in (remembered, 0):
             with socket.socket() as probe, contextlib.suppress(OSError):
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((LOOPBACK, candidate))
                 port = int(probe.getsockname()[1])
-                self.write(self.port, str(port))
+                write_private(self.port, str(port))
                 return port
-        raise EmbeddedPostgresError(f"no free port on {LOOPBACK}")
+        raise EmbeddedPostgresError(f"There is no free port on {LOOPBACK}")
+
+    def prepare_log(self) -> int:
+        """Make the log writable for the server and for nobody else; its length so far."""
+        descriptor = os.open(self.log, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self.programs.hand_over(self.log)
+            return os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
+
+    def log_since(self, length: int) -> str:
+        """What the server wrote since the log had that length."""
+        return self.log.read_bytes()[length:].decode(errors="replace")
+
+    @contextlib.contextmanager
+    def secret_for_programs(self, secret: str) -> Iterator[Path]:
+        """A file with a secret that the programs can read, for as long as they need it."""
+        path = self.root / "secret"
+        try:
+            write_private(path, secret)
+            self.programs.hand_over(path)
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def prepare_data(self) -> Path:
+        """An empty directory for a new cluster, to be renamed to `data` when it is complete."""
+        new = self.root / "data.new"
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(mode=0o700)
+        self.programs.hand_over(new)
+        return new
 
 
 def find_home(directory: Path) -> Home | None:
-    """The files of the server of `directory`, or None when it never had one."""
-    if os.geteuid() != 0:
-        home = Home(directory, _wheel() / "pginstall" / "bin", None)
-    else:
-        pointer = directory / "cluster"
-        if not pointer.exists():
-            return None
-        name = pointer.read_text().strip()
-        if re.fullmatch(r"[0-9a-f]{12}-\w{8}", name) is None:
-            raise EmbeddedPostgresError(f"{pointer} does not name a server of ours: remove it to start afresh")
-        nobody = pwd.getpwnam(UNPRIVILEGED)
-        home = Home(SHARED_BY_ROOT / name, _copied_programs(), Account(nobody.pw_uid, nobody.pw_gid))
-    return home if home.data.exists() else None
+    """The home of the server of `directory`, or None when it has none yet."""
+    root = _root_in_use(directory)
+    if root is None or not (root / "data").exists():
+        return None
+    return Home(root, find_programs())
 
 
 def make_home(directory: Path) -> Home:
-    """The files of the server of `directory`, with all in place to create one. Call it under `alone`."""
-    if os.geteuid() != 0:
-        return Home(directory, _wheel() / "pginstall" / "bin", None)
-    pointer = directory / "cluster"
+    """A home for the first server of `directory`."""
+    programs = find_programs()
+    root = _root_in_use(directory)
+    if root is None:
+        make_shared_directory()
+        owner = hashlib.sha256(os.fsencode(directory.resolve())).hexdigest()[:12]
+        root = Path(tempfile.mkdtemp(prefix=f"{owner}-", dir=SHARED_BY_ROOT))
+        write_private(_pointer(directory), root.name)
+    if is_root():
+        root.mkdir(exist_ok=True)
+        root.chmod(0o711)
+    return Home(root, programs)
+
+
+def _root_in_use(directory: Path) -> Path | None:
+    if not is_root():
+        return directory.resolve()
+    pointer = _pointer(directory)
     if not pointer.exists():
-        ...
-    raise NotImplementedError
+        return None
+    name = pointer.read_text().strip()
+    if re.fullmatch(r"[0-9a-f]{12}-\w{8}", name) is None:
+        raise EmbeddedPostgresError(f"{pointer} names no server of ours: remove it to start afresh")
+    return SHARED_BY_ROOT / name
+
+
+def _pointer(directory: Path) -> Path:
+    return directory / "cluster"
+
+
+def remove_home(directory: Path, home: Home) -> None:
+    """Remove the files of a server that does not run."""
+    for tree in (home.data, home.root / "data.new"):
+        shutil.rmtree(tree, ignore_errors=True)
+    for file in (home.log, home.passwords, home.port, home.sign_of_life, _pointer(directory)):
+        file.unlink(missing_ok=True)
+    if home.root != directory.resolve():
+        home.root.rmdir()
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file in one step; only its owner may read it."""
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+
+
+def lock_at_once(path: Path) -> IO[str] | None:
+    """Lock a file until it is closed, or None when somebody else holds the lock."""
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+@contextlib.contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Wait until no other process creates, starts or stops the server of `directory`."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except PermissionError as error:
+        raise EmbeddedPostgresError(
+            f"{error.filename} belongs to another user: set DATABASE_URL, or work as the user who created it"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
