@@ -1,0 +1,151 @@
+"""The environment as one frozen, validated object.
+
+Lives here: every variable that the project reads, its form and its default. No other file reads the environment.
+Not here: what is done with them.
+"""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from resources.database.engine import DatabaseUrlInvalid, database_url
+
+APP_ROOT = Path(__file__).resolve().parent.parent
+Keys = Annotated[tuple[SecretStr, ...], NoDecode]
+PositiveNumber = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Environment(StrEnum):
+    """Where the project runs; decides what may be assumed."""
+
+    DEVELOPMENT = "development"
+    STAGING = "staging"
+    PRODUCTION = "production"
+
+
+class SettingsInvalid(ValueError):
+    """The environment cannot be used as it is; one line for each variable that is wrong, values left out."""
+
+
+class Settings(BaseSettings):
+    """Everything configurable. Field names are the variables' names in lower case."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_file=".env", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    environment: Environment = Environment.DEVELOPMENT
+    asleep_api_key: Keys = ()
+    asleep_base_url: str = "https://api.asleep.ai"
+    database_url: SecretStr | None = None
+    asleep_requests_per_second: PositiveNumber = 10.0
+    max_connections: Annotated[int, Field(ge=1, le=256)] = 20
+    request_timeout: PositiveNumber = 30.0
+    recent_days: Annotated[int, Field(ge=1, le=3650)] = 7
+    sync_detail: Literal["full", "statistics"] = "full"
+    user_batch_size: Count = 500
+    enable_caching: bool = True
+    enable_webhooks: bool = True
+    enable_metrics: bool = False
+    cache_ttl_seconds: Annotated[float, Field(ge=0)] = 300.0
+    service_api_keys: Keys = ()
+    notify_url: str | None = None
+    notify_secret: SecretStr | None = None
+    alert_webhook_url: str | None = None
+    webhook_secret: SecretStr | None = None
+    erasure_grace_days: Annotated[int, Field(ge=0, le=3650)] = 30
+    statsd_host: str = "127.0.0.1"
+    statsd_port: Annotated[int, Field(ge=1, le=65535)] = 8125
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    log_format: Literal["console", "json"] | None = None
+    dagster_executor: Literal["in_process", "multiprocess", "celery", "kubernetes"] = "in_process"
+    celery_broker_url: SecretStr | None = None
+
+    @field_validator("asleep_api_key", "service_api_keys", mode="before")
+    @classmethod
+    def _separated_by_commas(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = tuple(part.strip() for part in value.split(",") if part.strip())
+        if any(not str(key).isascii() or any(c.isspace() for c in str(key)) for key in value):
+            raise ValueError("a key may hold neither spaces nor characters outside ASCII")
+        return value
+
+    @field_validator("asleep_base_url", "notify_url", "alert_webhook_url")
+    @classmethod
+    def _is_a_web_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
+            raise ValueError("must look like https://host or http://host:port, without a user name")
+        return value.rstrip("/")
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                database_url(value.get_secret_value())
+            except DatabaseUrlInvalid as error:
+                raise ValueError(str(error)) from None
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _production_is_explicit(self) -> Self:
+        if self.environment is Environment.DEVELOPMENT:
+            return self
+        problems = []
+        if self.database_url is None:
+            problems.append(f"DATABASE_URL: required when ENVIRONMENT is {self.environment}")
+        if not self.asleep_base_url.startswith("https://"):
+            problems.append(f"ASLEEP_BASE_URL: must be https:// when ENVIRONMENT is {self.environment}")
+        if self.notify_url and self.notify_secret is None:
+            problems.append("NOTIFY_SECRET: required with NOTIFY_URL: the receiver must be able to check the sender")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    @property
+    def calling_key(self) -> str | None:
+        """The key that calls the API: the first of ASLEEP_API_KEY; None when none is set."""
+        return self.asleep_api_key[0].get_secret_value() if self.asleep_api_key else None
+
+    @property
+    def logs_as_json(self) -> bool:
+        """True when log lines are JSON: asked for, or outside development."""
+        return (self.log_format or ("console" if self.environment is Environment.DEVELOPMENT else "json")) == "json"
+
+
+def load_settings(env_file: Path | None = None) -> Settings:
+    """Read the environment, and `.env` of the current directory below it.
+
+    Raises:
+        SettingsInvalid: names every variable that is wrong and why, never its value.
+    """
+    try:
+        return Settings(_env_file=env_file or ".env")  # type: ignore[call-arg]
+    except ValidationError as error:
+        lines: list[str] = []
+        for problem in error.errors(include_input=False, include_url=False, include_context=False):
+            message = problem["msg"].removeprefix("Value error, ")
+            name = str(problem["loc"][0]).upper() if problem["loc"] else ""
+            lines.extend(f"{name}: {line}" if name else line for line in message.splitlines())
+        raise SettingsInvalid("\n".join(lines)) from None
+
+
+def without_unknown(environment: dict[str, str] | None = None) -> list[str]:
+    """Variables that look like ours but are not, e.g. a misspelt name; for a warning at start."""
+    known = {name.upper() for name in Settings.model_fields}
+    names = os.environ if environment is None else environment
+    return sorted(n for n in names if n.startswith(("ASLEEP_", "STATSD_", "SYNC_", "WEBHOOK_")) and n not in known)

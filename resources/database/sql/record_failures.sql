@@ -1,0 +1,19 @@
+-- Failures of this run: a new row, or one more attempt of an unresolved one, its window widened.
+INSERT INTO asleep.sync_failures AS stored (
+    user_id, session_id, window_start, window_end, kind, message, raw_body
+)
+SELECT user_id, session_id, window_start, window_end, kind, message, raw_body
+FROM unnest(
+    CAST(:user_ids AS text []), CAST(:session_ids AS text []), CAST(:starts AS timestamptz []),
+    CAST(:ends AS timestamptz []), CAST(:kinds AS text []), CAST(:messages AS text []), CAST(:raw_bodies AS bytea [])
+) AS failed (user_id, session_id, window_start, window_end, kind, message, raw_body)
+ORDER BY user_id, session_id
+ON CONFLICT (user_id, coalesce(session_id, '')) WHERE resolved_at IS NULL DO UPDATE
+    SET
+        window_start = least(stored.window_start, excluded.window_start),
+        window_end = greatest(stored.window_end, excluded.window_end),
+        kind = excluded.kind,
+        message = excluded.message,
+        raw_body = excluded.raw_body,
+        attempts = stored.attempts + 1,
+        last_failed_at = now()

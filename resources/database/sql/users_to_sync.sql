@@ -1,0 +1,39 @@
+-- One row per user that a batch shall sync: those with unresolved failures first, with the window and the
+-- sessions of these failures. `fresh`: the same window was synced in full so recently that nothing is asked.
+SELECT
+    u.user_id,
+    u.timezone,
+    coalesce(
+        l.listed_at > clock_timestamp() - make_interval(secs => :cache_ttl_seconds)
+        AND l.window_start <= :window_start
+        AND l.window_end >= :window_end
+        AND (l.detail = 'full' OR l.detail = :detail)
+        AND f.failure_ids IS NULL,
+        FALSE
+    ) AS fresh,
+    f.failure_ids,
+    f.session_ids AS failed_session_ids,
+    f.window_start AS failed_window_start,
+    f.window_end AS failed_window_end
+FROM asleep.users AS u
+LEFT JOIN asleep.sync_ledger AS l
+    ON l.user_id = u.user_id
+LEFT JOIN LATERAL (
+    SELECT
+        array_agg(failure_id) AS failure_ids,
+        array_remove(array_agg(session_id), NULL) AS session_ids,
+        min(window_start) AS window_start,
+        max(window_end) AS window_end
+    FROM asleep.sync_failures
+    WHERE user_id = u.user_id
+        AND resolved_at IS NULL
+    HAVING count(*) > 0
+) AS f ON TRUE
+WHERE (hashtextextended(u.user_id, 0) & 9223372036854775807) % :batches = :batch
+    AND CASE
+        WHEN CAST(:pseudonyms AS text []) IS NOT NULL
+            THEN left(encode(sha256(convert_to(u.user_id, 'UTF8')), 'hex'), 16) = ANY(CAST(:pseudonyms AS text []))
+        ELSE u.active AND u.gone_at IS NULL
+    END
+    AND (NOT :failed_only OR f.failure_ids IS NOT NULL)
+ORDER BY f.failure_ids IS NULL, u.user_id

@@ -1,0 +1,230 @@
+"""What the database knows before a sync, and what it is told after.
+
+Lives here: the questions and answers of the sync, a fixed number of statements whatever the number of users.
+Not here: decisions, transactions, the sessions themselves (`upsert.py`).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import Connection, bindparam, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from resources.database.bookkeeping import sync_batches, sync_failures
+from resources.database.statements import statement
+from resources.database.tables import users
+
+
+class UserToSync(NamedTuple):
+    """A registered user, and what failed for them before."""
+
+    user_id: str
+    timezone: str | None
+    fresh: bool
+    """The same window was synced in full so recently that nothing need be asked."""
+    failure_ids: tuple[int, ...]
+    failed_session_ids: tuple[str, ...]
+    failed_window_start: datetime | None
+    failed_window_end: datetime | None
+
+
+class StoredSession(NamedTuple):
+    """What is stored of a session, as far as it decides about fetching."""
+
+    session_id: str
+    user_id: str
+    state: str
+    session_start_time: datetime
+    session_end_time: datetime | None
+    unexpected_end_time: datetime | None
+    created_timezone: str | None
+    last_received_seq_num: int | None
+    in_full: bool
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedUser:
+    """A user whose whole window landed."""
+
+    user_id: str
+    timezone: str | None
+    window_start: datetime
+    window_end: datetime
+    listed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A hole: a user, or one session of theirs, that could not be synced."""
+
+    user_id: str
+    session_id: str | None
+    window_start: datetime
+    window_end: datetime
+    kind: str
+    message: str
+    raw_body: bytes | None
+
+
+def count_users(connection: Connection) -> int:
+    """How many users are synced when nobody in particular is asked for."""
+    return connection.scalar(
+        select(func.count()).select_from(users).where(users.c.active, users.c.gone_at.is_(None))
+    ) or 0  # fmt: skip
+
+
+def users_to_sync(  # noqa: PLR0913 each is a condition of its own
+    connection: Connection,
+    *,
+    batch: int,
+    batches: int,
+    window: tuple[datetime, datetime],
+    cache_ttl_seconds: float,
+    detail: str,
+    pseudonyms: Sequence[str] | None = None,
+    failed_only: bool = False,
+) -> list[UserToSync]:
+    """The users of one batch, those with unresolved failures first.
+
+    Args:
+        connection: to read with.
+        batch: number of the batch, from 0.
+        batches: how many there are; a user's batch follows from a hash of the id.
+        window: start and end (exclusive) of what is synced.
+        cache_ttl_seconds: a user synced for the same window within this time is `fresh`; 0 for never.
+        detail: `full` or `statistics`.
+        pseudonyms: only these users, synced even when inactive or gone.
+        failed_only: only users with unresolved failures.
+    """
+    found = connection.execute(
+        statement("users_to_sync"),
+        {
+            "batch": batch, "batches": batches, "window_start": window[0], "window_end": window[1],
+            "cache_ttl_seconds": cache_ttl_seconds, "detail": detail, "failed_only": failed_only,
+            "pseudonyms": None if pseudonyms is None else list(pseudonyms),
+        },
+    )  # fmt: skip
+    return [
+        UserToSync(
+            row.user_id, row.timezone, row.fresh, tuple(row.failure_ids or ()), tuple(row.failed_session_ids or ()),
+            row.failed_window_start, row.failed_window_end,
+        )
+        for row in found
+    ]  # fmt: skip
+
+
+def stored_sessions(
+    connection: Connection, asked: Iterable[tuple[str, datetime, datetime]]
+) -> dict[str, list[StoredSession]]:
+    """Stored sessions by user: those of each user's window, and older ones that were not final."""
+    rows = list(asked)
+    found = connection.execute(
+        statement("stored_sessions"),
+        {"user_ids": [r[0] for r in rows], "starts": [r[1] for r in rows], "ends": [r[2] for r in rows]},
+    )
+    by_user: dict[str, list[StoredSession]] = {}
+    for row in found:
+        by_user.setdefault(row.user_id, []).append(StoredSession(*row))
+    return by_user
+
+
+def mark_deleted(connection: Connection, deleted: Sequence[tuple[str, datetime]]) -> int:
+    """Mark sessions as deleted at the source, given when the API said so; returns how many were not yet."""
+    parameters = {"session_ids": [d[0] for d in deleted], "asked_at": [d[1] for d in deleted]}
+    return connection.scalar(statement("mark_deleted"), parameters) or 0 if deleted else 0
+
+
+def finish_users(connection: Connection, finished: Sequence[FinishedUser], *, detail: str) -> None:
+    """Remember users whose whole window landed."""
+    if finished:
+        connection.execute(
+            statement("finish_users"),
+            {
+                "user_ids": [f.user_id for f in finished],
+                "timezones": [f.timezone for f in finished],
+                "starts": [f.window_start for f in finished],
+                "ends": [f.window_end for f in finished],
+                "listed_at": [f.listed_at for f in finished],
+                "detail": detail,
+            },
+        )
+
+
+def users_gone(connection: Connection, user_ids: Sequence[str]) -> None:
+    """Mark users that the API no longer knows."""
+    if user_ids:
+        connection.execute(statement("users_gone"), {"user_ids": list(user_ids)})
+
+
+def record_failures(connection: Connection, failures: Sequence[Failure]) -> None:
+    """Record holes; the same hole again counts as one more attempt. Its user will be listed anew next time."""
+    unique = {(f.user_id, f.session_id): f for f in failures}.values()
+    if not unique:
+        return
+    connection.execute(
+        statement("record_failures"),
+        {
+            "user_ids": [f.user_id for f in unique],
+            "session_ids": [f.session_id for f in unique],
+            "starts": [f.window_start for f in unique],
+            "ends": [f.window_end for f in unique],
+            "kinds": [f.kind for f in unique],
+            "messages": [f.message for f in unique],
+            "raw_bodies": [f.raw_body for f in unique],
+        },
+    )
+    forget_lists(connection, {f.user_id for f in unique})
+
+
+def resolve_failures(connection: Connection, failure_ids: Sequence[int]) -> None:
+    """Close failures that were mended."""
+    if failure_ids:
+        connection.execute(
+            update(sync_failures)
+            .where(sync_failures.c.failure_id.in_(bindparam("ids", expanding=True)), sync_failures.c.resolved_at.is_(None))
+            .values(resolved_at=func.now()),
+            {"ids": list(failure_ids)},
+        )  # fmt: skip
+
+
+def forget_lists(connection: Connection, user_ids: Iterable[str]) -> None:
+    """Invalidate the cached lists of these users: the next sync asks again."""
+    connection.execute(
+        text("DELETE FROM asleep.sync_ledger WHERE user_id = ANY(CAST(:user_ids AS text []))"),
+        {"user_ids": list(user_ids)},
+    )
+
+
+def begin_batch(connection: Connection, run_id: str, batch: int, window: tuple[datetime, datetime]) -> None:
+    """Note that a batch began; a batch begun again (a retried step) starts from nothing."""
+    values = {
+        "window_start": window[0], "window_end": window[1],
+        "started_at": func.clock_timestamp(), "finished_at": None, "counts": {},
+    }  # fmt: skip
+    connection.execute(
+        insert(sync_batches)
+        .values(run_id=run_id, batch=batch, **values)
+        .on_conflict_do_update(index_elements=["run_id", "batch"], set_=values)
+    )
+
+
+def end_batch(connection: Connection, run_id: str, batch: int, counts: dict[str, float]) -> None:
+    """Note what a batch did."""
+    connection.execute(
+        update(sync_batches)
+        .where(sync_batches.c.run_id == run_id, sync_batches.c.batch == batch)
+        .values(finished_at=func.clock_timestamp(), counts=counts)
+    )
+
+
+def counts_of_run(connection: Connection, run_id: str) -> list[dict[str, float]]:
+    """What the finished batches of a run did."""
+    found = connection.scalars(
+        select(sync_batches.c.counts)
+        .where(sync_batches.c.run_id == run_id, sync_batches.c.finished_at.is_not(None))
+        .order_by(sync_batches.c.batch)
+    )
+    return list(found)
