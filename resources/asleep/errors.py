@@ -16,6 +16,9 @@
 Lives here: the tree and what each error carries.  Not here: deciding which one, Dagster.
 """
 
+RAW_BYTES_KEPT = 64 * 1024
+"""So much of an answer's body is kept with an error for people to look at."""
+
 
 class AsleepError(Exception):
     """The Asleep API could not be used as asked."""
