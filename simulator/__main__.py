@@ -1,0 +1,167 @@
+"""Starts the simulated API: `python -m simulator`.
+
+Lives here: the command line, start and stop.  Not here: anything that is answered.
+"""
+
+import argparse
+import asyncio
+import gc
+import os
+import signal
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+
+import orjson
+
+from simulator.api import Api
+from simulator.application import Application
+from simulator.changes import Changes
+from simulator.oddities import populate
+from simulator.population import Plan
+from simulator.rate import RateLimit
+from simulator.truth import users_csv
+from simulator.world import Behaviour, Clock, World, moment_of
+
+EXAMPLES = """\
+examples:
+  python -m simulator --port 8400 --users 40 --days 60 --rate 10
+      a small organisation behind the documented kind of rate limit
+  python -m simulator --port 0 --users 200 --days 30 --sessions-per-user 30 --latency-ms 20
+      exactly 6,000 finished sessions and no oddities, for a benchmark; the port is in the line printed
+  python -m simulator --port 8400 --state-file state.jsonl
+      what is changed through the control plane survives a restart
+  python -m simulator users --seed 1 --users 40 > users.csv
+      the same users as a file that registers them; nothing is started
+
+When ready it prints one line: {"url": "http://127.0.0.1:8400", "users": 40, "sessions": 2210}
+Send the header "x-api-key: simulated-key". The control plane lies under /_simulator/, see simulator/README.md.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(
+        prog="simulator",
+        description="A simulated Asleep API with real nights, faults on demand and a known truth.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = found.add_argument
+    add("command", nargs="?", choices=["serve", "users"], default="serve", help="serve, or print the users as CSV")
+    add("--host", default="127.0.0.1", help="address to listen on (default: only this machine)")
+    add("--port", type=int, default=8400, help="0 takes a free one (default 8400)")
+    add("--users", type=int, default=40, help="how many users (default 40)")
+    add("--days", type=int, default=60, help="days of history before now (default 60)")
+    add("--days-ahead", type=int, default=0, help="also nights to come, which appear as time passes (default 0)")
+    add("--sessions-per-user", type=int, metavar="N", help="exactly N finished sessions each, without oddities")
+    add("--no-oddities", action="store_true", help="ordinary users only")
+    add("--breathing-share", type=float, default=0.15, help="share of users with breathing analysis (default 0.15)")
+    add("--seed", type=int, default=1, help="another seed, another population (default 1)")
+    add("--now", metavar="ISO", help="a clock that stands still, e.g. 2026-11-23T09:00:00Z (default: real time)")
+    add("--rate", type=float, default=0, help="requests a second allowed per key, strictly (default 0: no limit)")
+    add("--latency-ms", type=float, default=0, help="added to every answer of the API (default 0)")
+    add("--api-key", default="simulated-key", help="valid keys, comma separated (default simulated-key)")
+    add("--page-cap", type=int, default=100, help="most rows of a page whatever is asked: 100, older service 20")
+    add("--never-slept-stat", choices=["object", "null"], default="object", help="`stat` of a night without sleep")
+    add("--unknown-user-list", choices=["404", "empty"], default="404", help="what listing an unknown user answers")
+    add("--state-file", type=Path, metavar="PATH", help="keep changes here and replay them at the next start")
+    add("--stop-with-parent", action="store_true", help="stop when standard input closes")
+    add("--max-seconds", type=float, metavar="N", help="stop after N seconds")
+    return found
+
+
+def build(options: argparse.Namespace) -> Application:
+    """The whole simulator from its options."""
+    lines = _journal(options)
+    base = orjson.loads(lines[0])["now"] if lines else None
+    fixed = moment_of(options.now) if options.now else None
+    behaviour = Behaviour(
+        keys=tuple(filter(None, options.api_key.split(","))),
+        page_cap=options.page_cap,
+        latency_seconds=options.latency_ms / 1000,
+        never_slept_stat=options.never_slept_stat == "object",
+        list_of_unknown_user=options.unknown_user_list,
+    )
+    world = World(options.seed, Clock(moment_of(base) if base else fixed), behaviour)
+    plan = Plan(
+        users=options.users,
+        days=options.days,
+        days_ahead=options.days_ahead,
+        sessions_per_user=options.sessions_per_user,
+        breathing_share=options.breathing_share,
+        oddities=not options.no_oddities,
+    )
+    populate(world, plan)
+    if base and not fixed:
+        world.clock.run()
+    changes = Changes(world, options.state_file)
+    changes.replay(lines[1:])
+    return Application(world, Api(world, changes), RateLimit(options.rate))
+
+
+def _journal(options: argparse.Namespace) -> list[bytes]:
+    """The lines of the state file; a new one begins with the moment at which its history was made."""
+    path: Path | None = options.state_file
+    if path is None:
+        return []
+    if not path.exists():
+        now = moment_of(options.now) if options.now else Clock().now()
+        path.write_bytes(orjson.dumps({"now": now.isoformat()}) + b"\n")
+    return path.read_bytes().splitlines()
+
+
+async def serve(application: Application, options: argparse.Namespace) -> None:
+    """Listen until told to stop."""
+    from simulator.server import Connection
+
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    connections: set[Connection] = set()
+    server = await loop.create_server(
+        partial(Connection, application, connections), options.host, options.port, backlog=1024
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if options.stop_with_parent:
+        threading.Thread(target=_wait_for_parent, args=(loop, stop), daemon=True).start()
+    if options.max_seconds:
+        loop.call_later(options.max_seconds, stop.set)
+    port = server.sockets[0].getsockname()[1]
+    ready = {
+        "url": f"http://{options.host}:{port}",
+        "users": len(application.world.users),
+        "sessions": sum(len(application.world.begun(user)) for user in application.world.users.values()),
+    }
+    sys.stdout.write(orjson.dumps(ready).decode() + "\n")
+    sys.stdout.flush()
+    await stop.wait()
+    server.close()
+
+
+def _wait_for_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    while os.read(0, 4096):
+        pass
+    loop.call_soon_threadsafe(stop.set)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command."""
+    options = parser().parse_args(arguments)
+    application = build(options)
+    if options.command == "users":
+        sys.stdout.write(users_csv(application.world))
+        return
+    gc.collect()
+    gc.freeze()
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(serve(application, options))
+    else:
+        uvloop.run(serve(application, options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""From a request to an answer: key, rate limit, faults, contract, count.
+
+Lives here: the order of these.  Not here: what each of them does, sockets.
+"""
+
+import hmac
+
+from simulator.api import Api, route_of
+from simulator.control import Control
+from simulator.faults import Faults
+from simulator.messages import ApiError, Request, Response
+from simulator.rate import RateLimit
+from simulator.traffic import Traffic
+from simulator.world import World
+
+CONTROL = "/_simulator/"
+
+
+class Application:
+    """Answers every request to the server."""
+
+    def __init__(self, world: World, api: Api, limit: RateLimit) -> None:
+        self.world = world
+        self.api = api
+        self.limit = limit
+        self.traffic = Traffic()
+        self.faults = Faults(world, api.changes)
+        self.control = Control(world, api.changes, self.traffic, self.faults, limit)
+
+    def answer(self, request: Request) -> Response:
+        """The answer to one request, counted unless it is a call of the control plane."""
+        if request.path.startswith(CONTROL):
+            return self.control.answer(request)
+        endpoint, handler, name = route_of(request)
+        about_user = endpoint in ("average_stats", "read_user", "delete_user")
+        user = name if about_user else request.headers.get("x-user-id")
+        session = name if name and not about_user else None
+        target = self.faults.target(endpoint, user, session, request)
+        try:
+            if (response := self.faults.before(target)) is None:
+                self._admit(request)
+                if handler is None:
+                    raise ApiError(404, "Not Found")
+                response = self.faults.after(target, handler(self.api, request, name))
+        except ApiError as error:
+            response = error.response()
+        status = 0 if response.delivery.manner in ("reset", "never") else response.status
+        client = request.headers.get("user-agent", "")
+        self.traffic.note(request.arrived, client, endpoint, user, session, status)
+        self.traffic.throttled += b"Rate limit exceeded" in response.body and status in (403, 429)
+        return response
+
+    def _admit(self, request: Request) -> None:
+        """The key first, then the rate of that key."""
+        key = request.headers.get("x-api-key", "").encode()
+        if not any(hmac.compare_digest(key, valid.encode()) for valid in self.world.behaviour.keys):
+            raise ApiError(401, "Unauthorized")
+        if not self.limit.allows(key.decode(), request.arrived):
+            raise ApiError(403, "Rate limit exceeded")

@@ -1,0 +1,126 @@
+"""Average statistics of a period, as section 5 of the contract describes them.
+
+Lives here: means, ratios of sums, circular means.  Not here: which sessions belong to the period, HTTP.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta, tzinfo
+from math import atan2, cos, pi, sin
+from typing import Any
+
+from simulator.figures import stamp, stat_of
+from simulator.model import NO_BREATHING, Session
+from simulator.render import visible_analysis
+
+DAY_SECONDS = 24 * 3600
+CLOCK_TIMES = ("start_time", "end_time", "sleep_time", "wake_time")
+MEANS = (
+    "sleep_latency wakeup_latency time_in_bed time_in_sleep_period time_in_sleep time_in_wake time_in_light "
+    "time_in_deep time_in_rem time_in_stable_breath time_in_unstable_breath time_in_snoring time_in_no_snoring"
+).split()
+RATIOS = {
+    "sleep_efficiency": ("time_in_sleep", "time_in_bed"),
+    "wake_ratio": ("time_in_wake", "time_in_sleep_period"),
+    "sleep_ratio": ("time_in_sleep", "time_in_sleep_period"),
+    "light_ratio": ("time_in_light", "time_in_sleep_period"),
+    "deep_ratio": ("time_in_deep", "time_in_sleep_period"),
+    "rem_ratio": ("time_in_rem", "time_in_sleep_period"),
+    "snoring_ratio": ("time_in_snoring", "time_in_sleep_period"),
+    "no_snoring_ratio": ("time_in_no_snoring", "time_in_sleep_period"),
+}
+BREATHING_RATIOS = {
+    "stable_breath_ratio": ("time_in_stable_breath", "time_in_sleep_period"),
+    "unstable_breath_ratio": ("time_in_unstable_breath", "time_in_sleep_period"),
+}
+COUNTS = ("breathing_index", "waso_count", "longest_waso", "sleep_cycle_count", "snoring_count")
+SLEPT_FIELDS = (
+    "sleep_time wake_time sleep_index sleep_latency wakeup_latency light_latency deep_latency rem_latency "
+    "time_in_bed time_in_sleep_period time_in_sleep time_in_wake time_in_light time_in_deep time_in_rem "
+    "time_in_snoring time_in_no_snoring sleep_efficiency sleep_ratio wake_ratio light_ratio deep_ratio "
+    "rem_ratio snoring_ratio no_snoring_ratio waso_count longest_waso sleep_cycle sleep_cycle_count snoring_count"
+).split()
+BREATHING_FIELDS = (
+    "time_in_stable_breath time_in_unstable_breath stable_breath_ratio unstable_breath_ratio "
+    "breathing_index breathing_pattern unstable_breath_count"
+).split()
+
+Json = dict[str, Any]
+
+
+def slept_row(session: Session, stat: Json, zone: tzinfo) -> Json:
+    """One of `slept_sessions`; breathing fields only where they were analysed."""
+    fields = SLEPT_FIELDS + (BREATHING_FIELDS if session.recording.breathing else [])
+    times = never_slept_row(session, zone)
+    return {
+        "id": times.pop("id"),
+        "created_timezone": session.zone,
+        **times,
+        **{name: stat[name] for name in fields},
+    }
+
+
+def never_slept_row(session: Session, zone: tzinfo) -> Json:
+    """One of `never_slept_sessions`."""
+    return {
+        "id": session.session_id,
+        "start_time": stamp(session.start, zone),
+        "end_time": stamp(session.end, zone) if session.end else None,
+        "completed_time": stamp(session.completed, zone) if session.completed else None,
+    }
+
+
+def averages_of(sessions: Sequence[Session], now: datetime, zone: tzinfo, *, breathing: bool) -> Json:
+    """`peculiarities`, `average_stats` and both lists for the finished `sessions` of a period."""
+    slept, never_slept = [], []
+    for session in sessions:
+        analysis = visible_analysis(session, now)
+        if analysis and session.end and analysis.figures.slept:
+            slept.append((session, stat_of(analysis.figures, session.start, session.end, zone)))
+        else:
+            never_slept.append(session)
+    return {
+        "peculiarities": [] if breathing else [NO_BREATHING],
+        "average_stats": _averages(slept, zone, breathing=breathing) if slept else None,
+        "never_slept_sessions": [never_slept_row(session, zone) for session in never_slept],
+        "slept_sessions": [slept_row(session, stat, zone) for session, stat in slept],
+    }
+
+
+def _averages(slept: list[tuple[Session, Json]], zone: tzinfo, *, breathing: bool) -> Json:
+    stats = [
+        stat | {"start_time": stamp(session.start, zone), "end_time": stamp(session.end or session.start, zone)}
+        for session, stat in slept
+    ]
+    ratios = RATIOS | (BREATHING_RATIOS if breathing else {})
+    return {
+        **{name: mean_clock_time([stat[name] for stat in stats]) for name in CLOCK_TIMES},
+        **{name: _mean(stats, name) for name in MEANS},
+        **{name: _ratio(stats, *parts) for name, parts in ratios.items()},
+        **{name: _mean(stats, name) for name in COUNTS},
+    }
+
+
+def _mean(stats: list[Json], name: str) -> float | None:
+    values = [stat[name] for stat in stats if stat[name] is not None]
+    if not values:
+        return None
+    mean = round(sum(values) / len(values), 2)
+    return int(mean) if mean == int(mean) else mean
+
+
+def _ratio(stats: list[Json], part: str, whole: str) -> float | None:
+    both = [(stat[part], stat[whole]) for stat in stats if stat[part] is not None and stat[whole] is not None]
+    total = sum(each for _, each in both)
+    return round(sum(each for each, _ in both) / total, 3) if total else None
+
+
+def mean_clock_time(stamps: Sequence[str]) -> str:
+    """The circular mean of the clock times of local timestamps: 23:50 and 00:10 meet at midnight."""
+    angles = [_seconds_of_day(datetime.fromisoformat(text)) * 2 * pi / DAY_SECONDS for text in stamps]
+    angle = atan2(sum(map(sin, angles)), sum(map(cos, angles)))
+    seconds = round(angle * DAY_SECONDS / (2 * pi)) % DAY_SECONDS
+    return str((datetime.min + timedelta(seconds=seconds)).time())
+
+
+def _seconds_of_day(moment: datetime) -> int:
+    return moment.hour * 3600 + moment.minute * 60 + moment.second

@@ -1,0 +1,199 @@
+"""The 38 statistics of a session, derived from its stages by the definitions of the API contract.
+
+Lives here: pure arithmetic on epochs.  Not here: where stages come from, HTTP, time zones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from itertools import groupby
+from typing import Any
+
+EPOCH_SECONDS = 30
+ONE_SECOND = timedelta(seconds=1)
+WAKE, LIGHT, DEEP, REM = 0, 1, 2, 3
+SLEEP = (LIGHT, DEEP, REM)
+REM_GAP_EPOCHS = 20
+REM_CLUSTER_EPOCHS = 20
+STABLE_BREATHS_PER_HOUR = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Statistics of a stage sequence, before it is known when the session started and ended."""
+
+    slept: bool
+    sleep_latency: int
+    wakeup_latency: int
+    cycle_marks: tuple[int, ...]
+    """Seconds from session start: sleep onset, then the end of each cycle; empty without cycles."""
+    values: dict[str, Any]
+    """Every statistic that does not depend on the clock or on the time in bed."""
+
+
+def figures_of(stages: Sequence[int], snoring: Sequence[int], breath: Sequence[int] | None) -> Figures:
+    """The statistics of `stages` (one value per 30 s), with its snoring and, if analysed, breathing track."""
+    asleep = [epoch for epoch, stage in enumerate(stages) if stage in SLEEP]
+    if not asleep:
+        return _never_slept(len(stages) * EPOCH_SECONDS, breathing=breath is not None)
+    first, last = asleep[0], asleep[-1]
+    period = stages[first : last + 1]
+    marks = _cycle_marks(period)
+    values: dict[str, Any] = {}
+    values |= _latencies(period)
+    values |= _durations(period)
+    values |= _stage_ratios(values)
+    values |= _snoring(snoring[first : last + 1], values["time_in_sleep_period"])
+    values |= _breathing(None if breath is None else breath[first : last + 1], values)
+    values |= _wake_runs(period)
+    values["sleep_cycle_count"] = len(marks)
+    values["sleep_cycle"] = round(marks[-1] / len(marks)) if marks else None
+    values["sleep_index"] = _sleep_index(values["time_in_sleep"], len(stages) * EPOCH_SECONDS)
+    onset = first * EPOCH_SECONDS
+    return Figures(
+        slept=True,
+        sleep_latency=onset,
+        wakeup_latency=(len(stages) - 1 - last) * EPOCH_SECONDS,
+        cycle_marks=(onset, *(onset + mark for mark in marks)) if marks else (),
+        values=values,
+    )
+
+
+def _never_slept(session_seconds: int, *, breathing: bool) -> Figures:
+    zeros = (
+        "time_in_sleep_period time_in_sleep time_in_wake time_in_light time_in_deep time_in_rem "
+        "time_in_snoring time_in_no_snoring sleep_ratio wake_ratio light_ratio deep_ratio rem_ratio "
+        "snoring_ratio no_snoring_ratio waso_count longest_waso sleep_cycle_count snoring_count"
+    ).split()
+    nulls = ("sleep_index", "light_latency", "deep_latency", "rem_latency", "sleep_cycle")
+    breath = dict.fromkeys(_breathing(None, {}), 0 if breathing else None) | {"breathing_pattern": None}
+    values = dict.fromkeys(zeros, 0) | dict.fromkeys(nulls) | breath
+    return Figures(False, session_seconds, 0, (), values)
+
+
+def _latencies(period: Sequence[int]) -> dict[str, int | None]:
+    names = {"light_latency": LIGHT, "deep_latency": DEEP, "rem_latency": REM}
+    return {name: period.index(stage) * EPOCH_SECONDS if stage in period else None for name, stage in names.items()}
+
+
+def _durations(period: Sequence[int]) -> dict[str, int]:
+    seconds = {stage: sum(each == stage for each in period) * EPOCH_SECONDS for stage in (WAKE, *SLEEP)}
+    asleep = seconds[LIGHT] + seconds[DEEP] + seconds[REM]
+    return {
+        "time_in_sleep_period": asleep + seconds[WAKE],
+        "time_in_sleep": asleep,
+        "time_in_wake": seconds[WAKE],
+        "time_in_light": seconds[LIGHT],
+        "time_in_deep": seconds[DEEP],
+        "time_in_rem": seconds[REM],
+    }
+
+
+def _stage_ratios(durations: dict[str, Any]) -> dict[str, float]:
+    """Two decimals, then forced to add up to 1.00: on light if there is any, else REM, deep, wake."""
+    period = durations["time_in_sleep_period"]
+    percent = {
+        stage: round(round(durations[f"time_in_{stage}"] / period, 2) * 100)
+        for stage in ("light", "rem", "deep", "wake")
+    }
+    excess = sum(percent.values()) - 100
+    while excess:
+        stage = next(stage for stage, value in percent.items() if value)
+        step = 1 if excess > 0 else -1
+        percent[stage] -= step
+        excess -= step
+    return {
+        "sleep_ratio": (100 - percent["wake"]) / 100,
+        "wake_ratio": percent["wake"] / 100,
+        "light_ratio": percent["light"] / 100,
+        "deep_ratio": percent["deep"] / 100,
+        "rem_ratio": percent["rem"] / 100,
+    }
+
+
+def _runs(track: Sequence[int], value: int) -> list[int]:
+    return [len(list(run)) for found, run in groupby(track) if found == value]
+
+
+def _wake_runs(period: Sequence[int]) -> dict[str, int]:
+    runs = _runs(period, WAKE)
+    return {"waso_count": len(runs), "longest_waso": max(runs, default=0) * EPOCH_SECONDS}
+
+
+def _snoring(track: Sequence[int], period_seconds: int) -> dict[str, Any]:
+    runs = _runs(track, 1)
+    snoring = min(sum(runs) * EPOCH_SECONDS, period_seconds)
+    ratio = round(snoring / period_seconds, 2)
+    return {
+        "time_in_snoring": snoring,
+        "time_in_no_snoring": period_seconds - snoring,
+        "snoring_ratio": ratio,
+        "no_snoring_ratio": round(1 - ratio, 2),
+        "snoring_count": len(runs),
+    }
+
+
+def _breathing(track: Sequence[int] | None, durations: dict[str, Any]) -> dict[str, Any]:
+    names = (
+        "time_in_stable_breath time_in_unstable_breath stable_breath_ratio unstable_breath_ratio "
+        "breathing_index breathing_pattern unstable_breath_count"
+    ).split()
+    if track is None:
+        return dict.fromkeys(names)
+    runs = _runs(track, 1)
+    period = durations["time_in_sleep_period"]
+    unstable = min(sum(runs) * EPOCH_SECONDS, period)
+    ratio = round(unstable / period, 2)
+    index = round(len(runs) * 3600 / durations["time_in_sleep"], 1)
+    pattern = "STABLE_BREATH" if index < STABLE_BREATHS_PER_HOUR else "UNSTABLE_BREATH"
+    found = (period - unstable, unstable, round(1 - ratio, 2), ratio, index, pattern, len(runs))
+    return dict(zip(names, found, strict=True))
+
+
+def _cycle_marks(period: Sequence[int]) -> list[int]:
+    """Seconds from sleep onset to the last REM epoch of each cluster of REM."""
+    marks: list[int] = []
+    cluster: list[int] = []
+    for epoch in [epoch for epoch, stage in enumerate(period) if stage == REM]:
+        if cluster and epoch - cluster[-1] - 1 > REM_GAP_EPOCHS:
+            marks += cluster[-1:] if len(cluster) >= REM_CLUSTER_EPOCHS else []
+            cluster = []
+        cluster.append(epoch)
+    marks += cluster[-1:] if len(cluster) >= REM_CLUSTER_EPOCHS else []
+    return [mark * EPOCH_SECONDS for mark in marks]
+
+
+def _sleep_index(sleep_seconds: int, scored_seconds: int) -> int:
+    """The vendor's formula is not public; ours grows with length and efficiency, from 50 to 100."""
+    length = min(1.0, sleep_seconds / (8 * 3600))
+    return round(50 + 44 * length + 6 * sleep_seconds / scored_seconds)
+
+
+FIELDS = (
+    "sleep_time wake_time sleep_index sleep_latency wakeup_latency light_latency deep_latency rem_latency "
+    "time_in_bed time_in_sleep_period time_in_sleep time_in_wake time_in_light time_in_deep time_in_rem "
+    "time_in_stable_breath time_in_unstable_breath time_in_snoring time_in_no_snoring sleep_efficiency "
+    "sleep_ratio wake_ratio light_ratio deep_ratio rem_ratio stable_breath_ratio unstable_breath_ratio "
+    "snoring_ratio no_snoring_ratio breathing_index breathing_pattern unstable_breath_count waso_count "
+    "longest_waso sleep_cycle_count sleep_cycle sleep_cycle_time snoring_count"
+).split()
+
+
+def stat_of(figures: Figures, start: datetime, end: datetime, zone: tzinfo) -> dict[str, Any]:
+    """The 38 fields of a session from `start` to `end`, both UTC; timestamps are written in `zone`."""
+    in_bed = (end - start) // ONE_SECOND
+    clock = {
+        "sleep_time": stamp(start, zone, figures.sleep_latency) if figures.slept else None,
+        "wake_time": stamp(end, zone, -figures.wakeup_latency) if figures.slept else None,
+        "sleep_latency": figures.sleep_latency,
+        "wakeup_latency": figures.wakeup_latency,
+        "time_in_bed": in_bed,
+        "sleep_efficiency": round(figures.values["time_in_sleep"] / in_bed, 2) if in_bed else 0.0,
+        "sleep_cycle_time": [stamp(start, zone, seconds) for seconds in figures.cycle_marks],
+    }
+    return {name: clock[name] if name in clock else figures.values[name] for name in FIELDS}
+
+
+def stamp(moment: datetime, zone: tzinfo, later_seconds: int = 0) -> str:
+    """An ISO 8601 timestamp with numeric offset, `later_seconds` after `moment`, in `zone`."""
+    return (moment + later_seconds * ONE_SECOND).astimezone(zone).isoformat()

@@ -1,0 +1,1 @@
+"""Real hypnograms as CSV, with their licences. Not here: code."""

@@ -1,0 +1,126 @@
+"""What the API says about one session: its list row and its full result.
+
+Lives here: fields, their order and their nulls.  Not here: which session may be seen, HTTP, statistics.
+"""
+
+from dataclasses import replace
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+import orjson
+
+from simulator.analysis import Analysis, analysis_of
+from simulator.figures import EPOCH_SECONDS, ONE_SECOND, stamp, stat_of
+from simulator.model import (
+    IN_PROGRESS,
+    INFERENCE_EPOCHS,
+    NEVER_SLEPT,
+    NO_BREATHING,
+    TOO_SHORT,
+    WITHOUT_STAT,
+    Session,
+)
+
+Json = dict[str, Any]
+
+
+def row_of(session: Session, now: datetime, zone: tzinfo) -> Json:
+    """The session as `GET /data/v1/sessions` lists it."""
+    ended = session.state(now) != "OPEN"
+    received = session.received(now)
+    return {
+        "session_id": session.session_id,
+        "state": session.state(now),
+        "session_start_time": stamp(session.start, zone),
+        "session_end_time": _end(session, now, zone),
+        "created_timezone": session.zone,
+        "unexpected_end_time": _unexpected_end(session, now, zone),
+        "last_received_seq_num": received - 1 if received else None,
+        "time_in_bed": (session.end - session.start) // ONE_SECOND if ended and session.end else None,
+    }
+
+
+def row_json(session: Session, now: datetime, zone: tzinfo) -> bytes:
+    """The list row as JSON; a finished session's row in UTC is made once."""
+    if zone is not UTC:
+        return orjson.dumps(row_of(session, now, zone))
+    if session.row_json is not None:
+        return session.row_json
+    row = orjson.dumps(row_of(session, now, zone))
+    if session.state(now) == "COMPLETE":
+        session.row_json = row
+    return row
+
+
+def result_of(session: Session, now: datetime, zone_name: str, zone: tzinfo, *, never_slept_stat: bool) -> Json:
+    """The session as `GET /data/v3/sessions/{id}` shows it. Stage tracks are ready-made JSON fragments."""
+    complete = session.state(now) == "COMPLETE"
+    analysis = visible_analysis(session, now)
+    finding = finding_of(session, analysis)
+    without_stat = finding in WITHOUT_STAT or (finding == NEVER_SLEPT and not never_slept_stat)
+    stat = None
+    if complete and session.end and analysis and not without_stat:
+        stat = stat_of(analysis.figures, session.start, session.end, zone)
+    return {
+        "timezone": zone_name,
+        "peculiarities": _peculiarities(session, finding, complete=complete),
+        "missing_data_ratio": _missing_data_ratio(session, complete=complete),
+        "session": {
+            "id": session.session_id,
+            "state": session.state(now),
+            "start_time": stamp(session.start, zone),
+            "end_time": _end(session, now, zone),
+            "unexpected_end_time": _unexpected_end(session, now, zone),
+            "created_timezone": session.zone,
+            "sleep_stages": orjson.Fragment(analysis.stages) if analysis else None,
+            "breath_stages": orjson.Fragment(analysis.breath) if analysis else None,
+            "snoring_stages": orjson.Fragment(analysis.snoring) if analysis else None,
+        },
+        "stat": stat,
+    }
+
+
+def visible_analysis(session: Session, now: datetime) -> Analysis | None:
+    """What can be seen of the analysis by `now`: nothing when too short, part of it while running."""
+    if session.finding == TOO_SHORT:
+        return None
+    count = session.received(now)
+    if session.state(now) != "COMPLETE":
+        count -= count % INFERENCE_EPOCHS
+    if count <= 0:
+        return None
+    return analysis_of(replace(session.recording, count=count))
+
+
+def finding_of(session: Session, analysis: Analysis | None) -> str | None:
+    """What the analysis remarks; a recording without sleep says so itself."""
+    if session.finding is None and analysis and not analysis.figures.slept:
+        return NEVER_SLEPT
+    return session.finding
+
+
+def _peculiarities(session: Session, finding: str | None, *, complete: bool) -> list[str]:
+    if not complete:
+        return [IN_PROGRESS]
+    found = [finding] if finding else []
+    return found if session.recording.breathing else [*found, NO_BREATHING]
+
+
+def _missing_data_ratio(session: Session, *, complete: bool) -> float:
+    if not complete or session.end is None:
+        return 0.0
+    if session.finding == TOO_SHORT:
+        return 0  # the integer that the contract warns of
+    if session.recording.source == "defects":
+        return 0.7
+    slots = (session.end - session.start) // ONE_SECOND // EPOCH_SECONDS
+    return round(session.missing_epochs / slots, 3) if slots else 0.0
+
+
+def _end(session: Session, now: datetime, zone: tzinfo) -> str | None:
+    return stamp(session.end, zone) if session.end and now >= session.end else None
+
+
+def _unexpected_end(session: Session, now: datetime, zone: tzinfo) -> str | None:
+    visible = session.unexpected_end and now >= session.unexpected_end
+    return stamp(session.unexpected_end, zone) if session.unexpected_end and visible else None

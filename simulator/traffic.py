@@ -1,0 +1,70 @@
+"""What was asked of the service, so that tests can count the conversation.
+
+Lives here: counters and the log of requests.  Not here: rules, answers.
+"""
+
+from collections import Counter, deque
+from typing import Any, NamedTuple
+
+from simulator.rate import BusiestSecond
+
+LOG_LENGTH = 200_000
+
+
+class Exchange(NamedTuple):
+    """One request and its status; status 0 means that no answer was given."""
+
+    number: int
+    at: float
+    endpoint: str
+    user: str | None
+    session: str | None
+    status: int
+
+
+class Traffic:
+    """Counts the requests to the API; those to the control plane are not part of it."""
+
+    def __init__(self) -> None:
+        self.reset()
+        self.connections = 0
+
+    def reset(self) -> None:
+        """Start counting anew."""
+        self.requests: Counter[str] = Counter()
+        self.by_status: Counter[int] = Counter()
+        self.per_client: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()
+        self.throttled = 0
+        self.connections = 0
+        self.busiest = BusiestSecond()
+        self.first_at: float | None = None
+        self.last_at: float | None = None
+        self.log: deque[Exchange] = deque(maxlen=LOG_LENGTH)
+        self._number = 0
+
+    def note(self, at: float, client: str, endpoint: str, user: str | None, session: str | None, status: int) -> None:  # noqa: PLR0913
+        """One request was answered."""
+        self._number += 1
+        self.requests[endpoint] += 1
+        self.by_status[status] += 1
+        self.per_client[client] += 1
+        self.busiest.add(at)
+        self.first_at = at if self.first_at is None else self.first_at
+        self.last_at = at
+        self.log.append(Exchange(self._number, at, endpoint, user, session, status))
+
+    def summary(self) -> dict[str, Any]:
+        """Everything counted since the last reset."""
+        return {
+            "requests": dict(self.requests),
+            "total": sum(self.requests.values()),
+            "throttled": self.throttled,
+            "by_status": {str(status): count for status, count in self.by_status.items()},
+            "busiest_second": self.busiest.highest,
+            "per_client": dict(self.per_client),
+            "connections": self.connections,
+            "faults": dict(self.faults),
+            "first_at": self.first_at,
+            "last_at": self.last_at,
+        }
