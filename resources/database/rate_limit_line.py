@@ -1,0 +1,199 @@
+"""The line of one process's threads that want a turn: who gets which slot, and when a slot is lost.
+
+Lives here: decisions, with the time as an argument.  Not here: threads, sleeping, SQL.
+"""
+
+import threading
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from resources.database.rate_limit_row import Answer
+from resources.database.server_clock import ServerClock
+
+LATE_SECONDS = 0.004
+"""A request this late still counts as on time; the margin of the spacing pays for it."""
+_LONGEST_PUSH_SECONDS = 0.5
+"""A second after a late request all must know that it was late; so nobody is later than this."""
+_FRESH_SECONDS = 0.1
+"""News older than this are asked for again before a slot is used: throttling or an open circuit void it."""
+_STALE_SECONDS = 0.3
+"""A slot is not used on news older than this."""
+_BLOCK_SECONDS = 0.05
+"""Slots reserved at once; one at least."""
+_POLL_SECONDS = 0.25
+"""How often to look whether another process's probe came back."""
+_LONGEST_SILENCE_SECONDS = 1.0
+"""How often to look whether a pause or an open circuit was lifted before its time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One moment given to us."""
+
+    moment: float
+    """By the server's clock."""
+    spacing_seconds: float
+    pushed_seconds: float
+    """The row's `pushed_seconds` that `moment` includes."""
+    epoch: int
+    is_probe: bool
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """One thread that wants a turn."""
+
+    give_up_at: float
+    slot: Slot | None = None
+    news: threading.Event = field(default_factory=threading.Event)
+    """Set when a waiter without a slot should look again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why nobody gets a slot, and until when (our monotonic clock)."""
+
+    reason: str
+    ask_again_at: float
+    hopeless_before: float
+    """Whoever gives up before this moment may give up now."""
+    cause: Exception | None = None
+
+
+class Line:
+    """Waiters in the order of their coming. Its owner holds a lock around every call."""
+
+    def __init__(self, clock: ServerClock, *, requests_per_second: float) -> None:
+        self._clock = clock
+        self._waiters: list[Waiter] = []
+        self._known_at = float("-inf")
+        self._spacing_seconds = 1 / requests_per_second
+        self.pushed_seconds = 0.0
+        """What the row should hold after our late requests; it may hold more."""
+        self._pushed_in_row = 0.0
+        self.refusal: Refusal | None = None
+
+    def join(self, waiter: Waiter) -> None:
+        """Stand in line."""
+        self._waiters.append(waiter)
+
+    def leave(self, waiter: Waiter) -> None:
+        """Go, with a turn or without."""
+        self._waiters.remove(waiter)
+
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    @property
+    def wanted(self) -> int:
+        """How many slots to ask for."""
+        waiting = sum(1 for waiter in self._waiters if waiter.slot is None)
+        return min(waiting, max(1, int(_BLOCK_SECONDS / self._spacing_seconds)))
+
+    def patience_seconds(self, now: float) -> float:
+        """No slot later than this is of use to anybody."""
+        return max((waiter.give_up_at - now for waiter in self._waiters), default=0.0)
+
+    def next_exchange(self, *, lead_seconds: float) -> float | None:
+        """When to talk to the row: at once (the past), at a moment, or not at all."""
+        if self.pushed_seconds > self._pushed_in_row:
+            return float("-inf")
+        due = [self._clock.monotonic(waiter.slot.moment) for waiter in self._waiters if waiter.slot is not None]
+        moments = []
+        if len(due) < len(self._waiters):
+            last = max(due) - lead_seconds if due else float("-inf")
+            moments.append(max(last, self.refusal.ask_again_at if self.refusal else float("-inf")))
+        if due and min(due) - self._known_at > _FRESH_SECONDS:
+            moments.append(min(due) - lead_seconds)
+        return min(moments, default=None)
+
+    def take(self, answer: Answer, *, now: float) -> None:
+        """Work in what the row said: void or move slots, hand out new ones, or note why there are none."""
+        self._known_at = now
+        self._spacing_seconds = answer.spacing_seconds
+        self._pushed_in_row = answer.pushed_seconds
+        self.pushed_seconds = max(self.pushed_seconds, answer.pushed_seconds)
+        for waiter in self._waiters:
+            if waiter.slot is not None:
+                waiter.slot = _moved(waiter.slot, answer.pushed_seconds)
+        self.void_before(answer.epoch)
+        self.refusal = None if answer.slots else _refusal(answer, self._clock, now)
+        moments = [answer.first_slot + number * answer.spacing_seconds for number in range(answer.slots)]
+        for waiter in self._waiters:
+            if moments and waiter.slot is None and self._clock.monotonic(moments[0]) <= waiter.give_up_at:
+                waiter.slot = Slot(
+                    moment=moments.pop(0),
+                    spacing_seconds=answer.spacing_seconds,
+                    pushed_seconds=answer.pushed_seconds,
+                    epoch=answer.epoch,
+                    is_probe=answer.is_probe,
+                )
+                waiter.news.set()
+            elif self.refusal is not None and waiter.slot is None:
+                waiter.news.set()
+
+    def void_before(self, epoch: int) -> None:
+        """The fleet voided the slots given away before `epoch`."""
+        for waiter in self._waiters:
+            if waiter.slot is not None and waiter.slot.epoch < epoch and not waiter.slot.is_probe:
+                waiter.slot = None
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Nobody gets a slot for now, for a reason of our own."""
+        self.refusal = refusal
+        for waiter in self._waiters:
+            waiter.news.set()
+
+    def seconds_to_wait(self, waiter: Waiter, *, now: float) -> float | None:
+        """How long until the waiter's slot; 0 or less: go now, this thread is out of the line's hands.
+
+        None: the waiter has no slot (any more). A late request either moves all later slots, or gives its slot
+        up, whichever costs the fleet less.
+        """
+        slot = waiter.slot
+        if slot is None:
+            return None
+        early_seconds = self._clock.monotonic(slot.moment) - now
+        if early_seconds > 0 or slot.is_probe:
+            return early_seconds
+        excess_seconds = -early_seconds - LATE_SECONDS
+        too_late = excess_seconds > min(slot.spacing_seconds, _LONGEST_PUSH_SECONDS)
+        if too_late or now - self._known_at > _STALE_SECONDS:
+            waiter.slot = None
+            return None
+        if excess_seconds > 0:
+            self.pushed_seconds = max(self.pushed_seconds, slot.pushed_seconds + excess_seconds)
+        return early_seconds
+
+
+def _moved(slot: Slot, pushed_seconds: float) -> Slot:
+    if slot.pushed_seconds == pushed_seconds:
+        return slot
+    return replace(slot, moment=slot.moment + pushed_seconds - slot.pushed_seconds, pushed_seconds=pushed_seconds)
+
+
+def _refusal(answer: Answer, clock: ServerClock, now: float) -> Refusal | None:
+    look_at = now + _LONGEST_SILENCE_SECONDS
+    if answer.circuit != "closed" and answer.opened_at is not None and answer.probe_at is not None:
+        probe_at = clock.monotonic(answer.probe_at)
+        reason = (
+            f"the circuit to the Asleep API is open since {_utc(answer.opened_at)}: {answer.failures_in_row} failures "
+            f"in a row, the last at {_utc(answer.broken_at or answer.opened_at)}; "
+        )
+        if answer.circuit == "open":
+            return Refusal(f"{reason}the next probe goes at {_utc(answer.probe_at)}", min(probe_at, look_at), probe_at)
+        return Refusal(f"{reason}a probe is under way", min(probe_at, now + _POLL_SECONDS), now)
+    if answer.paused_until is not None and answer.paused_until > answer.now:
+        until = clock.monotonic(answer.paused_until)
+        return Refusal(
+            f"the Asleep API throttles us: paused until {_utc(answer.paused_until)}", min(until, look_at), until
+        )
+    first = clock.monotonic(answer.first_slot)
+    rate = 1 / answer.spacing_seconds
+    return Refusal(
+        f"the rate limit, {rate:.3g}/s now, has no turn before {_utc(answer.first_slot)}", min(first, look_at), first
+    )
+
+
+def _utc(server_seconds: float) -> str:
+    return datetime.fromtimestamp(server_seconds, UTC).isoformat(timespec="seconds")
