@@ -35,6 +35,7 @@ from resources.database.embedded_files import (
     Home,
     alone,
     find_home,
+    is_locked,
     lock_at_once,
     make_home,
     remove_home,
@@ -67,10 +68,12 @@ def start(directory: Path) -> EmbeddedPostgres:
     if (server := running(directory)) is not None:
         return server
     with alone(directory):
-        home = find_home(directory) or create_cluster(make_home(directory))
+        home = find_home(directory) or make_home(directory)
         life = _await_answer_or_end(home)
         if life is not None:
             with life:
+                if not home.data.exists():
+                    create_cluster(home, life)
                 launch(home, life)
         if not _answers(home):
             raise EmbeddedPostgresError(f"Postgres started but does not let us in: see {home.log}")
@@ -80,7 +83,9 @@ def start(directory: Path) -> EmbeddedPostgres:
 def running(directory: Path) -> EmbeddedPostgres | None:
     """The server of `directory` if it runs and answers; nothing is changed."""
     home = find_home(directory)
-    return _describe(home) if home is not None and _answers(home) else None
+    if home is None or not is_locked(home.sign_of_life) or not _answers(home):
+        return None
+    return _describe(home)
 
 
 def stop(directory: Path) -> bool:
@@ -131,7 +136,8 @@ def _await_answer_or_end(home: Home) -> IO[str] | None:
             return life
         time.sleep(0.02)
     raise EmbeddedPostgresError(
-        f"The server in {home.data} neither answers nor ends; its processes are still alive, see {home.log}"
+        f"The server in {home.data} neither answers nor ends: see {home.log}, or end the processes that "
+        f"`lsof {home.sign_of_life}` lists"
     )
 
 
@@ -181,7 +187,7 @@ def _superuser_dsn(home: Home) -> str:
         require_auth="scram-sha-256",
         sslmode="disable",
         gssencmode="disable",
-        connect_timeout="5",
+        connect_timeout="2",
     )
 
 
@@ -219,7 +225,7 @@ def _do(verb: str, directory: Path) -> str:
         return "removed"
     server = running(directory) if verb == "status" else start(directory)
     if server is None:
-        return "not running"
+        raise click.ClickException("not running")
     return server.url if verb == "url" else f"running in {server.data_directory}\n{server.psql_command}"
 
 

@@ -27,22 +27,25 @@ SETTINGS = {
 }
 
 
-def create_cluster(home: Home) -> Home:
-    """Make a cluster with roles, passwords and database, complete before it gets its name."""
+def create_cluster(home: Home, life: IO[str]) -> None:
+    """Make a cluster with roles, passwords and database, complete before it gets its name.
+
+    The programs hold the sign of life: when we are killed, the next one to try waits for them to end.
+    """
     new = home.prepare_data()
     passwords = {role: secrets.token_urlsafe(24) for role in (APPLICATION, SUPERUSER)}
     write_private(home.passwords, "".join(f"{LOOPBACK}:*:*:{role}:{word}\n" for role, word in passwords.items()))
     locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
     with home.secret_for_programs(passwords[SUPERUSER]) as secret:
         login = (f"--username={SUPERUSER}", "--auth=scram-sha-256", f"--pwfile={secret}")
-        _must(home, "initdb", *login, *locale, "-D", new)
+        _must(home, "initdb", *login, *locale, "-D", new, life=life)
     statements = (
         f"CREATE ROLE {APPLICATION} LOGIN CREATEDB CREATEROLE PASSWORD '{passwords[APPLICATION]}';\n"
         f"CREATE DATABASE {DATABASE} OWNER {APPLICATION};\n"
     )
-    _must(home, "postgres", "--single", "-c", "exit_on_error=on", "-D", new, "postgres", given=statements)
+    alone = ("--single", "-c", "exit_on_error=on")
+    _must(home, "postgres", *alone, "-D", new, "postgres", given=statements, life=life)
     new.rename(home.data)
-    return home
 
 
 def launch(home: Home, life: IO[str]) -> None:
@@ -70,7 +73,8 @@ def shut_down(home: Home) -> None:
     _must(home, "pg_ctl", "stop", "-D", home.data, "-m", "fast", "-w", "-t", str(LAUNCH_SECONDS))
 
 
-def _must(home: Home, program: str, *arguments: str | Path, given: str = "") -> None:
-    ended = home.programs.run(program, *arguments, given=given)
+def _must(home: Home, program: str, *arguments: str | Path, given: str = "", life: IO[str] | None = None) -> None:
+    keep_open = [] if life is None else [life.fileno()]
+    ended = home.programs.run(program, *arguments, given=given, keep_open=keep_open)
     if ended.returncode != 0:
         raise EmbeddedPostgresError(f"{program} failed (set DATABASE_URL to do without it):\n{ended.stdout[-2000:]}")

@@ -191,6 +191,14 @@ def lock_at_once(path: Path) -> IO[str] | None:
     return file
 
 
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock on a file at this moment."""
+    lock = lock_at_once(path)
+    if lock is not None:
+        lock.close()
+    return lock is None
+
+
 @contextlib.contextmanager
 def alone(directory: Path) -> Iterator[None]:
     """Wait until no other process creates, starts or stops the server of `directory`."""
