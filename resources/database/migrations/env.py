@@ -5,10 +5,10 @@ Lives here: the wiring.  Not here: steps.
 
 from alembic import context
 
-from resources.database import bookkeeping, tables
+from resources.database import bookkeeping, service_tables, tables
 from resources.database.metadata import SCHEMA, metadata
 
-_ALL_TABLES = (tables, bookkeeping)
+_ALL_TABLES = (tables, bookkeeping, service_tables)
 
 context.configure(
     connection=context.config.attributes["connection"],

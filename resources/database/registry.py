@@ -1,0 +1,103 @@
+"""The registry of users: who is synced. The Asleep API cannot list users, so this table is the only list.
+
+Lives here: registering, importing, knowing who was erased, forgetting a cached list.  Not here: files, the API.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from sqlalchemy import Connection, text
+
+from resources.asleep.events import pseudonym
+
+_CHUNK = 5000
+
+_ERASED = text("SELECT user_pseudonym FROM asleep.erasures WHERE user_pseudonym = ANY (:pseudonyms)")
+
+_REGISTER = text("""
+INSERT INTO asleep.users (user_id, source)
+SELECT user_id, :source
+FROM unnest(CAST(:ids AS text[])) AS incoming (user_id)
+ORDER BY user_id
+ON CONFLICT (user_id) DO NOTHING
+RETURNING user_id
+""")
+
+_IMPORT = text("""
+INSERT INTO asleep.users AS stored (user_id, timezone, source)
+SELECT user_id, timezone, 'import'
+FROM unnest(CAST(:ids AS text[]), CAST(:timezones AS text[])) AS incoming (user_id, timezone)
+ORDER BY user_id
+ON CONFLICT (user_id) DO UPDATE
+SET timezone = excluded.timezone
+WHERE excluded.timezone <> stored.timezone OR (excluded.timezone IS NOT NULL AND stored.timezone IS NULL)
+RETURNING xmax = 0 AS inserted
+""")
+
+_EXPIRE_LISTS = text("""
+UPDATE asleep.sync_ledger
+SET listed_at = 'epoch'
+WHERE user_id IN (SELECT unnest(CAST(:ids AS text[])) ORDER BY 1)
+""")
+
+
+class Imported(NamedTuple):
+    """What became of the users handed in, duplicates folded."""
+
+    new: int
+    updated: int
+    unchanged: int
+
+
+def register_users(connection: Connection, ids: Iterable[str], source: str) -> frozenset[str]:
+    """Add users who are not known yet; those who were erased stay away.
+
+    Args:
+        connection: open, in a transaction.
+        ids: users, in any order, repeated or not.
+        source: how we learnt of them, such as `webhook`.
+
+    Returns:
+        The users who are new.
+    """
+    wanted = set(ids)
+    wanted -= erased_among(connection, wanted)
+    if not wanted:
+        return frozenset()
+    return frozenset(connection.scalars(_REGISTER, {"ids": sorted(wanted), "source": source}))
+
+
+def import_users(connection: Connection, users: Iterable[tuple[str, str | None]]) -> Imported:
+    """Add users and their time zones on a person's word, which also brings back those who were erased.
+
+    A user without a zone keeps the one that is stored. Repeating an import changes nothing.
+
+    Args:
+        connection: open, in a transaction.
+        users: pairs of user id and time zone; of several pairs for one user the last zone counts.
+    """
+    folded: dict[str, str | None] = {}
+    for user_id, timezone in users:
+        folded[user_id] = timezone or folded.get(user_id)
+    ids = sorted(folded)
+    inserted: list[bool] = []
+    for first in range(0, len(ids), _CHUNK):
+        chunk = ids[first : first + _CHUNK]
+        values = {"ids": chunk, "timezones": [folded[user_id] for user_id in chunk]}
+        inserted.extend(connection.scalars(_IMPORT, values))
+    return Imported(sum(inserted), len(inserted) - sum(inserted), len(folded) - len(inserted))
+
+
+def erased_among(connection: Connection, ids: Iterable[str]) -> frozenset[str]:
+    """Those of the users who were erased here."""
+    by_pseudonym = {pseudonym(user_id): user_id for user_id in ids}
+    if not by_pseudonym:
+        return frozenset()
+    found = connection.scalars(_ERASED, {"pseudonyms": sorted(by_pseudonym)})
+    return frozenset(by_pseudonym[name] for name in found)
+
+
+def expire_lists(connection: Connection, ids: Iterable[str]) -> None:
+    """Forget that these users' sessions were listed lately: something happened since."""
+    if wanted := sorted(set(ids)):
+        connection.execute(_EXPIRE_LISTS, {"ids": wanted})
