@@ -1,12 +1,25 @@
 """The questions that can be put to the Asleep API, and the records that answer them.
 
-Lives here: endpoints, parameters, paging.  Not here: retries, the rate limit, HTTP, JSON fields, table rows.
+Lives here: endpoints, parameters, identifiers in them.  Not here: retries, the rate limit, HTTP, JSON fields, the
+order of pages (that is `paging`), table rows.
 """
 
 from datetime import date
+from functools import partial
+from typing import NoReturn
+from urllib.parse import quote
 
+from resources.asleep.errors import RAW_BYTES_KEPT, IdentifierRefused, Malformed
+from resources.asleep.paging import PAGE_ROWS, Pager
+from resources.asleep.parsing import parse_session_list, parse_session_result
+from resources.asleep.parsing_users import parse_average_stats, parse_user
 from resources.asleep.records import AverageStats, ListedSession, SessionList, SleepSession, UserProfile
 from resources.asleep.transport import Transport
+
+MOST_DAYS = 100
+"""Of one question about averages; whether the API would take 101 dates is unknown."""
+
+_UTC = {"timezone": "UTC"}
 
 
 class AsleepClient:
@@ -14,25 +27,82 @@ class AsleepClient:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+        self._pager = Pager()
 
     def list_page(
-        self, user_id: str, first_day: date, last_day: date, *, offset: int, limit: int = 100
+        self, user_id: str, first_day: date, last_day: date, *, offset: int, limit: int = PAGE_ROWS
     ) -> tuple[ListedSession, ...]:
         """One page of a user's sessions that started on the given UTC days, oldest first."""
-        raise NotImplementedError
+        params = {
+            "date_gte": first_day.isoformat(),
+            "date_lte": last_day.isoformat(),
+            "order_by": "ASC",
+            "offset": str(offset),
+            "limit": str(limit),
+        }
+        headers = {"x-user-id": _checked(user_id), **_UTC}
+        answer = self._transport.get("list_sessions", "/data/v1/sessions", params, headers, user_id)
+        return parse_session_list(answer.result)
 
     def list_sessions(self, user_id: str, first_day: date, last_day: date) -> SessionList:
-        """All of a user's sessions that started on the given UTC days, both included."""
-        raise NotImplementedError
+        """All of a user's sessions that started on the given UTC days, both included.
+
+        Raises:
+            Unavailable: the list kept changing while it was read.
+        """
+        return self._pager.read_all(partial(self._page_at, user_id, first_day, last_day))
+
+    def _page_at(self, user_id: str, first_day: date, last_day: date, offset: int) -> tuple[ListedSession, ...]:
+        return self.list_page(user_id, first_day, last_day, offset=offset)
 
     def read_session(self, user_id: str, session_id: str) -> SleepSession:
-        """One session in full."""
-        raise NotImplementedError
+        """One session in full.
+
+        Raises:
+            SessionGone: deleted at the source.
+            Malformed: the answer is about another session, or not a session at all.
+        """
+        path = f"/data/v3/sessions/{quote(_checked(session_id), safe='')}"
+        headers = {"x-user-id": _checked(user_id), **_UTC}
+        answer = self._transport.get("read_session", path, {}, headers, user_id)
+        session = parse_session_result(answer.result, user_id=user_id, asked_at=answer.asked_at)
+        if session.session_id != session_id:
+            raise Malformed("session.id: not the session asked for", raw=session.raw[:RAW_BYTES_KEPT])
+        return session
 
     def average_stats(self, user_id: str, first_day: date, last_day: date) -> AverageStats:
-        """The API's own averages over at most 100 days."""
-        raise NotImplementedError
+        """The API's own averages over at most 100 UTC days, both ends included."""
+        if not 0 <= (last_day - first_day).days < MOST_DAYS:
+            raise ValueError(f"averages cover 1 to {MOST_DAYS} days")
+        path = f"/data/v1/users/{quote(_checked(user_id), safe='')}/average-stats"
+        params = {"start_date": first_day.isoformat(), "end_date": last_day.isoformat()}
+        answer = self._transport.get("average_stats", path, params, _UTC, user_id)
+        return parse_average_stats(answer.result, asked_at=answer.asked_at)
 
     def read_user(self, user_id: str) -> UserProfile:
-        """A user's profile."""
-        raise NotImplementedError
+        """A user's profile.
+
+        Raises:
+            UserGone: deleted at the source.
+        """
+        path = f"/ai/v1/users/{quote(_checked(user_id), safe='')}"
+        answer = self._transport.get("read_user", path, {}, {}, user_id)
+        return parse_user(answer.result, user_id=user_id)
+
+
+def _checked(identifier: str) -> str:
+    """An identifier that means the same in a path, in a header and at the other end.
+
+    Blanks at its ends would be stripped on the way and `..` would be resolved: somebody else's data would come back.
+    """
+    if not identifier.isprintable() or identifier.strip() != identifier or identifier in {"", ".", ".."}:
+        _refuse()
+    try:
+        identifier.encode("latin-1")
+    except UnicodeEncodeError:
+        _refuse()
+    return identifier
+
+
+def _refuse() -> NoReturn:
+    raise IdentifierRefused("this identifier cannot be sent: it is empty, or holds characters that no id has")

@@ -1,0 +1,219 @@
+"""What does this answer mean, and may asking again help?
+
+Lives here: pure judgement of status and text, after section 7 of the contract.  Not here: HTTP, waiting, records.
+
+Throttling and a spent quota share status 403 and differ only in their text; 404 means a deletion only when its
+text says so, because a proxy's or gateway's own 404 must never make us drop a user or a session. No text of an
+answer goes into an error's message: it may name a user.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import Any
+
+import orjson
+
+from resources.asleep import errors
+from resources.asleep.errors import RAW_BYTES_KEPT, AsleepError
+from resources.asleep.gate import Outcome
+
+LONGEST_MESSAGE = 500
+"""A longer body that is not JSON is a page, not a message."""
+
+_THROTTLING = re.compile(r"rate.?limit|too many requests|throttl")
+_QUOTA = re.compile(r"\bquotas?\b")
+_PLAN = re.compile(r"\bplan\b")
+_ANY_LIMIT = re.compile(r"limit exceeded")
+_KEY = re.compile(r"\bkey\b|forbidden|unauthori[sz]ed|not authori[sz]ed|access denied|authentication")
+_USER_ID = re.compile(r"user.?id\b|customer.?uuid")
+_SESSION_ID = re.compile(r"session.?id\b")
+_WRONG_FORM = re.compile(r"\bformat\b|\binvalid\b")
+_GONE = re.compile(r"\b(does not|not|doesn't) exist|\bnot found\b|unable to find")
+_USER = re.compile(r"\busers?\b")
+_SESSION = re.compile(r"\bsessions?\b")
+_SECONDS = re.compile(r"\d{1,9}(\.\d*)?")
+_TIMEZONE = re.compile(r"time.?zone")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of one attempt: a result or an error, and how it bears on the next attempt."""
+
+    outcome: Outcome
+    result: dict[str, Any] | None = None
+    error: AsleepError | None = None
+    is_garbled: bool = False
+    """True when this was hardly the API's own answer, so that asking again may help, though not for long."""
+
+    @property
+    def label(self) -> str:
+        """The outcome as `Attempt` names it."""
+        if self.error is None:
+            return "ok"
+        return "throttled" if self.outcome is Outcome.THROTTLED else self.error.kind
+
+
+class _Source(Enum):
+    API = "the API's own `detail`"
+    GATEWAY = "a cloud gateway's `message`"
+    PLAIN = "a short text that is not JSON"
+    PAGE = "something else, such as a proxy's HTML page"
+
+
+def judge(endpoint: str, status: int, body: bytes) -> Verdict:
+    """Decide what an answer means.
+
+    Args:
+        endpoint: as in `Attempt.endpoint`; decides what a 404 is about.
+        status: HTTP status.
+        body: as received, decompressed.
+    """
+    if 200 <= status < 300:  # noqa: PLR2004
+        return _success(status, body)
+    if status >= 500 or status in (408, 425):  # noqa: PLR2004
+        error: AsleepError = errors.Unavailable(f"the Asleep API answered with status {status}")
+        return Verdict(Outcome.BROKEN, error=_with_answer(error, status, body))
+    if status < 400:  # noqa: PLR2004 a redirect: following it would carry the key to another place
+        error = errors.Malformed(f"the Asleep API answered with redirect {status}: check ASLEEP_BASE_URL")
+        return Verdict(Outcome.ANSWERED, error=_with_answer(error, status, body))
+    source, words = _message_of(body)
+    if _is_throttling(status, words):
+        error = errors.Unavailable("the Asleep API throttled us for longer than we were willing to wait")
+        return Verdict(Outcome.THROTTLED, error=_with_answer(error, status, body))
+    error = _refusal(endpoint, status, source, words)
+    is_garbled = isinstance(error, errors.Malformed)
+    return Verdict(Outcome.ANSWERED, error=_with_answer(error, status, body), is_garbled=is_garbled)
+
+
+def failed(error: AsleepError) -> Verdict:
+    """Judge an exchange that brought no answer: `Unavailable`, or `Malformed` when it cannot be read."""
+    if isinstance(error, errors.Malformed):
+        return Verdict(Outcome.ANSWERED, error=error, is_garbled=True)
+    return Verdict(Outcome.BROKEN, error=error)
+
+
+def seconds_asked_for(retry_after: str | None, answered_at: str | None) -> float | None:
+    """How long an answer asks us to wait.
+
+    Args:
+        retry_after: header `Retry-After`, seconds or an HTTP date.
+        answered_at: header `Date`: a date is meant by the server's clock, not by ours.
+    """
+    if retry_after is None:
+        return None
+    if _SECONDS.fullmatch(retry_after.strip()):
+        return float(retry_after)
+    try:
+        until = parsedate_to_datetime(retry_after)
+        now = parsedate_to_datetime(answered_at) if answered_at else datetime.now(UTC)
+        return max(0.0, (until - now).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def decode(body: bytes) -> Any:
+    """JSON as the standard has it, or as some servers write it (NaN, half a surrogate pair).
+
+    Raises:
+        ValueError: not JSON.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        try:
+            return json.loads(body)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+
+
+def _success(status: int, body: bytes) -> Verdict:
+    try:
+        answer = decode(body)
+    except ValueError:
+        return _garbled("the Asleep API answered with something that is not JSON", status, body)
+    result = answer.get("result") if isinstance(answer, dict) else None
+    if isinstance(result, dict):
+        return Verdict(Outcome.ANSWERED, result=result)
+    return _garbled("the Asleep API answered without a `result` object", status, body)
+
+
+def _garbled(message: str, status: int, body: bytes) -> Verdict:
+    error = _with_answer(errors.Malformed(message), status, body)
+    return Verdict(Outcome.ANSWERED, error=error, is_garbled=True)
+
+
+def _with_answer(error: AsleepError, status: int, body: bytes) -> AsleepError:
+    error.status = status
+    error.raw = body[:RAW_BYTES_KEPT]
+    return error
+
+
+def _message_of(body: bytes) -> tuple[_Source, str]:
+    """Who speaks in an error answer, and what is said, in lower case."""
+    try:
+        answer = decode(body)
+    except ValueError:
+        plain = body[: LONGEST_MESSAGE + 1].decode("utf-8", "replace").strip().lower()
+        is_page = not plain or plain.startswith("<") or len(body) > LONGEST_MESSAGE
+        return (_Source.PAGE if is_page else _Source.PLAIN), plain
+    if isinstance(answer, dict):
+        if isinstance(answer.get("detail"), str):
+            return _Source.API, answer["detail"].lower()
+        message = answer.get("message", answer.get("Message"))
+        if isinstance(message, str):
+            return _Source.GATEWAY, message.lower()
+    return _Source.PLAIN, body[:LONGEST_MESSAGE].decode("utf-8", "replace").lower()
+
+
+def _is_throttling(status: int, words: str) -> bool:
+    if status == 429:  # noqa: PLR2004
+        return True
+    if status != 403:  # noqa: PLR2004
+        return False
+    if _THROTTLING.search(words):
+        return True
+    return bool(_ANY_LIMIT.search(words)) and not _QUOTA.search(words) and not _PLAN.search(words)
+
+
+def _refusal(endpoint: str, status: int, source: _Source, words: str) -> AsleepError:
+    if status == 401:  # noqa: PLR2004
+        is_about_user = _USER_ID.search(words) and _WRONG_FORM.search(words)
+        return errors.IdentifierRefused() if is_about_user else errors.KeyRejected()
+    if status == 403:  # noqa: PLR2004
+        return _forbidden(source, words)
+    if status == 404:  # noqa: PLR2004
+        return _not_found(endpoint, source, words)
+    if status == 400 and _WRONG_FORM.search(words):  # noqa: PLR2004
+        if _USER_ID.search(words) or _SESSION_ID.search(words):
+            return errors.IdentifierRefused()
+        if _TIMEZONE.search(words):
+            return errors.RequestRefused("the Asleep API does not accept the time zone")
+    return errors.RequestRefused(f"the Asleep API refused the request with status {status}")
+
+
+def _forbidden(source: _Source, words: str) -> AsleepError:
+    if source is _Source.PAGE:
+        return errors.Malformed("something between us and the Asleep API answered 403 with a page of its own")
+    if _QUOTA.search(words):
+        return errors.QuotaExceeded()
+    if _PLAN.search(words):
+        return errors.PlanExpired()
+    if source is _Source.GATEWAY or _KEY.search(words):
+        return errors.KeyRejected()
+    return errors.RequestRefused("the Asleep API forbids the request, for a reason that its contract does not name")
+
+
+def _not_found(endpoint: str, source: _Source, words: str) -> AsleepError:
+    """A deletion, only if the words say so: `Not Found` alone is also what a wrong path or a proxy answers."""
+    if source is _Source.PAGE:
+        return errors.Malformed("something between us and the Asleep API answered 404 with a page of its own")
+    if _GONE.search(words):
+        if endpoint == "read_session" and _SESSION.search(words):
+            return errors.SessionGone()
+        if _USER.search(words) and not _SESSION.search(words):
+            return errors.UserGone()
+    return errors.RequestRefused("the Asleep API answered 404 without saying that the user or session is gone")
