@@ -8,7 +8,7 @@ WITH held AS MATERIALIZED (
     WHERE key_id = :key_id
     FOR NO KEY UPDATE
 ),
-turned AS (
+turned AS MATERIALIZED (
     SELECT
         held.*,
         CAST(:granted_at AS timestamptz) AS granted_at,
@@ -18,7 +18,7 @@ turned AS (
         CASE WHEN recent_at > now - interval '1 minute' THEN recent_broken ELSE 0 END AS old_broken
     FROM held
 ),
-judged AS (
+judged AS MATERIALIZED (
     SELECT
         turned.*,
         :throttled AND granted_at > COALESCE(throttled_at, '-infinity') AS cuts,
@@ -27,7 +27,7 @@ judged AS (
         circuit = 'half_open' AND :is_probe AND granted_at >= probe_slot_at - interval '1 millisecond' AS probed
     FROM turned
 ),
-counted AS (
+counted AS MATERIALIZED (
     SELECT
         judged.*,
         CASE
@@ -44,7 +44,7 @@ counted AS (
         END AS pause_until
     FROM judged
 ),
-decided AS (
+decided AS MATERIALIZED (
     SELECT
         counted.*,
         COALESCE(pause_until > COALESCE(paused_until, '-infinity'), FALSE) AS pauses,

@@ -1,6 +1,7 @@
 -- Asks for the next slots of one API key. One row back, also when none is granted: how many, from when, how far
 -- apart, and what the fleet has agreed on meanwhile. No row back: the key is not registered yet.
--- `held` takes the lock first and reads the clock after it: slots never overlap, and only this clock counts.
+-- `held` takes the lock first and reads the clock after it: slots never overlap, and only this clock counts. Each
+-- step is materialized, or the planner writes every expression out wherever it is named: twice the time.
 WITH held AS MATERIALIZED (
     SELECT
         *,
@@ -9,7 +10,7 @@ WITH held AS MATERIALIZED (
     WHERE key_id = :key_id
     FOR NO KEY UPDATE
 ),
-agreed AS (
+agreed AS MATERIALIZED (
     SELECT
         held.*,
         :requests_per_second <= requests_per_second OR now > announced_at + interval '1 minute' AS announces,
@@ -22,7 +23,7 @@ agreed AS (
         CASE WHEN recent_at > now - interval '1 minute' THEN recent_broken ELSE 0 END AS old_broken
     FROM held
 ),
-paced AS (
+paced AS MATERIALIZED (
     SELECT
         agreed.*,
         LEAST(1, throttle_factor + :recovery_step * steps) AS factor,
@@ -31,13 +32,13 @@ paced AS (
         LEAST(1, 40 / GREATEST(1, old_answered + old_broken + :answered)) AS fading
     FROM agreed
 ),
-spaced AS (
+spaced AS MATERIALIZED (
     SELECT
         paced.*,
         (1 + :margin_seconds) / (announced * factor) AS spacing_seconds
     FROM paced
 ),
-placed AS (
+placed AS MATERIALIZED (
     SELECT
         spaced.*,
         GREATEST(
@@ -55,7 +56,7 @@ placed AS (
         END AS allowed
     FROM spaced
 ),
-granted AS (
+granted AS MATERIALIZED (
     SELECT
         placed.*,
         LEAST(
