@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import threading
-from functools import partial
 from pathlib import Path
 
 import orjson
@@ -114,21 +113,18 @@ def _journal(options: argparse.Namespace) -> list[bytes]:
 
 async def serve(application: Application, options: argparse.Namespace) -> None:
     """Listen until told to stop."""
-    from simulator.server import Connection
+    from simulator.server import Listener
 
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    connections: set[Connection] = set()
-    server = await loop.create_server(
-        partial(Connection, application, connections), options.host, options.port, backlog=1024
-    )
+    listener = Listener(application, options.host, options.port)
+    port = await listener.start()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if options.stop_with_parent:
         threading.Thread(target=_wait_for_parent, args=(loop, stop), daemon=True).start()
     if options.max_seconds:
         loop.call_later(options.max_seconds, stop.set)
-    port = server.sockets[0].getsockname()[1]
     ready = {
         "url": f"http://{options.host}:{port}",
         "users": len(application.world.users),
@@ -137,7 +133,7 @@ async def serve(application: Application, options: argparse.Namespace) -> None:
     sys.stdout.write(orjson.dumps(ready).decode() + "\n")
     sys.stdout.flush()
     await stop.wait()
-    server.close()
+    listener.stop()
 
 
 def _wait_for_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

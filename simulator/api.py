@@ -128,6 +128,10 @@ class Api:
             self.changes.apply("delete_session", session_id=session.session_id)
         return Response(204)
 
+    def unknown(self, request: Request, _: str) -> Response:
+        """Whatever the contract does not have."""
+        raise ApiError(404, f"Not Found: {request.method} {request.path}")
+
     def _known_user(self, user_id: str) -> User:
         user = self.world.user(user_id)
         if user is None:
@@ -202,9 +206,9 @@ ROUTES: tuple[tuple[str, str, re.Pattern[str], Handler], ...] = (
 )
 
 
-def route_of(request: Request) -> tuple[str, Handler | None, str]:
+def route_of(request: Request) -> tuple[str, Handler, str]:
     """The endpoint's name, its handler and the id in the path."""
     for name, method, pattern, handler in ROUTES:
         if method == request.method and (match := pattern.fullmatch(request.path)):
             return name, handler, match[1]
-    return "unknown", None, ""
+    return "unknown", Api.unknown, ""

@@ -7,10 +7,10 @@ import hmac
 
 from simulator.api import Api, route_of
 from simulator.control import Control
-from simulator.faults import Faults
+from simulator.faults import Faults, Target
 from simulator.messages import ApiError, Request, Response
 from simulator.rate import RateLimit
-from simulator.traffic import Traffic
+from simulator.traffic import Exchange, Traffic
 from simulator.world import World
 
 CONTROL = "/_simulator/"
@@ -24,7 +24,7 @@ class Application:
         self.api = api
         self.limit = limit
         self.traffic = Traffic()
-        self.faults = Faults(world, api.changes)
+        self.faults = Faults(api.changes)
         self.control = Control(world, api.changes, self.traffic, self.faults, limit)
 
     def answer(self, request: Request) -> Response:
@@ -35,18 +35,17 @@ class Application:
         about_user = endpoint in ("average_stats", "read_user", "delete_user")
         user = name if about_user else request.headers.get("x-user-id")
         session = name if name and not about_user else None
-        target = self.faults.target(endpoint, user, session, request)
+        target = Target(endpoint, user, session, request)
         try:
             if (response := self.faults.before(target)) is None:
                 self._admit(request)
-                if handler is None:
-                    raise ApiError(404, "Not Found")
                 response = self.faults.after(target, handler(self.api, request, name))
         except ApiError as error:
             response = error.response()
         status = 0 if response.delivery.manner in ("reset", "never") else response.status
         client = request.headers.get("user-agent", "")
-        self.traffic.note(request.arrived, client, endpoint, user, session, status)
+        number = self.traffic.next_number()
+        self.traffic.note(client, Exchange(number, request.arrived, endpoint, user, session, status))
         self.traffic.throttled += b"Rate limit exceeded" in response.body and status in (403, 429)
         return response
 

@@ -4,20 +4,17 @@ Lives here: means, ratios of sums, circular means.  Not here: which sessions bel
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from math import atan2, cos, pi, sin
 from typing import Any
 
+from simulator.fields import BREATHING_FIELDS, MEANS, SLEPT_FIELDS
 from simulator.figures import stamp, stat_of
 from simulator.model import NO_BREATHING, Session
 from simulator.render import visible_analysis
 
 DAY_SECONDS = 24 * 3600
 CLOCK_TIMES = ("start_time", "end_time", "sleep_time", "wake_time")
-MEANS = (
-    "sleep_latency wakeup_latency time_in_bed time_in_sleep_period time_in_sleep time_in_wake time_in_light "
-    "time_in_deep time_in_rem time_in_stable_breath time_in_unstable_breath time_in_snoring time_in_no_snoring"
-).split()
 RATIOS = {
     "sleep_efficiency": ("time_in_sleep", "time_in_bed"),
     "wake_ratio": ("time_in_wake", "time_in_sleep_period"),
@@ -33,16 +30,6 @@ BREATHING_RATIOS = {
     "unstable_breath_ratio": ("time_in_unstable_breath", "time_in_sleep_period"),
 }
 COUNTS = ("breathing_index", "waso_count", "longest_waso", "sleep_cycle_count", "snoring_count")
-SLEPT_FIELDS = (
-    "sleep_time wake_time sleep_index sleep_latency wakeup_latency light_latency deep_latency rem_latency "
-    "time_in_bed time_in_sleep_period time_in_sleep time_in_wake time_in_light time_in_deep time_in_rem "
-    "time_in_snoring time_in_no_snoring sleep_efficiency sleep_ratio wake_ratio light_ratio deep_ratio "
-    "rem_ratio snoring_ratio no_snoring_ratio waso_count longest_waso sleep_cycle sleep_cycle_count snoring_count"
-).split()
-BREATHING_FIELDS = (
-    "time_in_stable_breath time_in_unstable_breath stable_breath_ratio unstable_breath_ratio "
-    "breathing_index breathing_pattern unstable_breath_count"
-).split()
 
 Json = dict[str, Any]
 
@@ -119,7 +106,7 @@ def mean_clock_time(stamps: Sequence[str]) -> str:
     angles = [_seconds_of_day(datetime.fromisoformat(text)) * 2 * pi / DAY_SECONDS for text in stamps]
     angle = atan2(sum(map(sin, angles)), sum(map(cos, angles)))
     seconds = round(angle * DAY_SECONDS / (2 * pi)) % DAY_SECONDS
-    return str((datetime.min + timedelta(seconds=seconds)).time())
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
 def _seconds_of_day(moment: datetime) -> int:

@@ -50,7 +50,7 @@ class Changes:
             raise ApiError(422, f"{change}: {error}") from error
         return answer
 
-    def _add_session(self, user_id: str, start: str, state: str = "COMPLETE", **wishes: Any) -> Json:  # noqa: D417
+    def _add_session(self, user_id: str, start: str, state: str = "COMPLETE", **wishes: Any) -> Json:
         user = self._user(user_id)
         begin = moment_of(start)
         dice = Random(f"{self.world.seed} added {user_id} {begin}")

@@ -6,18 +6,26 @@ Lives here: its routes and their JSON.  Not here: how changes work, how the trut
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
+import orjson
 
 from simulator.changes import Changes
 from simulator.faults import Faults
 from simulator.messages import ApiError, Request, Response, json_response
 from simulator.rate import RateLimit
+from simulator.render import result_of
 from simulator.traffic import Traffic
 from simulator.truth import least_requests, truth_chunks, users_csv, users_of
+from simulator.webhooks import Order, send
 from simulator.world import World
 
 Answer = Callable[["Control", Request, str], Response]
+
+
+def _stay(_seconds: float) -> None:
+    """Nobody listens yet."""
 
 
 @dataclass(slots=True)
@@ -29,6 +37,8 @@ class Control:
     traffic: Traffic
     faults: Faults
     limit: RateLimit
+    away_for: Callable[[float], None] = _stay
+    """Stops listening for so many seconds."""
 
     def answer(self, request: Request) -> Response:
         """Find the call and answer it; mistakes are answered as by the API."""
@@ -44,11 +54,14 @@ class Control:
 
     def stats(self, _request: Request, _: str) -> Response:
         """What was asked since the last reset."""
-        return json_response(self.traffic.summary() | {"now": self.world.clock.now().isoformat()})
+        return json_response(
+            self.traffic.summary() | {"faults": dict(self.faults.hits), "now": self.world.clock.now().isoformat()}
+        )
 
     def reset_stats(self, _request: Request, _: str) -> Response:
         """Count from zero."""
         self.traffic.reset()
+        self.faults.hits.clear()
         return json_response({})
 
     def log(self, request: Request, _: str) -> Response:
@@ -111,6 +124,37 @@ class Control:
         self.limit.change(float(request.json()["rate"]))
         return json_response({"rate": self.limit.rate})
 
+    def show_faults(self, _request: Request, _: str) -> Response:
+        """The rules in force and how often each hit."""
+        return json_response(self.faults.summary())
+
+    def add_faults(self, request: Request, _: str) -> Response:
+        """More faults: a list of rules, or one."""
+        found = orjson.loads(request.body)
+        self.faults.add(found if isinstance(found, list) else [found])
+        return json_response(self.faults.summary(), 201)
+
+    def clear_faults(self, _request: Request, _: str) -> Response:
+        """No faults any more."""
+        self.faults.clear()
+        return json_response([])
+
+    def send_webhook(self, request: Request, _: str) -> Response:
+        """One event to a callback address, and what it answered."""
+        order = Order(**request.json())
+        session = self.world.session(order.session_id)
+        if session is None:
+            raise ApiError(404, "session does not exist")
+        stat = self.world.behaviour.never_slept_stat
+        result = result_of(session, self.world.clock.now(), "UTC", UTC, never_slept_stat=stat)
+        result = orjson.loads(orjson.dumps(result))
+        return Response(work=lambda: json_response(send(order, session.user_id, result)))
+
+    def refuse(self, request: Request, _: str) -> Response:
+        """Nobody listens for a while; the control plane is away too."""
+        self.away_for(float(request.json()["seconds"]))
+        return json_response({})
+
     def behaviour(self, request: Request, _: str) -> Response:
         """Other choices where the contract leaves one."""
         allowed: dict[str, Callable[[Any], Any]] = {
@@ -147,4 +191,9 @@ ROUTES = (
     _route("POST", "keys()", Control.keys),
     _route("POST", "rate()", Control.rate),
     _route("POST", "behaviour()", Control.behaviour),
+    _route("POST", "webhooks()", Control.send_webhook),
+    _route("POST", "refuse()", Control.refuse),
+    _route("GET", "faults()", Control.show_faults),
+    _route("POST", "faults()", Control.add_faults),
+    _route("DELETE", "faults()", Control.clear_faults),
 )

@@ -1,20 +1,153 @@
-"""Faults on demand (placeholder order: before and after the contract's answer)."""
+"""Faults on demand: which request is hit by which rule, the same for the same seed.
+
+Lives here: rules and how they choose.  Not here: what a fault does to an answer.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field, fields
+from random import Random
+from typing import Any, NamedTuple
 
 from simulator.changes import Changes
-from simulator.messages import Request, Response
-from simulator.world import World
+from simulator.fault_kinds import AFTER, BEFORE, Effects
+from simulator.messages import ApiError, Request, Response
+
+Json = dict[str, Any]
+
+
+class Target(NamedTuple):
+    """One request, as far as rules look at it."""
+
+    endpoint: str
+    user: str | None
+    session: str | None
+    request: Request
+
+    @property
+    def identity(self) -> str:
+        """The same for a repetition of the same request."""
+        return f"{self.endpoint} {self.user} {self.session} {sorted(self.request.query.items())}"
+
+
+@dataclass(slots=True)
+class Rule:
+    """One kind of fault and whom it hits; without any choice it hits every request."""
+
+    kind: str
+    endpoint: str | None = None
+    user: str | None = None
+    session: str | None = None
+    share: float | None = None
+    """Probability for each request; repetitions are drawn anew."""
+    count: int | None = None
+    """Only the first so many."""
+    every: int | None = None
+    """Only each so-manieth."""
+    per_target: int | None = None
+    """Only the first so many of each distinct request, so that a repetition succeeds."""
+    after: int = 0
+    """Spare the first so many matching requests."""
+    seconds: float | None = None
+    """The rule ends so long after its first hit."""
+    status: int | None = None
+    retry_after: str | None = None
+    message: str | None = None
+    mebibytes: int = 64
+    drip_seconds: float = 30.0
+    cap: int = 20
+    changes: Json | None = None
+    """For `wrong_types`: dotted path in `result` → value."""
+    matched: int = 0
+    hits: int = 0
+    first_hit_at: float | None = None
+    seen: Counter[str] = field(default_factory=Counter)
+
+    def applies(self, target: Target, seed: str) -> bool:
+        """Whether this request is hit; each call counts as one request."""
+        if not self._concerns(target):
+            return False
+        self.matched += 1
+        if self.matched <= self.after or self._is_over(target.request.arrived):
+            return False
+        self.seen[target.identity] += 1
+        if not self._chooses(target.identity, seed):
+            return False
+        self.hits += 1
+        if self.first_hit_at is None:
+            self.first_hit_at = target.request.arrived
+        return True
+
+    def _concerns(self, target: Target) -> bool:
+        wanted = (self.endpoint, self.user, self.session)
+        return all(want is None or want == has for want, has in zip(wanted, target[:3], strict=True))
+
+    def _is_over(self, now: float) -> bool:
+        begun = self.first_hit_at
+        return self.seconds is not None and begun is not None and now >= begun + self.seconds
+
+    def _chooses(self, identity: str, seed: str) -> bool:
+        if self.count is not None and self.hits >= self.count:
+            return False
+        if self.every is not None and (self.matched - self.after) % self.every:
+            return False
+        if self.per_target is not None and self.seen[identity] > self.per_target:
+            return False
+        dice = Random(f"{seed} {self.kind} {identity} {self.seen[identity]}") if self.share is not None else None
+        return dice is None or dice.random() < (self.share or 0.0)
+
+
+SETTABLE = {each.name for each in fields(Rule)} - {"matched", "hits", "first_hit_at", "seen"}
 
 
 class Faults:
-    def __init__(self, world: World, changes: Changes) -> None:
-        self.world = world
-        self.changes = changes
+    """The rules in force."""
 
-    def target(self, endpoint: str, user: str | None, session: str | None, request: Request) -> None:
+    def __init__(self, changes: Changes) -> None:
+        self.rules: list[Rule] = []
+        self._effects = Effects(changes)
+        self._seed = str(changes.world.seed)
+        self.hits: Counter[str] = Counter()
+
+    def add(self, rules: list[Json]) -> None:
+        """More rules, after those in force; all of them or, when one is wrong, none."""
+        found = []
+        for each in rules:
+            wrong = set(each) - SETTABLE
+            if wrong or not self._effects.knows(str(each.get("kind"))):
+                raise ApiError(422, f"unknown kind or field of a fault: {each.get('kind')} {sorted(wrong)}")
+            found.append(Rule(**each))
+        self.rules += found
+
+    def clear(self) -> None:
+        """No faults any more."""
+        self.rules.clear()
+
+    def summary(self) -> list[Json]:
+        """The rules with how many requests they looked at and hit."""
+        names = sorted(SETTABLE)
+        return [
+            {name: getattr(rule, name) for name in names if getattr(rule, name) is not None}
+            | {"matched": rule.matched, "hits": rule.hits}
+            for rule in self.rules
+        ]
+
+    def before(self, target: Target) -> Response | None:
+        """An answer that takes the place of the contract's, if a rule says so."""
+        for number, rule in enumerate(self.rules):
+            effect = BEFORE.get(rule.kind) or self._effects.status_kind(rule.kind)
+            if effect and self._effects.can_hit(rule.kind, target) and rule.applies(target, f"{self._seed} {number}"):
+                self.hits[rule.kind] += 1
+                response = effect(self._effects, rule, target)
+                if response is not None:
+                    return response
         return None
 
-    def before(self, target: None) -> Response | None:
-        return None
-
-    def after(self, target: None, response: Response) -> Response:
+    def after(self, target: Target, response: Response) -> Response:
+        """The contract's answer, spoilt by whichever rules apply."""
+        for number, rule in enumerate(self.rules):
+            effect = AFTER.get(rule.kind)
+            meant = effect and self._effects.can_hit(rule.kind, target, response)
+            if effect and meant and rule.applies(target, f"{self._seed} {number}"):
+                self.hits[rule.kind] += 1
+                response = effect(self._effects, rule, target, response)
         return response

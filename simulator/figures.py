@@ -9,6 +9,8 @@ from datetime import datetime, timedelta, tzinfo
 from itertools import groupby
 from typing import Any
 
+from simulator.fields import BREATHING_FIELDS, FIELDS
+
 EPOCH_SECONDS = 30
 ONE_SECOND = timedelta(seconds=1)
 WAKE, LIGHT, DEEP, REM = 0, 1, 2, 3
@@ -60,14 +62,9 @@ def figures_of(stages: Sequence[int], snoring: Sequence[int], breath: Sequence[i
 
 
 def _never_slept(session_seconds: int, *, breathing: bool) -> Figures:
-    zeros = (
-        "time_in_sleep_period time_in_sleep time_in_wake time_in_light time_in_deep time_in_rem "
-        "time_in_snoring time_in_no_snoring sleep_ratio wake_ratio light_ratio deep_ratio rem_ratio "
-        "snoring_ratio no_snoring_ratio waso_count longest_waso sleep_cycle_count snoring_count"
-    ).split()
     nulls = ("sleep_index", "light_latency", "deep_latency", "rem_latency", "sleep_cycle")
-    breath = dict.fromkeys(_breathing(None, {}), 0 if breathing else None) | {"breathing_pattern": None}
-    values = dict.fromkeys(zeros, 0) | dict.fromkeys(nulls) | breath
+    breath = dict.fromkeys(BREATHING_FIELDS, 0 if breathing else None) | {"breathing_pattern": None}
+    values = dict.fromkeys(FIELDS, 0) | dict.fromkeys(nulls) | breath
     return Figures(False, session_seconds, 0, (), values)
 
 
@@ -134,12 +131,8 @@ def _snoring(track: Sequence[int], period_seconds: int) -> dict[str, Any]:
 
 
 def _breathing(track: Sequence[int] | None, durations: dict[str, Any]) -> dict[str, Any]:
-    names = (
-        "time_in_stable_breath time_in_unstable_breath stable_breath_ratio unstable_breath_ratio "
-        "breathing_index breathing_pattern unstable_breath_count"
-    ).split()
     if track is None:
-        return dict.fromkeys(names)
+        return dict.fromkeys(BREATHING_FIELDS)
     runs = _runs(track, 1)
     period = durations["time_in_sleep_period"]
     unstable = min(sum(runs) * EPOCH_SECONDS, period)
@@ -147,7 +140,7 @@ def _breathing(track: Sequence[int] | None, durations: dict[str, Any]) -> dict[s
     index = round(len(runs) * 3600 / durations["time_in_sleep"], 1)
     pattern = "STABLE_BREATH" if index < STABLE_BREATHS_PER_HOUR else "UNSTABLE_BREATH"
     found = (period - unstable, unstable, round(1 - ratio, 2), ratio, index, pattern, len(runs))
-    return dict(zip(names, found, strict=True))
+    return dict(zip(BREATHING_FIELDS, found, strict=True))
 
 
 def _cycle_marks(period: Sequence[int]) -> list[int]:
@@ -167,16 +160,6 @@ def _sleep_index(sleep_seconds: int, scored_seconds: int) -> int:
     """The vendor's formula is not public; ours grows with length and efficiency, from 50 to 100."""
     length = min(1.0, sleep_seconds / (8 * 3600))
     return round(50 + 44 * length + 6 * sleep_seconds / scored_seconds)
-
-
-FIELDS = (
-    "sleep_time wake_time sleep_index sleep_latency wakeup_latency light_latency deep_latency rem_latency "
-    "time_in_bed time_in_sleep_period time_in_sleep time_in_wake time_in_light time_in_deep time_in_rem "
-    "time_in_stable_breath time_in_unstable_breath time_in_snoring time_in_no_snoring sleep_efficiency "
-    "sleep_ratio wake_ratio light_ratio deep_ratio rem_ratio stable_breath_ratio unstable_breath_ratio "
-    "snoring_ratio no_snoring_ratio breathing_index breathing_pattern unstable_breath_count waso_count "
-    "longest_waso sleep_cycle_count sleep_cycle sleep_cycle_time snoring_count"
-).split()
 
 
 def stat_of(figures: Figures, start: datetime, end: datetime, zone: tzinfo) -> dict[str, Any]:

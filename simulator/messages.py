@@ -3,7 +3,7 @@
 Lives here: the two records and ready-made answers.  Not here: sockets, routes, rules.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_plus
@@ -52,6 +52,8 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
     chunks: Iterator[bytes] | None = None
     delivery: Delivery = WHOLE
+    work: Callable[[], "Response"] | None = None
+    """When given, the answer is what this returns; it may block and runs in a thread."""
 
 
 class ApiError(Exception):

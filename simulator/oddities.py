@@ -14,6 +14,7 @@ from simulator.model import NEVER_SLEPT, TOO_LONG, TOO_MANY_DEFECTS, TOO_SHORT, 
 from simulator.population import Plan, clock_zone, local_moment, new_users, night, ordinary_sessions
 from simulator.world import World
 
+CRASHED_NIGHTS = 0.3
 Maker = Callable[[World, User, Random], Iterator[Session]]
 
 
@@ -51,7 +52,7 @@ def _make_odd(world: World, user: User, session: Session) -> None:
     dice = Random(f"{world.seed} odd {session.session_id}")
     nights = all_nights()
     if "old_ids" in user.tags:
-        while (old := world.new_session_id(session.start, old_form=True)) in world.sessions:
+        while (old := world.new_session_id(user.user_id, session.start, old_form=True)) in world.sessions:
             session.start += timedelta(seconds=1)
         session.session_id = old
         session.tags = (*session.tags, "old_ids")
@@ -64,7 +65,7 @@ def _make_odd(world: World, user: User, session: Session) -> None:
         session.tags = (*session.tags, "missing_tail")
     if "moving_zones" in user.tags:
         session.tags = (*session.tags, "moving_zones")
-    if "unexpected_end" in user.tags and dice.random() < 0.3:
+    if "unexpected_end" in user.tags and dice.random() < CRASHED_NIGHTS:
         session.unexpected_end = session.end
         session.tags = (*session.tags, "unexpected_end")
 

@@ -15,19 +15,49 @@ from simulator.hypnograms import all_nights
 from simulator.model import Session, User
 from simulator.world import World
 
-ZONES = (
-    "Asia/Seoul Europe/Berlin America/New_York Asia/Kolkata Australia/Sydney America/Los_Angeles Asia/Tokyo "
-    "Europe/London America/Sao_Paulo Asia/Kathmandu Pacific/Auckland Africa/Nairobi America/St_Johns "
-    "Pacific/Honolulu Asia/Dubai Pacific/Kiritimati"
-).split()
+ZONES = [
+    "Asia/Seoul",
+    "Europe/Berlin",
+    "America/New_York",
+    "Asia/Kolkata",
+    "Australia/Sydney",
+    "America/Los_Angeles",
+    "Asia/Tokyo",
+    "Europe/London",
+    "America/Sao_Paulo",
+    "Asia/Kathmandu",
+    "Pacific/Auckland",
+    "Africa/Nairobi",
+    "America/St_Johns",
+    "Pacific/Honolulu",
+    "Asia/Dubai",
+    "Pacific/Kiritimati",
+]
 UNLISTED_ZONE = "Asia/Beijing"
 """Phones may report a zone that the tz database lacks; people there live by `Asia/Shanghai`."""
-ODDITIES = (
-    "unknown_zone dst_nights naps several_per_day never_slept too_short too_many_defects too_long "
-    "unknown_epochs open_now closed_now open_old unexpected_end old_ids moving_zones to_be_deleted "
-    "missing_tail breathing no_metadata"
-).split()
+ODDITIES = [
+    "unknown_zone",
+    "dst_nights",
+    "naps",
+    "several_per_day",
+    "never_slept",
+    "too_short",
+    "too_many_defects",
+    "too_long",
+    "unknown_epochs",
+    "open_now",
+    "closed_now",
+    "open_old",
+    "unexpected_end",
+    "old_ids",
+    "moving_zones",
+    "to_be_deleted",
+    "missing_tail",
+    "breathing",
+    "no_metadata",
+]
 MISSED_NIGHTS = 0.07
+FIRST_REGISTRATION = datetime(2024, 3, 1, 9, 15, 2, tzinfo=UTC)
 NAP_EPOCHS = 200
 """Shorter recordings begin shortly before a night's first sleep, or most naps would be all awake."""
 ANALYSIS_SECONDS = (20, 300)
@@ -52,11 +82,10 @@ def clock_zone(name: str) -> ZoneInfo:
 
 def new_users(world: World, plan: Plan) -> list[User]:
     """The users with their oddities; the last one of an odd population never tracked a night."""
-    registered = world.clock.now() - timedelta(days=plan.days + 3)
     users = []
     for index in range(plan.users):
         dice = Random(f"{world.seed} person {index}")
-        user_id = world.new_user_id(registered + timedelta(seconds=index))
+        user_id = world.new_user_id(FIRST_REGISTRATION + index * timedelta(hours=5, minutes=7, seconds=11))
         user = User(user_id, dice.choice(ZONES), metadata=_metadata(dice))
         user.breathing = dice.random() < plan.breathing_share
         world.users[user_id] = user
@@ -96,7 +125,10 @@ def _metadata(dice: Random) -> dict[str, object]:
 
 
 def ordinary_sessions(world: World, user: User, plan: Plan) -> Iterator[Session]:
-    """A night on most days, a nap now and then; exactly so many nights when the plan says so."""
+    """A night on most days, a nap now and then; exactly so many nights when the plan says so.
+
+    What happens on an ordinary date does not depend on when the simulator is started.
+    """
     if plan.sessions_per_user is None:
         yield from _natural_sessions(world, user, plan)
     else:
@@ -104,19 +136,19 @@ def ordinary_sessions(world: World, user: User, plan: Plan) -> Iterator[Session]
 
 
 def _natural_sessions(world: World, user: User, plan: Plan) -> Iterator[Session]:
-    dice = Random(f"{world.seed} nights {user.user_id}")
     now = world.clock.now()
-    bedtime = dice.gauss(23 * 60, 50)
+    bedtime = Random(f"{world.seed} bedtime {user.user_id}").gauss(23 * 60, 50)
     nap_share = 0.5 if "naps" in user.tags else 0.04
     for ago in range(plan.days, -plan.days_ahead - 1, -1):
-        zone = zone_of_day(user, ago)
-        today = now.astimezone(clock_zone(zone)).date() - timedelta(days=ago)
+        day = now.astimezone(clock_zone(user.timezone)).date() - timedelta(days=ago)
+        zone = zone_of_day(user, day)
+        dice = Random(f"{world.seed} {user.user_id} {day}")
         starts: list[tuple[float, int | None]]
         starts = [(dice.gauss(bedtime, 35), None)] if dice.random() >= MISSED_NIGHTS else []
         if dice.random() < nap_share:
             starts.append((dice.gauss(14 * 60, 40), dice.randrange(40, 181)))
         for minute, epochs in starts:
-            start = local_moment(today, minute, zone)
+            start = local_moment(day, minute, zone)
             session = night(world, user, start, dice, epochs=epochs)
             session.zone = zone
             session.tags = ("nap",) if epochs else ()
@@ -139,12 +171,12 @@ def _counted_sessions(world: World, user: User, count: int, days: int) -> Iterat
         yield session
 
 
-def zone_of_day(user: User, ago: int) -> str:
-    """Where the user was so many days ago; some move every ten days."""
+def zone_of_day(user: User, day: date) -> str:
+    """Where the user is that day; some move every ten days."""
     if "moving_zones" not in user.tags:
         return user.timezone
     home = ZONES.index(user.timezone) if user.timezone in ZONES else 0
-    return ZONES[(home + max(ago, 0) // 10) % len(ZONES)]
+    return ZONES[(home + day.toordinal() // 10) % len(ZONES)]
 
 
 def local_moment(day: date, minute: float, zone: str) -> datetime:
@@ -153,7 +185,7 @@ def local_moment(day: date, minute: float, zone: str) -> datetime:
     return wall.replace(tzinfo=clock_zone(zone)).astimezone(UTC)
 
 
-def night(
+def night(  # noqa: PLR0913 (each says something else about the night)
     world: World, user: User, start: datetime, dice: Random, *, source: str | None = None, epochs: int | None = None
 ) -> Session:
     """A finished session that plays a night (a random one unless named) from its first epoch on."""
@@ -165,7 +197,7 @@ def night(
         first = max(0, len(nights[source].stages) - len(nights[source].stages.lstrip("0x")) - dice.randrange(30))
     end = start + timedelta(seconds=count * EPOCH_SECONDS + dice.randrange(EPOCH_SECONDS))
     return Session(
-        session_id=world.new_session_id(start),
+        session_id=world.new_session_id(user.user_id, start),
         user_id=user.user_id,
         start=start,
         end=end,

@@ -7,9 +7,9 @@ import asyncio
 import socket
 import struct
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from http import HTTPStatus
-from typing import cast
+from typing import Any, cast
 
 import httptools
 
@@ -22,10 +22,45 @@ REASON = {status.value: status.phrase for status in HTTPStatus}
 NO_LINGER = struct.pack("ii", 1, 0)
 
 
+class Listener:
+    """Listens on one address, and can be away from it for a while."""
+
+    def __init__(self, application: Application, host: str, port: int) -> None:
+        self._application = application
+        self._address = (host, port)
+        self._connections: set[Connection] = set()
+        self._return: asyncio.Task[None] | None = None
+        application.control.away_for = self._leave_for
+
+    async def start(self) -> int:
+        """Listen; answers the port."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Connection(self._application, self._connections), *self._address, backlog=1024
+        )
+        self._address = (self._address[0], self._server.sockets[0].getsockname()[1])
+        return self._address[1]
+
+    def stop(self) -> None:
+        """Listen no longer and hang up on everybody."""
+        self._server.close()
+        for connection in tuple(self._connections):
+            connection.reset()
+
+    def _leave_for(self, seconds: float) -> None:
+        self._return = asyncio.get_running_loop().create_task(self._be_away(seconds))
+
+    async def _be_away(self, seconds: float) -> None:
+        await asyncio.sleep(0.05)  # so that whoever asked for this still gets an answer
+        self.stop()
+        await asyncio.sleep(seconds)
+        await self.start()
+
+
 class Connection(asyncio.Protocol):
     """One keep-alive connection; its requests are answered one after another."""
 
-    def __init__(self, application: Application, connections: "set[Connection]") -> None:
+    def __init__(self, application: Application, connections: set["Connection"]) -> None:
         self._application = application
         self._connections = connections
         self._loop = asyncio.get_running_loop()
@@ -108,7 +143,7 @@ class Connection(asyncio.Protocol):
             delay = self._application.world.behaviour.latency_seconds
             if delay and not request.path.startswith("/_simulator/"):
                 self._later(self._send_later(response, request, delay))
-            elif response.chunks or response.delivery.manner != "whole":
+            elif response.chunks or response.work or response.delivery.manner != "whole":
                 self._later(self._send_specially(response, request))
             else:
                 self._send(response, close=request.headers.get("connection") == "close")
@@ -121,19 +156,21 @@ class Connection(asyncio.Protocol):
             self._loop.call_exception_handler({"message": str(message), "exception": error})
             return ApiError(500, f"the simulator failed: {error!r}").response()
 
-    def _later(self, sending: "asyncio.Future[None] | object") -> None:
+    def _later(self, sending: Coroutine[Any, Any, None]) -> None:
         self._busy = True
-        self._task = self._loop.create_task(sending)  # type: ignore[arg-type]
+        self._task = self._loop.create_task(sending)
 
     async def _send_later(self, response: Response, request: Request, delay: float) -> None:
         await asyncio.sleep(delay)
         await self._send_specially(response, request)
 
     async def _send_specially(self, response: Response, request: Request) -> None:
+        if response.work:
+            response = await asyncio.to_thread(response.work)
         manner = response.delivery.manner
         close = request.headers.get("connection") == "close"
         if manner == "reset":
-            self._reset()
+            self.reset()
         elif manner == "never":
             await asyncio.Event().wait()
         elif manner == "truncated":
@@ -175,7 +212,7 @@ class Connection(asyncio.Protocol):
         if close:
             self._transport.close()
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
         """Hang up so that the client sees a reset, not an end."""
         found = self._transport.get_extra_info("socket")
         if found is not None:

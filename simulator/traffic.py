@@ -26,33 +26,35 @@ class Traffic:
     """Counts the requests to the API; those to the control plane are not part of it."""
 
     def __init__(self) -> None:
+        self._number = 0
         self.reset()
-        self.connections = 0
 
     def reset(self) -> None:
         """Start counting anew."""
         self.requests: Counter[str] = Counter()
         self.by_status: Counter[int] = Counter()
         self.per_client: Counter[str] = Counter()
-        self.faults: Counter[str] = Counter()
         self.throttled = 0
         self.connections = 0
         self.busiest = BusiestSecond()
         self.first_at: float | None = None
         self.last_at: float | None = None
         self.log: deque[Exchange] = deque(maxlen=LOG_LENGTH)
-        self._number = 0
 
-    def note(self, at: float, client: str, endpoint: str, user: str | None, session: str | None, status: int) -> None:  # noqa: PLR0913
+    def note(self, client: str, exchange: Exchange) -> None:
         """One request was answered."""
-        self._number += 1
-        self.requests[endpoint] += 1
-        self.by_status[status] += 1
+        self.requests[exchange.endpoint] += 1
+        self.by_status[exchange.status] += 1
         self.per_client[client] += 1
-        self.busiest.add(at)
-        self.first_at = at if self.first_at is None else self.first_at
-        self.last_at = at
-        self.log.append(Exchange(self._number, at, endpoint, user, session, status))
+        self.busiest.add(exchange.at)
+        self.first_at = exchange.at if self.first_at is None else self.first_at
+        self.last_at = exchange.at
+        self.log.append(exchange)
+
+    def next_number(self) -> int:
+        """Numbers of exchanges go on for ever, also across resets."""
+        self._number += 1
+        return self._number
 
     def summary(self) -> dict[str, Any]:
         """Everything counted since the last reset."""
@@ -64,7 +66,6 @@ class Traffic:
             "busiest_second": self.busiest.highest,
             "per_client": dict(self.per_client),
             "connections": self.connections,
-            "faults": dict(self.faults),
             "first_at": self.first_at,
             "last_at": self.last_at,
         }

@@ -106,12 +106,12 @@ class World:
             each.row_json = None
         self.version += 1
 
-    def new_session_id(self, start: datetime, *, old_form: bool = False) -> str:
+    def new_session_id(self, user_id: str, start: datetime, *, old_form: bool = False) -> str:
         """An id that no session had: 14 digits of the start, and five characters in the newer form."""
         moment = start.strftime("%Y%m%d%H%M%S")
         if old_form:
             return moment
-        dice = Random(f"{self.seed} session {moment} {len(self.sessions)}")
+        dice = Random(f"{self.seed} session {user_id} {moment}")
         while (name := f"{moment}_{''.join(dice.choices(ascii_lowercase + digits, k=5))}") in self.sessions:
             pass
         return name
