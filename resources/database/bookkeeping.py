@@ -18,6 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from resources.database.metadata import metadata
+from resources.database.rate_limit_table import rate_limits_table
 from resources.database.session_columns import Timestamp
 
 _NOW = func.now()
@@ -124,3 +125,5 @@ erasures = Table(
     Column("rows_removed", JSONB, nullable=False, comment="Rows removed by table"),
     comment="One row per user erased here. Holds no id in clear.",
 )
+
+rate_limits = rate_limits_table(metadata)

@@ -4,7 +4,7 @@ Lives here: upgrade under a lock, views dropped before and applied again after, 
 database is up to date.  Not here: DDL text (`migrations/`, `views/`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
@@ -15,6 +15,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.schema import CreateSchema
 
 from resources.database.metadata import SCHEMA
 
@@ -25,8 +26,12 @@ class NotMigrated(RuntimeError):
     """The database's schema is not the one this program needs: run `asleep-sync migrate`."""
 
 
-def migrate(engine: Engine) -> tuple[str | None, str]:
+def migrate(engine: Engine, *, other_schemas: Sequence[str] = ()) -> tuple[str | None, str]:
     """Upgrade the schema and apply the views again; safe to run twice and at once.
+
+    Args:
+        engine: the database; the role must own it or its schemas.
+        other_schemas: empty schemas to make for others, such as Dagster's own tables.
 
     Returns:
         The revision found (None for an empty database) and the revision now.
@@ -34,7 +39,8 @@ def migrate(engine: Engine) -> tuple[str | None, str]:
     with engine.connect() as connection, _alone(connection):
         found = _revision_of(connection)
         with connection.begin():
-            connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+            for schema in (SCHEMA, *other_schemas):
+                connection.execute(CreateSchema(schema, if_not_exists=True))
             if found != newest_revision():
                 _drop_views(connection)
             config = _config()

@@ -7,10 +7,10 @@ Not here: decisions, transactions, the sessions themselves (`upsert.py`).
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, func, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import BigInteger, Connection, any_, bindparam, func, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from resources.database.bookkeeping import sync_batches, sync_failures
 from resources.database.statements import statement
@@ -184,10 +184,10 @@ def resolve_failures(connection: Connection, failure_ids: Sequence[int]) -> None
     if failure_ids:
         connection.execute(
             update(sync_failures)
-            .where(sync_failures.c.failure_id.in_(bindparam("ids", expanding=True)), sync_failures.c.resolved_at.is_(None))
-            .values(resolved_at=func.now()),
-            {"ids": list(failure_ids)},
-        )  # fmt: skip
+            .where(sync_failures.c.failure_id == any_(bindparam("ids", list(failure_ids), ARRAY(BigInteger))))
+            .where(sync_failures.c.resolved_at.is_(None))
+            .values(resolved_at=func.now())
+        )
 
 
 def forget_lists(connection: Connection, user_ids: Iterable[str]) -> None:
@@ -211,20 +211,19 @@ def begin_batch(connection: Connection, run_id: str, batch: int, window: tuple[d
     )
 
 
-def end_batch(connection: Connection, run_id: str, batch: int, counts: dict[str, float]) -> None:
-    """Note what a batch did."""
+def note_progress(connection: Connection, run_id: str, batch: int, counts: dict[str, Any], *, finished: bool) -> None:
+    """Note what a batch has done so far, and whether that was all."""
+    values: dict[str, Any] = {"counts": sync_batches.c.counts.op("||")(counts)}
+    if finished:
+        values["finished_at"] = func.clock_timestamp()
     connection.execute(
-        update(sync_batches)
-        .where(sync_batches.c.run_id == run_id, sync_batches.c.batch == batch)
-        .values(finished_at=func.clock_timestamp(), counts=counts)
+        update(sync_batches).where(sync_batches.c.run_id == run_id, sync_batches.c.batch == batch).values(values)
     )
 
 
-def counts_of_run(connection: Connection, run_id: str) -> list[dict[str, float]]:
-    """What the finished batches of a run did."""
+def counts_of_run(connection: Connection, run_id: str) -> list[dict[str, Any]]:
+    """What the batches of a run have done so far."""
     found = connection.scalars(
-        select(sync_batches.c.counts)
-        .where(sync_batches.c.run_id == run_id, sync_batches.c.finished_at.is_not(None))
-        .order_by(sync_batches.c.batch)
+        select(sync_batches.c.counts).where(sync_batches.c.run_id == run_id).order_by(sync_batches.c.batch)
     )
     return list(found)

@@ -247,6 +247,151 @@ def upgrade() -> None:
     )
     op.create_index(op.f("monthly_averages_month_idx"), "monthly_averages", ["month"], unique=False, schema="asleep")
     op.create_table(
+        "rate_limits",
+        sa.Column("key_id", sa.Text(), nullable=False, comment="First 16 hex digits of SHA-256 over the API key"),
+        sa.Column(
+            "requests_per_second", sa.Double(), nullable=False, comment="Lowest rate announced by a live process"
+        ),
+        sa.Column(
+            "announced_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+            comment="Last time a process announced that rate; a higher one counts a minute later",
+        ),
+        sa.Column(
+            "next_slot_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+            comment="Earliest moment not yet given away (the theoretical arrival time of GCRA)",
+        ),
+        sa.Column(
+            "pushed_seconds",
+            sa.Double(),
+            server_default=sa.text("0"),
+            nullable=False,
+            comment="By how much late senders have moved all later slots, in total",
+        ),
+        sa.Column(
+            "epoch",
+            sa.BigInteger(),
+            server_default=sa.text("0"),
+            nullable=False,
+            comment="Grows when every slot given away so far becomes void",
+        ),
+        sa.Column(
+            "throttle_factor",
+            sa.Double(),
+            server_default=sa.text("1"),
+            nullable=False,
+            comment="Share of requests_per_second in force; halved by throttling",
+        ),
+        sa.Column(
+            "recovering_since",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+            comment="Steps of recovery of throttle_factor count from here",
+        ),
+        sa.Column(
+            "throttled_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="Last time the API throttled us and the rate was cut",
+        ),
+        sa.Column(
+            "paused_until",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="No request before this moment: Retry-After, or our own pause",
+        ),
+        sa.Column(
+            "circuit",
+            sa.Text(),
+            server_default=sa.text("'closed'"),
+            nullable=False,
+            comment="closed: requests flow; open: none; half_open: one probe is under way",
+        ),
+        sa.Column(
+            "closed_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="Last time the circuit closed; older turns' failures do not count",
+        ),
+        sa.Column(
+            "opened_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="Since when the circuit has not been closed; null: it is closed",
+        ),
+        sa.Column(
+            "openings",
+            sa.Integer(),
+            server_default=sa.text("0"),
+            nullable=False,
+            comment="Times in a row that the circuit opened; each doubles the pause before a probe",
+        ),
+        sa.Column(
+            "probe_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="When the next single probe may go; half_open: the end of its lease",
+        ),
+        sa.Column(
+            "probe_slot_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="Slot of the latest probe: tells its answer from older ones",
+        ),
+        sa.Column(
+            "failures_in_row",
+            sa.Integer(),
+            server_default=sa.text("0"),
+            nullable=False,
+            comment="Failures since the last answer",
+        ),
+        sa.Column(
+            "recent_answered",
+            sa.Double(),
+            server_default=sa.text("0"),
+            nullable=False,
+            comment="Answers among the last 40 attempts or so, older ones fading",
+        ),
+        sa.Column(
+            "recent_broken",
+            sa.Double(),
+            server_default=sa.text("0"),
+            nullable=False,
+            comment="Failures among the last 40 attempts or so, older ones fading",
+        ),
+        sa.Column(
+            "recent_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="Last report; the two counts above are forgotten after a minute",
+        ),
+        sa.Column(
+            "broken_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="Last failure: 5xx, time-out, connection refused or cut",
+        ),
+        sa.Column(
+            "updated_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+            comment="Last change",
+        ),
+        sa.CheckConstraint(
+            "circuit IN ('closed', 'open', 'half_open')", name=op.f("rate_limits_circuit_is_known_check")
+        ),
+        sa.PrimaryKeyConstraint("key_id", name=op.f("rate_limits_pkey")),
+        schema="asleep",
+        comment="One row per API key: rate limit and circuit breaker of all processes. Not for analysts.",
+    )
+    op.create_table(
         "session_payloads",
         sa.Column("session_id", sa.Text(), nullable=False, comment="The session"),
         sa.Column(
@@ -853,6 +998,7 @@ def downgrade() -> None:
     op.drop_index(op.f("sleep_sessions_created_at_idx"), table_name="sleep_sessions", schema="asleep")
     op.drop_table("sleep_sessions", schema="asleep")
     op.drop_table("session_payloads", schema="asleep")
+    op.drop_table("rate_limits", schema="asleep")
     op.drop_index(op.f("monthly_averages_month_idx"), table_name="monthly_averages", schema="asleep")
     op.drop_table("monthly_averages", schema="asleep")
     op.drop_table("erasures", schema="asleep")

@@ -1,0 +1,39 @@
+"""Errors of the outside as Dagster failures; a permanent one is retried by nothing.
+
+Lives here: the one place that translates.  Not here: HTTP, SQL, deciding what is permanent (the error tree does).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from sqlalchemy.exc import OperationalError
+
+from resources.asleep.errors import Rejected
+from resources.asleep.resource import KeyMissing
+from resources.database.migrate import NotMigrated
+
+NO_RUN_RETRY = {"dagster/max_retries": "0"}
+PERMANENT = "permanent"
+"""Key of the failure's metadata that says: nothing will be better by trying again."""
+
+
+@contextmanager
+def told_to_dagster(context: dg.OpExecutionContext) -> Iterator[None]:
+    """Turn what goes wrong into a `Failure` that says what to do, and stop every retry when none can help.
+
+    Three mechanisms retry in Dagster: the op's policy (stopped by `allow_retries=False`), the run's (stopped by
+    the tag), and automation (not triggered, for nothing was materialised).
+    """
+    try:
+        yield
+    except (Rejected, KeyMissing, NotMigrated) as error:
+        context.instance.add_run_tags(context.run_id, NO_RUN_RETRY)
+        kind = getattr(error, "kind", "configuration")
+        raise dg.Failure(str(error), metadata={PERMANENT: kind}, allow_retries=False) from None
+    except OperationalError as error:
+        reason = str(error.orig).strip().splitlines()[0] if error.orig else "no reason given"
+        raise dg.Failure(
+            f"The database could not be used ({reason}). What was written before is safe; the next run continues.",
+            metadata={"kind": "database"},
+        ) from None

@@ -1,0 +1,164 @@
+"""Sleep sessions, one row per session.
+
+Lives here: the asset, its steps, what they report; and the same steps for some users only.  Not here: HTTP, SQL,
+retries, field names.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from assets.failures import told_to_dagster
+from assets.partitions import daily, window_of
+from assets.sync_batch import Batch, sync_batch
+from resources.asleep.events import Attempt
+from resources.asleep.resource import AsleepApi
+from resources.database import sync_state
+from resources.database.resource import Database
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOptions:
+    """How a sync goes about its work."""
+
+    user_batch_size: int
+    cache_ttl_seconds: float
+    detail: str
+
+
+class BatchNames:
+    """A batch is known by its step's key alone, so no user id passes through Dagster's storage."""
+
+    @staticmethod
+    def of(number: int, batches: int) -> str:
+        """The mapping key of a batch, e.g. `b0003_of_0020`."""
+        return f"b{number:04d}_of_{batches:04d}"
+
+    @staticmethod
+    def read(key: str) -> tuple[int, int]:
+        """Number and count from a mapping key."""
+        number, batches = key.removeprefix("b").split("_of_")
+        return int(number), int(batches)
+
+
+_RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+
+
+@dg.op(
+    ins={"registered": dg.In(dg.Nothing)},
+    out=dg.DynamicOut(dg.Nothing),
+    description="Cut the registered users into batches.",
+)
+def plan_batches(
+    context: dg.OpExecutionContext, database: dg.ResourceParam[Database], sync_options: dg.ResourceParam[SyncOptions]
+) -> Iterator[dg.DynamicOutput[None]]:
+    """One batch for every USER_BATCH_SIZE users."""
+    with told_to_dagster(context):
+        database.require_migrated()
+        with database.engine.connect() as connection:
+            users = sync_state.count_users(connection)
+    batches = max(1, -(-users // sync_options.user_batch_size))
+    context.log.info("%d users in %d batches", users, batches)
+    for number in range(batches):
+        yield dg.DynamicOutput(None, mapping_key=BatchNames.of(number, batches))
+
+
+@dg.op(
+    ins={"planned": dg.In(dg.Nothing)},
+    out=dg.Out(dg.Nothing),
+    retry_policy=_RETRY,
+    description="Ask the API about the users of one batch, and write what it says.",
+)
+def sync_users(
+    context: dg.OpExecutionContext,
+    asleep_api: dg.ResourceParam[AsleepApi],
+    database: dg.ResourceParam[Database],
+    sync_options: dg.ResourceParam[SyncOptions],
+) -> None:
+    """The sync of one batch; see `assets.sync_batch`."""
+    number, batches = BatchNames.read(context.get_mapping_key() or "")
+    batch = Batch(
+        run_id=context.run_id,
+        number=number,
+        of=batches,
+        window=window_of(context),
+        workers=asleep_api.max_connections,
+        cache_ttl_seconds=sync_options.cache_ttl_seconds,
+        detail=sync_options.detail,
+    )
+    run_batch(context, asleep_api, database, batch)
+
+
+def run_batch(context: dg.OpExecutionContext, asleep_api: AsleepApi, database: Database, batch: Batch) -> None:
+    """Sync a batch, counting its requests, and tell Dagster what came of it."""
+    tally = Tally()
+    with told_to_dagster(context), asleep_api.client(database.engine, tally) as client:
+        counts = sync_batch(database.engine, client, batch, tally.counts)
+    context.add_output_metadata(counts)
+
+
+class Tally:
+    """Counts the attempts of one batch, which come from many threads."""
+
+    def __init__(self) -> None:
+        self._alone = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._waited = 0.0
+
+    def __call__(self, attempt: Attempt) -> None:
+        """Count one attempt."""
+        with self._alone:
+            self._counts[f"requests_{attempt.endpoint}"] += 1
+            self._counts["requests"] += 1
+            if attempt.outcome != "ok":
+                self._counts[f"answers_{attempt.outcome}"] += 1
+            self._waited += attempt.waited_seconds
+
+    def counts(self) -> dict[str, Any]:
+        """Requests by endpoint, answers that were not `ok` by outcome, seconds waited for the rate limit."""
+        with self._alone:
+            return {**self._counts, "seconds_waited": round(self._waited, 3)}
+
+
+@dg.op(
+    ins={"synced": dg.In(dg.Nothing)},
+    out=dg.Out(dg.Nothing),
+    description="Add up what the batches did.",
+)
+def report_sessions(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
+    """What an operator wants to see on the asset's page."""
+    with told_to_dagster(context), database.engine.connect() as connection:
+        counts = totals_of_run(sync_state.counts_of_run(connection, context.run_id))
+    context.add_output_metadata({"dagster/partition_row_count": counts.get("sessions", 0), **counts})
+
+
+def totals_of_run(batches: list[dict[str, Any]]) -> dict[str, Any]:
+    """The sums of the batches' counts."""
+    totals: Counter[str] = Counter()
+    for batch in batches:
+        totals.update(batch)
+    totals["sessions"] = sum(totals[f"sessions_{kind}"] for kind in ("inserted", "updated", "unchanged"))
+    totals["batches"] = len(batches)
+    return dict(totals)
+
+
+@dg.graph_asset(
+    partitions_def=daily,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="sleep",
+    kinds={"postgres", "python"},
+    ins={"registered": dg.AssetIn(key="users", dagster_type=dg.Nothing)},
+    tags={"source": "asleep"},
+    owners=["team:data"],
+)
+def sleep_sessions(registered: Any) -> Any:
+    """Every sleep session that started in the window, latest version of each (table `asleep.sleep_sessions`).
+
+    A range of days is one run: each user is listed once for the whole range. Only what is new, unfinished or
+    changed is read in full.
+    """
+    return report_sessions(plan_batches(registered).map(sync_users).collect())

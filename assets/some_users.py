@@ -1,0 +1,93 @@
+"""The same sync for some users only: those that failed, or those named.
+
+Lives here: the steps of the jobs that are not a whole partition, so that none is shown as done for all.  Not here:
+the sync (`sync_batch.py`).
+"""
+
+from collections import Counter
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from assets.failures import told_to_dagster
+from assets.monthly_summary import summarise
+from assets.partitions import month_key
+from assets.sleep_sessions import SyncOptions, Tally
+from assets.sync_batch import Batch, sync_batch
+from assets.window import Window
+from resources.asleep.resource import AsleepApi
+from resources.database import sync_state
+from resources.database.resource import Database
+from resources.database.statements import statement
+
+
+class SomeUsers(dg.Config):
+    """Whom and what to sync. Users appear by pseudonym only: run config is stored and shown."""
+
+    first_day: str
+    last_day: str
+    users: list[str] | None = None
+    failed_only: bool = False
+
+
+@dg.op(out=dg.Out(dg.Nothing), description="Sync the users that failed before, or those named.")
+def sync_some_users(
+    context: dg.OpExecutionContext,
+    config: SomeUsers,
+    asleep_api: dg.ResourceParam[AsleepApi],
+    database: dg.ResourceParam[Database],
+    sync_options: dg.ResourceParam[SyncOptions],
+) -> None:
+    """Batch after batch, in this one step."""
+    window = Window.of_days(date.fromisoformat(config.first_day), date.fromisoformat(config.last_day))
+    tally, totals = Tally(), Counter[str]()
+    with told_to_dagster(context), asleep_api.client(database.engine, tally) as client:
+        database.require_migrated()
+        with database.engine.connect() as connection:
+            users = sync_state.count_users(connection)
+        batches = max(1, -(-users // sync_options.user_batch_size))
+        for number in range(batches):
+            batch = Batch(
+                run_id=context.run_id,
+                number=number,
+                of=batches,
+                window=window,
+                workers=asleep_api.max_connections,
+                cache_ttl_seconds=0,
+                detail=sync_options.detail,
+                pseudonyms=None if config.users is None else tuple(config.users),
+                failed_only=config.failed_only,
+            )
+            totals.update(sync_batch(database.engine, client, batch, dict))
+    context.add_output_metadata({**totals, **tally.counts()})
+
+
+@dg.op(
+    ins={"synced": dg.In(dg.Nothing)},
+    out=dg.Out(dg.Nothing),
+    description="Compute the averages of every user-month whose sessions changed.",
+)
+def summarise_touched_months(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
+    """All touched user-months, told to the asset `monthly_averages` month by month."""
+    with told_to_dagster(context), database.engine.begin() as connection:
+        months = connection.scalars(statement("months_waiting", "assets")).all()
+        counts = summarise(connection)._asdict()
+    for month in months:
+        context.log_event(dg.AssetMaterialization("monthly_averages", partition=month_key(month), metadata=counts))
+
+
+@dg.op(ins={"summarised": dg.In(dg.Nothing)}, description="Fail while a user or session is missing.")
+def refuse_holes(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
+    """The truth of the check `no_session_missing`, for jobs that materialise no sessions."""
+    with told_to_dagster(context), database.engine.connect() as connection:
+        holes: dict[str, Any] = {
+            row.kind: row.found for row in connection.execute(statement("check_no_session_missing", "assets"))
+        }
+    if holes:
+        found = ", ".join(f"{count} {kind}" for kind, count in holes.items())
+        raise dg.Failure(
+            f"Still missing: {found}. `asleep-sync status` lists them; the next run tries them first.",
+            metadata=holes,
+            allow_retries=False,
+        )

@@ -1,0 +1,218 @@
+"""The sync of one batch of users: ask in parallel, write in short transactions, lose nothing in between.
+
+Lives here: the flow from questions to rows.  Not here: decisions about one user (`user_sync.py`), threads
+(`fan_out.py`), SQL.
+"""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, func, select
+
+from assets.fan_out import fan_out
+from assets.shaping import session_row
+from assets.user_sync import Answer, Question, Task, UserSync
+from assets.window import Window
+from resources.asleep.client import AsleepClient
+from resources.asleep.errors import AsleepError, Rejected
+from resources.database import sync_state
+from resources.database.sync_state import Failure, FinishedUser, UserToSync
+from resources.database.upsert import upsert_sessions
+
+ROWS_PER_WRITE = 500
+
+Counts = Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Which users, which window, and how."""
+
+    run_id: str
+    number: int
+    of: int
+    window: Window
+    workers: int
+    cache_ttl_seconds: float
+    detail: str = "full"
+    pseudonyms: tuple[str, ...] | None = None
+    """Only these users; None for all active ones."""
+    failed_only: bool = False
+
+
+@dataclass(slots=True)
+class _Work:
+    """A batch under way: questions to hand out, and what has come of them since the last write."""
+
+    now: Callable[[], datetime]
+    waiting: Iterator[UserSync]
+    requests: Callable[[], dict[str, Any]]
+    syncs: dict[str, UserSync] = field(default_factory=dict)
+    todo: deque[Task] = field(default_factory=deque)
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    deleted: list[tuple[str, datetime]] = field(default_factory=list)
+    done: list[UserSync] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Task]:
+        return self
+
+    def __next__(self) -> Task:
+        """The next question: first those of users begun, then a new user, so that few users are under way."""
+        if not self.todo:
+            sync = next(self.waiting)
+            self.syncs[sync.user.user_id] = sync
+            self.todo.extend(sync.begin())
+        return replace(self.todo.popleft(), asked_at=self.now())
+
+    def take(self, task: Task, answer: Answer | AsleepError) -> None:
+        sync = self.syncs[task.user_id]
+        self.todo.extend(sync.take(task, answer))
+        if sync.sessions:
+            self.rows.extend(_rows(sync))
+        self.deleted.extend(sync.deleted)
+        sync.deleted = []
+        if sync.is_done:
+            self.done.append(self.syncs.pop(task.user_id))
+
+
+def sync_batch(
+    engine: Engine, api: AsleepClient, batch: Batch, requests: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """Sync the users of a batch; what failed is recorded, what landed is committed.
+
+    Args:
+        engine: the database.
+        api: where to ask.
+        batch: whom and what about.
+        requests: counts of the requests made so far, to be noted with each write.
+
+    Returns: the counts of `requests`, and
+        users, users_fresh, users_gone, users_failed, sessions_inserted, sessions_updated, sessions_unchanged,
+        sessions_deleted, failures.
+
+    Raises:
+        Rejected: the account is refused; everything received before is committed.
+    """
+    counts: Counts = Counter()
+    work = _begin(engine, batch, counts, requests)
+    try:
+        for task, answer in fan_out(work, lambda task: ask(api, task), workers=batch.workers):
+            if isinstance(answer, Rejected) or (isinstance(answer, Exception) and not isinstance(answer, AsleepError)):
+                raise answer
+            work.take(task, answer)
+            if len(work.rows) >= ROWS_PER_WRITE:
+                _write(engine, batch, work, counts)
+    except Rejected:
+        _write(engine, batch, work, counts)
+        raise
+    _write(engine, batch, work, counts, is_last=True)
+    return {**counts, **requests()}
+
+
+def ask(api: AsleepClient, task: Task) -> Answer:
+    """Put one question to the API."""
+    if task.question is Question.LIST and task.window is not None:
+        return api.list_sessions(task.user_id, *task.window.days_to_list)
+    if task.question is Question.SESSION and task.session_id is not None:
+        return api.read_session(task.user_id, task.session_id)
+    return api.read_user(task.user_id)
+
+
+def _begin(engine: Engine, batch: Batch, counts: Counts, requests: Callable[[], dict[str, Any]]) -> _Work:
+    span = (batch.window.start, batch.window.end)
+    with engine.begin() as connection:
+        sync_state.begin_batch(connection, batch.run_id, batch.number, span)
+        users = sync_state.users_to_sync(
+            connection,
+            batch=batch.number,
+            batches=batch.of,
+            window=span,
+            cache_ttl_seconds=batch.cache_ttl_seconds,
+            detail=batch.detail,
+            pseudonyms=batch.pseudonyms,
+            failed_only=batch.failed_only,
+        )
+        now = _clock(connection.scalar(select(func.clock_timestamp())))
+        stale = [user for user in users if not user.fresh]
+        waiting = _syncs(connection, batch.window, stale)
+    counts.update(users=len(users), users_fresh=len(users) - len(stale))
+    return _Work(now=now, waiting=iter(waiting), requests=requests)
+
+
+def _syncs(connection: Connection, window: Window, users: Sequence[UserToSync]) -> list[UserSync]:
+    syncs = [UserSync.of(user, window, ()) for user in users]
+    asked = [(s.user.user_id, s.window.listed.start, s.window.listed.end) for s in syncs]
+    stored = sync_state.stored_sessions(connection, asked) if asked else {}
+    return [UserSync.of(s.user, window, stored.get(s.user.user_id, ())) for s in syncs]
+
+
+def _clock(server_now: datetime | None) -> Callable[[], datetime]:
+    """The database's clock, followed by this process's steady one."""
+    assert server_now is not None  # noqa: S101 a SELECT of the clock gives a row
+    started = time.monotonic()
+    return lambda: server_now + timedelta(seconds=time.monotonic() - started)
+
+
+def _rows(sync: UserSync) -> Iterator[tuple[Any, ...]]:
+    zone = sync.last_known_zone()
+    sessions, sync.sessions = sync.sessions, []
+    for session in sessions:
+        listed = sync.listed.get(session.session_id)
+        yield session_row(
+            session,
+            last_known_zone=zone,
+            last_received_seq_num=listed.last_received_seq_num if listed else None,
+        )
+
+
+def _write(engine: Engine, batch: Batch, work: _Work, counts: Counts, *, is_last: bool = False) -> None:
+    """One short transaction: sessions, deletions, and the users whose everything is now in."""
+    done, gone, failures = work.done, [s for s in work.done if s.gone], _failures(work)
+    with engine.begin() as connection:
+        written = upsert_sessions(connection, work.rows)
+        deleted = sync_state.mark_deleted(connection, work.deleted)
+        sync_state.finish_users(connection, [_finished(s) for s in done if _is_whole(s)], detail=batch.detail)
+        sync_state.users_gone(connection, [s.user.user_id for s in gone])
+        sync_state.record_failures(connection, failures)
+        sync_state.resolve_failures(connection, _mended(done))
+        counts.update(
+            users_done=len(done),
+            users_gone=len(gone),
+            users_failed=sum(bool(s.failures) for s in done),
+            sessions_inserted=written.inserted,
+            sessions_updated=written.updated,
+            sessions_unchanged=written.unchanged + sum(s.unchanged for s in done),
+            sessions_deleted=deleted,
+            failures=len(failures),
+        )
+        sync_state.note_progress(
+            connection, batch.run_id, batch.number, {**counts, **work.requests()}, finished=is_last
+        )
+    work.rows, work.deleted, work.done = [], [], []
+
+
+def _failures(work: _Work) -> list[Failure]:
+    return [failure for sync in work.done for failure in sync.failures]
+
+
+def _is_whole(sync: UserSync) -> bool:
+    return not sync.failures and not sync.gone and sync.listed_at is not None
+
+
+def _finished(sync: UserSync) -> FinishedUser:
+    assert sync.listed_at is not None  # noqa: S101 `_is_whole` said so
+    return FinishedUser(sync.user.user_id, sync.last_known_zone(), sync.window.start, sync.window.end, sync.listed_at)
+
+
+def _mended(done: Sequence[UserSync]) -> list[int]:
+    """Earlier failures of these users that this sync did not meet again."""
+    again = {(f.user_id, f.session_id) for sync in done for f in sync.failures}
+    mended: list[int] = []
+    for sync in done:
+        if sync.gone or not any(key[0] == sync.user.user_id for key in again):
+            mended.extend(sync.user.failure_ids)
+    return mended

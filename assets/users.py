@@ -1,0 +1,32 @@
+"""Users: who is synced.
+
+Lives here: the asset over the registry.  Not here: how users get into it (`asleep-sync users import`, webhooks).
+"""
+
+import dagster as dg
+from sqlalchemy import func, select
+
+from assets.failures import told_to_dagster
+from resources.database import tables
+from resources.database.resource import Database
+
+
+@dg.asset(group_name="sleep", kinds={"postgres"}, tags={"source": "registry"}, owners=["team:data"])
+def users(context: dg.AssetExecutionContext, database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:
+    """Registered users (table `asleep.users`). The API cannot list users: this registry decides who is synced.
+
+    Filled by `asleep-sync users import` and by webhooks; users found gone at the source are kept until erased.
+    """
+    gone = tables.users.c.gone_at.is_not(None)
+    query = select(
+        func.count(),
+        func.count().filter(tables.users.c.active, ~gone),
+        func.count().filter(gone),
+        func.count().filter(tables.users.c.to_be_deleted),
+    )
+    with told_to_dagster(context.op_execution_context), database.engine.connect() as connection:
+        database.require_migrated()
+        total, synced, gone_count, to_be_deleted = connection.execute(query).one()
+    return dg.MaterializeResult(
+        metadata={"dagster/row_count": total, "synced": synced, "gone": gone_count, "to_be_deleted": to_be_deleted}
+    )

@@ -1,0 +1,53 @@
+"""The stretch of time that a sync is about.
+
+Lives here: pure arithmetic on half-open UTC intervals.  Not here: partitions, clocks.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """All session starts `start <= t < end`, both aware and in UTC."""
+
+    start: datetime
+    end: datetime
+
+    def __post_init__(self) -> None:
+        if self.start.tzinfo is None or self.end.tzinfo is None:
+            raise ValueError("a window's ends must carry a time zone")
+        if self.start >= self.end:
+            raise ValueError(f"the window is empty: it starts at {self.start} and ends at {self.end}")
+
+    @classmethod
+    def of_days(cls, first: date, last: date) -> "Window":
+        """The UTC days from `first` to `last`, both included."""
+        return cls(_midnight(first), _midnight(last) + _DAY)
+
+    @property
+    def days_to_list(self) -> tuple[date, date]:
+        """First and last UTC day to ask the API for: one day wider on each side than the window.
+
+        The API assigns sessions to dates by their start; the day more costs nothing and forgives a source that
+        assigns them otherwise.
+        """
+        return self.start.date() - _DAY, (self.end - timedelta(microseconds=1)).date() + _DAY
+
+    @property
+    def listed(self) -> "Window":
+        """The stretch that is read in full when `days_to_list` are asked for."""
+        return Window.of_days(*self.days_to_list)
+
+    def hull(self, start: datetime | None, end: datetime | None) -> "Window":
+        """The smallest window that also covers `start` to `end`; None on either side adds nothing."""
+        return Window(min(self.start, start or self.start), max(self.end, end or self.end))
+
+    def __contains__(self, moment: datetime) -> bool:
+        return self.start <= moment < self.end
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)

@@ -1,0 +1,37 @@
+"""Where the database is: configured, or in development one of our own.
+
+Lives here: that choice, and what Dagster's programs must find in their environment.  Not here: connections.
+"""
+
+import os
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from pipelines.settings import APP_ROOT, Settings
+from resources.database.engine import database_url
+
+DATA = APP_ROOT / ".data"
+DAGSTER_SCHEMA = "dagster"
+
+
+def find_database_url(settings: Settings) -> str:
+    """DATABASE_URL, or in development the URL of the embedded Postgres, started if need be."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    from resources.database import embedded
+
+    return embedded.start(DATA / "postgres").url
+
+
+def dagster_environment(url: str, root: Path = APP_ROOT) -> dict[str, str]:
+    """What `dagster.yaml` and `workspace.yaml` read: Dagster's own tables live in schema `dagster` of the database."""
+    (DATA / "dagster").mkdir(parents=True, exist_ok=True)
+    storage = make_url(database_url(url)).update_query_dict({"options": f"-csearch_path={DAGSTER_SCHEMA}"})
+    return {
+        "APP_ROOT": str(root),
+        "DAGSTER_HOME": os.environ.get("DAGSTER_HOME") or str(root),
+        "DAGSTER_LOCAL_DIR": str(DATA / "dagster"),
+        "DAGSTER_STORAGE_URL": storage.render_as_string(hide_password=False),
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+    }

@@ -1,0 +1,37 @@
+"""Jobs: named selections, and the same steps for some users only.
+
+Lives here: what is run together, in one sentence each.  Not here: logic.
+"""
+
+import dagster as dg
+
+from assets.some_users import refuse_holes, summarise_touched_months, sync_some_users
+
+sync_sleep_sessions = dg.define_asset_job(
+    "sync_sleep_sessions",
+    selection=dg.AssetSelection.assets("users", "sleep_sessions"),
+    description="List every registered user's sessions of the days chosen, and store what is new or changed.",
+)
+
+summarise_months = dg.define_asset_job(
+    "summarise_months",
+    selection=dg.AssetSelection.assets("monthly_averages"),
+    description="Compute the averages of the user-months of the months chosen whose sessions changed.",
+)
+
+
+@dg.graph
+def sync_some() -> None:
+    """Sync some users, bring their averages up to date, and fail while anything is missing."""
+    refuse_holes(summarise_touched_months(sync_some_users()))
+
+
+sync_named_users = sync_some.to_job(
+    name="sync_named_users",
+    description="Sync the users named (by pseudonym), whole window; no partition is marked as done.",
+)
+
+retry_failures = sync_some.to_job(
+    name="retry_failures",
+    description="Try every user and session that could not be synced again, over the window that failed.",
+)

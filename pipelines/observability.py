@@ -1,0 +1,91 @@
+"""Logs and metrics: how they look, and who listens to attempts.
+
+Lives here: set-up and listeners.  Not here: events (`resources.asleep.events`).
+"""
+
+import logging
+
+import structlog
+from datadog.dogstatsd.base import DogStatsd
+from structlog.typing import Processor
+
+from pipelines.settings import Settings
+from resources.asleep.events import Attempt, Listener
+
+LOGGER = "asleep_sync"
+
+
+def set_up_logs(settings: Settings) -> None:
+    """Structured lines to the standard error stream, as JSON or for people; safe to call twice."""
+    renderer = structlog.processors.JSONRenderer() if settings.logs_as_json else structlog.dev.ConsoleRenderer()
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logger = logging.getLogger(LOGGER)
+    logger.handlers = [handler]
+    logger.setLevel(settings.log_level)
+    logger.propagate = False
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.processors.format_exc_info,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+def log_attempts(level: int = logging.DEBUG) -> Listener:
+    """A listener that writes a line for each attempt; what did not go well is a warning."""
+    log = structlog.get_logger(f"{LOGGER}.asleep")
+
+    def listen(attempt: Attempt) -> None:
+        log.log(
+            level if attempt.outcome == "ok" else logging.WARNING,
+            "attempt",
+            endpoint=attempt.endpoint,
+            user=attempt.user,
+            number=attempt.number,
+            status=attempt.status,
+            outcome=attempt.outcome,
+            waited_seconds=round(attempt.waited_seconds, 4),
+            duration_seconds=round(attempt.duration_seconds, 4),
+            received_bytes=attempt.received_bytes,
+        )
+
+    return listen
+
+
+def count_attempts(statsd: DogStatsd) -> Listener:
+    """A listener that counts and times each attempt under `asleep_sync.`."""
+
+    def listen(attempt: Attempt) -> None:
+        tags = [f"endpoint:{attempt.endpoint}", f"outcome:{attempt.outcome}", f"status:{attempt.status or 'none'}"]
+        statsd.increment("asleep_sync.attempts", tags=tags)
+        statsd.timing("asleep_sync.attempt.duration", attempt.duration_seconds * 1000, tags=tags)
+        statsd.timing("asleep_sync.attempt.wait", attempt.waited_seconds * 1000, tags=tags)
+
+    return listen
+
+
+def statsd_client(settings: Settings) -> DogStatsd:
+    """Where metrics go: UDP, silent when nobody listens."""
+    return DogStatsd(host=settings.statsd_host, port=settings.statsd_port, disable_telemetry=True)
+
+
+def listeners(settings: Settings) -> tuple[Listener, ...]:
+    """Everybody who hears of each attempt."""
+    heard = (log_attempts(),)
+    return (*heard, count_attempts(statsd_client(settings))) if settings.enable_metrics else heard

@@ -1,0 +1,141 @@
+"""Dagster jobs run in this process, for people at a terminal.
+
+Lives here: running, progress, and what the run's end means.  Not here: arguments, printing of results.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+from uuid import uuid4
+
+import dagster as dg
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from assets.failures import PERMANENT
+from assets.partitions import day_key, month_key
+from assets.sleep_sessions import totals_of_run
+from pipelines.schedules import range_tags
+from resources.database import sync_state
+from resources.database.statements import statement
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+TOLD_EVERY_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended."""
+
+    success: bool
+    run_id: str
+    counts: dict[str, Any] = field(default_factory=dict)
+    message: str = ""
+    permanent: str | None = None
+    """The kind of a failure that no repetition mends; None when there was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Runs jobs here, recorded in the Dagster instance."""
+
+    definitions: dg.Definitions
+    instance: dg.DagsterInstance
+    engine: Engine
+    console: Console
+    """Where progress is shown, when it is a terminal."""
+
+    def sync_all(self, days: tuple[date, date]) -> Outcome:
+        """`sync_sleep_sessions` over the days, both included, as one run."""
+        return self._run("sync_sleep_sessions", tags=range_tags(day_key(days[0]), day_key(days[1])))
+
+    def sync_some(self, days: tuple[date, date], pseudonyms: list[str]) -> Outcome:
+        """`sync_named_users` for some users over the days, both included."""
+        config = {"first_day": days[0].isoformat(), "last_day": days[1].isoformat(), "users": pseudonyms}
+        return self._run("sync_named_users", run_config={"ops": {"sync_some_users": {"config": config}}})
+
+    def summarise_touched(self) -> Outcome | None:
+        """`summarise_months` over the months that wait; None when none does."""
+        with self.engine.connect() as connection:
+            months = connection.scalars(statement("months_waiting", "assets")).all()
+        if not months:
+            return None
+        return self._run("summarise_months", tags=range_tags(month_key(months[0]), month_key(months[-1])))
+
+    def _run(
+        self, job: str, *, tags: Mapping[str, str] | None = None, run_config: Mapping[str, Any] | None = None
+    ) -> Outcome:
+        run_id = str(uuid4())
+        with _progress(self.engine, run_id, self.console):
+            result = self.definitions.resolve_job_def(job).execute_in_process(
+                run_config={**QUIET, **(run_config or {})},
+                tags=dict(tags or {}),
+                instance=self.instance,
+                raise_on_error=False,
+                run_id=run_id,
+            )
+        with self.engine.connect() as connection:
+            counts = totals_of_run(sync_state.counts_of_run(connection, run_id))
+        return Outcome(result.success, run_id, counts, *_why(result))
+
+
+def _why(result: dg.ExecuteInProcessResult) -> tuple[str, str | None]:
+    """The message of the failure that matters most, and its kind when it is permanent."""
+    message = ""
+    for event in result.filter_events(lambda event: event.is_step_failure):
+        failure = event.step_failure_data
+        told = failure.user_failure_data
+        message = (told.description if told else None) or failure.error_display_string.splitlines()[0]
+        if told and PERMANENT in told.metadata:
+            return message, str(told.metadata[PERMANENT].value)
+    return message, None
+
+
+@contextmanager
+def _progress(engine: Engine, run_id: str, console: Console) -> Iterator[None]:
+    """A bar of users done, fed from what the batches note in the database, so that it fits any executor."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("users, {task.fields[sessions]} sessions, {task.fields[requests]} requests"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    ended = threading.Event()
+    with bar:
+        task = bar.add_task("syncing", total=None, sessions=0, requests=0)
+
+        def follow() -> None:
+            while not ended.wait(TOLD_EVERY_SECONDS):
+                try:
+                    with engine.connect() as connection:
+                        counts = totals_of_run(sync_state.counts_of_run(connection, run_id))
+                except SQLAlchemyError:
+                    time.sleep(TOLD_EVERY_SECONDS)
+                    continue
+                bar.update(
+                    task,
+                    total=counts.get("users") or None,
+                    completed=counts.get("users_done", 0) + counts.get("users_fresh", 0),
+                    sessions=counts.get("sessions", 0),
+                    requests=counts.get("requests", 0),
+                )
+
+        thread = threading.Thread(target=follow, name="progress", daemon=True)
+        if console.is_terminal:
+            thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            if console.is_terminal:
+                thread.join()

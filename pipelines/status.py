@@ -1,0 +1,101 @@
+"""What `asleep-sync status` shows.
+
+Lives here: a table for each question an operator asks.  Not here: repairs.
+"""
+
+from typing import Any
+
+from resources.database.rate_limit_state import read_state
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Connection, Engine, func, select, text
+
+from resources.asleep.events import pseudonym
+from resources.database import tables
+
+MOST_FAILURES_SHOWN = 20
+_COUNTED = (tables.users, tables.sleep_sessions, tables.session_payloads, tables.monthly_averages)
+
+
+def show_status(engine: Engine, console: Console | None = None) -> bool:
+    """Print counts, freshness, failures waiting, and the rate in force; True while something is missing."""
+    console = console or Console()
+    with engine.connect() as connection:
+        console.print(_table("Stored", ("table", "rows"), _counts(connection)))
+        console.print(_table("Freshness", ("what", "when (UTC)"), _freshness(connection)))
+        console.print(_table("Rate limit", ("what", "value"), _rates(connection)))
+        failures = _failures(connection)
+        parked = connection.scalar(text("SELECT count(*) FROM asleep.sync_failures WHERE resolved_at IS NULL")) or 0
+    if failures:
+        headings = ("user", "session", "kind", "attempts", "since (UTC)", "what happened")
+        console.print(_table(f"Missing: {parked} waiting to be tried again", headings, failures))
+        console.print(
+            "The next run tries these first; `asleep-sync sync` does it now. Users are shown by pseudonym: the first "
+            "16 digits of the SHA-256 of their id."
+        )
+    else:
+        console.print("Nothing is missing.")
+    return bool(failures)
+
+
+def _table(title: str, headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Table:
+    table = Table(*headings, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(_shown(value) for value in row))
+    return table
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:%Y-%m-%d %H:%M:%S}" if hasattr(value, "strftime") else str(value)
+
+
+def _counts(connection: Connection) -> list[tuple[Any, ...]]:
+    return [(t.name, connection.scalar(select(func.count()).select_from(t))) for t in _COUNTED]
+
+
+def _freshness(connection: Connection) -> list[tuple[Any, ...]]:
+    sessions, users = tables.sleep_sessions.c, tables.users.c
+    newest, changed = connection.execute(
+        select(func.max(sessions.session_start_time), func.max(sessions.updated_at))
+    ).one()
+    seen = users.last_synced_at
+    least, latest, never = connection.execute(
+        select(func.min(seen), func.max(seen), func.count().filter(seen.is_(None))).where(
+            users.active, users.gone_at.is_(None)
+        )
+    ).one()
+    return [
+        ("newest session started", newest),
+        ("a row last changed", changed),
+        ("a user was last synced", latest),
+        ("the user longest not synced", least),
+        ("users never synced", never),
+    ]
+
+
+def _rates(connection: Connection) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = []
+    for state in read_state(connection):
+        rows.extend((name.replace("_", " "), value) for name, value in vars_of(state).items() if name != "key_id")
+    return rows or [("requests a second", "none made yet")]
+
+
+def vars_of(record: Any) -> dict[str, Any]:
+    """The fields of a frozen record."""
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
+def _failures(connection: Connection) -> list[tuple[Any, ...]]:
+    found = connection.execute(
+        text(
+            "SELECT user_id, session_id IS NOT NULL AS of_session, kind, attempts, first_failed_at, message "
+            "FROM asleep.sync_failures WHERE resolved_at IS NULL ORDER BY first_failed_at LIMIT :most"
+        ),
+        {"most": MOST_FAILURES_SHOWN},
+    )
+    return [
+        (pseudonym(r.user_id), "one" if r.of_session else "list", r.kind, r.attempts, r.first_failed_at, r.message)
+        for r in found
+    ]

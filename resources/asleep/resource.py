@@ -1,0 +1,49 @@
+"""The Asleep API as a Dagster resource named `asleep_api`.
+
+Lives here: what is needed to reach it, and how a client is made of that.  Not here: logic, Dagster's config system
+(it would show the key in the UI).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+
+from sqlalchemy import Engine
+
+from resources.asleep.client import AsleepClient
+from resources.asleep.events import Listener
+from resources.asleep.exchange import HttpExchange, Limits
+from resources.asleep.transport import Transport
+from resources.database.rate_limit import PostgresGate
+
+
+class KeyMissing(ValueError):
+    """ASLEEP_API_KEY is not set: put the key of your Asleep account there (or in .env)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AsleepApi:
+    """How the API is reached, with which key and how fast."""
+
+    base_url: str
+    key: str | None = field(repr=False)
+    requests_per_second: float
+    max_connections: int
+    timeout_seconds: float
+    listeners: Sequence[Listener] = ()
+
+    @contextmanager
+    def client(self, engine: Engine, *more_listeners: Listener) -> Iterator[AsleepClient]:
+        """A client whose requests wait for their turn among all processes that share the database.
+
+        Raises:
+            KeyMissing: no key is configured.
+        """
+        if self.key is None:
+            raise KeyMissing(KeyMissing.__doc__)
+        limits = Limits(max_connections=self.max_connections, timeout_seconds=self.timeout_seconds)
+        with (
+            PostgresGate(engine, api_key=self.key, requests_per_second=self.requests_per_second) as gate,
+            closing(HttpExchange(self.base_url, self.key, limits=limits)) as exchange,
+        ):
+            yield AsleepClient(Transport(gate, exchange, (*self.listeners, *more_listeners)))

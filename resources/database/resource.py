@@ -1,0 +1,36 @@
+"""Postgres as a Dagster resource named `database`.
+
+Lives here: where the database is, and one engine for each process.  Not here: SQL.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from sqlalchemy import Engine
+
+from resources.database.engine import make_engine
+from resources.database.migrate import require_migrated
+
+
+@dataclass(frozen=True)
+class Database:
+    """The database, found when it is first needed: importing and listing definitions reach for nothing."""
+
+    find_url: Callable[[], str] = field(repr=False)
+    application_name: str = "asleep-sync"
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The process's engine."""
+        return make_engine(self.find_url(), application_name=self.application_name)
+
+    def require_migrated(self) -> None:
+        """Do nothing when the database can be reached and its schema is current.
+
+        Raises:
+            NotMigrated: the schema is another one.
+            OperationalError: the database cannot be reached.
+        """
+        with self.engine.connect() as connection:
+            require_migrated(connection)
