@@ -9,7 +9,7 @@ answer goes into an error's message: it may name a user.
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -44,7 +44,7 @@ class Verdict:
     """What came of one attempt: a result or an error, and how it bears on the next attempt."""
 
     outcome: Outcome
-    result: dict[str, Any] | None = None
+    result: dict[str, Any] | None = field(default=None, repr=False)
     error: AsleepError | None = None
     is_garbled: bool = False
     """True when this was hardly the API's own answer, so that asking again may help, though not for long."""

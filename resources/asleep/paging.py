@@ -63,7 +63,9 @@ class Pager:
             page = read_page(offset)
             brought = {row.session_id for row in page}
             is_whole &= bool(page) and page[0].session_id == rows[-1].session_id
-            rows += page[1:] if is_whole else page
+            if is_whole:
+                rows.pop()
+            rows += page
             if brought <= seen or len(page) < len(first):
                 return rows, pages, is_whole and _distinct(rows) == len(rows)
             seen |= brought

@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -45,7 +45,7 @@ class Patience:
 class Answer:
     """The `result` of an answer."""
 
-    result: dict[str, Any]
+    result: dict[str, Any] = field(repr=False)
     asked_at: datetime
     """When the turn for the answered attempt was granted, by the clock that all processes share."""
 
@@ -61,9 +61,9 @@ class Exchanging(Protocol):
 @dataclass(slots=True)
 class _Question:
     endpoint: str
-    path: str
+    path: str = field(repr=False)
     params: Mapping[str, str]
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     user: str
     give_up_at: float
     attempts: int = 0
