@@ -41,8 +41,8 @@ class Exchange:
     def __init__(  # noqa: PLR0913 each is one setting
         self,
         base_url: str,
-        *,
         key: str,
+        *,
         max_connections: int = 20,
         timeout_seconds: float = 30.0,
         max_body_bytes: int = 16 * 1024 * 1024,
