@@ -1,0 +1,47 @@
+"""Monthly averages, computed where the sessions are.
+
+Lives here: running `monthly_averages.sql` and what it counted.  Not here: arithmetic (that is the statement),
+transactions, which months are worth it.
+"""
+
+from datetime import date
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from resources.database.statements import statement
+
+
+class Summarised(NamedTuple):
+    """What became of the user-months whose sessions had changed."""
+
+    user_months: int
+    """Computed anew and taken off the queue."""
+    months: int
+    """Calendar months among them."""
+    written: int
+    """New, or different from what was stored."""
+    unchanged: int
+    """Equal to what was stored, hence not rewritten."""
+    removed: int
+    """No session is left, so the averages vanished."""
+    still_waiting: int
+    """Left queued because a writer was changing them in that very moment: run again."""
+
+
+def summarise(connection: Connection, month: date | None = None) -> Summarised:
+    """Compute the averages of every touched user-month, in the connection's transaction.
+
+    Args:
+        connection: open; commit soon after, since writers of the same user-months wait for the commit.
+        month: first day of the only month to work on; None for all.
+    """
+    counted = connection.execute(statement("monthly_averages", "assets"), {"month": month}).one()
+    return Summarised(
+        user_months=counted.user_months,
+        months=counted.months,
+        written=counted.written,
+        unchanged=counted.user_months - counted.written - counted.removed,
+        removed=counted.removed,
+        still_waiting=counted.still_waiting,
+    )
