@@ -32,9 +32,9 @@ def create_cluster(home: Home, life: IO[str]) -> None:
 
     The programs hold the sign of life: when we are killed, the next one to try waits for them to end.
     """
-    new = home.prepare_data()
     passwords = {role: secrets.token_urlsafe(24) for role in (APPLICATION, SUPERUSER)}
     write_private(home.passwords, "".join(f"{LOOPBACK}:*:*:{role}:{word}\n" for role, word in passwords.items()))
+    new = home.prepare_data()
     locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
     with home.secret_for_programs(passwords[SUPERUSER]) as secret:
         login = (f"--username={SUPERUSER}", "--auth=scram-sha-256", f"--pwfile={secret}")

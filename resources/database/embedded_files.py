@@ -59,6 +59,16 @@ class Home:
         return self.root / "port"
 
     @property
+    def data_unfinished(self) -> Path:
+        """A data directory in the making."""
+        return _unfinished(self.data)
+
+    @property
+    def secret(self) -> Path:
+        """A password on its way to a program."""
+        return self.root / "secret"
+
+    @property
     def sign_of_life(self) -> Path:
         """Locked by every process of the running server, until the last of them has ended, however it ended.
 
@@ -103,29 +113,27 @@ class Home:
     @contextlib.contextmanager
     def secret_for_programs(self, secret: str) -> Iterator[Path]:
         """A file with a secret that the programs can read, for as long as they need it."""
-        path = self.root / "secret"
         try:
-            write_private(path, secret)
-            self.programs.hand_over(path)
-            yield path
+            write_private(self.secret, secret)
+            self.programs.hand_over(self.secret)
+            yield self.secret
         finally:
-            path.unlink(missing_ok=True)
+            self.secret.unlink(missing_ok=True)
 
     def prepare_data(self) -> Path:
         """An empty directory for a new cluster, to be renamed to `data` when it is complete."""
-        new = self.root / "data.new"
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(mode=0o700)
-        self.programs.hand_over(new)
-        return new
+        shutil.rmtree(self.data_unfinished, ignore_errors=True)
+        self.data_unfinished.mkdir(mode=0o700)
+        self.programs.hand_over(self.data_unfinished)
+        return self.data_unfinished
 
 
 def find_home(directory: Path) -> Home | None:
-    """The home of the server of `directory`, or None when it has none yet."""
+    """The home of the server of `directory`, complete or not, or None when no server was ever begun there."""
     root = _root_in_use(directory)
-    if root is None or not (root / "data").exists():
-        return None
-    return Home(root, find_programs())
+    home = None if root is None else Home(root, find_programs())
+    # The passwords are the first thing to be written: a directory without them is not ours to touch.
+    return home if home is not None and home.passwords.exists() else None
 
 
 def make_home(directory: Path) -> Home:
@@ -160,24 +168,29 @@ def _pointer(directory: Path) -> Path:
 
 
 def remove_home(directory: Path, home: Home) -> None:
-    """Remove the files of a server that does not run."""
-    for tree in (home.data, home.root / "data.new"):
+    """Remove the files of a server that does not run, and nothing else."""
+    for tree in (home.data, home.data_unfinished):
         shutil.rmtree(tree, ignore_errors=True)
-    for file in (home.log, home.passwords, home.port, home.sign_of_life, _pointer(directory)):
+    for file in (home.log, home.port, home.secret, home.sign_of_life, home.passwords, _pointer(directory)):
         file.unlink(missing_ok=True)
+        _unfinished(file).unlink(missing_ok=True)
     if home.root != directory.resolve():
         home.root.rmdir()
 
 
 def write_private(path: Path, text: str) -> None:
     """Replace a file in one step; only its owner may read it."""
-    new = path.with_name(f"{path.name}.new")
+    new = _unfinished(path)
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f"{path.name}.new")
 
 
 def lock_at_once(path: Path) -> IO[str] | None:

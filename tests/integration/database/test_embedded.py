@@ -251,16 +251,37 @@ def test_the_server_outlives_its_starter(person: Person, blow: signal.Signals):
     assert person.starts().postmaster == postmaster
 
 
-def test_a_starter_killed_while_creating_leaves_no_half_cluster(newcomer: Person):
-    """What initdb had written by then must never be taken for a database, nor be written to by two."""
+@contextmanager
+def killed_while_creating(newcomer: Person) -> Iterator[Path]:
+    """The first start is killed when initdb has begun; where it had begun."""
     servers = SHARED_BY_ROOT if newcomer.uid < 0 and RUNS_AS_ROOT else newcomer.directory.parent
     known = set(servers.glob("*"))
+
+    def begun() -> list[Path]:
+        return [home for home in servers.glob("*") if home not in known and (home / "data.new" / "base").exists()]
+
     with newcomer.popen(START) as starter:
-        until(lambda: any((home / "data.new" / "base").exists() for home in {*servers.glob("*")} - known))
+        until(lambda: bool(begun()))
+        (home,) = begun()
         os.killpg(starter.pid, signal.SIGKILL)
         starter.communicate(timeout=DEADLINE_SECONDS)
+    yield home
 
-    assert query(newcomer.starts().url, "SELECT current_user") == [("asleep",)]
+
+def test_a_starter_killed_while_creating_leaves_no_half_cluster(newcomer: Person):
+    """What initdb had written by then must never be taken for a database, nor be written to by two."""
+    with killed_while_creating(newcomer):
+        server = newcomer.starts()
+
+    assert query(server.url, "SELECT current_user") == [("asleep",)]
+
+
+def test_a_cluster_never_finished_can_be_destroyed(newcomer: Person):
+    """Giving up on a first start leaves nothing behind."""
+    with killed_while_creating(newcomer) as home:
+        newcomer.destroys()
+
+    assert not home.exists() or [path.name for path in home.iterdir()] == ["lock"]
 
 
 @pytest.mark.parametrize("state", ["sleeping", "zombie"])
@@ -432,6 +453,15 @@ def test_the_command_starts_shows_and_stops():
         assert command("stop") == (0, "stopped")
         assert command("destroy") == (0, "removed")
         assert not [path for path in me.directory.iterdir() if path.name != "lock"]
+
+
+def test_only_what_is_ours_is_destroyed(tmp_path: Path):
+    """A mistyped directory may well have something called `data` in it."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "thesis.txt").write_text("years of work")
+    embedded.destroy(tmp_path)
+
+    assert [path.name for path in tmp_path.rglob("*")] == ["data", "thesis.txt"]
 
 
 def test_without_the_wheel_the_remedy_is_named(tmp_path: Path):
