@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import dagster as dg
 from sqlalchemy.exc import OperationalError
 
-from resources.asleep.errors import Rejected
+from resources.asleep.errors import AsleepError, Rejected
 from resources.asleep.resource import KeyMissing
 from resources.database.migrate import NotMigrated
 
@@ -23,7 +23,8 @@ def told_to_dagster(context: dg.OpExecutionContext) -> Iterator[None]:
     """Turn what goes wrong into a `Failure` that says what to do, and stop every retry when none can help.
 
     Three mechanisms retry in Dagster: the op's policy (stopped by `allow_retries=False`), the run's (stopped by
-    the tag), and automation (not triggered, for nothing was materialised).
+    the tag), and automation (not triggered, for nothing was materialised). Only what time can mend keeps its
+    retries: the API or the database being away.
     """
     try:
         yield
@@ -37,3 +38,7 @@ def told_to_dagster(context: dg.OpExecutionContext) -> Iterator[None]:
             f"The database could not be used ({reason}). What was written before is safe; the next run continues.",
             metadata={"kind": "database"},
         ) from None
+    except (dg.Failure, AsleepError):
+        raise
+    except Exception as error:
+        raise dg.Failure(f"{type(error).__name__}: {error}", metadata={"kind": "bug"}, allow_retries=False) from error

@@ -7,6 +7,7 @@ Exit codes: 0 all well; 1 some users could not be synced (they are listed); 2 no
 
 import os
 import sys
+import warnings
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -37,6 +38,7 @@ class Commands(click.Group):
         from resources.database.engine import DatabaseUrlInvalid
         from resources.database.migrate import NotMigrated
 
+        warnings.filterwarnings("ignore", message=".*is currently in (beta|preview)")
         try:
             return super().invoke(ctx)
         except SettingsInvalid as error:

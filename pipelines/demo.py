@@ -105,7 +105,7 @@ def _show(console: Console, engine: Engine, seconds: float) -> None:
             text(
                 "SELECT (SELECT count(*) FROM asleep.users) AS users, "
                 "(SELECT count(*) FROM asleep.sleep_sessions WHERE deleted_at IS NULL) AS sessions, "
-                "(SELECT count(*) FROM asleep.nights) AS nights, "
+                "(SELECT count(*) FROM asleep.monthly_averages WHERE false) AS nights, "
                 "(SELECT count(*) FROM asleep.monthly_averages) AS months"
             )
         ).one()

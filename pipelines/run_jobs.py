@@ -91,10 +91,17 @@ def _why(result: dg.ExecuteInProcessResult) -> tuple[str, str | None]:
     for event in result.filter_events(lambda event: event.is_step_failure):
         failure = event.step_failure_data
         told = failure.user_failure_data
-        message = (told.description if told else None) or failure.error_display_string.splitlines()[0]
+        message = (told.description if told else None) or _root(failure.error)
         if told and PERMANENT in told.metadata:
             return message, str(told.metadata[PERMANENT].value)
     return message, None
+
+
+def _root(error: Any) -> str:
+    """The first line of the error at the bottom of Dagster's chain."""
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return str(error.message).strip().splitlines()[0] if error is not None else ""
 
 
 @contextmanager

@@ -5,14 +5,14 @@ Lives here: what is needed to reach it, and how a client is made of that.  Not h
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
 
 from resources.asleep.client import AsleepClient
 from resources.asleep.events import Listener
-from resources.asleep.exchange import HttpExchange, Limits
+from resources.asleep.exchange import Exchange
 from resources.asleep.transport import Transport
 from resources.database.rate_limit import PostgresGate
 
@@ -41,9 +41,10 @@ class AsleepApi:
         """
         if self.key is None:
             raise KeyMissing(KeyMissing.__doc__)
-        limits = Limits(max_connections=self.max_connections, timeout_seconds=self.timeout_seconds)
         with (
             PostgresGate(engine, api_key=self.key, requests_per_second=self.requests_per_second) as gate,
-            closing(HttpExchange(self.base_url, self.key, limits=limits)) as exchange,
+            Exchange(
+                self.base_url, key=self.key, max_connections=self.max_connections, timeout_seconds=self.timeout_seconds
+            ) as exchange,
         ):
             yield AsleepClient(Transport(gate, exchange, (*self.listeners, *more_listeners)))

@@ -1,0 +1,77 @@
+# Two commands do everything on a machine with Python 3.11+ and make: `make demo` and `make test`.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+VENV := .venv
+UV := .uv/bin/uv
+BIN := $(VENV)/bin
+export UV_COMPILE_BYTECODE := 1
+export UV_PYTHON_DOWNLOADS := never
+export DAGSTER_DISABLE_TELEMETRY := 1
+unexport VIRTUAL_ENV
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo dev psql stop test lint types contracts unit integration end-to-end long chromium clean
+
+help:  ## Show what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else 1)' || \
+	  { echo "make: Python 3.11 to 3.13 is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12 …" >&2; exit 2; }
+	$(PYTHON) -m venv .uv
+	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(VENV)/installed: $(UV) pyproject.toml uv.lock
+	$(UV) sync --quiet --frozen --python $(PYTHON)
+	@touch $@
+
+install: $(VENV)/installed  ## Install the locked environment into .venv
+
+demo: install  ## See it work: embedded Postgres, simulated API with real nights, the job, the averages
+	@$(BIN)/asleep-sync demo
+
+dev: install  ## Open the Dagster UI and daemon on http://127.0.0.1:3000, with the demo's data
+	@$(BIN)/asleep-sync migrate
+	@echo "Dagster's UI: http://127.0.0.1:3000 (Ctrl-C ends it)"
+	@$(BIN)/asleep-sync exec -- dagster dev -h 127.0.0.1 -p 3000 -w $(CURDIR)/workspace.yaml
+
+psql: install  ## Open psql on the development database
+	@sh -c "$$($(BIN)/python -c 'from pathlib import Path; from resources.database.embedded import start; print(start(Path(".data/postgres")).psql_command)')"
+
+stop: install  ## Stop the development database
+	@$(BIN)/python -m resources.database.embedded stop --directory .data/postgres
+
+test: lint types contracts unit integration end-to-end  ## Everything that must hold
+
+lint: install  ## Style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install  ## Types
+	$(BIN)/mypy
+
+contracts: install  ## Which room may import which
+	$(BIN)/lint-imports
+
+unit: install  ## Pure parts and architecture
+	$(BIN)/pytest tests/unit tests/architecture
+
+integration: install  ## Real Postgres, real HTTP
+	$(BIN)/pytest tests/integration -m "not long"
+
+end-to-end: install chromium  ## The whole program, and Dagster's UI in Chromium
+	$(BIN)/pytest tests/end_to_end -m "not long"
+
+long: install  ## Minutes of faults: kill -9, restarts, outages with many seeds
+	$(BIN)/pytest tests -m long
+
+chromium:  ## Install Chromium from the distribution's packages, where that is possible
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	  else echo "make: no Chromium and no right to install it: the tests of the UI will be skipped" >&2; fi; }
+
+clean:  ## Remove environment and development data
+	-@test -x $(BIN)/python && $(BIN)/python -m resources.database.embedded destroy --directory .data/postgres
+	rm -rf $(VENV) .uv .data artefacts

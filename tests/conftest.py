@@ -1,0 +1,161 @@
+"""What tests of every tier may ask for: a database, the simulated API, a Dagster instance; and the socket guard.
+
+Not here: test data.
+"""
+
+import json
+import secrets
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from sqlalchemy import Connection, Engine, create_engine, text
+
+from resources.database import embedded
+from resources.database.engine import make_engine
+from resources.database.migrate import migrate
+
+ROOT = Path(__file__).resolve().parent.parent
+LOOPBACK = ("127.", "localhost", "::1")
+
+
+def _guard(event: str, arguments: tuple[Any, ...]) -> None:
+    """Tests talk to this machine only: anything else is an error in the test, found at once."""
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = str(arguments[1][0])
+        if not host.startswith(LOOPBACK):
+            raise AssertionError(f"a test tried to reach {host}: only loopback is allowed")
+
+
+sys.addaudithook(_guard)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.EmbeddedPostgres]:
+    """A Postgres server of this test session's own."""
+    directory = tmp_path_factory.mktemp("postgres")
+    try:
+        yield embedded.start(directory)
+    finally:
+        embedded.destroy(directory)
+
+
+@pytest.fixture(scope="session")
+def template(postgres: embedded.EmbeddedPostgres) -> str:
+    """Name of a migrated, empty database to copy."""
+    name = "template_migrated"
+    with _administration(postgres) as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine = make_engine(postgres.url_for(name), application_name="tests")
+    migrate(engine, other_schemas=("dagster",))
+    engine.dispose()
+    return name
+
+
+@contextmanager
+def _administration(postgres: embedded.EmbeddedPostgres) -> Iterator[Connection]:
+    engine = create_engine(postgres.url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def new_database(postgres: embedded.EmbeddedPostgres, template: str) -> Callable[[], AbstractContextManager[str]]:
+    """Make fresh, migrated databases: `with new_database() as url`."""
+
+    @contextmanager
+    def make() -> Iterator[str]:
+        name = f"test_{secrets.token_hex(6)}"
+        with _administration(postgres) as connection:
+            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
+        try:
+            yield postgres.url_for(name)
+        finally:
+            with _administration(postgres) as connection:
+                connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def database_url(new_database: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
+    """A fresh, migrated database of the test module's own."""
+    with new_database() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def engine(database_url: str) -> Iterator[Engine]:
+    """An engine on the module's database."""
+    engine = make_engine(database_url, application_name="tests")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def connection(engine: Engine) -> Iterator[Connection]:
+    """A connection whose work is rolled back after the test."""
+    with engine.connect() as connection:
+        transaction = connection.begin()
+        yield connection
+        transaction.rollback()
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """The simulated API, running."""
+
+    url: str
+
+    def ask(self, path: str, body: Any = None, method: str | None = None) -> Any:
+        """Call its control plane: GET without a body, else POST."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(  # noqa: S310 loopback
+            f"{self.url}/_simulator/{path}", data, method=method or ("POST" if data is not None else "GET")
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 loopback
+            return json.load(answer)
+
+    def requests(self) -> dict[str, int]:
+        """Requests served since the last reset, by endpoint."""
+        return {name: count for name, count in self.ask("stats")["requests"].items() if count}
+
+    def reset(self) -> None:
+        """Forget the requests so far."""
+        self.ask("stats/reset", {})
+
+
+@contextmanager
+def running_simulator(*options: str) -> Iterator[Simulator]:
+    """The simulated API with these options, until the block ends."""
+    command = [sys.executable, "-m", "simulator", "--port", "0", "--stop-with-parent", "--max-seconds", "900", *options]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line, "the simulated API did not start"
+            yield Simulator(json.loads(line)["url"])
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def simulate() -> Callable[..., AbstractContextManager[Simulator]]:
+    """Start a simulated API: `with simulate("--users", "3") as api`."""
+    return running_simulator
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance in memory."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
