@@ -93,7 +93,9 @@ def build(options: argparse.Namespace) -> Application:
         oddities=not options.no_oddities,
     )
     populate(world, plan)
-    if base and not fixed:
+    if fixed:
+        world.clock.stop_at(fixed)
+    else:
         world.clock.run()
     changes = Changes(world, options.state_file)
     changes.replay(lines[1:])

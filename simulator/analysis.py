@@ -27,6 +27,8 @@ class Recording:
     """Which of several invented snoring tracks goes with it."""
     rescored: bool
     breathing: bool
+    decimals: int = 2
+    """Of the ratios; older results carry three."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,12 @@ def analysis_of(recording: Recording) -> Analysis:
     if recording.variant == 1:
         snoring = snoring[:-SNORING_TAIL_EPOCHS]
     breath = _episodes(stages, recording, share=0.05, name="breath") if recording.breathing else None
+    figures = figures_of(stages, snoring, breath, recording.decimals)
     return Analysis(
-        orjson.dumps(stages), orjson.dumps(snoring), orjson.dumps(breath), figures_of(stages, snoring, breath)
+        orjson.dumps(stages),
+        orjson.dumps(snoring),
+        orjson.dumps(breath),
+        figures,
     )
 
 

@@ -46,7 +46,7 @@ class Application:
         client = request.headers.get("user-agent", "")
         number = self.traffic.next_number()
         self.traffic.note(client, Exchange(number, request.arrived, endpoint, user, session, status))
-        self.traffic.throttled += b"Rate limit exceeded" in response.body and status in (403, 429)
+        self.traffic.throttled += status == 429 or (status == 403 and b"Rate limit" in response.body)  # noqa: PLR2004
         return response
 
     def _admit(self, request: Request) -> None:

@@ -101,9 +101,9 @@ def _ratio(stats: list[Json], part: str, whole: str) -> float | None:
     return round(sum(each for each, _ in both) / total, 3) if total else None
 
 
-def mean_clock_time(stamps: Sequence[str]) -> str:
-    """The circular mean of the clock times of local timestamps: 23:50 and 00:10 meet at midnight."""
-    angles = [_seconds_of_day(datetime.fromisoformat(text)) * 2 * pi / DAY_SECONDS for text in stamps]
+def mean_clock_time(moments: Sequence[datetime]) -> str:
+    """The circular mean of local clock times: 23:50 and 00:10 meet at midnight."""
+    angles = [_seconds_of_day(moment) * 2 * pi / DAY_SECONDS for moment in moments]
     angle = atan2(sum(map(sin, angles)), sum(map(cos, angles)))
     seconds = round(angle * DAY_SECONDS / (2 * pi)) % DAY_SECONDS
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"

@@ -12,10 +12,11 @@ from typing import Any
 import orjson
 
 from simulator.figures import EPOCH_SECONDS, ONE_SECOND
+from simulator.hypnograms import is_source
 from simulator.messages import ApiError
 from simulator.model import Session, User
 from simulator.population import night
-from simulator.world import World, moment_of
+from simulator.world import Clock, World, moment_of
 
 Json = dict[str, Any]
 LONGEST_SESSION = timedelta(days=1)
@@ -34,14 +35,19 @@ class Changes:
         answer = self._carry_out(change, arguments)
         if self._journal:
             with self._journal.open("ab") as lines:
-                lines.write(orjson.dumps({"change": change, "arguments": arguments}) + b"\n")
+                entry = {"at": self.world.clock.now().isoformat(), "change": change, "arguments": arguments}
+                lines.write(orjson.dumps(entry) + b"\n")
         return answer
 
     def replay(self, lines: list[bytes]) -> None:
-        """Carry out what a journal says, without writing it down again."""
+        """Carry out what a journal says, each as of its own time, without writing it down again."""
         for line in lines:
             entry = orjson.loads(line)
+            clock = self.world.clock
+            if entry["change"] != "clock":
+                self.world.clock = Clock(moment_of(entry["at"]))
             self._carry_out(entry["change"], entry["arguments"])
+            self.world.clock = clock
 
     def _carry_out(self, change: str, arguments: Json) -> Json:
         try:
@@ -53,6 +59,8 @@ class Changes:
     def _add_session(self, user_id: str, start: str, state: str = "COMPLETE", **wishes: Any) -> Json:
         user = self._user(user_id)
         begin = moment_of(start)
+        if not is_source(str(wishes.get("night_id") or "wake")):
+            raise ValueError(f"no such night: {wishes['night_id']}")
         dice = Random(f"{self.world.seed} added {user_id} {begin}")
         session = night(
             self.world, user, begin, dice, source=wishes.pop("night_id", None), epochs=wishes.pop("epochs", None)

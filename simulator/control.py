@@ -86,8 +86,11 @@ class Control:
         return json_response(least_requests(self.world, request))
 
     def add_session(self, request: Request, _: str) -> Response:
-        """A new session."""
-        return json_response(self.changes.apply("add_session", **request.json()), 201)
+        """A new session, or a list of them."""
+        found = orjson.loads(request.body)
+        if isinstance(found, list):
+            return json_response([self.changes.apply("add_session", **each) for each in found], 201)
+        return json_response(self.changes.apply("add_session", **found), 201)
 
     def delete_session(self, _request: Request, name: str) -> Response:
         """A session goes."""

@@ -5,7 +5,7 @@ Lives here: pure arithmetic on epochs.  Not here: where stages come from, HTTP, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import groupby
 from typing import Any
 
@@ -14,6 +14,7 @@ from simulator.fields import BREATHING_FIELDS, FIELDS
 EPOCH_SECONDS = 30
 ONE_SECOND = timedelta(seconds=1)
 WAKE, LIGHT, DEEP, REM = 0, 1, 2, 3
+FORCED_DECIMALS = 2
 SLEEP = (LIGHT, DEEP, REM)
 REM_GAP_EPOCHS = 20
 REM_CLUSTER_EPOCHS = 20
@@ -33,7 +34,9 @@ class Figures:
     """Every statistic that does not depend on the clock or on the time in bed."""
 
 
-def figures_of(stages: Sequence[int], snoring: Sequence[int], breath: Sequence[int] | None) -> Figures:
+def figures_of(
+    stages: Sequence[int], snoring: Sequence[int], breath: Sequence[int] | None, decimals: int = 2
+) -> Figures:
     """The statistics of `stages` (one value per 30 s), with its snoring and, if analysed, breathing track."""
     asleep = [epoch for epoch, stage in enumerate(stages) if stage in SLEEP]
     if not asleep:
@@ -44,7 +47,7 @@ def figures_of(stages: Sequence[int], snoring: Sequence[int], breath: Sequence[i
     values: dict[str, Any] = {}
     values |= _latencies(period)
     values |= _durations(period)
-    values |= _stage_ratios(values)
+    values |= _stage_ratios(values) if decimals == FORCED_DECIMALS else _unforced_ratios(values, decimals)
     values |= _snoring(snoring[first : last + 1], values["time_in_sleep_period"])
     values |= _breathing(None if breath is None else breath[first : last + 1], values)
     values |= _wake_runs(period)
@@ -108,6 +111,13 @@ def _stage_ratios(durations: dict[str, Any]) -> dict[str, float]:
     }
 
 
+def _unforced_ratios(durations: dict[str, Any], decimals: int) -> dict[str, float]:
+    """Older results carry more decimals and leave the sum alone."""
+    period = durations["time_in_sleep_period"]
+    stages = ("sleep", "wake", "light", "deep", "rem")
+    return {f"{stage}_ratio": round(durations[f"time_in_{stage}"] / period, decimals) for stage in stages}
+
+
 def _runs(track: Sequence[int], value: int) -> list[int]:
     return [len(list(run)) for found, run in groupby(track) if found == value]
 
@@ -163,7 +173,7 @@ def _sleep_index(sleep_seconds: int, scored_seconds: int) -> int:
 
 
 def stat_of(figures: Figures, start: datetime, end: datetime, zone: tzinfo) -> dict[str, Any]:
-    """The 38 fields of a session from `start` to `end`, both UTC; timestamps are written in `zone`."""
+    """The 38 fields of a session from `start` to `end`, both UTC; its timestamps are in `zone`."""
     in_bed = (end - start) // ONE_SECOND
     clock = {
         "sleep_time": stamp(start, zone, figures.sleep_latency) if figures.slept else None,
@@ -177,6 +187,7 @@ def stat_of(figures: Figures, start: datetime, end: datetime, zone: tzinfo) -> d
     return {name: clock[name] if name in clock else figures.values[name] for name in FIELDS}
 
 
-def stamp(moment: datetime, zone: tzinfo, later_seconds: int = 0) -> str:
-    """An ISO 8601 timestamp with numeric offset, `later_seconds` after `moment`, in `zone`."""
-    return (moment + later_seconds * ONE_SECOND).astimezone(zone).isoformat()
+def stamp(moment: datetime, zone: tzinfo, later_seconds: int = 0) -> datetime:
+    """`later_seconds` after `moment`, in `zone`; as JSON it becomes an ISO timestamp with numeric offset."""
+    later = moment + timedelta(seconds=later_seconds) if later_seconds else moment
+    return later if zone is UTC else later.astimezone(zone)

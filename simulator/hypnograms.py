@@ -9,6 +9,7 @@ from functools import cache
 from importlib.resources import files
 
 STAGE_OF = {"x": -1, "0": 0, "1": 1, "2": 2, "3": 3}
+INVENTED = ("wake", "defects")
 FILES = ("boas_128_nights.csv", "dod_80_nights.csv")
 
 
@@ -30,6 +31,11 @@ def all_nights() -> dict[str, Night]:
         for row in csv.DictReader(text.splitlines()):
             nights[row["night_id"]] = Night(row["night_id"], row["stages"], row["stages_alt"])
     return nights
+
+
+def is_source(source: str) -> bool:
+    """Whether `stage_text` can play it."""
+    return source in INVENTED or all(name in all_nights() for name in source.split("+"))
 
 
 def stage_text(source: str, first: int, count: int, *, alternative: bool) -> str:

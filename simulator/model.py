@@ -16,6 +16,9 @@ TOO_MANY_DEFECTS = "TOO_MANY_DEFECTS_IN_SLEEP_STAGES"
 TOO_LONG = "TOO_LONG_FOR_ANALYSIS"
 NO_BREATHING = "NO_BREATHING_STABILITY"
 IN_PROGRESS = "IN_PROGRESS"
+NO_POLLING = "NO_REALTIME_POLLING"
+NO_POLLING_TAG = "no_realtime_polling"
+"""On sessions whose contract does not allow reading them while they run."""
 WITHOUT_STAT = (TOO_SHORT, TOO_MANY_DEFECTS)
 INFERENCE_EPOCHS = 10
 """A running session is analysed every five minutes."""

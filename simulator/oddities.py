@@ -10,7 +10,7 @@ from random import Random
 
 from simulator.figures import EPOCH_SECONDS
 from simulator.hypnograms import all_nights
-from simulator.model import NEVER_SLEPT, TOO_LONG, TOO_MANY_DEFECTS, TOO_SHORT, Session, User
+from simulator.model import NEVER_SLEPT, NO_POLLING_TAG, TOO_LONG, TOO_MANY_DEFECTS, TOO_SHORT, Session, User
 from simulator.population import Plan, clock_zone, local_moment, new_users, night, ordinary_sessions
 from simulator.world import World
 
@@ -55,6 +55,7 @@ def _make_odd(world: World, user: User, session: Session) -> None:
         while (old := world.new_session_id(user.user_id, session.start, old_form=True)) in world.sessions:
             session.start += timedelta(seconds=1)
         session.session_id = old
+        session.recording = replace(session.recording, decimals=3)
         session.tags = (*session.tags, "old_ids")
     if "unknown_epochs" in user.tags:
         source = dice.choice([name for name, each in nights.items() if "x" in each.stages])
@@ -114,6 +115,13 @@ def _open_now(world: World, user: User, dice: Random) -> Iterator[Session]:
     yield session
 
 
+def _no_polling(world: World, user: User, dice: Random) -> Iterator[Session]:
+    session = night(world, user, world.clock.now() - timedelta(hours=2), dice)
+    session.end = session.completed = None
+    session.received_epochs = 231
+    yield session
+
+
 def _closed_now(world: World, user: User, dice: Random) -> Iterator[Session]:
     session = night(world, user, world.clock.now() - timedelta(hours=7, minutes=2), dice, epochs=840)
     session.end = session.start + timedelta(hours=7, seconds=13)
@@ -163,6 +171,7 @@ MAKERS: dict[str, Maker] = {
     "too_many_defects": _too_many_defects,
     "too_long": _too_long,
     "open_now": _open_now,
+    NO_POLLING_TAG: _no_polling,
     "closed_now": _closed_now,
     "open_old": _open_old,
     "several_per_day": _several_per_day,

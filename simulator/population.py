@@ -46,6 +46,7 @@ ODDITIES = [
     "too_long",
     "unknown_epochs",
     "open_now",
+    "no_realtime_polling",
     "closed_now",
     "open_old",
     "unexpected_end",

@@ -16,6 +16,8 @@ from simulator.model import (
     INFERENCE_EPOCHS,
     NEVER_SLEPT,
     NO_BREATHING,
+    NO_POLLING,
+    NO_POLLING_TAG,
     TOO_SHORT,
     WITHOUT_STAT,
     Session,
@@ -82,10 +84,11 @@ def result_of(session: Session, now: datetime, zone_name: str, zone: tzinfo, *, 
 
 def visible_analysis(session: Session, now: datetime) -> Analysis | None:
     """What can be seen of the analysis by `now`: nothing when too short, part of it while running."""
-    if session.finding == TOO_SHORT:
+    running = session.state(now) != "COMPLETE"
+    if session.finding == TOO_SHORT or (running and NO_POLLING_TAG in session.tags):
         return None
     count = session.received(now)
-    if session.state(now) != "COMPLETE":
+    if running:
         count -= count % INFERENCE_EPOCHS
     if count <= 0:
         return None
@@ -101,7 +104,7 @@ def finding_of(session: Session, analysis: Analysis | None) -> str | None:
 
 def _peculiarities(session: Session, finding: str | None, *, complete: bool) -> list[str]:
     if not complete:
-        return [IN_PROGRESS]
+        return [IN_PROGRESS, NO_POLLING] if NO_POLLING_TAG in session.tags else [IN_PROGRESS]
     found = [finding] if finding else []
     return found if session.recording.breathing else [*found, NO_BREATHING]
 
@@ -117,10 +120,10 @@ def _missing_data_ratio(session: Session, *, complete: bool) -> float:
     return round(session.missing_epochs / slots, 3) if slots else 0.0
 
 
-def _end(session: Session, now: datetime, zone: tzinfo) -> str | None:
+def _end(session: Session, now: datetime, zone: tzinfo) -> datetime | None:
     return stamp(session.end, zone) if session.end and now >= session.end else None
 
 
-def _unexpected_end(session: Session, now: datetime, zone: tzinfo) -> str | None:
+def _unexpected_end(session: Session, now: datetime, zone: tzinfo) -> datetime | None:
     visible = session.unexpected_end and now >= session.unexpected_end
     return stamp(session.unexpected_end, zone) if session.unexpected_end and visible else None

@@ -6,6 +6,7 @@ Lives here: the protocol and how answers travel.  Not here: what is answered.
 import asyncio
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Coroutine, Iterator
 from http import HTTPStatus
@@ -129,7 +130,7 @@ class Connection(asyncio.Protocol):
         path, _, query = self._url.decode("latin-1").partition("?")
         parameters = parsed_query(query) if query else {}
         method = self._parser.get_method().decode("latin-1")
-        request = Request(method, path, parameters, self._headers, self._body, self._loop.time())
+        request = Request(method, path, parameters, self._headers, self._body, time.monotonic())
         if not self._parser.should_keep_alive():
             request.headers["connection"] = "close"
         self._waiting.append(request)
