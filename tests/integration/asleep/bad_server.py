@@ -1,0 +1,116 @@
+"""A small HTTP server that behaves as badly as a test wants."""
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Request:
+    """What arrived."""
+
+    target: str
+    headers: dict[str, str]
+    number: int
+    """1 for the first request at this server."""
+
+
+class Wire:
+    """The server's end of a connection."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._pending = b""
+
+    def send(self, data: bytes) -> None:
+        """Send as it is."""
+        self._socket.sendall(data)
+
+    def answer(self, status: int, body: bytes, *headers: str) -> None:
+        """Send a whole, well-formed answer."""
+        lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body)}", *headers]
+        self.send("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+
+    def reset(self) -> None:
+        """Break the connection off, as a crashing server does."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+    def next_head(self) -> bytes:
+        """The head of the next request, empty when the client has hung up."""
+        while b"\r\n\r\n" not in self._pending:
+            chunk = self._socket.recv(65536)
+            if not chunk:
+                return b""
+            self._pending += chunk
+        head, _, self._pending = self._pending.partition(b"\r\n\r\n")
+        return head
+
+
+Behaviour = Callable[[Wire, Request], None]
+
+
+@dataclass
+class Server:
+    """A server that hands each request to one function."""
+
+    behaviour: Behaviour
+    tls: ssl.SSLContext | None = None
+    requests: list[Request] = field(default_factory=list)
+    connections: int = 0
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = self._listener.getsockname()[1]
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                sock, _ = self._listener.accept()
+                self.connections += 1
+                self._open.append(sock)
+                thread = threading.Thread(target=self._converse, args=(sock,), daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def _converse(self, sock: socket.socket) -> None:
+        with suppress(OSError):
+            if self.tls:
+                sock = self.tls.wrap_socket(sock, server_side=True)
+                self._open.append(sock)
+            wire = Wire(sock)
+            while head := wire.next_head():
+                first, *lines = head.decode("latin-1").split("\r\n")
+                headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+                with self._lock:
+                    request = Request(first.split(" ")[1], headers, len(self.requests) + 1)
+                    self.requests.append(request)
+                self.behaviour(wire, request)
+
+    def stop(self) -> None:
+        """Close everything and wait for the threads."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for sock in self._open:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+        for thread in self._threads:
+            thread.join(10)

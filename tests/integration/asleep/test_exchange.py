@@ -1,0 +1,359 @@
+"""One exchange over a real connection: with good servers, bad ones and hostile ones."""
+
+import gzip
+import logging
+import ssl
+import subprocess
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from bad_server import Behaviour, Request, Server, Wire
+
+from resources.asleep.errors import AsleepError, Malformed, Unavailable
+from resources.asleep.exchange import Exchange, Reply
+
+KEY = "key-that-nobody-may-see"
+USER = "G-20260301091502-AbCdEfGhIjKlMnOpQrSt"
+PATH = f"/ai/v1/users/{USER}"
+
+Serve = Callable[..., Server]
+
+
+def ask(exchange: Exchange) -> Reply:
+    return exchange.get(PATH, {"date_gte": "2026-03-07"}, {"x-user-id": USER})
+
+
+def fail(exchange: Exchange) -> AsleepError:
+    with pytest.raises(AsleepError) as caught:
+        ask(exchange)
+    return caught.value
+
+
+def answering(status: int = 200, body: bytes = b"{}", *headers: str) -> Behaviour:
+    return lambda wire, _: wire.answer(status, body, *headers)
+
+
+def test_a_request_carries_the_key_and_what_it_was_given(serve: Serve):
+    server = serve(answering(200, b'{"a": 1}', "Retry-After: 7", "Date: Mon, 23 Nov 2026 15:00:00 GMT"))
+    with Exchange(server.url + "/prefix/", KEY) as exchange:
+        reply = ask(exchange)
+
+    assert reply == Reply(200, b'{"a": 1}', "7", "Mon, 23 Nov 2026 15:00:00 GMT")
+    (request,) = server.requests
+    assert request.target == f"/prefix{PATH}?date_gte=2026-03-07"
+    assert request.headers["x-api-key"] == KEY
+    assert request.headers["x-user-id"] == USER
+    assert request.headers["accept-encoding"] == "gzip"
+
+
+@pytest.mark.parametrize("status", [201, 204, 301, 403, 404, 429, 500])
+def test_every_status_comes_back_as_it_is(serve: Serve, status: int):
+    """The exchange has no opinion; redirects above all are not followed."""
+    elsewhere = serve(answering())
+    server = serve(answering(status, b"" if status == 204 else b"body", f"Location: {elsewhere.url}/"))
+    with Exchange(server.url, KEY) as exchange:
+        assert ask(exchange).status == status
+    assert elsewhere.requests == []
+    assert len(server.requests) == 1
+
+
+def test_connections_are_used_again(serve: Serve):
+    """A TLS handshake per request would cost more than the request."""
+    server = serve(answering())
+    with Exchange(server.url, KEY) as exchange:
+        for _ in range(20):
+            ask(exchange)
+    assert server.connections == 1
+
+
+def test_threads_share_connections_and_answers_do_not_mix(serve: Serve):
+    """Up to 64 threads ask through one pool; each must get its own answer."""
+    server = serve(lambda wire, request: wire.answer(200, request.headers["x-user-id"].encode()))
+    with Exchange(server.url, KEY, max_connections=8) as exchange, ThreadPoolExecutor(64) as threads:
+        users = [f"user-{number}" for number in range(640)]
+        replies = threads.map(lambda user: exchange.get("/", {}, {"x-user-id": user}).body.decode(), users)
+        assert list(replies) == users
+    assert server.connections <= 8
+
+
+def test_a_connection_that_the_server_closed_is_replaced(serve: Serve):
+    """Servers close idle connections between two syncs; that is no failure."""
+
+    def answer_and_close(wire: Wire, _: Request) -> None:
+        wire.answer(200, b"{}", "Connection: close")
+        wire.hang_up()
+
+    server = serve(answer_and_close)
+    with Exchange(server.url, KEY) as exchange:
+        for _ in range(3):
+            assert ask(exchange).status == 200
+    assert server.connections == 3
+
+
+def reset(wire: Wire, _: Request) -> None:
+    wire.reset()
+
+
+def reset_in_the_body(wire: Wire, _: Request) -> None:
+    wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+    wire.reset()
+
+
+def truncate(wire: Wire, _: Request) -> None:
+    wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}")
+    wire.hang_up()
+
+
+def truncate_chunks(wire: Wire, _: Request) -> None:
+    wire.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")
+    wire.hang_up()
+
+
+def speak_another_protocol(wire: Wire, _: Request) -> None:
+    wire.send(b"220 mail.example ESMTP\r\n")
+    wire.hang_up()
+
+
+def endless_header(wire: Wire, _: Request) -> None:
+    wire.send(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 100_000 + b"\r\n\r\n")
+    wire.hang_up()
+
+
+@pytest.mark.parametrize(
+    "behaviour", [reset, reset_in_the_body, truncate, truncate_chunks, speak_another_protocol, endless_header]
+)
+def test_half_an_answer_is_none(serve: Serve, behaviour: Behaviour):
+    """A truncated list would look like deleted sessions."""
+    with Exchange(serve(behaviour).url, KEY, max_connections=1) as exchange:
+        for _ in range(3):
+            assert type(fail(exchange)) is Unavailable
+
+
+def test_nobody_there_is_unavailable(serve: Serve):
+    server = serve(answering())
+    server.stop()
+    with Exchange(server.url, KEY) as exchange:
+        assert str(fail(exchange)) == "no connection could be made"
+
+
+def say_nothing(wire: Wire, _: Request) -> None:
+    wire.next_head()
+
+
+def drip_header(wire: Wire, _: Request) -> None:
+    wire.send(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    while True:
+        time.sleep(0.05)
+        wire.send(b"x")
+
+
+def drip_body(wire: Wire, _: Request) -> None:
+    wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+    while True:
+        time.sleep(0.05)
+        wire.send(b"x")
+
+
+def drip_chunks(wire: Wire, _: Request) -> None:
+    wire.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        time.sleep(0.05)
+        wire.send(b"1\r\nx\r\n")
+
+
+@pytest.mark.parametrize("behaviour", [say_nothing, drip_header, drip_body, drip_chunks])
+def test_an_answer_that_does_not_end_in_time_is_given_up(serve: Serve, behaviour: Behaviour):
+    """A time-out per read never strikes while single bytes keep coming: a thread would hang for hours."""
+    with Exchange(serve(behaviour).url, KEY, timeout_seconds=0.5, max_connections=1) as exchange:
+        for _ in range(2):
+            assert str(fail(exchange)) == "no whole answer within 0.5 seconds"
+
+
+def test_the_deadline_is_for_one_exchange_not_for_a_connection(serve: Serve):
+    """A connection older than the time-out must still serve."""
+    server = serve(answering())
+    with Exchange(server.url, KEY, timeout_seconds=1) as exchange:
+        until = time.monotonic() + 1.3
+        while time.monotonic() < until:
+            assert ask(exchange).status == 200
+            time.sleep(0.05)
+    assert server.connections == 1
+
+
+def test_compressed_answers_are_unpacked(serve: Serve):
+    body = b'{"a": "' + b"x" * 300_000 + b'"}'
+    with Exchange(serve(answering(200, gzip.compress(body), "Content-Encoding: gzip")).url, KEY) as exchange:
+        assert ask(exchange).body == body
+
+
+def test_chunked_answers_are_put_together(serve: Serve):
+    def chunked(wire: Wire, _: Request) -> None:
+        wire.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n3\r\n   \r\n0\r\n\r\n")
+
+    server = serve(chunked)
+    with Exchange(server.url, KEY) as exchange:
+        assert [ask(exchange).body for _ in range(3)] == [b"{}   "] * 3
+    assert server.connections == 1
+
+
+def endless(wire: Wire, _: Request) -> None:
+    wire.send(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        wire.send(b"x" * 65536)
+
+
+BOMB = gzip.compress(b"x" * 50_000_000)
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [endless, answering(200, b"x" * 1_000_001), answering(200, BOMB, "Content-Encoding: gzip")],
+    ids=["endless", "large", "bomb"],
+)
+def test_an_answer_larger_than_allowed_is_not_read(serve: Serve, behaviour: Behaviour):
+    """A small answer that unpacks to gigabytes must not take the process down."""
+    with Exchange(serve(behaviour).url, KEY, max_body_bytes=1_000_000, max_connections=2) as exchange:
+        for _ in range(5):
+            error = fail(exchange)
+            assert type(error) is Malformed
+            assert len(error.raw or b"") == 65536
+
+
+def test_an_answer_of_just_the_size_allowed_is_read(serve: Serve):
+    with Exchange(serve(answering(200, b"x" * 1_000_000)).url, KEY, max_body_bytes=1_000_000) as exchange:
+        assert len(ask(exchange).body) == 1_000_000
+
+
+def test_an_answer_not_compressed_as_it_says_is_malformed(serve: Serve):
+    with Exchange(serve(answering(200, b"plain", "Content-Encoding: gzip")).url, KEY, max_connections=1) as exchange:
+        for _ in range(3):
+            assert type(fail(exchange)) is Malformed
+
+
+BAD = [reset, truncate, say_nothing, endless, speak_another_protocol]
+
+
+@pytest.mark.parametrize("behaviour", BAD)
+def test_no_failure_tells_the_key_or_the_user(serve: Serve, behaviour: Behaviour, caplog: pytest.LogCaptureFixture):
+    """Errors and library logs end up in event logs, tickets and chats."""
+    caplog.set_level(logging.DEBUG)
+    with Exchange(serve(behaviour).url, KEY, timeout_seconds=0.3, max_body_bytes=100) as exchange:
+        error = fail(exchange)
+        told = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+        told += repr(exchange) + repr(error) + caplog.text
+
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    assert KEY not in told
+    # The path holds a user's id; only frames of the test itself may show it.
+    assert USER not in caplog.text + str(error) + repr(error)
+
+
+def test_the_libraries_logs_do_not_name_users(serve: Serve, caplog: pytest.LogCaptureFixture):
+    """At level DEBUG urllib3 writes every path; and paths name users and sessions."""
+    caplog.set_level(logging.DEBUG)
+    server = serve(answering(200, b"{}", "Broken header without colon"))
+    with Exchange(server.url, KEY) as exchange:
+        ask(exchange)
+    assert USER not in caplog.text
+
+
+def test_a_closed_exchange_leaves_the_libraries_logs_alone(serve: Serve):
+    before = [list(logging.getLogger(name).filters) for name in ("urllib3.connectionpool", "urllib3.connection")]
+    with Exchange(serve(answering()).url, KEY):
+        pass
+    after = [list(logging.getLogger(name).filters) for name in ("urllib3.connectionpool", "urllib3.connection")]
+    assert before == after
+
+
+def test_the_environment_is_not_read(serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """A proxy variable, or a .netrc, left over on a machine must not see or replace the key."""
+    proxy = serve(answering(200, b"proxy"))
+    server = serve(answering(200, b"direct"))
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login someone password something\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy.url)
+    with Exchange(server.url, KEY) as exchange:
+        assert ask(exchange).body == b"direct"
+    assert proxy.requests == []
+    assert "authorization" not in server.requests[0].headers
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that nobody signed, with its key in the same file."""
+    folder = tmp_path_factory.mktemp("tls")
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+    )
+    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "certificate.pem")]
+    try:
+        subprocess.run([*command.split(), *files], check=True, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("openssl makes the certificate, and is not installed")
+    return folder
+
+
+@pytest.fixture
+def tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "certificate.pem", certificate / "key.pem")
+    return context
+
+
+def test_a_server_that_cannot_prove_who_it_is_gets_no_key(serve: Serve, tls: ssl.SSLContext):
+    """Whoever sits in between must not learn the key."""
+    server = serve(answering(), tls)
+    with Exchange(server.url, KEY) as exchange:
+        assert str(fail(exchange)) == "no trusted TLS connection could be made"
+    assert server.requests == []
+
+
+def test_certificate_authorities_of_ones_own_are_accepted(serve: Serve, tls: ssl.SSLContext, certificate: Path):
+    """Organisations that inspect their traffic have their own."""
+    server = serve(answering(200, b"x" * 200_000), tls)
+    with Exchange(server.url, KEY, ca_bundle=str(certificate / "certificate.pem")) as exchange:
+        assert [len(ask(exchange).body) for _ in range(3)] == [200_000] * 3
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("behaviour", [drip_header, drip_body])
+def test_the_deadline_holds_under_tls_too(serve: Serve, tls: ssl.SSLContext, certificate: Path, behaviour: Behaviour):
+    server = serve(behaviour, tls)
+    bundle = str(certificate / "certificate.pem")
+    with Exchange(server.url, KEY, ca_bundle=bundle, timeout_seconds=0.5) as exchange:
+        assert str(fail(exchange)) == "no whole answer within 0.5 seconds"
+
+
+@pytest.mark.parametrize(
+    "url", ["", "asleep.ai", "ftp://asleep.ai", "http://", "https://user:pass@asleep.ai", "https://asleep.ai/?a=b"]
+)
+def test_a_base_url_that_cannot_work_is_refused_at_once(url: str):
+    """Otherwise each of a thousand requests would fail on its own."""
+    with pytest.raises(ValueError, match="base URL"):
+        Exchange(url, KEY)
+
+
+def test_more_threads_than_connections_wait_for_each_other(serve: Serve):
+    """The pool must neither open more connections nor fail."""
+    busy = threading.Semaphore(2)
+    overbooked = threading.Event()
+
+    def one_of_two(wire: Wire, _: Request) -> None:
+        if not busy.acquire(blocking=False):
+            overbooked.set()
+        time.sleep(0.01)
+        busy.release()
+        wire.answer(200, b"{}")
+
+    server = serve(one_of_two)
+    with Exchange(server.url, KEY, max_connections=2) as exchange, ThreadPoolExecutor(10) as threads:
+        list(threads.map(lambda _: ask(exchange), range(50)))
+    assert not overbooked.is_set()
+    assert server.connections == 2
