@@ -121,7 +121,7 @@ def test_list_parameters_are_validated(service: Any, user: str, query: Any, stat
         ("/data/v2/sessions", {}, 404, None),
     ],
 )
-def test_errors_have_the_documented_status_and_text(
+def test_errors_have_the_documented_status_and_text(  # noqa: PLR0917
     service: Any, user: str, path: str, options: Any, status: int, detail: str
 ):
     answer = service.get(path, **({"user": user} | options))
@@ -268,7 +268,7 @@ def test_a_user_has_a_profile_and_the_latest_session_without_offsets(service: An
 
 
 def test_users_differ_in_what_their_profile_holds(service: Any):
-    def profile(tag: str):
+    def profile(tag: str) -> Any:
         return service.get(f"/ai/v1/users/{service.user_with(tag)['user_id']}").json()["result"]
 
     assert profile("without_sessions")["last_session_info"] is None

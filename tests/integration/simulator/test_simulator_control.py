@@ -418,7 +418,7 @@ def receiver():
     ],
     ids=str,
 )
-def test_webhooks_come_in_every_spelling(
+def test_webhooks_come_in_every_spelling(  # noqa: PLR0917
     changing: Any, own_user: str, receiver: Any, order: Any, session_at: Any, stages: Any
 ):
     name = changing.rows(own_user)[0]["session_id"]

@@ -58,7 +58,7 @@ WORKED_EXAMPLE = {
 }
 
 
-def stat(stages: Any, snoring: Any = (), breath: Any = None, start: Any = START, end: Any = END, zone: str = UTC):
+def stat(stages: Any, snoring: Any = (), breath: Any = None, *, start: Any = START, end: Any = END, zone: Any = UTC):
     return orjson.loads(orjson.dumps(stat_of(figures_of(stages, snoring, breath), start, end, zone)))
 
 

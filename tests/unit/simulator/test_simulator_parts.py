@@ -77,7 +77,7 @@ def test_clock_times_are_averaged_around_the_clock(times: Any, mean: str):
     assert abs(_seconds(mean_clock_time(moments)) - _seconds(mean)) <= 5
 
 
-def _seconds(text: str):
+def _seconds(text: str) -> int:
     hours, minutes, seconds = map(int, text.split(":"))
     return hours * 3600 + minutes * 60 + seconds
 
