@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     add("--rate", type=float, default=0, help="requests a second allowed per key, strictly (default 0: no limit)")
     add("--latency-ms", type=float, default=0, help="added to every answer of the API (default 0)")
     add("--api-key", default="simulated-key", help="valid keys, comma separated (default simulated-key)")
+    add("--test-key", help="a key of the other environment: valid, but it sees no users")
     add("--page-cap", type=int, default=100, help="most rows of a page whatever is asked: 100, older service 20")
     add("--never-slept-stat", choices=["object", "null"], default="object", help="`stat` of a night without sleep")
     add("--unknown-user-list", choices=["404", "empty"], default="404", help="what listing an unknown user answers")
@@ -78,6 +79,7 @@ def build(options: argparse.Namespace) -> Application:
     fixed = moment_of(options.now) if options.now else None
     behaviour = Behaviour(
         keys=tuple(filter(None, options.api_key.split(","))),
+        test_key=options.test_key,
         page_cap=options.page_cap,
         latency_seconds=options.latency_ms / 1000,
         never_slept_stat=options.never_slept_stat == "object",

@@ -38,7 +38,7 @@ class Application:
         target = Target(endpoint, user, session, request)
         try:
             if (response := self.faults.before(target)) is None:
-                self._admit(request)
+                self._admit(request, endpoint)
                 response = self.faults.after(target, handler(self.api, request, name))
         except ApiError as error:
             response = error.response()
@@ -49,10 +49,14 @@ class Application:
         self.traffic.throttled += status == 429 or (status == 403 and b"Rate limit" in response.body)  # noqa: PLR2004
         return response
 
-    def _admit(self, request: Request) -> None:
-        """The key first, then the rate of that key."""
+    def _admit(self, request: Request, endpoint: str) -> None:
+        """The key first, then the rate of that key, then what it may see."""
         key = request.headers.get("x-api-key", "").encode()
-        if not any(hmac.compare_digest(key, valid.encode()) for valid in self.world.behaviour.keys):
+        behaviour = self.world.behaviour
+        valid_keys = (*behaviour.keys, *filter(None, (behaviour.test_key,)))
+        if not any(hmac.compare_digest(key, valid.encode()) for valid in valid_keys):
             raise ApiError(401, "Unauthorized")
         if not self.limit.allows(key.decode(), request.arrived):
             raise ApiError(403, "Rate limit exceeded")
+        if behaviour.test_key and hmac.compare_digest(key, behaviour.test_key.encode()):
+            raise ApiError(404, f"{'session' if endpoint == 'read_session' else 'user'} does not exist")

@@ -45,6 +45,8 @@ class Behaviour:
     """Where the contract leaves the service a choice, and what the operator of the simulator decides."""
 
     keys: tuple[str, ...] = ("simulated-key",)
+    test_key: str | None = None
+    """Valid in the Test environment, which holds no users: everything is unknown to it."""
     page_cap: int = 100
     latency_seconds: float = 0.0
     never_slept_stat: bool = True

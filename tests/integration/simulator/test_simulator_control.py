@@ -129,27 +129,38 @@ def test_the_contracts_own_calls_create_and_delete(changing: Any):
 
 
 def test_the_rate_limit_refuses_by_text_and_is_counted(changing: Any, own_user: str):
-    changing.control("POST", "rate", {"rate": 3})
+    changing.control("POST", "rate", {"rate": 0.01})
     answers = [changing.get("/data/v1/sessions", own_user) for _ in range(8)]
 
     refused = [answer for answer in answers if answer.status_code == 403]
-    assert len(refused) >= 5
+    assert answers[0].status_code == 200
+    assert len(refused) == 7
     assert refused[0].json() == {"detail": "Rate limit exceeded"}
     assert "retry-after" not in refused[0].headers
     stats = changing.control("GET", "stats")
-    assert stats["throttled"] == len(refused)
+    assert stats["throttled"] == 7
     assert stats["requests"]["list_sessions"] == 8
-    assert stats["by_status"] == {"200": 8 - len(refused), "403": len(refused)}
-    assert stats["busiest_second"] >= 4
+    assert stats["by_status"] == {"200": 1, "403": 7}
+    assert 1 <= stats["busiest_second"] <= 8
 
 
 def test_keys_can_be_revoked_and_the_limit_is_each_keys_own(changing: Any, own_user: str):
     changing.control("POST", "keys", {"keys": ["one", "two"]})
-    changing.control("POST", "rate", {"rate": 1})
+    changing.control("POST", "rate", {"rate": 0.01})
 
     assert changing.get("/data/v1/sessions", own_user).status_code == 401
     statuses = [changing.get("/data/v1/sessions", own_user, key=key).status_code for key in ("one", "two", "one")]
     assert statuses == [200, 200, 403]
+
+
+def test_a_key_of_the_test_environment_is_valid_but_sees_nobody(start_service: Any):
+    """Live and Test data are apart; the wrong kind of key is no 401."""
+    with start_service("--users", 1, "--test-key", "test") as service:
+        user = service.control("GET", "users")[0]["user_id"]
+        name = service.rows(user)[0]["session_id"]
+        paths = ("/data/v1/sessions", f"/data/v3/sessions/{name}", f"/ai/v1/users/{user}")
+        assert [service.get(path, user, key="test").status_code for path in paths] == [404, 404, 404]
+        assert service.get("/data/v1/sessions", user).status_code == 200
 
 
 def test_the_log_tells_each_request(changing: Any, own_user: str):
@@ -229,13 +240,13 @@ def test_a_silent_server_keeps_the_client_waiting(changing: Any, own_user: str):
 
 def test_a_slow_drip_never_pauses_long_but_takes_its_time(changing: Any, own_user: str):
     """A time-out per read does not see it: the whole exchange has to be bounded."""
-    changing.fault(kind="slow_drip", drip_seconds=1)
+    changing.fault(kind="slow_drip", drip_seconds=1.5)
     begun = time.monotonic()
     headers = {"x-api-key": "simulated-key", "x-user-id": own_user}
-    answer = changing.http.get(f"{changing.url}/data/v1/sessions", headers=headers, timeout=0.8)
+    answer = changing.http.get(f"{changing.url}/data/v1/sessions", headers=headers, timeout=1.2)
 
     assert answer.json()["detail"] == "OK"
-    assert time.monotonic() - begun >= 0.9
+    assert time.monotonic() - begun >= 1.4
 
 
 def test_bodies_are_spoilt_in_the_announced_ways(changing: Any, own_user: str):
@@ -346,7 +357,7 @@ def test_a_share_hits_the_same_requests_again(changing: Any, own_user: str):
         changing.control("DELETE", "faults")
 
     assert found[0] == found[1]
-    assert 5 <= found[0].count(False) <= 20
+    assert 1 <= found[0].count(False) <= 29
 
 
 def test_an_outage_ends(changing: Any, own_user: str):
