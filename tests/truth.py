@@ -21,46 +21,14 @@ SESSION_FIELDS = {
     "snoring_stages": "snoring_stages",
 }
 TIMES = {"session_start_time", "session_end_time", "unexpected_end_time", "sleep_time", "wake_time"}
-STAT_FIELDS = [
-    "sleep_time",
-    "wake_time",
-    "sleep_index",
-    "sleep_latency",
-    "wakeup_latency",
-    "light_latency",
-    "deep_latency",
-    "rem_latency",
-    "time_in_bed",
-    "time_in_sleep_period",
-    "time_in_sleep",
-    "time_in_wake",
-    "time_in_light",
-    "time_in_deep",
-    "time_in_rem",
-    "time_in_stable_breath",
-    "time_in_unstable_breath",
-    "time_in_snoring",
-    "time_in_no_snoring",
-    "sleep_efficiency",
-    "sleep_ratio",
-    "wake_ratio",
-    "light_ratio",
-    "deep_ratio",
-    "rem_ratio",
-    "stable_breath_ratio",
-    "unstable_breath_ratio",
-    "snoring_ratio",
-    "no_snoring_ratio",
-    "breathing_index",
-    "breathing_pattern",
-    "unstable_breath_count",
-    "waso_count",
-    "longest_waso",
-    "sleep_cycle_count",
-    "sleep_cycle",
-    "sleep_cycle_time",
-    "snoring_count",
-]
+STAT_FIELDS = (
+    "sleep_time wake_time sleep_index sleep_latency wakeup_latency light_latency deep_latency rem_latency time_in_bed "
+    "time_in_sleep_period time_in_sleep time_in_wake time_in_light time_in_deep time_in_rem time_in_stable_breath "
+    "time_in_unstable_breath time_in_snoring time_in_no_snoring sleep_efficiency sleep_ratio wake_ratio light_ratio "
+    "deep_ratio rem_ratio stable_breath_ratio unstable_breath_ratio snoring_ratio no_snoring_ratio breathing_index "
+    "breathing_pattern unstable_breath_count waso_count longest_waso sleep_cycle_count sleep_cycle sleep_cycle_time "
+    "snoring_count"
+).split()
 
 
 def _moment(value: str | None) -> datetime | None:
