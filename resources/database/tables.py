@@ -124,7 +124,9 @@ sleep_sessions = Table(
     Column("updated_at", Timestamp, nullable=False, server_default=_NOW, comment="When this row last changed"),
     Column("deleted_at", Timestamp, comment="When the session was found deleted at the source; null: it exists"),
     Index(None, "user_id", desc("session_start_time")),
+    Index(None, "user_id", "local_date"),  # a user's nights between two dates, through the view `nights`
     Index(None, "local_month", "user_id"),
+    Index(None, "local_date"),  # everybody's sessions between two dates; the newest date stored
     Index(None, "created_at"),
     Index(None, "updated_at"),
     Index(
