@@ -1,0 +1,60 @@
+"""The service as an ASGI application.
+
+Lives here: what it is put together from, its start and its end.  Not here: routes, SQL, calls to the Asleep API.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from pipelines.service.clients import Clients
+from pipelines.service.events import log_served
+from pipelines.service.health import HealthCheck, health_routes
+from pipelines.service.inbox_writer import InboxWriter
+from pipelines.service.notifying import Notifying
+from pipelines.service.options import ServiceOptions
+from pipelines.service.read_api import read_routes
+from pipelines.service.refusals import answer_errors
+from pipelines.service.watch import Watch
+from pipelines.service.webhooks import webhook_routes
+from resources.database.engine import make_engine
+
+_ABOUT = """Receives Asleep's webhooks into an inbox, answers questions from the tables, and tells how it is.
+
+Every answer is JSON; every refusal has one field, `detail`."""
+
+
+def create_app(options: ServiceOptions) -> FastAPI:
+    """Put the service together. Nothing is connected before the first request; the database may be away."""
+    engine = make_engine(options.database_url, application_name="asleep-sync serve", pool_size=10)
+    inbox = InboxWriter(engine, seconds=options.inbox_seconds)
+    clients = Clients(admitted_per_minute=options.events_per_minute, refused_per_minute=options.refusals_per_minute)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        notifying = Notifying(engine, options)
+        notifying.start()
+        yield
+        await inbox.close()
+        await run_in_threadpool(notifying.stop)
+        engine.dispose()
+
+    app = FastAPI(
+        title="asleep-sync",
+        version=version("asleep-sync"),
+        description=_ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    answer_errors(app)
+    if options.enable_webhooks:
+        app.include_router(webhook_routes(options, clients, inbox))
+    if options.service_api_keys:
+        app.include_router(read_routes(options, engine, clients))
+    app.include_router(health_routes(HealthCheck(engine, options)))
+    app.add_middleware(Watch, listeners=(log_served, *options.listeners))
+    return app

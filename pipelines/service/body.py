@@ -1,0 +1,51 @@
+"""Reading a body from a client that may mean harm: too large, too slow, cut off.
+
+Lives here: one bounded read.  Not here: what the body says.
+"""
+
+import asyncio
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from pipelines.service.refusals import Refused
+
+_SWALLOWED_BYTES = 4 * 1024 * 1024
+"""So much beyond the limit is read and thrown away, so that a client still sending can hear the refusal."""
+
+
+async def read_body(request: Request, *, limit_bytes: int, seconds: float) -> bytes:
+    """The whole body, counted while reading: a declared length is not believed.
+
+    Raises:
+        Refused: it is too large, took too long or was cut off.
+    """
+    too_large = Refused(
+        413, f"The body may have at most {limit_bytes} bytes.", outcome="too_large", headers={"connection": "close"}
+    )
+    if _declared_bytes(request) > limit_bytes + _SWALLOWED_BYTES:
+        raise too_large
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in request.stream():
+                size += len(part)
+                if size > limit_bytes + _SWALLOWED_BYTES:
+                    raise too_large
+                if size <= limit_bytes:
+                    parts.append(part)
+    except TimeoutError:
+        raise Refused(
+            408, "The body took too long to arrive.", outcome="too_slow", headers={"connection": "close"}
+        ) from None
+    except ClientDisconnect:
+        raise Refused(400, "The body was cut off.", outcome="cut_off") from None
+    if size > limit_bytes:
+        raise too_large
+    return b"".join(parts)
+
+
+def _declared_bytes(request: Request) -> int:
+    declared = request.headers.get("content-length", "")
+    return int(declared) if declared.isdecimal() and declared.isascii() else 0

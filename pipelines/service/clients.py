@@ -1,0 +1,60 @@
+"""Who is calling, and is it too often? Counted in this worker's memory, per client address.
+
+Lives here: two limits per address: refusals, and everything that is let in.  Not here: the read API's limits, which
+all workers share (`resources.database.service_limits`).
+"""
+
+import ipaddress
+import time
+
+from fastapi import Request
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
+
+from pipelines.service.refusals import Refused
+
+
+class Clients:
+    """Counts requests per client address.
+
+    A valid key is let in however many wrong ones came from the same address, so that a stranger behind the same proxy
+    cannot shut the real sender out.
+    """
+
+    def __init__(self, *, admitted_per_minute: int, refused_per_minute: int) -> None:
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+        self._admitted = RateLimitItemPerMinute(admitted_per_minute)
+        self._refused = RateLimitItemPerMinute(refused_per_minute)
+
+    def admit(self, request: Request) -> None:
+        """Count a request with a valid key.
+
+        Raises:
+            Refused: too many of them.
+        """
+        self._count(self._admitted, "admitted", request)
+
+    def refuse(self, request: Request, detail: str, outcome: str) -> Refused:
+        """The answer to a wrong key or signature: 401, or 429 for a client who keeps trying."""
+        self._count(self._refused, "refused", request)
+        return Refused(401, detail, outcome=outcome, headers={"www-authenticate": "ApiKey"})
+
+    def _count(self, limit: RateLimitItemPerMinute, kind: str, request: Request) -> None:
+        address = _address_of(request)
+        if not self._limiter.hit(limit, kind, address):
+            reset_at = self._limiter.get_window_stats(limit, kind, address).reset_time
+            wait = max(1, round(reset_at - time.time() + 0.5))
+            raise Refused(
+                429, "Too many requests; come back later.", outcome="too_many", headers={"retry-after": str(wait)}
+            )
+
+
+def _address_of(request: Request) -> str:
+    """The client's address; of IPv6 the /64, which is what one customer of a network gets."""
+    host = request.client.host if request.client else "unknown"
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    return str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))  # noqa: PLR2004

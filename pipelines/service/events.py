@@ -1,0 +1,77 @@
+"""One frozen event per request served; logs and metrics listen to them.
+
+Lives here: the event and the listener that logs.  Not here: decisions, ids in clear, bodies.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+_log = structlog.get_logger("asleep_sync.service")
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A request and what came of it. Holds no key, no id in clear, no query, no body."""
+
+    route: str
+    """The route's pattern, such as `/api/sessions/{session_id}`; `unmatched` when there is none."""
+    method: str
+    status: int
+    duration_seconds: float
+    outcome: str
+    """`stored`, `duplicate`, or for a refusal its reason; `ok` otherwise."""
+    client: str | None
+    """Short name of the key that was shown, None without a valid one."""
+    user: str | None
+    """Pseudonym of the user concerned."""
+
+
+Listener = Callable[[Served], None]
+
+_QUIET = frozenset({"/live", "/ready", "/health"})
+
+
+def log_served(served: Served) -> None:
+    """One line per request; health checks only when they fail."""
+    if served.route in _QUIET and served.status < 500:  # noqa: PLR2004 the class of server errors
+        return
+    write = _log.warning if served.status >= 400 else _log.info  # noqa: PLR2004 the class of errors
+    write(
+        "request_served",
+        route=served.route,
+        method=served.method,
+        status=served.status,
+        outcome=served.outcome,
+        client=served.client,
+        user=served.user,
+        milliseconds=round(served.duration_seconds * 1000, 1),
+    )
+
+
+class Statsd(Protocol):
+    """As much of a DogStatsd client as we use."""
+
+    def increment(self, metric: str, value: float = 1, tags: list[str] | None = None) -> None:
+        """Count."""
+
+    def timing(self, metric: str, value: float, tags: list[str] | None = None) -> None:
+        """Measure milliseconds."""
+
+
+def count_served(statsd: Statsd) -> Listener:
+    """A listener that counts and times requests as `asleep_sync.service.requests` and `.milliseconds`."""
+
+    def listen(served: Served) -> None:
+        tags = [
+            f"route:{served.route}",
+            f"method:{served.method}",
+            f"status:{served.status}",
+            f"outcome:{served.outcome}",
+        ]
+        statsd.increment("asleep_sync.service.requests", 1, tags)
+        statsd.timing("asleep_sync.service.milliseconds", served.duration_seconds * 1000, tags[:1])
+
+    return listen

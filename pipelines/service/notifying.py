@@ -1,0 +1,56 @@
+"""Delivering notifications while the service runs.
+
+Lives here: the loop, its start and its end.  Not here: what is sent.
+"""
+
+import threading
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from pipelines.service.options import ServiceOptions
+from resources.database.outbox import turn_off, turn_on
+from resources.notify import Notifier, deliver_due
+
+_log = structlog.get_logger("asleep_sync.notify")
+
+
+class Notifying(threading.Thread):
+    """Delivers what is due every few seconds; several workers share the work."""
+
+    def __init__(self, engine: Engine, options: ServiceOptions) -> None:
+        super().__init__(name="notifying", daemon=True)
+        self._engine = engine
+        self._options = options
+        self._stop_asked = threading.Event()
+
+    def run(self) -> None:
+        """Turn the switch, then deliver until asked to stop; while the database is away, wait."""
+        url, secret = self._options.notify_url, self._options.notify_secret
+        notifier = Notifier(url, secret) if url and secret else None
+        is_switched = False
+        while not self._stop_asked.is_set():
+            is_idle = True
+            try:
+                if not is_switched:
+                    self._switch(wanted=notifier is not None)
+                    is_switched = True
+                if notifier is None:
+                    return
+                is_idle = sum(deliver_due(self._engine, notifier, should_stop=self._stop_asked.is_set)) == 0
+            except SQLAlchemyError as error:
+                _log.warning("outbox_away", kind=type(error).__name__)
+            if is_idle:
+                self._stop_asked.wait(self._options.notify_every_seconds)
+        if notifier is not None:
+            notifier.close()
+
+    def stop(self) -> None:
+        """Finish the delivery under way, then end."""
+        self._stop_asked.set()
+        self.join()
+
+    def _switch(self, *, wanted: bool) -> None:
+        with self._engine.begin() as connection:
+            (turn_on if wanted else turn_off)(connection)

@@ -1,0 +1,142 @@
+"""The read API for the organisation's own backend, answered from Postgres and never from Asleep.
+
+Lives here: routes, parameters, cursors.  Not here: SQL, the fields of an answer (`read_models.py`).
+"""
+
+import base64
+import binascii
+from datetime import date, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from sqlalchemy import Engine
+
+from pipelines.service.clients import Clients
+from pipelines.service.keys import KeyRing
+from pipelines.service.options import ServiceOptions
+from pipelines.service.read_limits import admission
+from pipelines.service.read_models import Session, SessionPage, UserSummary
+from pipelines.service.refusals import Refused, problems
+from resources.asleep.events import pseudonym
+from resources.database.read_queries import Place, is_registered, read_glance, read_page, read_session
+from resources.database.service_limits import Limit
+
+_Id = Path(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/]+$")
+SessionId = Annotated[str, _Id]
+UserId = Annotated[str, _Id]
+Day = Annotated[date | None, Query(ge=date(2000, 1, 1), le=date(2999, 12, 31))]
+_REFUSALS = problems(400, 401, 404, 422, 429, 503)
+
+
+def read_routes(options: ServiceOptions, engine: Engine, clients: Clients) -> APIRouter:
+    """The routes that answer questions about sessions and users."""
+    router = APIRouter(prefix="/api", responses=_REFUSALS)
+    keys = KeyRing(options.service_api_keys)
+    overall = Limit("all", options.read_requests_per_hour, 3600)
+    sessions = Limit("sessions", options.session_requests_per_minute, 60)
+    summary = Limit("summary", options.summary_requests_per_minute, 60)
+    may_read_sessions = Depends(admission(engine, keys, clients, (sessions, overall)))
+    may_read_summary = Depends(admission(engine, keys, clients, (summary, overall)))
+
+    @router.get(
+        "/sessions/{session_id}",
+        summary="Read one session",
+        response_model=Session,
+        dependencies=[may_read_sessions],
+    )
+    def session(request: Request, session_id: SessionId) -> Any:
+        """A session with its stages, latest version."""
+        with engine.connect() as connection:
+            found = read_session(connection, session_id)
+        if found is None:
+            raise _unknown("session")
+        request.state.user = pseudonym(found["user_id"])
+        return dict(found)
+
+    @router.get(
+        "/users/{user_id}/sessions",
+        summary="List a user's sessions",
+        response_model=SessionPage,
+        dependencies=[may_read_sessions],
+    )
+    def user_sessions(  # noqa: PLR0913, PLR0917 a route's parameters are arguments
+        request: Request,
+        user_id: UserId,
+        first_day: Annotated[Day, Query(alias="from", description="First local date, included")] = None,
+        last_day: Annotated[Day, Query(alias="to", description="Last local date, included")] = None,
+        limit: Annotated[int, Query(ge=1, le=100, description="Sessions on a page")] = 20,
+        cursor: Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before")] = None,
+    ) -> Any:
+        """Newest first, without stages. A page stays valid while sessions arrive: none is skipped or repeated."""
+        request.state.user = pseudonym(user_id)
+        if first_day and last_day and first_day > last_day:
+            raise Refused(422, "from: must not be later than to", outcome="invalid")
+        after = _place_of(cursor) if cursor is not None else None
+        with engine.connect() as connection:
+            rows = read_page(connection, user_id, first_day=first_day, last_day=last_day, after=after, limit=limit + 1)
+            if not rows and not is_registered(connection, user_id):
+                raise _unknown("user")
+        page = rows[:limit]
+        return {
+            "user_id": user_id,
+            "sessions": [dict(row) for row in page],
+            "next_cursor": _cursor_of(page[-1]) if len(rows) > limit else None,
+        }
+
+    @router.get(
+        "/users/{user_id}/summary",
+        summary="See a user at a glance",
+        response_model=UserSummary,
+        dependencies=[may_read_summary],
+    )
+    def user_summary(
+        request: Request,
+        user_id: UserId,
+        months: Annotated[int, Query(ge=1, le=24, description="Months with sessions, newest first")] = 2,
+    ) -> Any:
+        """The last session, the averages of this and the last months, and how fresh all that is."""
+        request.state.user = pseudonym(user_id)
+        with engine.connect() as connection:
+            glance = read_glance(connection, user_id, months=months)
+        if glance is None:
+            raise _unknown("user")
+        return {
+            "user_id": user_id,
+            "timezone": glance.timezone,
+            "sessions": glance.sessions,
+            "last_session": dict(glance.last_session) if glance.last_session else None,
+            "months": [dict(row) for row in glance.months],
+            "freshness": {
+                "last_synced_at": glance.last_synced_at,
+                "newest_change_at": glance.newest_change_at,
+                "months_waiting": glance.months_waiting,
+            },
+        }
+
+    return router
+
+
+def _unknown(thing: str) -> Refused:
+    return Refused(404, f"There is no such {thing}.", outcome="unknown")
+
+
+def _cursor_of(row: Any) -> str:
+    place = f"{row['session_start_time'].isoformat()} {row['session_id']}"
+    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+def _place_of(cursor: str) -> Place:
+    """The place that a cursor names.
+
+    Raises:
+        Refused: it is not one of ours.
+    """
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        start, _, session_id = base64.b64decode(padded, b"-_", validate=True).decode().partition(" ")
+        place = Place(datetime.fromisoformat(start), session_id)
+    except (UnicodeError, binascii.Error, ValueError):
+        raise Refused(400, "cursor: not one of ours", outcome="invalid") from None
+    if place.session_start_time.tzinfo is None or not session_id or "\x00" in session_id:
+        raise Refused(400, "cursor: not one of ours", outcome="invalid")
+    return place

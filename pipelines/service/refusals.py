@@ -1,0 +1,103 @@
+"""Saying no: every refusal is JSON with one `detail`, and never repeats what was sent.
+
+Lives here: the refusal and how errors become answers.  Not here: deciding to refuse.
+"""
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+
+_log = structlog.get_logger("asleep_sync.service")
+
+RETRY_SECONDS = 5
+"""When to try again while the database is away."""
+
+
+class Problem(BaseModel):
+    """Why a request was refused."""
+
+    detail: str = Field(description="What is wrong, in words")
+
+
+class Refused(Exception):
+    """The request is refused."""
+
+    def __init__(
+        self, status: int, detail: str, *, outcome: str = "refused", headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.outcome = outcome
+        self.headers = headers or {}
+
+
+def database_away() -> Refused:
+    """The database cannot be used at this moment."""
+    return Refused(
+        503,
+        "The database is not available; try again.",
+        outcome="database_away",
+        headers={"retry-after": str(RETRY_SECONDS)},
+    )
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, object]]:
+    """The refusals of a route, for the OpenAPI document."""
+    return {status: {"model": Problem, "description": _DESCRIPTIONS[status]} for status in statuses}
+
+
+_DESCRIPTIONS = {
+    400: "The request cannot be read",
+    401: "No valid key, or no valid signature",
+    404: "There is no such thing",
+    408: "The body took too long to arrive",
+    413: "The body is too large",
+    422: "A parameter is not valid",
+    429: "Too many requests; Retry-After tells when to come back",
+    503: "The database is not available; try again",
+}
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Let every error become JSON."""
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(HTTPException, _unmatched)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(SQLAlchemyError, _database_failed)
+    app.add_exception_handler(Exception, _failed)
+
+
+def _answer(refused: Refused, request: Request) -> JSONResponse:
+    request.state.outcome = refused.outcome
+    return JSONResponse({"detail": refused.detail}, refused.status, refused.headers)
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Refused)  # noqa: S101 registered for it
+    return _answer(error, request)
+
+
+async def _unmatched(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 registered for it
+    headers = dict(error.headers or {})
+    return _answer(Refused(error.status_code, error.detail, outcome="unmatched", headers=headers), request)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 registered for it
+    reasons = (f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors())
+    return _answer(Refused(422, "; ".join(reasons), outcome="invalid"), request)
+
+
+async def _database_failed(request: Request, error: Exception) -> JSONResponse:
+    _log.error("database_failed", kind=type(error).__name__, route=request.scope["path"].split("/")[1])
+    return _answer(database_away(), request)
+
+
+async def _failed(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 the server logs it
+    return _answer(Refused(500, "Something went wrong here.", outcome="failed"), request)

@@ -1,0 +1,53 @@
+"""Running the service under uvicorn.
+
+Lives here: what uvicorn is told.  Not here: routes, the environment.
+"""
+
+import contextlib
+
+import uvicorn
+
+from pipelines.service.protocol import TimedProtocol
+
+GRACEFUL_SECONDS = 30
+_MOST_CONNECTIONS = 2000
+_LONGEST_HEAD_BYTES = 32 * 1024
+
+
+def serve(factory: str, *, host: str, port: int, workers: int = 1) -> None:
+    """Serve until told to stop (SIGTERM, SIGINT): then finish what was accepted and end.
+
+    Args:
+        factory: `module:function` that makes the application; each worker calls it in a process of its own.
+        host: address to listen on.
+        port: port to listen on.
+        workers: processes; a worker that dies is replaced.
+    """
+    _allow_open_files(2 * _MOST_CONNECTIONS)
+    uvicorn.run(
+        factory,
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        http=TimedProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        h11_max_incomplete_event_size=_LONGEST_HEAD_BYTES,
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+    )
+
+
+def _allow_open_files(wanted: int) -> None:
+    """Raise the soft limit of open files to what our connections need, as far as the hard one permits."""
+    with contextlib.suppress(ImportError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            target = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))

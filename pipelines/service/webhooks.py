@@ -1,0 +1,108 @@
+"""The door for Asleep's events: who is it, is it whole, into the inbox.
+
+Lives here: the route.  Not here: what an event means, storing, counting.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import orjson
+from fastapi import APIRouter, Request, Security
+from fastapi.security import APIKeyHeader
+from pydantic import BaseModel, Field
+
+from assets.webhook_events import read_event
+from pipelines.service.body import read_body
+from pipelines.service.clients import Clients
+from pipelines.service.inbox_writer import InboxAway, InboxWriter
+from pipelines.service.keys import KeyRing
+from pipelines.service.options import ServiceOptions
+from pipelines.service.refusals import Refused, database_away, problems
+from resources.asleep.events import pseudonym
+from resources.database.inbox import IncomingEvent
+from resources.signature import verify
+
+_SECRET_HEADERS = frozenset({"x-api-key", "x-signature", "authorization", "proxy-authorization", "cookie"})
+_MOST_HEADERS, _LONGEST_HEADER = 50, 1024
+
+_asleep_key = APIKeyHeader(
+    name="x-api-key", scheme_name="AsleepKey", description="A key of the Asleep environment", auto_error=False
+)
+
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "An event of version V1, V2 or V3; any JSON object is stored.",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
+
+
+class EventAccepted(BaseModel):
+    """The event is safe with us."""
+
+    status: Literal["stored", "duplicate"] = Field(description="duplicate: this body had arrived before")
+
+
+def webhook_routes(options: ServiceOptions, clients: Clients, inbox: InboxWriter) -> APIRouter:
+    """The route that receives events."""
+    router = APIRouter()
+    keys = KeyRing(options.api_keys)
+
+    @router.post(
+        "/webhooks/asleep",
+        summary="Receive an event from Asleep",
+        openapi_extra=_BODY,
+        responses=problems(400, 401, 408, 413, 429, 503),
+    )
+    async def receive_event(
+        request: Request,
+        _shown: Annotated[str | None, Security(_asleep_key)],
+    ) -> EventAccepted:
+        """Store an event in the inbox; it is handled later. Answers after the commit."""
+        request.state.client = keys.client_of(request.headers.getlist("x-api-key"))
+        if request.state.client is None:
+            raise clients.refuse(request, "The key is missing or not valid.", "wrong_key")
+        clients.admit(request)
+        body = await read_body(request, limit_bytes=options.body_limit_bytes, seconds=options.body_seconds)
+        if not _is_signed_well(options.webhook_secret, request, body):
+            raise clients.refuse(request, "The signature is missing or not valid.", "wrong_signature")
+        _require_object(body)
+        headers = _without_secrets(request.headers, keys)
+        user_id = read_event(body, headers).user_id
+        request.state.user = pseudonym(user_id) if user_id else None
+        try:
+            is_new = await inbox.put(IncomingEvent(body, headers))
+        except InboxAway:
+            raise database_away() from None
+        request.state.outcome = "stored" if is_new else "duplicate"
+        return EventAccepted(status="stored" if is_new else "duplicate")
+
+    return router
+
+
+def _is_signed_well(secret: str | None, request: Request, body: bytes) -> bool:
+    """A signature that we cannot check is as bad as a wrong one; without a secret none is expected."""
+    shown = request.headers.getlist("x-signature")
+    if secret is None:
+        return not shown
+    return len(shown) == 1 and verify(secret, body, shown[0].encode("latin-1", "replace"))
+
+
+def _require_object(body: bytes) -> None:
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise Refused(400, "The body is not JSON.", outcome="not_json") from None
+    if not isinstance(value, dict):
+        raise Refused(400, "The body is not a JSON object.", outcome="not_an_object")
+
+
+def _without_secrets(headers: Mapping[str, str], keys: KeyRing) -> dict[str, str]:
+    """The headers worth keeping: never a key, even one that strayed into another header."""
+    kept = [
+        (name, value[:_LONGEST_HEADER])
+        for name, value in headers.items()
+        if name not in _SECRET_HEADERS and not keys.occurs_in(value)
+    ]
+    return dict(kept[:_MOST_HEADERS])

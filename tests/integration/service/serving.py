@@ -1,0 +1,57 @@
+"""How tests talk to a running service, and wait for it."""
+
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import requests
+
+KEY, SECOND_KEY, READ_KEY = "asleep-key-0001", "asleep-key-0002", "read-key-0001"
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running service."""
+
+    url: str
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.url.rpartition(":")[2])
+
+    def event(self, body: bytes | str, **headers: str) -> requests.Response:
+        """Send an event with a valid key, or with the headers given."""
+        sent = {"x-api-key": KEY} | {name.replace("_", "-"): value for name, value in headers.items()}
+        return requests.post(f"{self.url}/webhooks/asleep", data=body, headers=sent, timeout=30)
+
+    def get(self, path: str, key: str | None = None, **parameters: object) -> requests.Response:
+        """Ask, with or without a key."""
+        headers = {"x-api-key": key} if key else {}
+        return requests.get(f"{self.url}{path}", headers=headers, params=parameters, timeout=30)
+
+
+def free_port() -> int:
+    """A port that nobody uses."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def await_truth(question: Callable[[], object], *, seconds: float = 30) -> None:
+    """Ask until the answer is yes."""
+    deadline = time.monotonic() + seconds
+    while not question():
+        assert time.monotonic() < deadline, "it did not become true in time"
+        time.sleep(0.05)
+
+
+def answers(url: str) -> bool:
+    """Whether somebody answers there."""
+    with contextlib.suppress(requests.ConnectionError):
+        return requests.get(f"{url}/live", timeout=5).ok
+    return False

@@ -1,0 +1,116 @@
+"""Orchestrators act on these answers: they must be true, quick and free of secrets."""
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+from serving import KEY, Service, await_truth, free_port
+from sqlalchemy import Engine, text
+
+from pipelines.service.options import ServiceOptions
+
+NOWHERE = "postgresql://asleep:database-password@127.0.0.1:{port}/nowhere"
+
+
+@pytest.fixture(scope="module")
+def away(serve_app: Callable[[ServiceOptions], Service]) -> Service:
+    """A service whose database is not there."""
+    return serve_app(ServiceOptions(NOWHERE.format(port=free_port()), api_keys=(KEY,), service_api_keys=("read",)))
+
+
+def test_a_service_without_its_database_lives_but_is_not_ready(away: Service):
+    """Restarting it would not help; sending it traffic would not either."""
+    assert away.get("/live").status_code == 200
+    assert away.get("/ready").status_code == 503
+    answer = away.get("/health")
+    assert answer.status_code == 503
+    assert answer.json()["dependencies"]["database"]["state"] == "down"
+
+
+def test_an_event_is_refused_while_the_database_is_away(away: Service):
+    """503 makes the sender try again; 200 would lose the event."""
+    answer = away.event(b"{}")
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) >= 1
+    assert list(answer.json()) == ["detail"]
+
+
+def test_a_question_is_refused_while_the_database_is_away(away: Service):
+    """JSON, and when to come back."""
+    answer = away.get("/api/users/G-1/sessions", "read")
+    assert (answer.status_code, list(answer.json())) == (503, ["detail"])
+
+
+def test_no_answer_holds_a_secret(away: Service):
+    """Health is read by people and machines that may not know the database's password."""
+    for path in ("/live", "/ready", "/health", "/openapi.json", "/nowhere"):
+        text_of_answer = away.get(path).text
+        assert "database-password" not in text_of_answer
+        assert KEY not in text_of_answer
+        assert "127.0.0.1" not in text_of_answer
+
+
+def test_health_names_each_dependency(serve_app: Callable[..., Service], database_url: str, engine: Engine):
+    """What is wrong must be readable at a glance."""
+    options = ServiceOptions(
+        database_url, api_keys=(KEY,), checks={"asleep_api": lambda _: {"state": "degraded", "circuit": "open"}}
+    )
+    service = serve_app(options)
+    assert service.get("/ready").status_code == 200
+    health = service.get("/health")
+    assert health.status_code == 200
+    assert health.json()["state"] == "degraded"
+    dependencies = health.json()["dependencies"]
+    assert dependencies["database"]["state"] == dependencies["schema"]["state"] == "up"
+    assert dependencies["inbox"] == {"state": "up", "waiting": 0, "oldest_seconds": 0, "parked": 0}
+    assert dependencies["asleep_api"] == {"state": "degraded", "circuit": "open"}
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO asleep.webhook_events (body_hash, headers, body, processed_at, error) "
+                "VALUES ('', '{}', '', now(), 'names nobody')"
+            )
+        )
+    await_truth(lambda: service.get("/health").json()["dependencies"]["inbox"]["state"] == "degraded")
+
+
+def test_a_database_of_another_version_is_not_ready(
+    serve_app: Callable[..., Service], database_url: str, engine: Engine
+):
+    """During an upgrade the new program waits for the migration."""
+    service = serve_app(ServiceOptions(database_url, api_keys=(KEY,)))
+    await_truth(lambda: service.get("/ready").status_code == 200)
+    with engine.begin() as connection:
+        current = connection.scalar(text("SELECT version_num FROM asleep.alembic_version"))
+        connection.execute(text("UPDATE asleep.alembic_version SET version_num = '0000'"))
+    try:
+        await_truth(lambda: service.get("/ready").status_code == 503)
+        schema = service.get("/health").json()["dependencies"]["schema"]
+        assert schema["state"] == "down"
+        assert "asleep-sync migrate" in schema["reason"]
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE asleep.alembic_version SET version_num = :it"), {"it": current})
+    await_truth(lambda: service.get("/ready").status_code == 200)
+
+
+def test_a_killed_worker_is_replaced(start_service: Callable[..., Service], database_url: str):
+    """One crash must not halve the service until somebody looks."""
+    service = start_service(database_url, workers=2)
+    assert service.process is not None
+
+    def workers() -> set[int]:
+        with open(f"/proc/{service.process.pid}/task/{service.process.pid}/children") as children:  # noqa: PTH123
+            return {int(child) for child in children.read().split() if _is_worker(int(child))}
+
+    before = workers()
+    assert len(before) == 2
+    os.kill(next(iter(before)), signal.SIGKILL)
+    await_truth(lambda: len(workers() - before) == 1 and len(workers()) == 2)
+    await_truth(lambda: service.event(b'{"after": "the kill"}').status_code == 200)
+
+
+def _is_worker(process: int) -> bool:
+    with open(f"/proc/{process}/cmdline") as command:  # noqa: PTH123
+        return "spawn_main" in command.read()

@@ -1,0 +1,156 @@
+"""Clients that mean harm: slow, endless, malformed. The service stays there for the others."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from serving import KEY, Service
+from sqlalchemy import Engine, text
+
+from pipelines.service.options import ServiceOptions
+from pipelines.service.protocol import TimedProtocol
+
+PATIENCE_SECONDS = 30
+HEAD = f"POST /webhooks/asleep HTTP/1.1\r\nhost: x\r\nx-api-key: {KEY}\r\n".encode()
+
+
+@pytest.fixture(scope="module")
+def service(serve_app: Callable[..., Service], database_url: str) -> Service:
+    return serve_app(ServiceOptions(database_url, api_keys=(KEY,), body_seconds=1), Hurried)
+
+
+class Hurried(TimedProtocol):
+    """As in production, with less patience."""
+
+    head_seconds = 1.0
+    unread_seconds = 1.0
+
+
+@contextlib.contextmanager
+def connected(service: Service) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE_SECONDS) as connection:
+        yield connection
+
+
+def everything(connection: socket.socket) -> bytes:
+    """All that comes until the server closes."""
+    parts = []
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(65536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def drip(connection: socket.socket, byte: bytes) -> bytes:
+    """Send one byte again and again until the server closes; what it said."""
+    connection.settimeout(0.1)
+    said = b""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    with contextlib.suppress(ConnectionError):
+        while time.monotonic() < deadline:
+            connection.send(byte)
+            with contextlib.suppress(TimeoutError):
+                part = connection.recv(65536)
+                if not part:
+                    return said
+                said += part
+    assert time.monotonic() < deadline, "the server never closed"
+    return said
+
+
+def test_a_slow_body_is_given_up(service: Service):
+    """Each byte in time, the whole never."""
+    with connected(service) as connection:
+        connection.sendall(HEAD + b"content-length: 100000\r\n\r\n{")
+        assert b" 408 " in drip(connection, b" ")
+
+
+def test_a_slow_head_is_given_up(service: Service):
+    """A thousand of these would fill every connection."""
+    with connected(service) as connection:
+        connection.sendall(b"POST /webhooks/asleep HTTP/1.1\r\nx-slow: ")
+        assert drip(connection, b"a") == b""
+
+
+def test_a_silent_client_is_given_up(service: Service):
+    """Connecting and saying nothing is the cheapest attack."""
+    with connected(service) as connection:
+        assert everything(connection) == b""
+
+
+def test_a_second_slow_head_on_one_connection_is_given_up(service: Service):
+    """The deadline holds for every request, not only the first."""
+    with connected(service) as connection:
+        connection.sendall(b"GET /live HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert b"200 OK" in connection.recv(65536)
+        connection.sendall(b"GET /live HTTP/1.1\r\nx-slow: ")
+        assert b"200" not in drip(connection, b"a")
+
+
+def test_a_body_that_nobody_waits_for_ends_the_connection(service: Service):
+    """A stranger with a wrong key may not keep a connection busy with an endless body."""
+    with connected(service) as connection:
+        connection.sendall(
+            b"POST /webhooks/asleep HTTP/1.1\r\nhost: x\r\nx-api-key: no\r\ntransfer-encoding: chunked\r\n\r\n"
+        )
+        assert b" 401 " in drip(connection, b"1\r\na\r\n")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 64,
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET /live HTTP/1.1\r\n" + b"x-many: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"GET /live HTTP/1.1\r\n" + b"".join(b"x-%d: 1\r\n" % number for number in range(20_000)) + b"\r\n",
+        HEAD + b"content-length: -1\r\n\r\n",
+        HEAD + b"content-length: 5\r\ncontent-length: 6\r\n\r\n{}",
+        HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"\x00" * 1000 + b"\r\n\r\n",
+    ],
+    ids=["TLS", "long path", "long header", "many headers", "negative", "two lengths", "bad chunk", "zeros"],
+)
+def test_what_is_not_http_is_refused_as_json_or_cut_off(service: Service, sent: bytes):
+    """And never with a stack trace."""
+    with connected(service) as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(sent)
+        said = everything(connection)
+    assert said == b"" or b'{"detail":' in said
+    assert b" 500 " not in said
+    assert service.get("/live").status_code == 200
+
+
+def test_a_declared_giant_is_refused_before_it_is_sent(service: Service):
+    """Ten gigabytes need not arrive to be too many."""
+    with connected(service) as connection:
+        connection.sendall(HEAD + b"content-length: 10000000000\r\n\r\n")
+        assert b" 413 " in drip(connection, b" " * 1000)
+
+
+def test_a_body_cut_off_is_not_stored(service: Service, engine: Engine):
+    """Half an event is none."""
+    with connected(service) as connection:
+        connection.sendall(HEAD + b'content-length: 100\r\n\r\n{"half": 1}')
+    assert service.event(b'{"whole": 1}').status_code == 200
+    with engine.connect() as database:
+        bodies = database.scalars(text("SELECT convert_from(body, 'UTF8') FROM asleep.webhook_events")).all()
+    assert bodies == ['{"whole": 1}']
+
+
+def test_honest_clients_are_served_beside_many_slow_ones(service: Service):
+    """The slow ones wait in the event loop, not in threads."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(300):
+            connection = stack.enter_context(connected(service))
+            connection.sendall(HEAD + b"content-length: 1000\r\n\r\n{")
+        for number in range(20):
+            assert service.event(f'{{"honest": {number}}}').status_code == 200
+
+
+def test_the_deadlines_are_short():
+    """What the tests above do not wait for."""
+    assert TimedProtocol.head_seconds <= 10
+    assert TimedProtocol.unread_seconds <= 10
