@@ -13,7 +13,6 @@ which slot (`rate_limit_line.py`), SQL (`rate_limit_row.py`, `sql/rate_limit_*.s
 import threading
 import time
 from collections import deque
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Self
 
@@ -21,11 +20,15 @@ from sqlalchemy import Engine
 
 from resources.asleep.errors import Unavailable
 from resources.asleep.gate import Outcome, Turn
-from resources.database.rate_limit_line import Line, Refusal, Waiter
+from resources.database.rate_limit_line import Line, Refusal, Slot, Waiter
 from resources.database.rate_limit_row import DatabaseAway, FleetRow, Report, Tuning, key_id_of
 
 _IDLE_SECONDS = 5.0
-_DATABASE_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+"""The thread that talks to the row ends when nobody has needed it for so long."""
+_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+"""Between attempts to reach the database, the last one for ever after."""
+_REPORT_SECONDS = 1.0
+"""How long a thread waits for its report to reach the row; with the database away it goes on without."""
 
 
 class PostgresGate:
@@ -49,9 +52,10 @@ class PostgresGate:
         self._changed = threading.Condition(self._lock)
         self._line = Line(self._row.clock, requests_per_second=requests_per_second)
         self._pacer: threading.Thread | None = None
-        self._error: Exception | None = None
+        self._closing = False
+        self._not_before = 0.0
         self._answered = 0
-        self._unreported: deque[Report] = deque()
+        self._unreported: deque[tuple[Report, threading.Event]] = deque()
 
     def __enter__(self) -> Self:
         return self
@@ -73,23 +77,18 @@ class PostgresGate:
         waiter = Waiter(give_up_at)
         with self._lock:
             self._line.join(waiter)
-            self._wake_pacer()
+            if self._line.waiting == 1:
+                self._wake_pacer()
         try:
-            while True:
-                with self._lock:
-                    seconds = self._line.seconds_to_wait(waiter, now=time.monotonic())
-                    if seconds is None:
-                        self._check(waiter)
-                        self._changed.notify()
-                if seconds is None:
-                    waiter.news.wait(max(0.0, give_up_at - time.monotonic()))
-                elif seconds > 0:
-                    time.sleep(seconds)
-                else:
-                    return self._turn(waiter, began_at)
+            slot = self._wait(waiter)
         finally:
             with self._lock:
                 self._line.leave(waiter)
+        return Turn(
+            granted_at=datetime.fromtimestamp(slot.moment, UTC),
+            waited_seconds=time.monotonic() - began_at,
+            is_probe=slot.is_probe,
+        )
 
     def leave(self, turn: Turn, outcome: Outcome, *, retry_after_seconds: float | None = None) -> None:
         """Report what came of the turn; every `enter` is followed by exactly one `leave`.
@@ -108,23 +107,37 @@ class PostgresGate:
             broken=outcome is Outcome.BROKEN,
             retry_after_seconds=retry_after_seconds,
         )
+        told = threading.Event()
         with self._lock:
-            self._unreported.append(report)
-        with suppress(DatabaseAway):
-            self._send_reports()
+            self._unreported.append((report, told))
+            self._wake_pacer()
+        told.wait(_REPORT_SECONDS)
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Tell the fleet what it was not yet told, and give the connection back."""
+        with self._lock:
+            pacer, self._closing = self._pacer, True
+            self._changed.notify()
+        if pacer is not None:
+            pacer.join(_REPORT_SECONDS)
         self._row.close()
+        self._closing = False
 
-    def _turn(self, waiter: Waiter, began_at: float) -> Turn:
-        slot = waiter.slot
-        assert slot is not None  # noqa: S101 the line sends nobody without one
-        return Turn(
-            granted_at=datetime.fromtimestamp(slot.moment, UTC),
-            waited_seconds=time.monotonic() - began_at,
-            is_probe=slot.is_probe,
-        )
+    def _wait(self, waiter: Waiter) -> Slot:
+        """Sleep until the waiter's slot, through all that may happen to it, and take it out."""
+        while True:
+            with self._lock:
+                seconds = self._line.seconds_to_wait(waiter, now=time.monotonic())
+                if seconds is None:
+                    self._check(waiter)
+                if seconds is None or self._line.has_push:
+                    self._changed.notify()
+                if waiter.slot is not None and seconds is not None and seconds <= 0:
+                    return waiter.slot
+            if seconds is None:
+                waiter.news.wait(max(0.0, waiter.give_up_at - time.monotonic()))
+            else:
+                time.sleep(seconds)
 
     def _check(self, waiter: Waiter) -> None:
         """Raise when waiting on is pointless, else get ready to wait for news."""
@@ -147,32 +160,40 @@ class PostgresGate:
             self._changed.notify()
 
     def _pace(self) -> None:
-        """Talk to the row whenever somebody in line needs it; end when nobody has for a while."""
+        """Talk to the row for all threads, whenever one of them needs it."""
         failures = 0
-        while True:
-            with self._lock:
-                now = time.monotonic()
-                at = self._line.next_exchange(lead_seconds=self._lead_seconds())
-                if at is None or at > now:
-                    called = self._changed.wait(_IDLE_SECONDS if at is None else at - now)
-                    if at is None and not called and not len(self._line):
-                        self._pacer = None
-                        return
-                    continue
+        while self._await_work():
             try:
+                self._send_reports()
                 self._exchange()
                 failures = 0
             except Exception as error:  # noqa: BLE001 whatever it is, those who wait must hear of it
-                pause_seconds = _DATABASE_PAUSES_SECONDS[min(failures, len(_DATABASE_PAUSES_SECONDS) - 1)]
+                self._refuse(error, _PAUSES_SECONDS[min(failures, len(_PAUSES_SECONDS) - 1)])
                 failures += 1
-                self._refuse(error, pause_seconds)
+
+    def _await_work(self) -> bool:
+        """Sleep until there is something to say; False ends the thread, when nobody has needed it for a while."""
+        with self._lock:
+            while True:
+                now = time.monotonic()
+                at = float("-inf") if self._unreported else self._line.next_exchange(lead_seconds=self._lead_seconds())
+                at = None if at is None else max(at, self._not_before)
+                if at is not None and at <= now:
+                    return True
+                called = self._changed.wait(_IDLE_SECONDS if at is None else at - now)
+                if self._closing or (at is None and not called and not len(self._line)):
+                    self._pacer = None
+                    return False
 
     def _exchange(self) -> None:
-        self._send_reports()
         with self._lock:
+            now = time.monotonic()
+            at = self._line.next_exchange(lead_seconds=self._lead_seconds())
+            if at is None or at > now:
+                return
             answered, self._answered = self._answered, 0
-            wanted = self._line.wanted
-            patience_seconds = self._line.patience_seconds(time.monotonic())
+            wanted = self._line.wanted(now, lead_seconds=self._lead_seconds())
+            patience_seconds = self._line.patience_seconds(now)
             pushed_seconds = self._line.pushed_seconds
         try:
             answer = self._row.reserve(
@@ -187,31 +208,32 @@ class PostgresGate:
                 self._answered += answered
             raise
         with self._lock:
-            self._line.take(answer, now=time.monotonic())
+            self._line.take(answer, wanted=wanted, now=time.monotonic())
 
     def _send_reports(self) -> None:
         while True:
             with self._lock:
                 if not self._unreported:
                     return
-                report = self._unreported.popleft()
+                report, told = self._unreported[0]
                 answered, self._answered = self._answered, 0
             try:
                 epoch = self._row.report(report, answered=answered)
             except DatabaseAway:
                 with self._lock:
-                    self._unreported.appendleft(report)
                     self._answered += answered
                 raise
             with self._lock:
+                self._unreported.popleft()
                 self._line.void_before(epoch)
-                self._changed.notify()
+            told.set()
 
     def _refuse(self, error: Exception, pause_seconds: float) -> None:
         reason = f"{error} ({error.__cause__})" if isinstance(error, DatabaseAway) else str(error)
         with self._lock:
             now = time.monotonic()
-            self._line.refuse(Refusal(reason, now + pause_seconds, now, error))
+            self._not_before = now + pause_seconds
+            self._line.refuse(Refusal(reason, self._not_before, now, error))
 
     def _lead_seconds(self) -> float:
         """How long before a moment to talk to the row, so that the answer is here in time."""

@@ -85,10 +85,16 @@ class Line:
         return len(self._waiters)
 
     @property
-    def wanted(self) -> int:
-        """How many slots to ask for."""
-        waiting = sum(1 for waiter in self._waiters if waiter.slot is None)
-        return min(waiting, max(1, int(_BLOCK_SECONDS / self._spacing_seconds)))
+    def waiting(self) -> int:
+        """How many stand here without a slot."""
+        return sum(1 for waiter in self._waiters if waiter.slot is None)
+
+    def wanted(self, now: float, *, lead_seconds: float) -> int:
+        """How many slots to ask for: none before the last one held is due, or others would come short."""
+        reserve_at = self._reserve_at(lead_seconds)
+        if reserve_at is None or reserve_at > now:
+            return 0
+        return min(self.waiting, max(1, int(_BLOCK_SECONDS / self._spacing_seconds)))
 
     def patience_seconds(self, now: float) -> float:
         """No slot later than this is of use to anybody."""
@@ -96,18 +102,33 @@ class Line:
 
     def next_exchange(self, *, lead_seconds: float) -> float | None:
         """When to talk to the row: at once (the past), at a moment, or not at all."""
-        if self.pushed_seconds > self._pushed_in_row:
+        if self.has_push:
             return float("-inf")
-        due = [self._clock.monotonic(waiter.slot.moment) for waiter in self._waiters if waiter.slot is not None]
-        moments = []
-        if len(due) < len(self._waiters):
-            last = max(due) - lead_seconds if due else float("-inf")
-            moments.append(max(last, self.refusal.ask_again_at if self.refusal else float("-inf")))
-        if due and min(due) - self._known_at > _FRESH_SECONDS:
-            moments.append(min(due) - lead_seconds)
-        return min(moments, default=None)
+        moments = [self._reserve_at(lead_seconds), self._refresh_at(lead_seconds)]
+        return min((moment for moment in moments if moment is not None), default=None)
 
-    def take(self, answer: Answer, *, now: float) -> None:
+    @property
+    def has_push(self) -> bool:
+        """One of us was late, and the row must move all later slots soon."""
+        return self.pushed_seconds > self._pushed_in_row
+
+    def _reserve_at(self, lead_seconds: float) -> float | None:
+        due = self._due()
+        if len(due) == len(self._waiters):
+            return None
+        last = max(due) - lead_seconds if due else float("-inf")
+        return max(last, self.refusal.ask_again_at if self.refusal else float("-inf"))
+
+    def _refresh_at(self, lead_seconds: float) -> float | None:
+        first = min(self._due(), default=None)
+        if first is None or first - self._known_at <= _FRESH_SECONDS:
+            return None
+        return first - lead_seconds
+
+    def _due(self) -> list[float]:
+        return [self._clock.monotonic(waiter.slot.moment) for waiter in self._waiters if waiter.slot is not None]
+
+    def take(self, answer: Answer, *, wanted: int, now: float) -> None:
         """Work in what the row said: void or move slots, hand out new ones, or note why there are none."""
         self._known_at = now
         self._spacing_seconds = answer.spacing_seconds
@@ -117,7 +138,8 @@ class Line:
             if waiter.slot is not None:
                 waiter.slot = _moved(waiter.slot, answer.pushed_seconds)
         self.void_before(answer.epoch)
-        self.refusal = None if answer.slots else _refusal(answer, self._clock, now)
+        refused = not answer.slots and (wanted or answer.circuit != "closed")
+        self.refusal = _refusal(answer, self._clock, now) if refused else None
         moments = [answer.first_slot + number * answer.spacing_seconds for number in range(answer.slots)]
         for waiter in self._waiters:
             if moments and waiter.slot is None and self._clock.monotonic(moments[0]) <= waiter.give_up_at:
@@ -172,7 +194,7 @@ def _moved(slot: Slot, pushed_seconds: float) -> Slot:
     return replace(slot, moment=slot.moment + pushed_seconds - slot.pushed_seconds, pushed_seconds=pushed_seconds)
 
 
-def _refusal(answer: Answer, clock: ServerClock, now: float) -> Refusal | None:
+def _refusal(answer: Answer, clock: ServerClock, now: float) -> Refusal:
     look_at = now + _LONGEST_SILENCE_SECONDS
     if answer.circuit != "closed" and answer.opened_at is not None and answer.probe_at is not None:
         probe_at = clock.monotonic(answer.probe_at)

@@ -140,13 +140,13 @@ class FleetRow:
         return answer
 
     def report(self, report: Report, *, answered: int) -> int:
-        """Tell the fleet; the epoch that counts from now on comes back.
+        """Tell the fleet; the epoch that counts from now on comes back. A service that throttles is alive.
 
         Raises:
             DatabaseAway: it cannot be reached now; tell again later.
         """
         with self._mutex:
-            return int(self._one_row("report", {**asdict(report), "answered": answered})["epoch"])
+            return int(self._one_row("report", {**asdict(report), "answered": answered + report.throttled})["epoch"])
 
     def close(self) -> None:
         """Give the connection back. A later call opens a new one."""
@@ -154,14 +154,14 @@ class FleetRow:
             self._drop_connection()
             self._engine.dispose()
 
-    def _one_row(self, statement: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    def _one_row(self, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
         parameters = {**self._key, **self._tuning, **values}
         try:
             connection = self._connection or self._connect()
-            row = self._run(connection, statement, parameters).mappings().first()
+            row = self._run(connection, name, parameters).mappings().first()
             if row is None:
-                connection.execute(_statement("register"), parameters)
-                row = self._run(connection, statement, parameters).mappings().one()
+                connection.execute(statement("register"), parameters)
+                row = self._run(connection, name, parameters).mappings().one()
         except DBAPIError as error:
             self._forget_connection()
             if getattr(error.orig, "pgcode", None) == _PLAN_LOST:
@@ -172,11 +172,11 @@ class FleetRow:
             raise
         return dict(row)
 
-    def _run(self, connection: Connection, statement: str, parameters: Mapping[str, Any]) -> CursorResult[Any]:
+    def _run(self, connection: Connection, name: str, parameters: Mapping[str, Any]) -> CursorResult[Any]:
         """Planning costs three times what the execution costs, so the frequent statement is planned once."""
-        if statement not in self._prepared:
-            return connection.execute(_statement(statement), parameters)
-        return connection.exec_driver_sql(self._prepared[statement], dict(parameters))
+        if name not in self._prepared:
+            return connection.execute(statement(name), parameters)
+        return connection.exec_driver_sql(self._prepared[name], dict(parameters))
 
     def _connect(self) -> Connection:
         """Connect, and compare the clocks a few times: the first slots should be as exact as the later ones.
@@ -196,14 +196,14 @@ class FleetRow:
             self._prepare(connection, "reserve")
         return connection
 
-    def _prepare(self, connection: Connection, statement: str) -> None:
+    def _prepare(self, connection: Connection, name: str) -> None:
         dialect = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
-        compiled = _statement(statement).compile(dialect=dialect)
-        names = compiled.positiontup or []
-        types = ", ".join(_TYPES.get(name, "double precision") for name in names)
-        values = ", ".join(f"%({name})s" for name in names)
-        connection.exec_driver_sql(f"PREPARE rate_limit_{statement} ({types}) AS {compiled}")
-        self._prepared[statement] = f"EXECUTE rate_limit_{statement} ({values})"
+        compiled = statement(name).compile(dialect=dialect)
+        parameters = compiled.positiontup or []
+        types = ", ".join(_TYPES.get(parameter, "double precision") for parameter in parameters)
+        values = ", ".join(f"%({parameter})s" for parameter in parameters)
+        connection.exec_driver_sql(f"PREPARE rate_limit_{name} ({types}) AS {compiled}")
+        self._prepared[name] = f"EXECUTE rate_limit_{name} ({values})"
 
     def _forget_connection(self) -> None:
         if self._connection is not None:
@@ -219,5 +219,6 @@ class FleetRow:
 
 
 @cache
-def _statement(name: str) -> TextClause:
+def statement(name: str) -> TextClause:
+    """A statement by its file's name."""
     return text((files("resources.database") / "sql" / f"rate_limit_{name}.sql").read_text(encoding="utf-8"))

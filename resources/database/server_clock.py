@@ -15,24 +15,22 @@ class ServerClock:
     """
 
     def __init__(self) -> None:
-        self._low = float("-inf")
-        self._high = float("inf")
+        self._bounds = (float("-inf"), float("inf"))
         self._seen_at = 0.0
 
     def observe(self, *, asked_at: float, server_seconds: float, answered_at: float) -> None:
         """Learn from one exchange; an interval that contradicts all before means that a clock was set."""
         slack = _DRIFT * (answered_at - self._seen_at)
-        low = max(self._low - slack, asked_at - server_seconds)
-        high = min(self._high + slack, answered_at - server_seconds)
-        if low > high:
-            low, high = asked_at - server_seconds, answered_at - server_seconds
-        self._low, self._high, self._seen_at = low, high, answered_at
+        earliest, latest = asked_at - server_seconds, answered_at - server_seconds
+        low, high = max(self._bounds[0] - slack, earliest), min(self._bounds[1] + slack, latest)
+        self._bounds = (low, high) if low <= high else (earliest, latest)
+        self._seen_at = answered_at
 
     def monotonic(self, server_seconds: float) -> float:
         """When a moment of the server's clock comes, by our monotonic clock."""
-        return server_seconds + (self._low + self._high) / 2
+        return server_seconds + sum(self._bounds) / 2
 
     @property
     def uncertainty_seconds(self) -> float:
         """By how much `monotonic` may be wrong either way."""
-        return (self._high - self._low) / 2
+        return (self._bounds[1] - self._bounds[0]) / 2

@@ -1,0 +1,318 @@
+"""One limit for all processes: ours against pyrate-limiter, at a strict server.
+
+    uv sync --group bench && python benchmarks/rate_limit.py --database-url postgresql://…  [--quick]
+
+Each cell: 1 to 8 processes × 8 threads ask a server that counts every arrival over a sliding second. Printed as a
+markdown table: how much of the permitted rate was used, the highest count in any second, throttled answers provoked,
+fairness among threads (Jain's index, 1 is perfect), processor time a request of all client processes together, and
+transactions a request. Rows with `kill -9` lose one process half-way.
+"""
+
+import argparse
+import http.client
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import MetaData, create_engine, text
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from resources.asleep.errors import Unavailable
+from resources.asleep.gate import Outcome
+from resources.database.engine import database_url, make_engine
+from resources.database.rate_limit import PostgresGate
+from resources.database.rate_limit_table import rate_limits_table
+
+THREADS = 8
+SETTLE_SECONDS = 0.5
+"""Between a cell's set-up and its first request."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement."""
+
+    limiter: str
+    rate: int
+    processes: int
+    seconds: float
+    killed: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one worker process does for one cell."""
+
+    cell: Cell
+    number: int
+    start_at: float
+    port: int
+    url: str
+    scratch: str
+
+
+def in_turn_with_our_gate(job: Job) -> Callable[[Callable[[], bool]], None]:
+    """`PostgresGate`, as the transport uses it."""
+    gate = PostgresGate(
+        make_engine(job.url, application_name="benchmark"), api_key="benchmark", requests_per_second=job.cell.rate
+    )
+
+    def run(request: Callable[[], bool]) -> None:
+        turn = gate.enter(give_up_at=job.start_at + job.cell.seconds)
+        gate.leave(turn, Outcome.ANSWERED if request() else Outcome.THROTTLED)
+
+    return run
+
+
+def in_turn_with_pyrate(job: Job) -> Callable[[Callable[[], bool]], None]:
+    """pyrate-limiter with one of its buckets, at the exact limit, blocking."""
+    from pyrate_limiter import InMemoryBucket, Limiter, PostgresBucket, Rate, SQLiteBucket
+
+    rates = [Rate(job.cell.rate, 1000)]
+    if job.cell.limiter == "pyrate memory":
+        bucket: Any = InMemoryBucket(rates)
+    elif job.cell.limiter == "pyrate postgres":
+        bucket = PostgresBucket(ThreadConnections(job.url), f"benchmark_{job.cell.rate}_{job.cell.processes}", rates)
+    else:
+        path = f"{job.scratch}/{job.cell.rate}-{job.cell.processes}.sqlite"
+        bucket = SQLiteBucket.init_from_file(rates, db_path=path, use_file_lock=True)
+    limiter = Limiter(bucket)
+
+    def run(request: Callable[[], bool]) -> None:
+        remaining = job.start_at + job.cell.seconds - time.monotonic()
+        if remaining > 0 and limiter.try_acquire("benchmark", timeout=remaining):
+            request()
+
+    return run
+
+
+class ThreadConnections:
+    """The least pool that pyrate-limiter's Postgres bucket needs: one psycopg connection a thread."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.replace("+psycopg2", "")
+        self._local = threading.local()
+
+    @contextmanager
+    def connection(self) -> Iterator[Any]:
+        """A connection in a transaction of its own."""
+        import psycopg
+
+        if not hasattr(self._local, "connection"):
+            self._local.connection = psycopg.connect(self._url)
+        with self._local.connection.transaction():
+            yield self._local.connection
+
+
+LIMITERS = {
+    "ours": in_turn_with_our_gate,
+    "pyrate postgres": in_turn_with_pyrate,
+    "pyrate sqlite": in_turn_with_pyrate,
+    "pyrate memory": in_turn_with_pyrate,
+}
+
+
+def worker(orders: Connection) -> None:
+    """One process of the fleet: does jobs until told to stop."""
+    while (job := orders.recv()) is not None:
+        in_turn = LIMITERS[job.cell.limiter](job)
+        threads = [threading.Thread(target=caller, args=(job, number, in_turn)) for number in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        time.sleep(max(0.0, job.start_at - time.monotonic()))
+        used = time.process_time()
+        for thread in threads:
+            thread.join()
+        orders.send(time.process_time() - used)
+
+
+def caller(job: Job, number: int, in_turn: Callable[[Callable[[], bool]], None]) -> None:
+    """One thread: requests, one after the other, as fast as it is let."""
+    with socket.create_connection(("127.0.0.1", job.port)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        message = f"GET /{job.number}.{number} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+        def request() -> bool:
+            connection.sendall(message)
+            return connection.recv(4096).startswith(b"HTTP/1.1 200")
+
+        time.sleep(max(0.0, job.start_at - time.monotonic()))
+        while time.monotonic() < job.start_at + job.cell.seconds:
+            try:
+                in_turn(request)
+            except Unavailable:
+                return
+
+
+class Fleet:
+    """Worker processes, kept from cell to cell: starting one takes longer than many a cell."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self._members: list[tuple[multiprocessing.Process, Connection]] = []
+
+    def run(self, cell: Cell, *, port: int, url: str, scratch: str) -> float:
+        """Do one cell; processor seconds used by the members that lived."""
+        while len(self._members) < cell.processes:
+            ours, theirs = self._context.Pipe()
+            process = self._context.Process(target=worker, args=(theirs,), daemon=True)
+            process.start()
+            self._members.append((process, ours))
+            theirs.close()
+        members = self._members[: cell.processes]
+        start_at = time.monotonic() + SETTLE_SECONDS + 0.1 * cell.processes
+        for number, (_, orders) in enumerate(members):
+            orders.send(Job(cell, number, start_at, port, url, scratch))
+        if cell.killed:
+            time.sleep(start_at + cell.seconds / 2 - time.monotonic())
+            process, _ = members.pop()
+            os.kill(process.pid or 0, signal.SIGKILL)
+            self._members = [member for member in self._members if member[0] is not process]
+        return sum(orders.recv() for _, orders in members)
+
+    def stop(self) -> None:
+        """Let all go."""
+        for process, orders in self._members:
+            orders.send(None)
+            process.join()
+
+
+def measure(cell: Cell, fleet: Fleet, *, port: int, url: str, scratch: str) -> dict[str, str]:
+    """One row of the table."""
+    engine = create_engine(database_url(url))
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM asleep.rate_limits"))
+    ask(port, f"/-/reset/{cell.rate}")
+    before = transactions(engine)
+    used_seconds = fleet.run(cell, port=port, url=url, scratch=scratch)
+    spent = transactions(engine) - before
+    log = ask(port, "/-/log")
+    engine.dispose()
+    return row_of(cell, log, used_seconds, spent)
+
+
+def row_of(cell: Cell, log: list[tuple[float, str, bool]], used_seconds: float, spent: int) -> dict[str, str]:
+    """Figures from the server's log."""
+    times = [arrival[0] for arrival in log]
+    by_process = Counter(int(caller.split(".")[0]) for _, caller, _ in log)
+    counts = [by_process[number] for number in range(cell.processes - cell.killed)]
+    jain = sum(counts) ** 2 / (len(counts) * sum(count**2 for count in counts))
+    spans = [after - before for before, after in zip(times, times[cell.rate :], strict=False)]
+    return {
+        "limiter": cell.limiter + (", one `kill -9`" if cell.killed else ""),
+        "limit /s": f"{cell.rate}",
+        "processes": f"{cell.processes}",
+        "used %": f"{(len(times) - 1) / (times[-1] - times[0]) / cell.rate * 100:.1f}",
+        "highest second": f"{highest_second(times)}" + (" **over**" if highest_second(times) > cell.rate else ""),
+        "slack ms": f"{(min(spans) - 1) * 1000:.1f}",
+        "throttled": f"{sum(1 for arrival in log if arrival[2])}",
+        "fairness": f"{jain:.3f}",
+        "CPU µs": f"{used_seconds / len(times) * 1e6:.0f}",
+        "transactions": f"{spent / len(times):.2f}",
+        "longest gap ms": f"{max(after - before for before, after in pairwise(times)) * 1000:.0f}",
+    }
+
+
+def highest_second(times: list[float]) -> int:
+    """The highest count in any window of one second, wherever it starts."""
+    highest = start = 0
+    for end, moment in enumerate(times):
+        while moment - times[start] >= 1:
+            start += 1
+        highest = max(highest, end - start + 1)
+    return highest
+
+
+def ask(port: int, path: str) -> Any:
+    """Talk to the server's own paths."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request("GET", path)
+    answer = json.loads(connection.getresponse().read())
+    connection.close()
+    return answer
+
+
+def transactions(engine: Any) -> int:
+    """Committed and rolled back so far in the database; flushed by each backend about once a second."""
+    time.sleep(1.1)
+    with engine.connect() as connection:
+        return int(
+            connection.scalar(
+                text("SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()")
+            )
+        )
+
+
+def cells(*, quick: bool) -> Iterator[Cell]:
+    """The whole plan: about five and a half minutes, or one when quick."""
+    rates, fleets = ((50, 1000), (2, 8)) if quick else ((10, 50, 200, 1000), (1, 2, 4, 8))
+    for limiter in LIMITERS:
+        seconds = (3.0 if quick else 6.0) if limiter == "ours" else 3.0
+        for rate in rates:
+            yield from (Cell(limiter, rate, processes, seconds) for processes in fleets)
+    yield from (Cell("ours", rate, fleets[-1], 4.0, killed=True) for rate in rates)
+
+
+@contextmanager
+def strict_server() -> Iterator[int]:
+    """The server in a process of its own; its port."""
+    command = [sys.executable, str(Path(__file__).with_name("strict_server.py"))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
+        process.communicate("")
+
+
+def main() -> None:
+    """Run all cells, print a row as soon as it is known."""
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    arguments.add_argument("--database-url", default=os.environ.get("DATABASE_URL"), required="DATABASE_URL" not in os.environ)
+    arguments.add_argument("--quick", action="store_true", help="a few cells only")
+    arguments.add_argument("--only", choices=sorted(LIMITERS), help="one limiter")
+    arguments.add_argument("--rate", type=int, help="one rate")
+    arguments.add_argument("--processes", type=int, help="one number of processes")
+    options = arguments.parse_args()
+    url = database_url(options.database_url).render_as_string(hide_password=False)
+    engine = create_engine(url)
+    metadata = MetaData(schema="asleep")
+    rate_limits_table(metadata)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA IF NOT EXISTS asleep"))
+        metadata.create_all(connection)
+    engine.dispose()
+    fleet = Fleet()
+    header = False
+    with strict_server() as port, tempfile.TemporaryDirectory() as scratch:
+        for cell in cells(quick=options.quick):
+            wrong = (
+                (options.only and cell.limiter != options.only)
+                or (options.rate and cell.rate != options.rate)
+                or (options.processes and cell.processes != options.processes)
+            )
+            if wrong:
+                continue
+            row = measure(cell, fleet, port=port, url=url, scratch=scratch)
+            if not header:
+                print("| " + " | ".join(row) + " |\n|" + "---|" * len(row), flush=True)
+                header = True
+            print("| " + " | ".join(row.values()) + " |", flush=True)
+        fleet.stop()
+
+
+if __name__ == "__main__":
+    main()
