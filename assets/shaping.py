@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from resources.asleep.records import STAT_FIELDS, SleepSession, Stat
+from resources.asleep.records import COMPLETE, STAT_FIELDS, NeverSleptSession, SleepSession, SleptSession, Stat
 from resources.database.session_columns import STAT
 from resources.database.upsert import SESSION_COLUMNS
 
@@ -53,11 +53,6 @@ def session_row(
         last_received_seq_num: from the list; None keeps what is stored.
         completed_time: from average-stats; None keeps what is stored.
     """
-    zone = zone_of(session.created_timezone) or zone_of(last_known_zone) or UTC_ZONE
-    stat = session.stat or _NO_STAT
-    local_start = _on_the_clock(session.session_start_time, zone)
-    assert local_start is not None  # noqa: S101 a session has a start
-    local_date = local_start.date()
     values: dict[str, Any] = {
         "session_id": session.session_id,
         "user_id": session.user_id,
@@ -66,12 +61,6 @@ def session_row(
         "session_end_time": session.session_end_time,
         "unexpected_end_time": session.unexpected_end_time,
         "created_timezone": session.created_timezone,
-        "local_date": local_date,
-        "local_month": local_date.replace(day=1),
-        "session_start_local": local_start,
-        "session_end_local": _on_the_clock(session.session_end_time, zone),
-        "sleep_time_local": _on_the_clock(stat.sleep_time, zone),
-        "wake_time_local": _on_the_clock(stat.wake_time, zone),
         "last_received_seq_num": last_received_seq_num,
         "peculiarities": session.peculiarities,
         "missing_data_ratio": session.missing_data_ratio,
@@ -83,14 +72,47 @@ def session_row(
         "oddities": session.oddities,
         "fetched_at": session.asked_at,
     }
-    return (*_row(values, stat), session.raw)
+    return (*_row(values, session.stat or _NO_STAT, last_known_zone), session.raw)
 
 
-def _row(values: dict[str, Any], stat: Stat) -> list[Any]:
+def statistics_row(
+    session: SleptSession | NeverSleptSession, *, user_id: str, asked_at: datetime, last_known_zone: str | None
+) -> Row:
+    """The row of a session known from average-stats alone: statistics, but no stages and no `payload_hash`."""
+    slept = session if isinstance(session, SleptSession) else None
+    values: dict[str, Any] = {
+        "session_id": session.session_id,
+        "user_id": user_id,
+        "state": COMPLETE,
+        "session_start_time": session.session_start_time,
+        "session_end_time": session.session_end_time,
+        "created_timezone": slept.created_timezone if slept else None,
+        "peculiarities": None if slept else ("NEVER_SLEPT",),
+        "completed_time": session.completed_time,
+        "oddities": session.oddities,
+        "fetched_at": asked_at,
+    }
+    return (*_row(values, slept.stat if slept else _NO_STAT, last_known_zone), None)
+
+
+def _row(values: dict[str, Any], stat: Stat, last_known_zone: str | None) -> list[Any]:
+    """Values in table order, with what the local clock showed and the statistics filled in."""
+    zone = zone_of(values["created_timezone"]) or zone_of(last_known_zone) or _UTC
+    start = _on_the_clock(values["session_start_time"], zone)
+    assert start is not None  # noqa: S101 a session has a start
+    day = start.date()
+    values.update(
+        local_date=day,
+        local_month=day.replace(day=1),
+        session_start_local=start,
+        session_end_local=_on_the_clock(values["session_end_time"], zone),
+        sleep_time_local=_on_the_clock(stat.sleep_time, zone),
+        wake_time_local=_on_the_clock(stat.wake_time, zone),
+    )
     row = [values.get(name) for name in SESSION_COLUMNS]
     row[_FIRST_STAT : _FIRST_STAT + len(STAT)] = _in_table_order(stat)
     return row
 
 
 _FIRST_STAT = SESSION_COLUMNS.index(STAT[0][0])
-UTC_ZONE = ZoneInfo("UTC")
+_UTC = ZoneInfo("UTC")

@@ -14,12 +14,13 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select
 
 from assets.fan_out import fan_out
-from assets.shaping import session_row
+from assets.statistics_sync import StatisticsSync
 from assets.user_sync import Answer, Question, Task, UserSync
 from assets.window import Window
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import AsleepError, Rejected
 from resources.database import sync_state
+from resources.database.statistics_state import note_completed_times, stored_statistics
 from resources.database.sync_state import Failure, FinishedUser, UserToSync
 from resources.database.upsert import upsert_sessions
 
@@ -42,6 +43,11 @@ class Batch:
     pseudonyms: tuple[str, ...] | None = None
     """Only these users; None for all active ones."""
     failed_only: bool = False
+    reconcile: bool = False
+    """Hold what is stored against average-stats instead of listing."""
+
+
+Sync = UserSync | StatisticsSync
 
 
 @dataclass(slots=True)
@@ -49,13 +55,14 @@ class _Work:
     """A batch under way: questions to hand out, and what has come of them since the last write."""
 
     now: Callable[[], datetime]
-    waiting: Iterator[UserSync]
+    waiting: Iterator[Sync]
     requests: Callable[[], dict[str, Any]]
-    syncs: dict[str, UserSync] = field(default_factory=dict)
+    syncs: dict[str, Sync] = field(default_factory=dict)
     todo: deque[Task] = field(default_factory=deque)
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     deleted: list[tuple[str, datetime]] = field(default_factory=list)
-    done: list[UserSync] = field(default_factory=list)
+    completed: list[tuple[str, datetime]] = field(default_factory=list)
+    done: list[Sync] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Task]:
         return self
@@ -71,10 +78,12 @@ class _Work:
     def take(self, task: Task, answer: Answer | AsleepError) -> None:
         sync = self.syncs[task.user_id]
         self.todo.extend(sync.take(task, answer))
-        if sync.sessions:
-            self.rows.extend(_rows(sync))
+        self.rows.extend(sync.take_rows())
         self.deleted.extend(sync.deleted)
         sync.deleted = []
+        if isinstance(sync, StatisticsSync):
+            self.completed.extend(sync.completed)
+            sync.completed = []
         if sync.is_done:
             self.done.append(self.syncs.pop(task.user_id))
 
@@ -117,6 +126,9 @@ def ask(api: AsleepClient, task: Task) -> Answer:
     """Put one question to the API."""
     if task.question is Question.LIST and task.window is not None:
         return api.list_sessions(task.user_id, *task.window.days_to_list)
+    if task.question is Question.STATISTICS and task.window is not None:
+        first, last = task.window.start.date(), (task.window.end - timedelta(microseconds=1)).date()
+        return api.average_stats(task.user_id, first, last)
     if task.question is Question.SESSION and task.session_id is not None:
         return api.read_session(task.user_id, task.session_id)
     return api.read_user(task.user_id)
@@ -138,16 +150,23 @@ def _begin(engine: Engine, batch: Batch, counts: Counts, requests: Callable[[], 
         )
         now = _clock(connection.scalar(select(func.clock_timestamp())))
         stale = [user for user in users if not user.fresh]
-        waiting = _syncs(connection, batch.window, stale)
+        waiting = _syncs(connection, batch, stale)
     counts.update(users=len(users), users_fresh=len(users) - len(stale))
     return _Work(now=now, waiting=iter(waiting), requests=requests)
 
 
-def _syncs(connection: Connection, window: Window, users: Sequence[UserToSync]) -> list[UserSync]:
-    syncs = [UserSync.of(user, window, ()) for user in users]
-    asked = [(s.user.user_id, s.window.listed.start, s.window.listed.end) for s in syncs]
-    stored = sync_state.stored_sessions(connection, asked) if asked else {}
-    return [UserSync.of(s.user, window, stored.get(s.user.user_id, ())) for s in syncs]
+def _syncs(connection: Connection, batch: Batch, users: Sequence[UserToSync]) -> list[Sync]:
+    if not users:
+        return []
+    spans = {u.user_id: batch.window.hull(u.failed_window_start, u.failed_window_end) for u in users}
+    asked = [(user_id, span.listed.start, span.listed.end) for user_id, span in spans.items()]
+    if not batch.reconcile and batch.detail == "full":
+        stored = sync_state.stored_sessions(connection, asked)
+        return [UserSync.of(u, spans[u.user_id], stored.get(u.user_id, ())) for u in users]
+    known = stored_statistics(connection, asked)
+    return [
+        StatisticsSync.of(u, spans[u.user_id], known.get(u.user_id, ()), reads_in_full=batch.reconcile) for u in users
+    ]
 
 
 def _clock(server_now: datetime | None) -> Callable[[], datetime]:
@@ -157,28 +176,18 @@ def _clock(server_now: datetime | None) -> Callable[[], datetime]:
     return lambda: server_now + timedelta(seconds=time.monotonic() - started)
 
 
-def _rows(sync: UserSync) -> Iterator[tuple[Any, ...]]:
-    zone = sync.last_known_zone()
-    sessions, sync.sessions = sync.sessions, []
-    for session in sessions:
-        listed = sync.listed.get(session.session_id)
-        yield session_row(
-            session,
-            last_known_zone=zone,
-            last_received_seq_num=listed.last_received_seq_num if listed else None,
-        )
-
-
 def _write(engine: Engine, batch: Batch, work: _Work, counts: Counts, *, is_last: bool = False) -> None:
     """One short transaction: sessions, deletions, and the users whose everything is now in."""
     done, gone, failures = work.done, [s for s in work.done if s.gone], _failures(work)
     with engine.begin() as connection:
         written = upsert_sessions(connection, work.rows)
         deleted = sync_state.mark_deleted(connection, work.deleted)
-        sync_state.finish_users(connection, [_finished(s) for s in done if _is_whole(s)], detail=batch.detail)
+        note_completed_times(connection, work.completed)
+        if not batch.reconcile:
+            sync_state.finish_users(connection, [_finished(s) for s in done if _is_whole(s)], detail=batch.detail)
+            sync_state.resolve_failures(connection, _mended(done))
         sync_state.users_gone(connection, [s.user.user_id for s in gone])
         sync_state.record_failures(connection, failures)
-        sync_state.resolve_failures(connection, _mended(done))
         counts.update(
             users_done=len(done),
             users_gone=len(gone),
@@ -192,23 +201,23 @@ def _write(engine: Engine, batch: Batch, work: _Work, counts: Counts, *, is_last
         sync_state.note_progress(
             connection, batch.run_id, batch.number, {**counts, **work.requests()}, finished=is_last
         )
-    work.rows, work.deleted, work.done = [], [], []
+    work.rows, work.deleted, work.completed, work.done = [], [], [], []
 
 
 def _failures(work: _Work) -> list[Failure]:
     return [failure for sync in work.done for failure in sync.failures]
 
 
-def _is_whole(sync: UserSync) -> bool:
+def _is_whole(sync: Sync) -> bool:
     return not sync.failures and not sync.gone and sync.listed_at is not None
 
 
-def _finished(sync: UserSync) -> FinishedUser:
+def _finished(sync: Sync) -> FinishedUser:
     assert sync.listed_at is not None  # noqa: S101 `_is_whole` said so
     return FinishedUser(sync.user.user_id, sync.last_known_zone(), sync.window.start, sync.window.end, sync.listed_at)
 
 
-def _mended(done: Sequence[UserSync]) -> list[int]:
+def _mended(done: Sequence[Sync]) -> list[int]:
     """Earlier failures of these users that this sync did not meet again."""
     again = {(f.user_id, f.session_id) for sync in done for f in sync.failures}
     mended: list[int] = []

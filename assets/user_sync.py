@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from assets.shaping import zone_of
+from assets.shaping import Row, session_row, zone_of
 from assets.window import Window
 from resources.asleep.errors import AsleepError, SessionGone, UserGone
-from resources.asleep.records import ListedSession, SessionList, SleepSession, UserProfile
+from resources.asleep.records import AverageStats, ListedSession, SessionList, SleepSession, UserProfile
 from resources.database.sync_state import Failure, StoredSession, UserToSync
 
 
@@ -24,6 +24,7 @@ class Question(Enum):
     LIST = "list"
     SESSION = "session"
     USER = "user"
+    STATISTICS = "statistics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Task:
     """When it was handed out, by the database's clock: no later than the answer's own time."""
 
 
-Answer = SessionList | SleepSession | UserProfile
+Answer = SessionList | SleepSession | UserProfile | AverageStats
 
 
 @dataclass(slots=True)
@@ -49,7 +50,7 @@ class UserSync:
     window: Window
     stored: dict[str, StoredSession]
     sessions: list[SleepSession] = field(default_factory=list)
-    """Read since the caller last took them."""
+    """Read since the caller last took their rows."""
     deleted: list[tuple[str, datetime]] = field(default_factory=list)
     """Found deleted since the caller last took them, with the moment of the question."""
     failures: list[Failure] = field(default_factory=list)
@@ -97,6 +98,21 @@ class UserSync:
             self._looking_again = True
             return self._ask(Task(self.user.user_id, Question.LIST, window=self.window))
         return follow_up
+
+    def take_rows(self) -> list[Row]:
+        """Rows of the sessions read, handed out once."""
+        zone = self.last_known_zone() if self.sessions else None
+        sessions, self.sessions = self.sessions, []
+        return [
+            session_row(
+                session,
+                last_known_zone=zone,
+                last_received_seq_num=listed.last_received_seq_num
+                if (listed := self.listed.get(session.session_id))
+                else None,
+            )
+            for session in sessions
+        ]
 
     def last_known_zone(self) -> str | None:
         """The zone of the user's newest listed session whose zone is known, else the registered one."""
