@@ -303,8 +303,12 @@ def test_averages_are_those_of_the_sessions_listed_with_them(service: Any, user:
 
     assert result["period"] == {"timezone": "Asia/Seoul", "start_date": "2026-10-01", "end_date": "2026-10-31"}
     assert len(slept) + len(result["never_slept_sessions"]) == sum(start.month == 10 for start in starts)
-    total = {name: sum(each[name] for each in slept) for name in ("time_in_sleep", "time_in_bed", "time_in_rem")}
+    durations = [name for name in slept[0] if name.startswith("time_in_")]
+    total = {name: sum(each[name] for each in slept) for name in durations}
     assert averages["sleep_efficiency"] == round(total["time_in_sleep"] / total["time_in_bed"], 3)
+    for part in ("sleep", "wake", "light", "deep", "rem", "snoring", "no_snoring"):
+        ratio = total[f"time_in_{part}"] / total["time_in_sleep_period"]
+        assert averages[f"{part}_ratio"] == round(ratio, 3)
     assert averages["time_in_rem"] == pytest.approx(total["time_in_rem"] / len(slept), abs=0.01)
     assert re.fullmatch(r"\d\d:\d\d:\d\d", averages["sleep_time"])
 

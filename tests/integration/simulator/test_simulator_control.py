@@ -208,7 +208,9 @@ def test_refusals_read_as_the_contract_words_them(changing: Any, own_user: str, 
     answer = changing.get("/data/v1/sessions", own_user)
 
     assert (answer.status_code, answer.text, answer.headers["retry-after"]) == (status, body, "7")
-    assert changing.control("GET", "stats")["faults"] == {rule["kind"]: 1}
+    stats = changing.control("GET", "stats")
+    assert stats["faults"] == {rule["kind"]: 1}
+    assert stats["throttled"] == (rule["kind"] == "throttle_storm" or status == 429)
     changing.control("DELETE", "faults")
     assert changing.get("/data/v1/sessions", own_user).status_code == 200
 
@@ -445,6 +447,17 @@ def test_webhooks_come_in_every_spelling(  # noqa: PLR0917
     whole = changing.result(own_user, name)["session"]["sleep_stages"]
     assert dig(body, stages) == (whole[140:150] if "INFERENCE_COMPLETE" in order.values() else whole)
     assert order.get("event", "SESSION_COMPLETE") in (body.get("event"), body.get("callback_event"))
+
+
+def test_the_first_version_of_a_webhook_has_the_old_names(changing: Any, own_user: str, receiver: Any):
+    name = changing.rows(own_user)[0]["session_id"]
+    changing.control("POST", "webhooks", {"url": receiver.url, "session_id": name, "version": "V1"})
+    data = json.loads(receiver.received[0][1])["data"]
+
+    assert data["validity"] == ["NO_BREATHING_STABILITY"]
+    assert "peculiarities" not in data
+    assert "osa_stages" in data["session"]
+    assert "breath_stages" not in data["session"]
 
 
 def dig(place: Any, path: str):

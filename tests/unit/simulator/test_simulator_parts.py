@@ -1,15 +1,17 @@
 """The parts of the simulator that measure others have to be exact themselves."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
+import orjson
 import pytest
 
 from simulator.averages import mean_clock_time
 from simulator.oddities import populate
-from simulator.population import ODDITIES, UNLISTED_ZONE, Plan
+from simulator.population import ODDITIES, UNLISTED_ZONE, Plan, clock_zone
 from simulator.rate import BusiestSecond, RateLimit, SlidingWindow
+from simulator.render import row_json
 from simulator.world import Behaviour, Clock, World
 
 NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
@@ -120,6 +122,24 @@ def test_an_exact_number_of_sessions_is_exact_and_all_are_finished(count: int, d
         starts = [session.start for session in user.sessions]
         ends = [session.end for session in user.sessions]
         assert all(end <= start for end, start in zip(ends[:-1], starts[1:], strict=True))
+
+
+def test_people_go_to_bed_in_the_evening_of_their_own_zone():
+    """Nights that begin at noon would hide every mistake about dates."""
+    for user in world(users=30, oddities=False).users.values():
+        zone = clock_zone(user.timezone)
+        hours = [each.start.astimezone(zone).hour for each in user.sessions if "nap" not in each.tags]
+        assert sum(hour >= 18 or hour <= 4 for hour in hours) >= 0.95 * len(hours)
+
+
+def test_a_row_follows_the_clock_until_the_session_is_finished():
+    """With nights to come the state changes by itself; a row kept too early would freeze it."""
+    found = world(users=1, days=2, days_ahead=2, oddities=False)
+    session = max(found.sessions.values(), key=lambda each: each.start)
+    moments = (session.start, session.end, session.completed, session.completed + timedelta(days=1))
+    states = [orjson.loads(row_json(session, now, UTC))["state"] for now in moments]
+
+    assert states == ["OPEN", "CLOSED", "COMPLETE", "COMPLETE"]
 
 
 def test_nobody_tracks_two_ordinary_nights_at_once():
