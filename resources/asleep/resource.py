@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from resources.asleep.client import AsleepClient
 from resources.asleep.events import Listener
 from resources.asleep.exchange import Exchange
-from resources.asleep.transport import Transport
+from resources.asleep.transport import Patience, Transport
 from resources.database.rate_limit import PostgresGate
 
 
@@ -31,6 +31,7 @@ class AsleepApi:
     max_connections: int
     timeout_seconds: float
     listeners: Sequence[Listener] = ()
+    patience: Patience = field(default_factory=Patience)
 
     @contextmanager
     def client(self, engine: Engine, *more_listeners: Listener) -> Iterator[AsleepClient]:
@@ -47,4 +48,5 @@ class AsleepApi:
                 self.base_url, key=self.key, max_connections=self.max_connections, timeout_seconds=self.timeout_seconds
             ) as exchange,
         ):
-            yield AsleepClient(Transport(gate, exchange, (*self.listeners, *more_listeners)))
+            listeners = (*self.listeners, *more_listeners)
+            yield AsleepClient(Transport(gate, exchange, listeners, patience=self.patience))
