@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
@@ -29,6 +30,24 @@ ROWS_PER_WRITE = 500
 Counts = Counter[str]
 
 
+class Mode(StrEnum):
+    """How a batch asks."""
+
+    LIST = "full"
+    """List each user's sessions, read in full what is new or changed."""
+    STATISTICS = "statistics"
+    """Store what average-stats says; no stages."""
+    RECONCILE = "reconcile"
+    """Hold what is stored against average-stats, read in full what differs."""
+    FILL = "fill"
+    """Read in full what is stored from statistics only; list nothing."""
+
+    @property
+    def covers_the_window(self) -> bool:
+        """True when a user without failures is then synced for the whole window."""
+        return self in {Mode.LIST, Mode.STATISTICS}
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Which users, which window, and how."""
@@ -39,12 +58,10 @@ class Batch:
     window: Window
     workers: int
     cache_ttl_seconds: float
-    detail: str = "full"
+    mode: Mode = Mode.LIST
     pseudonyms: tuple[str, ...] | None = None
     """Only these users; None for all active ones."""
     failed_only: bool = False
-    reconcile: bool = False
-    """Hold what is stored against average-stats instead of listing."""
 
 
 Sync = UserSync | StatisticsSync
@@ -62,6 +79,7 @@ class _Work:
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     deleted: list[tuple[str, datetime]] = field(default_factory=list)
     completed: list[tuple[str, datetime]] = field(default_factory=list)
+    numbers: list[tuple[str, int | None]] = field(default_factory=list)
     done: list[Sync] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Task]:
@@ -84,6 +102,9 @@ class _Work:
         if isinstance(sync, StatisticsSync):
             self.completed.extend(sync.completed)
             sync.completed = []
+        else:
+            self.numbers.extend(sync.numbers)
+            sync.numbers = []
         if sync.is_done:
             self.done.append(self.syncs.pop(task.user_id))
 
@@ -144,7 +165,7 @@ def _begin(engine: Engine, batch: Batch, counts: Counts, requests: Callable[[], 
             batches=batch.of,
             window=span,
             cache_ttl_seconds=batch.cache_ttl_seconds,
-            detail=batch.detail,
+            detail=batch.mode,
             pseudonyms=batch.pseudonyms,
             failed_only=batch.failed_only,
         )
@@ -160,12 +181,18 @@ def _syncs(connection: Connection, batch: Batch, users: Sequence[UserToSync]) ->
         return []
     spans = {u.user_id: batch.window.hull(u.failed_window_start, u.failed_window_end) for u in users}
     asked = [(user_id, span.listed.start, span.listed.end) for user_id, span in spans.items()]
-    if not batch.reconcile and batch.detail == "full":
+    if batch.mode is Mode.FILL:
+        pending = sync_state.sessions_without_stages(connection, list(spans))
+        return [
+            UserSync.of(u, spans[u.user_id], pending[u.user_id], lists=False) for u in users if u.user_id in pending
+        ]
+    if batch.mode is Mode.LIST:
         stored = sync_state.stored_sessions(connection, asked)
         return [UserSync.of(u, spans[u.user_id], stored.get(u.user_id, ())) for u in users]
     known = stored_statistics(connection, asked)
+    reads_in_full = batch.mode is Mode.RECONCILE
     return [
-        StatisticsSync.of(u, spans[u.user_id], known.get(u.user_id, ()), reads_in_full=batch.reconcile) for u in users
+        StatisticsSync.of(u, spans[u.user_id], known.get(u.user_id, ()), reads_in_full=reads_in_full) for u in users
     ]
 
 
@@ -183,8 +210,9 @@ def _write(engine: Engine, batch: Batch, work: _Work, counts: Counts, *, is_last
         written = upsert_sessions(connection, work.rows)
         deleted = sync_state.mark_deleted(connection, work.deleted)
         note_completed_times(connection, work.completed)
-        if not batch.reconcile:
-            sync_state.finish_users(connection, [_finished(s) for s in done if _is_whole(s)], detail=batch.detail)
+        sync_state.note_last_chunks(connection, work.numbers)
+        if batch.mode.covers_the_window:
+            sync_state.finish_users(connection, [_finished(s) for s in done if _is_whole(s)], detail=batch.mode)
             sync_state.resolve_failures(connection, _mended(done))
         sync_state.users_gone(connection, [s.user.user_id for s in gone])
         sync_state.record_failures(connection, failures)
@@ -201,7 +229,7 @@ def _write(engine: Engine, batch: Batch, work: _Work, counts: Counts, *, is_last
         sync_state.note_progress(
             connection, batch.run_id, batch.number, {**counts, **work.requests()}, finished=is_last
         )
-    work.rows, work.deleted, work.completed, work.done = [], [], [], []
+    work.rows, work.deleted, work.completed, work.numbers, work.done = [], [], [], [], []
 
 
 def _failures(work: _Work) -> list[Failure]:

@@ -49,11 +49,14 @@ class UserSync:
     user: UserToSync
     window: Window
     stored: dict[str, StoredSession]
+    lists: bool = True
     sessions: list[SleepSession] = field(default_factory=list)
     """Read since the caller last took their rows."""
     deleted: list[tuple[str, datetime]] = field(default_factory=list)
     """Found deleted since the caller last took them, with the moment of the question."""
     failures: list[Failure] = field(default_factory=list)
+    numbers: list[tuple[str, int | None]] = field(default_factory=list)
+    """Last chunk of sessions that were never listed before, since the caller last took them."""
     gone: bool = False
     unchanged: int = 0
     listed_at: datetime | None = None
@@ -66,10 +69,9 @@ class UserSync:
     """What the API refused because the user was gone, until the user was asked for directly."""
 
     @classmethod
-    def of(cls, user: UserToSync, window: Window, stored: Iterable[StoredSession]) -> "UserSync":
-        """A sync of `user` over `window`, widened to the windows of what failed before."""
-        hull = window.hull(user.failed_window_start, user.failed_window_end)
-        return cls(user, hull, {s.session_id: s for s in stored})
+    def of(cls, user: UserToSync, window: Window, stored: Iterable[StoredSession], *, lists: bool = True) -> "UserSync":
+        """A sync of `user` over `window`; without `lists`, of the `stored` sessions alone."""
+        return cls(user, window, {s.session_id: s for s in stored}, lists=lists)
 
     @property
     def is_done(self) -> bool:
@@ -77,7 +79,9 @@ class UserSync:
         return self._open == 0
 
     def begin(self) -> Sequence[Task]:
-        """The first question: the list."""
+        """The first question: the list, unless nothing but the stored sessions is read."""
+        if not self.lists:
+            return self._read(sorted(self.stored))
         return self._ask(Task(self.user.user_id, Question.LIST, window=self.window))
 
     def take(self, task: Task, answer: Answer | AsleepError) -> Sequence[Task]:
@@ -139,6 +143,11 @@ class UserSync:
     def _read_what_differs(self) -> Sequence[Task]:
         wanted = {i for i, row in self.listed.items() if wants_reading(row, self.stored.get(i))}
         self.unchanged += len(self.listed) - len(wanted)
+        self.numbers.extend(
+            (i, row.last_received_seq_num)
+            for i, row in self.listed.items()
+            if i not in wanted and row.last_received_seq_num != self.stored[i].last_received_seq_num
+        )
         wanted.update(s.session_id for s in self.stored.values() if s.session_id not in self.listed and not s.deleted)
         wanted.update(self.user.failed_session_ids)
         return self._read(sorted(wanted))
@@ -206,5 +215,5 @@ def wants_reading(row: ListedSession, stored: StoredSession | None) -> bool:
         or row.session_end_time != stored.session_end_time
         or row.unexpected_end_time != stored.unexpected_end_time
         or row.created_timezone != stored.created_timezone
-        or row.last_received_seq_num != stored.last_received_seq_num
+        or (stored.last_received_seq_num is not None and row.last_received_seq_num != stored.last_received_seq_num)
     )

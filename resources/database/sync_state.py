@@ -131,10 +131,26 @@ def stored_sessions(
     return by_user
 
 
+def sessions_without_stages(connection: Connection, user_ids: Sequence[str]) -> dict[str, list[StoredSession]]:
+    """Finished sessions by user that are stored from statistics only."""
+    found = connection.execute(statement("sessions_without_stages"), {"user_ids": list(user_ids)})
+    by_user: dict[str, list[StoredSession]] = {}
+    for row in found:
+        by_user.setdefault(row.user_id, []).append(StoredSession(*row))
+    return by_user
+
+
 def mark_deleted(connection: Connection, deleted: Sequence[tuple[str, datetime]]) -> int:
     """Mark sessions as deleted at the source, given when the API said so; returns how many were not yet."""
     parameters = {"session_ids": [d[0] for d in deleted], "asked_at": [d[1] for d in deleted]}
     return connection.scalar(statement("mark_deleted"), parameters) or 0 if deleted else 0
+
+
+def note_last_chunks(connection: Connection, known: Sequence[tuple[str, int | None]]) -> None:
+    """Note the last chunk of sessions that were read before they were ever listed."""
+    if known:
+        parameters = {"session_ids": [k[0] for k in known], "numbers": [k[1] for k in known]}
+        connection.execute(statement("note_last_chunks"), parameters)
 
 
 def finish_users(connection: Connection, finished: Sequence[FinishedUser], *, detail: str) -> None:
