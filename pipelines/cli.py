@@ -35,6 +35,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn what the user can mend into a `Refusal`."""
         from pipelines.settings import SettingsInvalid
+        from resources.database.embedded_programs import EmbeddedPostgresError
         from resources.database.engine import DatabaseUrlInvalid
         from resources.database.migrate import NotMigrated
 
@@ -43,7 +44,7 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except SettingsInvalid as error:
             raise Refusal(f"the environment is not valid:\n{error}") from None
-        except (NotMigrated, DatabaseUrlInvalid) as error:
+        except (NotMigrated, DatabaseUrlInvalid, EmbeddedPostgresError) as error:
             raise Refusal(str(error)) from None
         except OperationalError as error:
             reason = str(error.orig).strip().splitlines()[-1] if error.orig else "no reason given"
@@ -186,6 +187,48 @@ def status() -> None:
     database = _database(settings)
     database.require_migrated()
     sys.exit(SOME_FAILED if show_status(database.engine) else 0)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8080, show_default=True, help="Port to listen on.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes.")
+def serve(host: str, port: int, workers: int) -> None:
+    """Run the service: webhooks of Asleep, the read API, /live, /ready, /health.
+
+    Several instances may run at once behind a proxy that ends TLS. The read API is off until SERVICE_API_KEYS is
+    set. `/openapi.json` describes all of it.
+    """
+    from pipelines.service.__main__ import FACTORY, options_from
+    from pipelines.service.server import serve as run
+
+    settings = _settings()
+    try:
+        options_from(settings)
+    except ValueError as error:
+        raise Refusal(str(error)) from None
+    _database(settings).require_migrated()
+    run(FACTORY, host=host, port=port, workers=workers)
+
+
+@main.command()
+@click.argument("user_id")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def forget(user_id: str, yes: bool) -> None:
+    """Erase everything stored of USER_ID here, for good, and keep a record that it was done.
+
+    Nothing is deleted at Asleep: do that in your app's backend, or the next webhook would bring the user's data
+    back. An erased user is not registered again by webhooks; `users import` may do so.
+    """
+    from resources.database.erase import erase
+
+    if not yes:
+        click.confirm("Everything stored of this user will be erased and cannot be brought back. Go on?", abort=True)
+    database = _database(_settings())
+    database.require_migrated()
+    with database.engine.begin() as connection:
+        removed = erase(connection, user_id, "requested")
+    click.echo(f"Erased: {', '.join(f'{rows} {table}' for table, rows in removed.items())}.")
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
