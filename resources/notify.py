@@ -93,7 +93,7 @@ def payload_of(notification: Notification, sent_at: datetime) -> bytes:
             "user_id": notification.user_id,
             "session_id": notification.session_id,
             "became_final_at": notification.became_final_at,
-            "figures": {name: value for name, value in notification.session.items() if name not in _IDS},
+            "figures": {str(name): value for name, value in notification.session.items() if name not in _IDS},
         }
     )
 

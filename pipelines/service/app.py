@@ -28,7 +28,10 @@ Every answer is JSON; every refusal has one field, `detail`."""
 
 
 def create_app(options: ServiceOptions) -> FastAPI:
-    """Put the service together. Nothing is connected before the first request; the database may be away."""
+    """Put the service together. Nothing is connected before the first request; the database may be away.
+
+    The framework's own traces stay off: they would carry paths with user ids in them.
+    """
     engine = make_engine(options.database_url, application_name="asleep-sync serve", pool_size=10)
     inbox = InboxWriter(engine, seconds=options.inbox_seconds)
     clients = Clients(admitted_per_minute=options.events_per_minute, refused_per_minute=options.refusals_per_minute)
@@ -46,6 +49,7 @@ def create_app(options: ServiceOptions) -> FastAPI:
         title="asleep-sync",
         version=version("asleep-sync"),
         description=_ABOUT,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,

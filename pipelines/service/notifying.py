@@ -41,6 +41,9 @@ class Notifying(threading.Thread):
                 is_idle = sum(deliver_due(self._engine, notifier, should_stop=self._stop_asked.is_set)) == 0
             except SQLAlchemyError as error:
                 _log.warning("outbox_away", kind=type(error).__name__)
+            except Exception:  # noqa: BLE001 logged with its trace, and tried again
+                # A mistake of ours must not end the deliveries of a whole process: what was claimed comes back.
+                _log.exception("notifying_failed")
             if is_idle:
                 self._stop_asked.wait(self._options.notify_every_seconds)
         if notifier is not None:

@@ -24,7 +24,6 @@ from resources.database.service_limits import Limit
 _Id = Path(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/]+$")
 SessionId = Annotated[str, _Id]
 UserId = Annotated[str, _Id]
-Day = Annotated[date | None, Query(ge=date(2000, 1, 1), le=date(2999, 12, 31))]
 _REFUSALS = problems(400, 401, 404, 422, 429, 503)
 
 
@@ -62,8 +61,8 @@ def read_routes(options: ServiceOptions, engine: Engine, clients: Clients) -> AP
     def user_sessions(  # noqa: PLR0913, PLR0917 a route's parameters are arguments
         request: Request,
         user_id: UserId,
-        first_day: Annotated[Day, Query(alias="from", description="First local date, included")] = None,
-        last_day: Annotated[Day, Query(alias="to", description="Last local date, included")] = None,
+        first_day: Annotated[date | None, Query(alias="from", description="First local date, included")] = None,
+        last_day: Annotated[date | None, Query(alias="to", description="Last local date, included")] = None,
         limit: Annotated[int, Query(ge=1, le=100, description="Sessions on a page")] = 20,
         cursor: Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before")] = None,
     ) -> Any:

@@ -23,6 +23,8 @@ MONTH_COLUMNS: tuple[Column[Any], ...] = tuple(c for c in monthly_averages.c if 
 
 _WIDEST_OFFSET = timedelta(days=1)
 """No time zone is further from UTC than this."""
+_FIRST_DAY, _LAST_DAY = date(1900, 1, 1), date(2999, 12, 31)
+"""Bounds of the search by instant, which cannot express more; the search by local date has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +122,4 @@ def read_glance(connection: Connection, user_id: str, *, months: int) -> Glance 
 
 
 def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
+    return datetime.combine(min(max(day, _FIRST_DAY), _LAST_DAY), time(), UTC)
