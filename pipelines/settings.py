@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] | None = None
     dagster_executor: Literal["in_process", "multiprocess", "celery", "kubernetes"] = "in_process"
     celery_broker_url: SecretStr | None = None
+    celery_visibility_timeout_seconds: Annotated[int, Field(ge=1)] = 3600
 
     @field_validator("asleep_api_key", "service_api_keys", mode="before")
     @classmethod
