@@ -7,50 +7,15 @@ Exit codes: 0 all well; 1 some users could not be synced (they are listed); 2 no
 
 import os
 import sys
-import warnings
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-from sqlalchemy.exc import OperationalError
 
-NOTHING_DONE = 2
+from pipelines.cli_errors import Commands, Refusal
+
 SOME_FAILED = 1
-
-
-class Refusal(click.ClickException):
-    """One clear line, and exit code 2."""
-
-    exit_code = NOTHING_DONE
-
-    def show(self, file: Any = None) -> None:
-        """To the standard error stream."""
-        click.echo(f"asleep-sync: {self.message}", err=True, file=file)
-
-
-class Commands(click.Group):
-    """Commands whose expected errors are told in one line instead of a traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; turn what the user can mend into a `Refusal`."""
-        from pipelines.settings import SettingsInvalid
-        from resources.database.embedded_programs import EmbeddedPostgresError
-        from resources.database.engine import DatabaseUrlInvalid
-        from resources.database.migrate import NotMigrated
-
-        warnings.filterwarnings("ignore", message=".*is currently in (beta|preview)")
-        try:
-            return super().invoke(ctx)
-        except SettingsInvalid as error:
-            raise Refusal(f"the environment is not valid:\n{error}") from None
-        except (NotMigrated, DatabaseUrlInvalid, EmbeddedPostgresError) as error:
-            raise Refusal(str(error)) from None
-        except OperationalError as error:
-            reason = str(error.orig).strip().splitlines()[-1] if error.orig else "no reason given"
-            raise Refusal(
-                f"the database cannot be used ({reason}). Is it running, and is DATABASE_URL right?"
-            ) from None
 
 
 @click.group(
