@@ -4,7 +4,7 @@ Lives here: headers, the key, the size limit, what each failure is called.  Not 
 `answers`), repetition, the rate limit.
 
 The connections are those of a `requests` adapter, asked directly: preparing, sending and unwrapping a request
-through `requests.Session` costs three times the processor time of the exchange itself, for features (cookies,
+through `requests.Session` takes two to three times the processor time of the exchange itself, for features (cookies,
 redirects, proxies and credentials from the environment) that must not be used with this key anyway.
 
 Nothing is read from the environment: neither proxies nor certificate authorities (pass `ca_bundle`).

@@ -156,6 +156,7 @@ def test_a_row_repeated_at_the_top_of_each_page_is_folded():
     assert ids(listed) == expected(server.numbers)
 
 
+@settings(deadline=None)
 @given(size=st.integers(0, 250), chance=st.randoms(use_true_random=False), page_cap=st.sampled_from([20, 100]))
 def test_rows_repeated_at_random_are_folded(size: int, chance: st.randoms, page_cap: int):
     """A page that repeats earlier rows, within its size, must not push others out of sight."""
@@ -172,6 +173,30 @@ def test_rows_repeated_at_random_are_folded(size: int, chance: st.randoms, page_
     except Unavailable:
         return
     assert ids(listed) == expected(server.numbers)
+
+
+def test_a_page_made_longer_by_a_repeated_row_does_not_push_the_next_page_on():
+    """Counting rows instead of sessions would step over one."""
+    rows = [row(number) for number in range(330)]
+
+    def page(offset: int) -> tuple[ListedSession, ...]:
+        here = rows[offset : offset + 100]
+        return (*here[:50], *here[:5], *here[50:]) if offset else tuple(here)
+
+    assert ids(Pager().read_all(page)) == expected(list(range(330)))
+
+
+def test_sessions_of_equal_start_that_change_places_between_pages_are_not_lost():
+    """Their order is unknown: the seam may hold although a third one slipped through it."""
+    before = [row(number) for number in range(98)]
+    a, b, c = (ListedSession(name, "COMPLETE", row(98).session_start_time) for name in "abc")
+    orders = iter([[*before, a, b, c], [*before, c, b, a]])
+    last = [*before, a, b, c]
+
+    def page(offset: int) -> tuple[ListedSession, ...]:
+        return tuple(next(orders, last)[offset : offset + 100])
+
+    assert {"a", "b", "c"} <= set(ids(Pager().read_all(page)))
 
 
 def test_a_server_that_ignores_the_offset_ends():
@@ -204,7 +229,7 @@ def test_rows_come_by_start_time_whatever_the_servers_order():
 CHANGE = st.tuples(st.sampled_from(["insert", "delete"]), st.integers(0, 10_000))
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(
     size=st.sampled_from([0, 1, 19, 20, 21, 39, 40, 99, 100, 101, 150, 199, 200, 201, 299]),
     page_cap=st.sampled_from([20, 100]),

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from asleep_answers import SESSION, USER, list_row, session_result, stat
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resources.asleep.answers import decode
@@ -348,6 +348,7 @@ PLACES = [
 ]
 
 
+@settings(deadline=None)
 @given(spoiled=st.lists(st.tuples(st.sampled_from(PLACES), JSON), min_size=1, max_size=4))
 def test_no_value_anywhere_breaks_the_door(spoiled: list[tuple[tuple[str, ...], Any]]):
     """Whatever a field holds: a record that Postgres can store, or `Malformed`; never another error."""

@@ -228,10 +228,16 @@ def test_throttling_for_longer_than_we_are_willing_to_wait_is_unavailable():
 
 
 def test_retry_after_reaches_the_gate_and_is_waited_for():
-    stage = Stage(reply(429, {}, retry_after="17"), reply(503, {}, retry_after="3"), OK)
+    reset = errors.Unavailable("reset")
+    stage = Stage(reply(429, {}, retry_after="17"), reply(503, {}, retry_after="3"), reset, OK)
     stage.get()
-    assert stage.gate.left == [(Outcome.THROTTLED, 17), (Outcome.BROKEN, 3), (Outcome.ANSWERED, None)]
-    assert stage.clock.slept == [17, 3]
+    assert stage.gate.left == [
+        (Outcome.THROTTLED, 17),
+        (Outcome.BROKEN, 3),
+        (Outcome.BROKEN, None),
+        (Outcome.ANSWERED, None),
+    ]
+    assert stage.clock.slept == [17, 3, 4]
 
 
 def test_a_retry_after_beyond_our_patience_ends_at_once():
