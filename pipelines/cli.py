@@ -26,7 +26,7 @@ SOME_FAILED = 1
 )
 @click.version_option(package_name="asleep-sync")
 def main() -> None:
-    r"""Mirror every sleep session of your users from the Asleep API into Postgres.
+    """Mirror every sleep session of your users from the Asleep API into Postgres.
 
     \b
     First time:
@@ -75,7 +75,7 @@ def users() -> None:
 @users.command("import")
 @click.argument("file", type=click.File("r", encoding="utf-8-sig", errors="strict"))
 def import_users(file: Any) -> None:
-    r"""Register the users of FILE: all of them, or none when a line is wrong.
+    """Register the users of FILE: all of them, or none when a line is wrong.
 
     FILE is a CSV with a column user_id (and, if you like, timezone: an IANA name such as Asia/Seoul), or simply one
     user id a line. `-` reads from standard input. Doing it twice changes nothing.
@@ -105,7 +105,7 @@ def import_users(file: Any) -> None:
 @click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Last UTC day, included. Default: today.")
 @click.option("--user", "user_ids", multiple=True, metavar="ID", help="Only this user; may be given several times.")
 def sync(first: datetime | None, last: datetime | None, user_ids: tuple[str, ...]) -> None:
-    r"""Fetch sessions and bring the monthly averages up to date.
+    """Fetch sessions and bring the monthly averages up to date.
 
     The same Dagster job that the schedule runs, executed here and recorded in the same Dagster instance. Default
     window: the last RECENT_DAYS days. What is stored and unchanged is not fetched again, so it can be stopped and
@@ -206,7 +206,7 @@ def simulate(options: tuple[str, ...]) -> NoReturn:
 @main.command("exec", context_settings={"ignore_unknown_options": True})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def execute(command: tuple[str, ...]) -> NoReturn:
-    r"""Run COMMAND in the environment that Dagster's programs need here.
+    """Run COMMAND in the environment that Dagster's programs need here.
 
     \b
     Examples:

@@ -40,7 +40,7 @@ class Commands(click.Group):
         except (NotMigrated, DatabaseUrlInvalid, EmbeddedPostgresError) as error:
             raise Refusal(str(error)) from None
         except OperationalError as error:
-            reason = str(error.orig).strip().splitlines()[-1] if error.orig else "no reason given"
+            reason = str(error.orig).strip().splitlines()[0] if error.orig else "no reason given"
             raise Refusal(
                 f"the database cannot be used ({reason}). Is it running, and is DATABASE_URL right?"
             ) from None
