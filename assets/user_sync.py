@@ -2,8 +2,8 @@
 
 Lives here: decisions, one object for each user, no I/O.  Not here: threads, HTTP, SQL, rows.
 
-The steps are those of the design: list the window one day wider than asked; read what is new, was not final
-or changed; look a second time at what is missing before calling it deleted.
+List the window one day wider than asked; read what is new, was not final or changed; look a second time at what is
+missing before calling it deleted. When list and sessions contradict each other, the list is asked for once more.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
+from assets.list_rows import wants_reading
 from assets.shaping import Row, session_row, zone_of
 from assets.window import Window
-from resources.asleep.errors import AsleepError, SessionGone, UserGone
+from resources.asleep.errors import AsleepError, Malformed, SessionGone, UserGone
 from resources.asleep.records import AverageStats, ListedSession, SessionList, SleepSession, UserProfile
 from resources.database.sync_state import Failure, StoredSession, UserToSync
 
@@ -62,9 +63,13 @@ class UserSync:
     listed_at: datetime | None = None
     listed: dict[str, ListedSession] = field(default_factory=dict)
     _open: int = 0
-    _doubtful: dict[str, AsleepError] = field(default_factory=dict)
-    """Listed, yet the API said that they do not exist."""
-    _looking_again: bool = False
+    _asked: set[str] = field(default_factory=set)
+    """Sessions asked for."""
+    _doubtful: dict[str, tuple[AsleepError, datetime | None]] = field(default_factory=dict)
+    """Listed, yet the API said that they do not exist, and when they were asked for."""
+    _unlisted: set[str] = field(default_factory=set)
+    """Read, but missing from the list that should have named them: what else does it lack?"""
+    _looked_again: bool = False
     _suspected: tuple[str | None, AsleepError] | None = None
     """What the API refused because the user was gone, until the user was asked for directly."""
 
@@ -92,15 +97,13 @@ class UserSync:
         if isinstance(answer, AsleepError):
             follow_up = self._refused(task, answer)
         elif isinstance(answer, SessionList):
-            follow_up = self._list_again(answer) if self._looking_again else self._list(task, answer)
+            follow_up = self._listed(task, answer)
         elif isinstance(answer, SleepSession):
-            self.sessions.append(answer)
-            follow_up = ()
+            follow_up = self._have_read(answer)
         else:
             follow_up = self._user_exists()
-        if not follow_up and self.is_done and self._doubtful:
-            self._looking_again = True
-            return self._ask(Task(self.user.user_id, Question.LIST, window=self.window))
+        if self.is_done and not self.gone and (self._doubtful or self._unlisted):
+            return self._look_again()
         return follow_up
 
     def take_rows(self) -> list[Row]:
@@ -129,37 +132,83 @@ class UserSync:
         self._open += len(tasks)
         return tasks
 
-    def _read(self, session_ids: Iterable[str]) -> Sequence[Task]:
+    def _read(self, session_ids: Sequence[str]) -> Sequence[Task]:
+        self._asked.update(session_ids)
         return self._ask(*(Task(self.user.user_id, Question.SESSION, session_id=i) for i in session_ids))
 
-    def _list(self, task: Task, answer: SessionList) -> Sequence[Task]:
+    def _listed(self, task: Task, answer: SessionList) -> Sequence[Task]:
+        rows = {row.session_id: row for row in answer.rows}
+        if self._looked_again:
+            return self._listed_again(rows)
+        if task.window != self.window:
+            return self._listed_of_old(task, rows)
         self.listed_at = task.asked_at
-        self.listed = {row.session_id: row for row in answer.rows}
-        missing = [s for s in self.stored.values() if s.session_id not in self.listed and not s.deleted]
-        if not self.listed and sum(s.session_start_time in self.window.listed for s in missing) > 1:
+        self.listed = rows
+        if not rows and any(s.session_start_time in self.window.listed for s in self._missing()):
             return self._ask(Task(self.user.user_id, Question.USER))
         return self._read_what_differs()
 
-    def _read_what_differs(self) -> Sequence[Task]:
-        wanted = {i for i, row in self.listed.items() if wants_reading(row, self.stored.get(i))}
-        self.unchanged += len(self.listed) - len(wanted)
-        self.numbers.extend(
-            (i, row.last_received_seq_num)
-            for i, row in self.listed.items()
-            if i not in wanted and row.last_received_seq_num != self.stored[i].last_received_seq_num
-        )
-        wanted.update(s.session_id for s in self.stored.values() if s.session_id not in self.listed and not s.deleted)
-        wanted.update(self.user.failed_session_ids)
-        return self._read(sorted(wanted))
+    def _missing(self) -> list[StoredSession]:
+        return [s for s in self.stored.values() if s.session_id not in self.listed and not s.deleted]
 
-    def _list_again(self, answer: SessionList) -> Sequence[Task]:
-        still_listed = {row.session_id for row in answer.rows}
-        for session_id, error in self._doubtful.items():
-            if session_id in still_listed:
-                message = "The API lists this session but says that it does not exist when it is read."
-                self._fail(session_id, type(error)(message, status=error.status, raw=error.raw))
-        self._doubtful = {}
+    def _read_what_differs(self) -> Sequence[Task]:
+        wanted = self._changed(self.listed)
+        missing = self._missing()
+        wanted.update(s.session_id for s in missing if s.session_start_time in self.window.listed)
+        wanted.update(self.user.failed_session_ids)
+        old_days = sorted({s.session_start_time.date() for s in missing if s.session_id not in wanted})
+        old = [Task(self.user.user_id, Question.LIST, window=Window.of_days(day, day)) for day in old_days]
+        return [*self._read(sorted(wanted)), *self._ask(*old)]
+
+    def _changed(self, rows: dict[str, ListedSession]) -> set[str]:
+        """Those to read; the others are counted, and their last chunk is noted when it was not known."""
+        wanted = {i for i, row in rows.items() if wants_reading(row, self.stored.get(i))} - self._asked
+        unchanged = rows.keys() - wanted - self._asked
+        self.unchanged += len(unchanged)
+        self.numbers.extend(
+            (i, rows[i].last_received_seq_num)
+            for i in sorted(unchanged)
+            if self.stored[i].last_received_seq_num is None
+        )
+        return wanted
+
+    def _listed_of_old(self, task: Task, rows: dict[str, ListedSession]) -> Sequence[Task]:
+        """One day before the window, on which sessions started that were not final: only those are looked at."""
+        old = {s.session_id for s in self._missing() if task.window and s.session_start_time in task.window}
+        found = {i: rows[i] for i in old & rows.keys()}
+        self.listed.update(found)
+        return self._read(sorted((old - rows.keys() - self._asked) | self._changed(found)))
+
+    def _have_read(self, session: SleepSession) -> Sequence[Task]:
+        self.sessions.append(session)
+        if (
+            self.listed_at
+            and session.session_start_time in self.window.listed
+            and session.session_id not in self.listed
+        ):
+            self._unlisted.add(session.session_id)
         return ()
+
+    def _look_again(self) -> Sequence[Task]:
+        if not self._looked_again:
+            self._looked_again = True
+            return self._ask(Task(self.user.user_id, Question.LIST, window=self.window))
+        for session_id, (error, _) in self._doubtful.items():
+            message = "The API lists this session but says that it does not exist when it is read."
+            self._fail(session_id, type(error)(message, status=error.status, raw=error.raw))
+        if self._unlisted:
+            self._fail(None, Malformed("The API knows sessions that it does not list: others may be missing, too."))
+        self._doubtful, self._unlisted = {}, set()
+        return ()
+
+    def _listed_again(self, rows: dict[str, ListedSession]) -> Sequence[Task]:
+        for session_id in self._doubtful.keys() - rows.keys():
+            _, asked_at = self._doubtful.pop(session_id)
+            self._is_deleted(session_id, asked_at)
+        self._unlisted -= rows.keys()
+        new = {i: row for i, row in rows.items() if i not in self.listed}
+        self.listed.update(new)
+        return self._read(sorted(self._changed(new)))
 
     def _user_exists(self) -> Sequence[Task]:
         if self._suspected is None:
@@ -180,12 +229,16 @@ class UserSync:
                 return self._ask(Task(self.user.user_id, Question.USER))
         if isinstance(error, SessionGone) and task.session_id is not None:
             if task.session_id in self.listed:
-                self._doubtful[task.session_id] = error
-            elif task.asked_at is not None:
-                self.deleted.append((task.session_id, task.asked_at))
+                self._doubtful[task.session_id] = (error, task.asked_at)
+            else:
+                self._is_deleted(task.session_id, task.asked_at)
             return ()
         self._fail(task.session_id, error)
         return ()
+
+    def _is_deleted(self, session_id: str, asked_at: datetime | None) -> None:
+        if asked_at is not None:
+            self.deleted.append((session_id, asked_at))
 
     def _fail(self, session_id: str | None, error: AsleepError) -> None:
         self.failures.append(
@@ -199,21 +252,3 @@ class UserSync:
                 raw_body=error.raw,
             )
         )
-
-
-def wants_reading(row: ListedSession, stored: StoredSession | None) -> bool:
-    """True when a listed session must be read in full: new, never read in full, deleted before, or changed.
-
-    A session that is still running is read again only when its list row moved: without a new chunk or state its
-    stages cannot have changed.
-    """
-    if stored is None or stored.deleted or not stored.in_full:
-        return True
-    return (
-        row.state != stored.state
-        or row.session_start_time != stored.session_start_time
-        or row.session_end_time != stored.session_end_time
-        or row.unexpected_end_time != stored.unexpected_end_time
-        or row.created_timezone != stored.created_timezone
-        or (stored.last_received_seq_num is not None and row.last_received_seq_num != stored.last_received_seq_num)
-    )
