@@ -82,7 +82,7 @@ def import_users(file: Any) -> None:
 
     \b
     Example:
-      printf 'user_id,timezone\nG-20260301091502-AbCdEfGhIjKlMnOpQrSt,Asia/Seoul\n' | asleep-sync users import -
+      echo G-20260301091502-AbCdEfGhIjKlMnOpQrSt | asleep-sync users import -
     """
     from pipelines.user_file import UserFileInvalid, read_users
     from resources.database.registry import import_users as register
