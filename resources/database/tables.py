@@ -45,6 +45,7 @@ users = Table(
     ),
     Column("registered_at", Timestamp, nullable=False, server_default=_NOW, comment="First seen here"),
     Column("last_synced_at", Timestamp, comment="Last time everything asked for this user landed"),
+    Column("to_be_deleted_since", Timestamp, comment="When that was first seen; null: it is not scheduled"),
     Column("gone_at", Timestamp, comment="When the API first said that the user no longer exists"),
     comment="One row per registered user. The API cannot list users, so this registry decides who is synced.",
 )
