@@ -3,14 +3,18 @@
 Lives here: the asset and when it follows its sessions.  Not here: arithmetic (`sql/monthly_averages.sql`).
 """
 
-from collections import Counter
+from typing import Any
 
 import dagster as dg
+from sqlalchemy import Connection
 
 from assets.failures import told_to_dagster
 from assets.monthly_summary import summarise
 from assets.partitions import month_of, monthly
+from assets.table_metadata import AVERAGES_LINEAGE, table_metadata
+from resources.database import tables
 from resources.database.resource import Database
+from resources.database.statements import statement
 
 when_sessions_changed = (
     dg.AutomationCondition.any_deps_updated().since_last_handled()
@@ -20,28 +24,48 @@ when_sessions_changed = (
 """`eager()` waits for every day of a month and looks at the newest month only; this one does neither."""
 
 
+sessions_around = dg.AssetDep(
+    "sleep_sessions",
+    partition_mapping=dg.TimeWindowPartitionMapping(
+        start_offset=-1, end_offset=1, allow_nonexistent_upstream_partitions=True
+    ),
+)
+"""A local month begins and ends up to 14 hours from the UTC one: sessions of the months beside it may belong to it."""
+
+
 @dg.asset(
-    deps=["sleep_sessions"],
+    deps=[sessions_around],
     partitions_def=monthly,
     backfill_policy=dg.BackfillPolicy.single_run(),
     automation_condition=when_sessions_changed,
     group_name="sleep",
     kinds={"postgres", "sql"},
-    tags={"source": "asleep"},
+    tags={"source": "asleep", "grain": "user_month"},
     owners=["team:data"],
+    code_version="1",
+    metadata=table_metadata(tables.monthly_averages, AVERAGES_LINEAGE),
 )
 def monthly_averages(
     context: dg.AssetExecutionContext, database: dg.ResourceParam[Database]
 ) -> dg.MaterializeResult[None]:
-    """Averages of a user's sessions by local calendar month (table `asleep.monthly_averages`).
+    """Averages of a user's finished nights, one row per user and local calendar month (`asleep.monthly_averages`).
+
+    The month is that of the session's start on the user's own clock. Durations and counts are means over the slept
+    sessions; ratios are sums divided by sums, as the API computes them; clock times are circular means, so that
+    23:50 and 00:10 give midnight. The running month is included and changes until it is over.
 
     Only user-months whose sessions changed since the last time are computed again; a month left without sessions
     disappears.
     """
-    counts: Counter[str] = Counter()
     with told_to_dagster(context.op_execution_context):
         database.require_migrated()
         for key in context.partition_keys:
             with database.engine.begin() as connection:
-                counts.update(summarise(connection, month_of(key))._asdict())
-    return dg.MaterializeResult(metadata={"dagster/row_count": counts["written"] + counts["unchanged"], **counts})
+                context.add_asset_metadata(_summarised(connection, key), partition_key=key)
+    return dg.MaterializeResult()
+
+
+def _summarised(connection: Connection, key: str) -> dict[str, Any]:
+    counts = summarise(connection, month_of(key))._asdict()
+    rows = connection.scalar(statement("user_months_of_month", "assets"), {"month": month_of(key)})
+    return {"dagster/partition_row_count": rows, **counts}

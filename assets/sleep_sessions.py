@@ -7,18 +7,34 @@ retries, field names.
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
 
 from assets.failures import told_to_dagster
-from assets.partitions import daily, window_of
-from assets.sync_batch import Batch, sync_batch
+from assets.partitions import daily, day_key, window_of
+from assets.sync_batch import Batch, Mode, sync_batch
+from assets.table_metadata import SESSIONS_LINEAGE, table_metadata
 from resources.asleep.events import Attempt
 from resources.asleep.resource import AsleepApi
-from resources.database import sync_state
+from resources.database import sync_state, tables
+from resources.database.one_at_a_time import one_at_a_time
 from resources.database.resource import Database
+from resources.database.statements import statement
+
+ASKING_POOL = "asking_asleep"
+"""Dagster pool of everything that asks the API about users by the batch: one run at a time, as in `dagster.yaml`."""
+
+COUNTED = (
+    *("users", "users_fresh", "users_gone", "users_failed"),
+    *("sessions_inserted", "sessions_updated", "sessions_unchanged", "sessions_deleted", "failures"),
+    *("requests", "requests_list_sessions", "requests_read_session", "requests_read_user", "requests_average_stats"),
+    *("answers_throttled", "answers_unavailable", "answers_malformed"),
+)
+"""Shown even when 0, so that the UI's charts have no gaps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +67,7 @@ _RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, 
 @dg.op(
     ins={"registered": dg.In(dg.Nothing)},
     out=dg.DynamicOut(dg.Nothing),
+    pool=ASKING_POOL,
     description="Cut the registered users into batches.",
 )
 def plan_batches(
@@ -88,7 +105,7 @@ def sync_users(
         window=window_of(context),
         workers=asleep_api.max_connections,
         cache_ttl_seconds=sync_options.cache_ttl_seconds,
-        detail=sync_options.detail,
+        mode=Mode(sync_options.detail),
     )
     run_batch(context, asleep_api, database, batch)
 
@@ -96,9 +113,21 @@ def sync_users(
 def run_batch(context: dg.OpExecutionContext, asleep_api: AsleepApi, database: Database, batch: Batch) -> None:
     """Sync a batch, counting its requests, and tell Dagster what came of it."""
     tally = Tally()
-    with told_to_dagster(context), asleep_api.client(database.engine, tally) as client:
+    with (
+        told_to_dagster(context),
+        batch_alone(context, database, batch),
+        asleep_api.client(database.engine, tally) as client,
+    ):
         counts = sync_batch(database.engine, client, batch, tally.counts)
-    context.add_output_metadata(counts)
+    context.add_output_metadata({**dict.fromkeys(COUNTED, 0), **counts})
+
+
+def batch_alone(context: dg.OpExecutionContext, database: Database, batch: Batch) -> AbstractContextManager[None]:
+    """No other run, wherever it was started, syncs the users of this batch meanwhile: it would ask the same twice."""
+    name = f"asleep-sync batch {batch.number} of {batch.of}"
+    return one_at_a_time(
+        database.engine, name, on_wait=lambda: context.log.info("Another run syncs these users just now: waiting.")
+    )
 
 
 class Tally:
@@ -127,13 +156,20 @@ class Tally:
 @dg.op(
     ins={"synced": dg.In(dg.Nothing)},
     out=dg.Out(dg.Nothing),
-    description="Add up what the batches did.",
+    description="Add up what the batches did, and count the sessions of each day.",
 )
-def report_sessions(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
-    """What an operator wants to see on the asset's page."""
-    with told_to_dagster(context), database.engine.connect() as connection:
+def report_sessions(context: dg.AssetExecutionContext, database: dg.ResourceParam[Database]) -> None:
+    """What an operator wants to see: rows on each day; what the run did on its last day, so that it counts once."""
+    window = window_of(context.op_execution_context)
+    span = {"window_start": window.start, "window_end": window.end}
+    with told_to_dagster(context.op_execution_context), database.engine.connect() as connection:
         counts = totals_of_run(sync_state.counts_of_run(connection, context.run_id))
-    context.add_output_metadata({"dagster/partition_row_count": counts.get("sessions", 0), **counts})
+        by_day = {row.day: row.sessions for row in connection.execute(statement("sessions_by_day", "assets"), span)}
+    for key in context.partition_keys:
+        day = date.fromisoformat(key)
+        context.add_asset_metadata({"dagster/partition_row_count": by_day.get(day, 0)}, partition_key=key)
+    last_day = (window.end - timedelta(days=1)).date()
+    context.add_asset_metadata({**dict.fromkeys(COUNTED, 0), **counts}, partition_key=day_key(last_day))
 
 
 def totals_of_run(batches: list[dict[str, Any]]) -> dict[str, Any]:
@@ -152,13 +188,20 @@ def totals_of_run(batches: list[dict[str, Any]]) -> dict[str, Any]:
     group_name="sleep",
     kinds={"postgres", "python"},
     ins={"registered": dg.AssetIn(key="users", dagster_type=dg.Nothing)},
-    tags={"source": "asleep"},
+    tags={"source": "asleep", "grain": "session"},
     owners=["team:data"],
+    code_version="1",
+    metadata=table_metadata(tables.sleep_sessions, SESSIONS_LINEAGE),
 )
 def sleep_sessions(registered: Any) -> Any:
-    """Every sleep session that started in the window, latest version of each (table `asleep.sleep_sessions`).
+    """Every sleep session of the registered users, one row per session (table `asleep.sleep_sessions`).
 
-    A range of days is one run: each user is listed once for the whole range. Only what is new, unfinished or
-    changed is read in full.
+    A partition is a UTC day of session starts. A row holds the latest version of a session: times, the API's 38
+    statistics under its names, and the stages as one value for each 30 seconds. `deleted_at` marks sessions that
+    vanished at the source. For nights by local date use the view `asleep.nights`, which has neither deleted nor
+    running sessions.
+
+    A range of days is one run: each user is listed once for the whole range, and only what is new, unfinished or
+    changed is read in full. Doing it twice changes nothing.
     """
     return report_sessions(plan_batches(registered).map(sync_users).collect())

@@ -13,8 +13,8 @@ import dagster as dg
 from assets.failures import told_to_dagster
 from assets.monthly_summary import summarise
 from assets.partitions import month_key
-from assets.sleep_sessions import SyncOptions, Tally
-from assets.sync_batch import Batch, sync_batch
+from assets.sleep_sessions import ASKING_POOL, COUNTED, SyncOptions, Tally, batch_alone
+from assets.sync_batch import Batch, Mode, sync_batch
 from assets.window import Window
 from resources.asleep.resource import AsleepApi
 from resources.database import sync_state
@@ -31,7 +31,7 @@ class SomeUsers(dg.Config):
     failed_only: bool = False
 
 
-@dg.op(out=dg.Out(dg.Nothing), description="Sync the users that failed before, or those named.")
+@dg.op(out=dg.Out(dg.Nothing), pool=ASKING_POOL, description="Sync the users that failed before, or those named.")
 def sync_some_users(
     context: dg.OpExecutionContext,
     config: SomeUsers,
@@ -55,12 +55,13 @@ def sync_some_users(
                 window=window,
                 workers=asleep_api.max_connections,
                 cache_ttl_seconds=0,
-                detail=sync_options.detail,
+                mode=Mode(sync_options.detail),
                 pseudonyms=None if config.users is None else tuple(config.users),
                 failed_only=config.failed_only,
             )
-            totals.update(sync_batch(database.engine, client, batch, dict))
-    context.add_output_metadata({**totals, **tally.counts()})
+            with batch_alone(context, database, batch):
+                totals.update(sync_batch(database.engine, client, batch, dict))
+    context.add_output_metadata({**dict.fromkeys(COUNTED, 0), **totals, **tally.counts()})
 
 
 @dg.op(

@@ -7,15 +7,25 @@ import dagster as dg
 from sqlalchemy import func, select
 
 from assets.failures import told_to_dagster
+from assets.table_metadata import table_metadata
 from resources.database import tables
 from resources.database.resource import Database
 
 
-@dg.asset(group_name="sleep", kinds={"postgres"}, tags={"source": "registry"}, owners=["team:data"])
+@dg.asset(
+    group_name="sleep",
+    kinds={"postgres"},
+    tags={"source": "registry", "grain": "user"},
+    owners=["team:data"],
+    code_version="1",
+    metadata=table_metadata(tables.users),
+)
 def users(context: dg.AssetExecutionContext, database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:
-    """Registered users (table `asleep.users`). The API cannot list users: this registry decides who is synced.
+    """Registered users, one row per user (table `asleep.users`).
 
-    Filled by `asleep-sync users import` and by webhooks; users found gone at the source are kept until erased.
+    The API cannot list users, so this registry decides who is synced. It is filled by `asleep-sync users import`
+    and by webhooks. `active` switches the sync of a user off and on; `gone_at` says since when the API no longer
+    knows the user, whose rows stay until they are erased.
     """
     gone = tables.users.c.gone_at.is_not(None)
     query = select(

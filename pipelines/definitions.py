@@ -7,12 +7,25 @@ import dagster as dg
 
 from assets.checks import checks
 from assets.monthly_averages import monthly_averages
+from assets.reconciling import average_stats_reconciliation
 from assets.sleep_sessions import SyncOptions, sleep_sessions
 from assets.users import users
+from pipelines.alerts import tell_a_person
 from pipelines.database_url import find_database_url
-from pipelines.jobs import retry_failures, summarise_months, sync_named_users, sync_sleep_sessions
+from pipelines.executors import executor_for
+from pipelines.freshness import with_freshness
+from pipelines.jobs import (
+    clear_away,
+    process_webhook_events,
+    reconcile,
+    retry_failures,
+    summarise_months,
+    sync_named_users,
+    sync_sleep_sessions,
+)
 from pipelines.observability import listeners, set_up_logs
-from pipelines.schedules import daily_sync
+from pipelines.schedules import daily_sync, hourly_retry, monthly_close, nightly_clearing, weekly_reconcile
+from pipelines.sensors import months_follow_sessions, waiting_events
 from pipelines.settings import Settings, load_settings
 from resources.asleep.resource import AsleepApi
 from resources.database.resource import Database
@@ -21,11 +34,22 @@ from resources.database.resource import Database
 def build_definitions(settings: Settings) -> dg.Definitions:
     """Everything, wired by these settings. Nothing outside is touched until something runs."""
     return dg.Definitions(
-        assets=[users, sleep_sessions, monthly_averages],
+        assets=[
+            with_freshness(asset) for asset in (users, sleep_sessions, monthly_averages, average_stats_reconciliation)
+        ],
         asset_checks=checks,
-        jobs=[sync_sleep_sessions, summarise_months, sync_named_users, retry_failures],
-        schedules=[daily_sync(settings.recent_days)],
-        executor=dg.multiprocess_executor if settings.dagster_executor == "multiprocess" else dg.in_process_executor,
+        jobs=[
+            sync_sleep_sessions,
+            summarise_months,
+            reconcile,
+            sync_named_users,
+            retry_failures,
+            process_webhook_events,
+            clear_away,
+        ],
+        schedules=[daily_sync(settings.recent_days), hourly_retry, weekly_reconcile, monthly_close, nightly_clearing],
+        sensors=[months_follow_sessions, waiting_events(enabled=settings.enable_webhooks), tell_a_person(settings)],
+        executor=executor_for(settings),
         resources={
             "asleep_api": AsleepApi(
                 base_url=settings.asleep_base_url,

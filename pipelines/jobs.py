@@ -6,6 +6,8 @@ Lives here: what is run together, in one sentence each.  Not here: logic.
 import dagster as dg
 
 from assets.some_users import refuse_holes, summarise_touched_months, sync_some_users
+from assets.webhook_inbox import handle_events
+from pipelines.housekeeping import remove_old_rows, remove_old_runs
 
 sync_sleep_sessions = dg.define_asset_job(
     "sync_sleep_sessions",
@@ -17,6 +19,12 @@ summarise_months = dg.define_asset_job(
     "summarise_months",
     selection=dg.AssetSelection.assets("monthly_averages"),
     description="Compute the averages of the user-months of the months chosen whose sessions changed.",
+)
+
+reconcile = dg.define_asset_job(
+    "reconcile",
+    selection=dg.AssetSelection.assets("average_stats_reconciliation"),
+    description="Hold what is stored against the API's own statistics and averages, and read again what differs.",
 )
 
 
@@ -35,3 +43,16 @@ retry_failures = sync_some.to_job(
     name="retry_failures",
     description="Try every user and session that could not be synced again, over the window that failed.",
 )
+
+
+@dg.job(description="Handle the webhook events that wait, and bring the averages of their months up to date.")
+def process_webhook_events() -> None:
+    """Inbox first, then averages."""
+    summarise_touched_months(handle_events())
+
+
+@dg.job(description="Remove old records of runs and of handled events; data and asset history stay.")
+def clear_away() -> None:
+    """What nobody looks at any more."""
+    remove_old_rows()
+    remove_old_runs()

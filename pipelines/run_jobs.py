@@ -21,8 +21,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from assets.failures import PERMANENT
 from assets.partitions import day_key, month_key
 from assets.sleep_sessions import totals_of_run
+from pipelines.run_launcher import HELD_TAG, lock_of
 from pipelines.schedules import range_tags
 from resources.database import sync_state
+from resources.database.one_at_a_time import one_at_a_time
 from resources.database.statements import statement
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -72,10 +74,10 @@ class Runner:
         self, job: str, *, tags: Mapping[str, str] | None = None, run_config: Mapping[str, Any] | None = None
     ) -> Outcome:
         run_id = str(uuid4())
-        with _progress(self.engine, run_id, self.console):
+        with one_at_a_time(self.engine, lock_of(run_id)), _progress(self.engine, run_id, self.console):
             result = self.definitions.resolve_job_def(job).execute_in_process(
                 run_config={**QUIET, **(run_config or {})},
-                tags=dict(tags or {}),
+                tags={**(tags or {}), HELD_TAG: "true"},
                 instance=self.instance,
                 raise_on_error=False,
                 run_id=run_id,

@@ -1,16 +1,23 @@
 """Schedules: cron, time zone, and why that minute.
 
-Lives here: when.  Not here: work.
+Lives here: when, and over which days.  Not here: work.
+
+All times are UTC. A daemon that was down runs the newest missed tick of each schedule when it is back; the daily
+sync then reaches back to the last day that was synced, so no day is left out.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from assets.partitions import day_key
-from pipelines.jobs import sync_sleep_sessions
+from assets.partitions import FIRST_DAY, daily, day_key
+from pipelines.jobs import clear_away, reconcile, retry_failures, sync_sleep_sessions
+from pipelines.sensors import is_under_way
+from resources.database.resource import Database
+from resources.database.statements import statement
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+SESSIONS = dg.AssetKey("sleep_sessions")
 
 
 def range_tags(first: str, last: str) -> dict[str, str]:
@@ -18,23 +25,107 @@ def range_tags(first: str, last: str) -> dict[str, str]:
     return {RANGE_START: first, RANGE_END: last}
 
 
+def days_to_sync(today: date, recent_days: int, newest_synced: date | None) -> tuple[date, date]:
+    """The last `recent_days` days, or more when the newest day synced lies further back; both ends included."""
+    recent = today - timedelta(days=recent_days - 1)
+    return min(recent, newest_synced or recent), today
+
+
+def previous_month(today: date) -> tuple[date, date]:
+    """First and last day of the month before."""
+    last = today.replace(day=1) - timedelta(days=1)
+    return last.replace(day=1), last
+
+
+def _today(context: dg.ScheduleEvaluationContext) -> date:
+    """The tick's day; a tick that was missed and is caught up runs for the day on which it runs."""
+    return max(context.scheduled_execution_time.astimezone(UTC), datetime.now(UTC)).date()
+
+
+def _newest_synced(instance: dg.DagsterInstance) -> date | None:
+    keys = instance.get_materialized_partitions(SESSIONS)
+    return max((date.fromisoformat(key) for key in keys if daily.has_partition_key(key)), default=None)
+
+
 def daily_sync(recent_days: int) -> dg.ScheduleDefinition:
-    """Every day at 06:17 UTC: nights of Asia, Europe and Africa are over by then, and no hour strikes.
+    """Every day at 06:17: nights of Asia, Europe and Africa are over by then, and no hour strikes.
 
     Args:
-        recent_days: how many days back, today included, one run covers.
+        recent_days: how many days back, today included, one run covers at least.
     """
 
-    def tags(context: dg.ScheduleEvaluationContext) -> dict[str, str]:
-        today = (context.scheduled_execution_time or datetime.now(UTC)).astimezone(UTC).date()
-        return range_tags(day_key(today - timedelta(days=recent_days - 1)), day_key(today))
-
-    return dg.ScheduleDefinition(
+    @dg.schedule(
         name="daily_sync",
         job=sync_sleep_sessions,
         cron_schedule="17 6 * * *",
         execution_timezone="UTC",
-        tags_fn=tags,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Syncs the last {recent_days} days of all registered users, once a day.",
+        description=f"Syncs the last {recent_days} days of all registered users, once a day; after a pause, all days "
+        "since the last sync.",
     )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        first, last = days_to_sync(_today(context), recent_days, _newest_synced(context.instance))
+        return dg.RunRequest(tags=range_tags(day_key(first), day_key(last)))
+
+    return schedule
+
+
+@dg.schedule(
+    job=retry_failures,
+    cron_schedule="47 * * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every hour at :47, when something could not be synced and time may have mended it. What the API "
+    "refuses as wrong is tried once a day.",
+)
+def hourly_retry(
+    context: dg.ScheduleEvaluationContext, database: dg.ResourceParam[Database]
+) -> dg.RunRequest | dg.SkipReason:
+    """Half an hour after the daily sync has begun, and never a second one in the queue."""
+    if is_under_way(context.instance, retry_failures.name):
+        return dg.SkipReason("A retry waits or runs already.")
+    with database.engine.connect() as connection:
+        due = connection.scalar(statement("failures_due", "assets"))
+    if not due:
+        return dg.SkipReason("Nothing failed that is due to be tried again.")
+    today = day_key(_today(context))
+    config = {"first_day": today, "last_day": today, "failed_only": True}
+    return dg.RunRequest(run_config={"ops": {"sync_some_users": {"config": config}}})
+
+
+@dg.schedule(
+    job=reconcile,
+    cron_schedule="23 9 * * 0",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Sundays at 09:23: the quietest day, some hours after the daily sync.",
+)
+def weekly_reconcile() -> dg.RunRequest:
+    """The last 98 days: one request a user."""
+    return dg.RunRequest()
+
+
+@dg.schedule(
+    job=sync_sleep_sessions,
+    cron_schedule="41 8 3 * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="On the 3rd at 08:41: lists the whole month before once more, for sessions that came late; its "
+    "averages follow by themselves.",
+)
+def monthly_close(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """A session may stay open for a day, and an app may upload late: by the 3rd the month is quiet."""
+    first, last = previous_month(_today(context))
+    return dg.RunRequest(tags=range_tags(day_key(max(first, date.fromisoformat(FIRST_DAY))), day_key(last)))
+
+
+@dg.schedule(
+    job=clear_away,
+    cron_schedule="29 3 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every night at 03:29: removes records of runs and of handled events that are older than 30 days.",
+)
+def nightly_clearing() -> dg.RunRequest:
+    """Dagster keeps every run for ever unless somebody removes it."""
+    return dg.RunRequest()

@@ -1,0 +1,83 @@
+"""Where steps run: DAGSTER_EXECUTOR as a Dagster executor.
+
+Lives here: the choice and its tuning.  Not here: run launchers (`dagster.yaml`), workers (`celery_worker.py`).
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from pipelines.settings import Settings, SettingsInvalid
+
+MOST_PROCESSES = 4
+"""Of one run under `multiprocess`: steps share the rate limit, so more processes only take more memory."""
+
+PRELOADED = ["pipelines.definitions"]
+QUEUE = "dagster"
+
+
+def executor_for(settings: Settings) -> dg.ExecutorDefinition:
+    """The executor that DAGSTER_EXECUTOR names.
+
+    Raises:
+        SettingsInvalid: what it needs is not configured or not installed.
+    """
+    if settings.dagster_executor == "multiprocess":
+        forkserver = {"forkserver": {"preload_modules": PRELOADED}}
+        return dg.multiprocess_executor.configured({"max_concurrent": MOST_PROCESSES, "start_method": forkserver})
+    if settings.dagster_executor == "celery":
+        return _celery(settings)
+    if settings.dagster_executor == "kubernetes":
+        return _kubernetes()
+    return dg.in_process_executor
+
+
+def celery_options(settings: Settings) -> dict[str, Any]:
+    """What both sides of the broker must agree on, as `dagster_celery` wants it.
+
+    A worker that dies gives its step back: at once when only its child process died, after the visibility time-out
+    when all of it did. The step is then done again by another worker, which finds stored what had landed.
+    """
+    if settings.celery_broker_url is None:
+        raise SettingsInvalid("CELERY_BROKER_URL: required when DAGSTER_EXECUTOR is celery, e.g. redis://broker:6379/0")
+    url = settings.celery_broker_url.get_secret_value()
+    return {
+        "broker": url,
+        "backend": url,
+        "config_source": {
+            "task_acks_late": True,
+            "task_reject_on_worker_lost": True,
+            "worker_prefetch_multiplier": 1,
+            "broker_connection_retry_on_startup": True,
+            "result_expires": 86_400,
+            "broker_transport_options": {
+                "visibility_timeout": settings.celery_visibility_timeout_seconds,
+                "unacked_restore_throttle": 1,
+            },
+        },
+    }
+
+
+def _celery(settings: Settings) -> dg.ExecutorDefinition:
+    options = celery_options(settings)
+    try:
+        from dagster_celery import celery_executor
+    except ImportError:
+        raise SettingsInvalid("DAGSTER_EXECUTOR: celery needs the extra: pip install 'asleep-sync[celery]'") from None
+
+    @dg.configured(celery_executor, config_schema={})
+    def celery(_: Any) -> dict[str, Any]:
+        """The broker's address stays out of stored and shown configuration: it may hold a password."""
+        return options
+
+    return celery
+
+
+def _kubernetes() -> dg.ExecutorDefinition:
+    try:
+        from dagster_k8s import k8s_job_executor
+    except ImportError:
+        raise SettingsInvalid(
+            "DAGSTER_EXECUTOR: kubernetes needs the extra: pip install 'asleep-sync[kubernetes]'"
+        ) from None
+    return k8s_job_executor
