@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from assets.agreement import averages_that_differ, statistics_that_differ
+from assets.questions import Answer, Question, Task
 from assets.shaping import Row, session_row, statistics_row, zone_of
-from assets.user_sync import Answer, Question, Task
 from assets.window import Window
 from resources.asleep.errors import AsleepError, SessionGone, UserGone
 from resources.asleep.records import COMPLETE, AverageStats, NeverSleptSession, SleepSession, SleptSession, Stat

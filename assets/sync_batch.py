@@ -15,8 +15,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select
 
 from assets.fan_out import fan_out
+from assets.questions import Answer, Question, Task
 from assets.statistics_sync import StatisticsSync
-from assets.user_sync import Answer, Question, Task, UserSync
+from assets.user_sync import UserSync
 from assets.window import Window
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import AsleepError, Rejected

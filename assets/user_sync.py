@@ -9,38 +9,14 @@ missing before calling it deleted. When list and sessions contradict each other,
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum
 
 from assets.list_rows import wants_reading
+from assets.questions import Answer, Question, Task
 from assets.shaping import Row, session_row, zone_of
 from assets.window import Window
 from resources.asleep.errors import AsleepError, Malformed, SessionGone, UserGone
-from resources.asleep.records import AverageStats, ListedSession, SessionList, SleepSession, UserProfile
+from resources.asleep.records import ListedSession, SessionList, SleepSession
 from resources.database.sync_state import Failure, StoredSession, UserToSync
-
-
-class Question(Enum):
-    """What is asked of the API."""
-
-    LIST = "list"
-    SESSION = "session"
-    USER = "user"
-    STATISTICS = "statistics"
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One question about one user."""
-
-    user_id: str
-    question: Question
-    session_id: str | None = None
-    window: Window | None = None
-    asked_at: datetime | None = None
-    """When it was handed out, by the database's clock: no later than the answer's own time."""
-
-
-Answer = SessionList | SleepSession | UserProfile | AverageStats
 
 
 @dataclass(slots=True)
@@ -181,11 +157,8 @@ class UserSync:
 
     def _have_read(self, session: SleepSession) -> Sequence[Task]:
         self.sessions.append(session)
-        if (
-            self.listed_at
-            and session.session_start_time in self.window.listed
-            and session.session_id not in self.listed
-        ):
+        was_due = self.listed_at is not None and session.session_start_time in self.window.listed
+        if was_due and session.session_id not in self.listed:
             self._unlisted.add(session.session_id)
         return ()
 

@@ -1,6 +1,4 @@
-"""What tests of the sync ask for: one call that syncs a window, in this process, as a batch step does; and small
-worlds, one for each test, in which something happens.
-"""
+"""What tests of the sync ask for: one call that syncs a window as a batch step does, and small worlds to sync."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
