@@ -7,14 +7,16 @@ import logging
 
 import click
 from fastapi import FastAPI
+from sqlalchemy import Connection
 
 from pipelines.database_url import find_database_url
 from pipelines.observability import LOGGER, set_up_logs, statsd_client
 from pipelines.service.app import create_app
-from pipelines.service.events import count_served
+from pipelines.service.events import count_served, tell_levels
 from pipelines.service.options import ServiceOptions
 from pipelines.service.server import serve
 from pipelines.settings import Settings, load_settings
+from resources.database.rate_limit_state import read_state
 
 FACTORY = "pipelines.service.__main__:build"
 
@@ -25,6 +27,7 @@ def options_from(settings: Settings) -> ServiceOptions:
     Raises:
         ValueError: the settings contradict each other.
     """
+    statsd = statsd_client(settings) if settings.enable_metrics else None
     return ServiceOptions(
         database_url=find_database_url(settings),
         enable_webhooks=settings.enable_webhooks,
@@ -33,8 +36,18 @@ def options_from(settings: Settings) -> ServiceOptions:
         service_api_keys=tuple(key.get_secret_value() for key in settings.service_api_keys),
         notify_url=settings.notify_url,
         notify_secret=settings.notify_secret.get_secret_value() if settings.notify_secret else None,
-        listeners=(count_served(statsd_client(settings)),) if settings.enable_metrics else (),
+        listeners=(count_served(statsd),) if statsd else (),
+        levels=tell_levels(statsd) if statsd else None,
+        checks={"asleep_api": _asleep_api},
     )
+
+
+def _asleep_api(connection: Connection) -> dict[str, object]:
+    """What the sync's shared circuit breaker says of the API; asking the API itself would cost requests."""
+    states = read_state(connection)
+    is_well = not states or (states[0].circuit == "closed" and states[0].paused_until is None)
+    figures = {"circuit": states[0].circuit, "requests_per_second": states[0].rate_in_force} if states else {}
+    return {"state": "up" if is_well else "degraded", **figures}
 
 
 def build() -> FastAPI:

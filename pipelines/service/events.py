@@ -30,15 +30,17 @@ class Served:
 
 
 Listener = Callable[[Served], None]
+Levels = Callable[[str, str, float], None]
+"""Told dependency, figure and value whenever somebody looks at the health."""
 
-_QUIET = frozenset({"/live", "/ready", "/health"})
+_QUIET = frozenset({"/live", "/ready", "/health", "/webhooks/asleep"})
+"""Asked so often that only their failures are worth a line; stored events are counted and stand in the inbox."""
 
 
 def log_served(served: Served) -> None:
-    """One line per request; health checks only when they fail."""
-    if served.route in _QUIET and served.status < 500:  # noqa: PLR2004 the class of server errors
-        return
-    write = _log.warning if served.status >= 400 else _log.info  # noqa: PLR2004 the class of errors
+    """One line per request: who read what is on the record, and every refusal."""
+    failed = served.status >= 400  # noqa: PLR2004 the class of errors
+    write = _log.warning if failed else _log.debug if served.route in _QUIET else _log.info
     write(
         "request_served",
         route=served.route,
@@ -57,12 +59,15 @@ class Statsd(Protocol):
     def increment(self, metric: str, value: float = 1, tags: list[str] | None = None) -> None:
         """Count."""
 
+    def gauge(self, metric: str, value: float) -> None:
+        """Tell a level."""
+
     def timing(self, metric: str, value: float, tags: list[str] | None = None) -> None:
         """Measure milliseconds."""
 
 
 def count_served(statsd: Statsd) -> Listener:
-    """A listener that counts and times requests as `asleep_sync.service.requests` and `.milliseconds`."""
+    """A listener that counts and times requests as `asleep_sync.service.requests` and `…request.duration`."""
 
     def listen(served: Served) -> None:
         tags = [
@@ -72,6 +77,15 @@ def count_served(statsd: Statsd) -> Listener:
             f"outcome:{served.outcome}",
         ]
         statsd.increment("asleep_sync.service.requests", 1, tags)
-        statsd.timing("asleep_sync.service.milliseconds", served.duration_seconds * 1000, tags[:1])
+        statsd.timing("asleep_sync.service.request.duration", served.duration_seconds * 1000, tags[:1])
 
     return listen
+
+
+def tell_levels(statsd: Statsd) -> Levels:
+    """A listener that tells each dependency's figures as `asleep_sync.<dependency>.<figure>`."""
+
+    def tell(dependency: str, figure: str, value: float) -> None:
+        statsd.gauge(f"asleep_sync.{dependency}.{figure}", value)
+
+    return tell

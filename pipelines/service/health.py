@@ -63,6 +63,7 @@ class HealthCheck:
                 worst = max((dependency.state for dependency in found.values()), key=_ORDER.index)
                 self._health = Health(state=worst, dependencies=found)
                 self._looked_at = time.monotonic()
+                self._tell(found)
             return self._health
 
     def _look(self) -> dict[str, Dependency]:
@@ -80,6 +81,14 @@ class HealthCheck:
                 return found
         except SQLAlchemyError as error:
             return {"database": Dependency.model_validate({"state": "down", "reason": type(error).__name__})}
+
+    def _tell(self, found: dict[str, Dependency]) -> None:
+        if self._options.levels is None:
+            return
+        for name, dependency in found.items():
+            for figure, value in (dependency.model_extra or {}).items():
+                if isinstance(value, int | float):
+                    self._options.levels(name, figure, value)
 
     def _checks(self) -> dict[str, Callable[[Connection], Dependency]]:
         checks: dict[str, Callable[[Connection], Dependency]] = {}

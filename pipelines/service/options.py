@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from pipelines.service.events import Listener
+from pipelines.service.events import Levels, Listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,8 @@ class ServiceOptions:
     notify_every_seconds: float = 2.0
     listeners: tuple[Listener, ...] = ()
     """Told about every request served; see `pipelines.service.events`."""
+    levels: Levels | None = None
+    """Told the figures of the dependencies whenever somebody looks at the health."""
     checks: Mapping[str, Callable[[Connection], Mapping[str, object]]] = field(default_factory=dict)
     """More dependencies for /health by name: each answers with a `state` (up, degraded, down) and figures."""
 

@@ -53,8 +53,12 @@ def test_no_answer_holds_a_secret(away: Service):
 
 def test_health_names_each_dependency(serve_app: Callable[..., Service], database_url: str, engine: Engine):
     """What is wrong must be readable at a glance."""
+    told: dict[str, float] = {}
     options = ServiceOptions(
-        database_url, api_keys=(KEY,), checks={"asleep_api": lambda _: {"state": "degraded", "circuit": "open"}}
+        database_url,
+        api_keys=(KEY,),
+        checks={"asleep_api": lambda _: {"state": "degraded", "circuit": "open"}},
+        levels=lambda dependency, figure, value: told.update({f"{dependency}.{figure}": value}),
     )
     service = serve_app(options)
     assert service.get("/ready").status_code == 200
@@ -73,6 +77,7 @@ def test_health_names_each_dependency(serve_app: Callable[..., Service], databas
             )
         )
     await_truth(lambda: service.get("/health").json()["dependencies"]["inbox"]["state"] == "degraded")
+    assert told["inbox.parked"] == 1
 
 
 def test_a_database_of_another_version_is_not_ready(

@@ -176,6 +176,7 @@ def test_events_of_every_worker_meet_in_one_inbox(
     with concurrent.futures.ThreadPoolExecutor(16) as crowd:
         answers = list(crowd.map(lambda n: services[n % 2].event(f'{{"n": {n // 4}}}').json()["status"], range(200)))
     assert answers.count("stored") == len(inbox(engine)) == 50
+    assert services[0].get("/health").json()["dependencies"]["asleep_api"]["state"] == "up"
 
 
 def test_a_stopped_service_finishes_what_it_began(start_service: Callable[..., Service], database_url: str):

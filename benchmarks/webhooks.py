@@ -1,0 +1,231 @@
+"""Events at a steady rate against the real service, with Postgres restarted in the middle.
+
+    python benchmarks/webhooks.py [--rate 500] [--seconds 60]
+
+Asks two things. Is every event that got a 200 in the inbox exactly once? What does the insert cost: the 50th and 99th
+percentile of the answer's time, against the same application whose inbox accepts without writing?
+
+The sender is open-loop: requests leave by the clock whether or not answers come, and time counts from the moment a
+request was due, so that a stalled server cannot hide its stall.
+"""
+
+import argparse
+import asyncio
+import collections
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import requests
+from sqlalchemy import text
+
+from resources.database import embedded
+from resources.database.engine import make_engine
+from resources.database.migrate import migrate
+
+KEY = "benchmark-key"
+CONNECTIONS = 64
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass
+class Heard:
+    """What came back."""
+
+    seconds: list[float] = field(default_factory=list)
+    """Of answers 200, from the moment the request was due."""
+    accepted: set[int] = field(default_factory=set)
+    statuses: collections.Counter[str] = field(default_factory=collections.Counter)
+
+
+def _night() -> list[bytes]:
+    """A finished night of eight hours, about 9 KB, cut where its number belongs."""
+    stages = random.Random(1).choices((0, 1, 2, 3), k=960)
+    session = {
+        "id": "20260307140211_NUMBER", "state": "COMPLETE", "start_time": "2026-03-07T14:02:11+00:00",
+        "end_time": "2026-03-07T22:02:11+00:00", "unexpected_end_time": None, "created_timezone": "Asia/Seoul",
+        "sleep_stages": stages, "breath_stages": [0] * 960, "snoring_stages": [0] * 960,
+    }  # fmt: skip
+    data = {
+        "user_id": "G-NUMBER", "timezone": "UTC", "peculiarities": [], "missing_data_ratio": 0,
+        "session": session, "stat": {"time_in_bed": 28800, "number": "NUMBER"},
+    }  # fmt: skip
+    whole = json.dumps({"event": "SESSION_COMPLETE", "version": "V3", "data": data}, separators=(",", ":"))
+    return whole.encode().split(b"NUMBER")
+
+
+_NIGHT = _night()
+
+
+def event(number: int) -> bytes:
+    """An event different from every other."""
+    return str(number).encode().join(_NIGHT)
+
+
+class Sender:
+    """Sends by the clock over kept connections."""
+
+    def __init__(self, port: int, rate: float, seconds: float) -> None:
+        self._port, self._rate, self._total = port, rate, int(rate * seconds)
+        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._limit = asyncio.Semaphore(CONNECTIONS)
+        self.heard = Heard()
+
+    async def run(self) -> Heard:
+        """Send everything, wait for every answer."""
+        start = time.perf_counter() + 0.1
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(self._total):
+                due = start + number / self._rate
+                if (wait := due - time.perf_counter()) > 0:
+                    await asyncio.sleep(wait)
+                tasks.create_task(self._send(number, due))
+        for _, writer in self._idle:
+            writer.close()
+        return self.heard
+
+    async def _send(self, number: int, due: float) -> None:
+        async with self._limit:
+            try:
+                status = await asyncio.wait_for(self._exchange(event(number)), 30)
+            except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+                self.heard.statuses[type(error).__name__] += 1
+                return
+        self.heard.statuses[str(status)] += 1
+        if status == 200:
+            self.heard.accepted.add(number)
+            self.heard.seconds.append(time.perf_counter() - due)
+
+    async def _exchange(self, body: bytes) -> int:
+        reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
+        head = f"POST /webhooks/asleep HTTP/1.1\r\nhost: x\r\nx-api-key: {KEY}\r\ncontent-length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        length = int(answer.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+        await reader.readexactly(length)
+        self._idle.append((reader, writer))
+        return int(answer.split(b" ", 2)[1])
+
+
+@contextlib.contextmanager
+def served(database_url: str, *, workers: int, without_insert: bool = False) -> Iterator[int]:
+    """The service in a process of its own; its port."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    settings = {"DATABASE_URL": database_url, "ASLEEP_API_KEY": KEY, "LOG_FORMAT": "json", "PYTHONPATH": str(ROOT)}
+    if without_insert:
+        settings["NO_INSERT"] = "yes"
+    command = [sys.executable, __file__, "--serve", str(port), "--workers", str(workers)]
+    process = subprocess.Popen(command, env={**os.environ, **settings}, stderr=subprocess.DEVNULL)
+    try:
+        answered, deadline = 0, time.monotonic() + 60
+        while answered < 20 * workers and time.monotonic() < deadline:
+            with contextlib.suppress(requests.RequestException):
+                answered += requests.get(f"http://127.0.0.1:{port}/live", timeout=5).ok
+        yield port
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def build() -> object:
+    """The application of one worker; with NO_INSERT set its inbox accepts without writing."""
+    from pipelines.service import __main__, app
+
+    if "NO_INSERT" in os.environ:
+
+        class NoInbox(app.InboxWriter):
+            async def put(self, event: object) -> bool:  # noqa: ARG002 the same signature
+                return True
+
+        app.InboxWriter = NoInbox  # type: ignore[misc]
+    return __main__.build()
+
+
+async def with_restart(sender: Sender, directory: Path, after_seconds: float) -> tuple[Heard, float]:
+    """Send, and restart Postgres in the middle; how long it was away."""
+
+    def restart() -> float:
+        started = time.monotonic()
+        embedded.stop(directory)
+        embedded.start(directory)
+        return time.monotonic() - started
+
+    async def later() -> float:
+        await asyncio.sleep(after_seconds)
+        return await asyncio.to_thread(restart)
+
+    heard, away = await asyncio.gather(sender.run(), later())
+    return heard, away
+
+
+def line(name: str, heard: Heard) -> str:
+    """A row of the result."""
+    ordered = sorted(heard.seconds)
+    at = [ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000 for share in (0.5, 0.99)]
+    statuses = ", ".join(f"{count} x {status}" for status, count in sorted(heard.statuses.items()))
+    return f"| {name} | {statuses} | {at[0]:.1f} ms | {at[1]:.1f} ms |"
+
+
+def main() -> None:
+    """Run the three rounds and print a table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rate", type=float, default=500)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--serve", type=int)
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    if options.serve:
+        from pipelines.service.server import serve
+
+        serve("benchmarks.webhooks:build", host="127.0.0.1", port=options.serve, workers=options.workers)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        measure(Path(name) / "postgres", options.rate, options.seconds, options.workers)
+
+
+def measure(directory: Path, rate: float, seconds: float, workers: int) -> None:
+    """Start a Postgres of one's own, send, count."""
+    try:
+        server = embedded.start(directory)
+        engine = make_engine(server.url, application_name="benchmark")
+        migrate(engine)
+        print("| Round | Answers | 50th | 99th |\n|---|---|---|---|")
+        short = min(seconds, 20)
+        for title, without_insert in (("without the insert", True), ("with the insert", False)):
+            with served(server.url, workers=workers, without_insert=without_insert) as port:
+                asyncio.run(Sender(port, rate, 2).run())
+                heard = asyncio.run(Sender(port, rate, short).run())
+            print(line(f"{title}, {rate:.0f}/s, {short:.0f} s", heard), flush=True)
+        with engine.begin() as connection:
+            connection.execute(text("TRUNCATE asleep.webhook_events"))
+        with served(server.url, workers=workers) as port:
+            heard, away = asyncio.run(with_restart(Sender(port, rate, seconds), directory, seconds / 2))
+        print(line(f"Postgres restarted, {rate:.0f}/s, {seconds:.0f} s", heard))
+        numbers = text(
+            "SELECT (convert_from(body, 'UTF8')::json #>> '{data,stat,number}')::int FROM asleep.webhook_events"
+        )
+        with engine.connect() as connection:
+            stored = collections.Counter(connection.scalars(numbers))
+        engine.dispose()
+        missing = [number for number in heard.accepted if stored[number] == 0]
+        twice = [number for number, count in stored.items() if count > 1]
+        print(f"\nPostgres away for {away:.1f} s. Accepted: {len(heard.accepted)}; of these missing: {len(missing)};")
+        print(f"stored twice: {len(twice)}; stored although refused: {len(stored.keys() - heard.accepted)}.")
+    finally:
+        embedded.destroy(directory)
+
+
+if __name__ == "__main__":
+    main()

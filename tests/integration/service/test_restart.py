@@ -1,0 +1,75 @@
+"""Postgres goes away under load and comes back: no event that got a 200 is lost, and nobody has to restart anything."""
+
+import collections
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from serving import Service, await_truth
+from sqlalchemy import text
+
+from resources.database import embedded
+from resources.database.engine import make_engine
+from resources.database.migrate import migrate
+
+SENDERS = 8
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A server that this module may stop without disturbing others."""
+    directory = tmp_path_factory.mktemp("restarted")
+    try:
+        embedded.start(directory)
+        yield directory
+    finally:
+        embedded.destroy(directory)
+
+
+def test_a_restart_under_load_costs_refusals_and_no_event(start_service: Callable[..., Service], home: Path):
+    """503 while it is away, so that the sender tries again; every 200 is in the inbox exactly once."""
+    server = embedded.start(home)
+    engine = make_engine(server.url, application_name="tests")
+    migrate(engine)
+    service = start_service(server.url)
+    heard: list[tuple[str, int]] = []
+    stop = threading.Event()
+
+    def send(sender: int) -> None:
+        number = 0
+        while not stop.is_set():
+            body = f'{{"sender": {sender}, "number": {number}}}'
+            with contextlib.suppress(Exception):
+                heard.append((body, service.event(body).status_code))
+            number += 1
+            time.sleep(0.005)
+
+    senders = [threading.Thread(target=send, args=(sender,)) for sender in range(SENDERS)]
+    for sender in senders:
+        sender.start()
+    try:
+        await_truth(lambda: len(heard) > 100)
+        embedded.stop(home)
+        await_truth(lambda: sum(status == 503 for _, status in heard[-50:]) > 20)
+        await_truth(lambda: service.get("/ready").status_code == 503)
+        assert service.get("/live").status_code == 200
+        restarted = embedded.start(home)
+        assert restarted.url == server.url
+        before = len(heard)
+        await_truth(lambda: sum(status == 200 for _, status in heard[before:]) > 50)
+        await_truth(lambda: service.get("/ready").status_code == 200)
+    finally:
+        stop.set()
+        for sender in senders:
+            sender.join()
+    with engine.connect() as connection:
+        stored = collections.Counter(
+            connection.scalars(text("SELECT convert_from(body, 'UTF8') FROM asleep.webhook_events"))
+        )
+    engine.dispose()
+    assert {status for _, status in heard} == {200, 503}
+    accepted = [body for body, status in heard if status == 200]
+    assert all(stored[body] == 1 for body in accepted)
