@@ -1,0 +1,232 @@
+"""Who gets which slot, in simulated time: processes whose threads wake up late, against one shared row."""
+
+import heapq
+import itertools
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resources.database.rate_limit_line import Line, Waiter
+from resources.database.rate_limit_row import Answer
+from resources.database.server_clock import ServerClock
+
+MARGIN_SECONDS = 0.017
+LEAD_SECONDS = 0.005
+AHEAD_SECONDS = 1_000_000.0
+"""The server's clock is this far ahead of the simulated processes' one."""
+
+
+def answer(*, now: float, slots: int = 0, first: float | None = None, **others: object) -> Answer:
+    """What the row says at a moment of our clock, nothing being wrong."""
+    usual = Answer(
+        slots=slots,
+        now=now + AHEAD_SECONDS,
+        first_slot=(now if first is None else first) + AHEAD_SECONDS,
+        spacing_seconds=0.1,
+        pushed_seconds=0.0,
+        epoch=0,
+        circuit="closed",
+        is_probe=False,
+        failures_in_row=0,
+        paused_until=None,
+        opened_at=None,
+        probe_at=None,
+        broken_at=None,
+    )
+    return replace(usual, **others)
+
+
+def synchronised() -> ServerClock:
+    """A clock that knows the difference exactly."""
+    clock = ServerClock()
+    clock.observe(asked_at=0.0, server_seconds=AHEAD_SECONDS, answered_at=0.0)
+    return clock
+
+
+def line_of(*give_up_at: float) -> tuple[Line, list[Waiter]]:
+    """A line with these waiters."""
+    line = Line(synchronised(), requests_per_second=10)
+    waiters = [Waiter(moment) for moment in give_up_at]
+    for waiter in waiters:
+        line.join(waiter)
+    return line, waiters
+
+
+@dataclass
+class Row:
+    """The shared row, as its statement would answer."""
+
+    spacing_seconds: float
+    next_slot: float = 0.0
+    pushed_seconds: float = 0.0
+
+    def reserve(self, *, wanted: int, pushed_seconds: float, now: float) -> Answer:
+        """Give away the next slots; move those to come by what late requests ask for."""
+        self.next_slot += max(0.0, pushed_seconds - self.pushed_seconds)
+        self.pushed_seconds = max(self.pushed_seconds, pushed_seconds)
+        first = max(self.next_slot, now + 0.001)
+        if wanted:
+            self.next_slot = first + wanted * self.spacing_seconds
+        return answer(
+            now=now,
+            slots=wanted,
+            first=first,
+            spacing_seconds=self.spacing_seconds,
+            pushed_seconds=self.pushed_seconds,
+        )
+
+
+@dataclass
+class Fleet:
+    """Processes with threads that ask again as soon as they have asked."""
+
+    limit: int
+    processes: int
+    threads: int
+    lateness: list[float]
+    sent: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.row = Row((1 + MARGIN_SECONDS) / self.limit)
+        self.lines = [Line(synchronised(), requests_per_second=self.limit) for _ in range(self.processes)]
+        self.late = itertools.cycle(self.lateness)
+        self.wakes: list[tuple[float, int, Line, Waiter]] = []
+        self.asleep: set[int] = set()
+        self.order = itertools.count()
+
+    def run(self, until: float) -> list[float]:
+        """When the requests were sent, in order."""
+        for line in self.lines * self.threads:
+            line.join(Waiter(give_up_at=until + 1000))
+        now = 0.0
+        while now < until:
+            due = [line.next_exchange(lead_seconds=LEAD_SECONDS) for line in self.lines]
+            exchanges = [(max(now, at), line) for at, line in zip(due, self.lines, strict=True) if at is not None]
+            exchange_at, line = min(exchanges, key=lambda exchange: exchange[0], default=(float("inf"), self.lines[0]))
+            if self.wakes and self.wakes[0][0] <= exchange_at:
+                now, _, line, waiter = heapq.heappop(self.wakes)
+                self._wake(line, waiter, now)
+            else:
+                now = exchange_at
+                self._exchange(line, now)
+        return sorted(self.sent)
+
+    def _exchange(self, line: Line, now: float) -> None:
+        wanted = line.wanted(now, lead_seconds=LEAD_SECONDS)
+        line.take(self.row.reserve(wanted=wanted, pushed_seconds=line.pushed_seconds, now=now), wanted=wanted, now=now)
+        for waiter in line._waiters:  # noqa: SLF001 the threads of the simulation
+            if waiter.slot is not None and id(waiter) not in self.asleep:
+                self._sleep(line, waiter, waiter.slot.moment - AHEAD_SECONDS)
+
+    def _sleep(self, line: Line, waiter: Waiter, until: float) -> None:
+        self.asleep.add(id(waiter))
+        heapq.heappush(self.wakes, (until + next(self.late), next(self.order), line, waiter))
+
+    def _wake(self, line: Line, waiter: Waiter, now: float) -> None:
+        self.asleep.discard(id(waiter))
+        seconds = line.seconds_to_wait(waiter, now=now)
+        if seconds is not None and seconds > 0:
+            self._sleep(line, waiter, now + seconds)
+        elif seconds is not None:
+            self.sent.append(now)
+            line.leave(waiter)
+            line.join(Waiter(give_up_at=waiter.give_up_at))
+
+
+LATENESS = st.one_of(st.floats(0, 0.003), st.floats(0, 0.05), st.floats(0, 0.7))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    limit=st.sampled_from([1, 2, 5, 10, 37, 120]),
+    processes=st.integers(1, 4),
+    threads=st.integers(1, 6),
+    lateness=st.lists(LATENESS, min_size=1, max_size=40),
+)
+def test_no_second_holds_more_requests_than_the_limit_however_late_threads_wake(limit, processes, threads, lateness):
+    """A request sent late has the window that starts with it end later: those after it must move or be dropped."""
+    sent = Fleet(limit, processes, threads, lateness).run(until=max(4.0, 6 / limit))
+
+    too_close = [after - before for before, after in zip(sent, sent[limit:], strict=False) if after - before < 1]
+    assert too_close == []
+
+
+@pytest.mark.parametrize("processes", [1, 2, 8])
+def test_with_punctual_threads_the_whole_rate_but_the_margin_is_used(processes):
+    """Reserving too late, too little or for nobody would waste the permitted rate."""
+    sent = Fleet(100, processes, 8, [0.0002]).run(until=10.0)
+
+    assert len(sent) / 10.0 > 100 / (1 + MARGIN_SECONDS) * 0.995
+
+
+def test_processes_get_equal_shares():
+    """Whoever talks to the row more often must not get more of it."""
+    fleet = Fleet(10, 4, 8, [0.0, 0.02, 0.001, 0.09])
+    shares = {id(line): 0 for line in fleet.lines}
+    wake = fleet._wake  # noqa: SLF001
+
+    def counted(line: Line, waiter: Waiter, now: float) -> None:
+        before = len(fleet.sent)
+        wake(line, waiter, now)
+        shares[id(line)] += len(fleet.sent) - before
+
+    fleet._wake = counted  # type: ignore[method-assign]  # noqa: SLF001
+    fleet.run(until=40.0)
+
+    assert max(shares.values()) - min(shares.values()) <= 8
+
+
+def test_a_new_epoch_voids_the_slots_held_but_not_a_probe():
+    """After throttling or an opened circuit nobody may use what was given away before."""
+    line, (first, second) = line_of(100.0, 100.0)
+    line.take(answer(now=1.0, slots=1, first=2.0), wanted=2, now=1.0)
+    line.take(answer(now=1.0, slots=1, first=2.1, is_probe=True), wanted=1, now=1.0)
+
+    line.take(answer(now=1.5, epoch=1), wanted=0, now=1.5)
+
+    assert line.seconds_to_wait(first, now=2.0) is None
+    assert line.seconds_to_wait(second, now=2.1) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_slot_is_not_used_on_old_news():
+    """While the database is away nobody would tell us that all slots were voided."""
+    line, (waiter,) = line_of(100.0)
+    line.take(answer(now=1.0, slots=1, first=3.0), wanted=1, now=1.0)
+
+    assert line.next_exchange(lead_seconds=LEAD_SECONDS) == pytest.approx(3.0 - LEAD_SECONDS)
+    assert line.seconds_to_wait(waiter, now=3.0) is None
+
+
+def test_whoever_gives_up_before_the_slot_does_not_take_it():
+    """The next in line can use it."""
+    line, (hasty, patient) = line_of(1.5, 9.0)
+    line.take(answer(now=1.0, slots=1, first=2.0), wanted=2, now=1.0)
+
+    assert hasty.slot is None
+    assert patient.slot is not None
+
+
+def test_slots_are_given_in_the_order_of_coming_also_to_who_lost_one():
+    """A thread that was late once must not starve."""
+    line, waiters = line_of(99.0, 99.0, 99.0)
+    line.take(answer(now=1.0, slots=2, first=1.1), wanted=2, now=1.0)
+    assert line.seconds_to_wait(waiters[0], now=1.3) is None
+
+    line.take(answer(now=1.3, slots=1, first=1.4), wanted=2, now=1.3)
+
+    assert waiters[0].slot is not None
+    assert waiters[2].slot is None
+
+
+@pytest.mark.parametrize(("spacing_seconds", "keeps_its_slot"), [(0.1, True), (0.001, False)])
+def test_a_late_thread_does_what_costs_the_fleet_less(spacing_seconds, keeps_its_slot):
+    """At 1,000/s one lost slot is nothing, while waiting 20 ms for one thread would cost twenty."""
+    line, (waiter,) = line_of(100.0)
+    line.take(answer(now=1.0, slots=1, first=1.1, spacing_seconds=spacing_seconds), wanted=1, now=1.0)
+
+    seconds = line.seconds_to_wait(waiter, now=1.12)
+
+    assert (seconds is not None) == keeps_its_slot
+    assert line.has_push == keeps_its_slot
