@@ -22,7 +22,7 @@ from assets.window import Window
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import AsleepError, Rejected
 from resources.database import sync_state
-from resources.database.statistics_state import note_completed_times, stored_statistics
+from resources.database.statistics_state import note_completed_times, note_last_chunks, stored_statistics
 from resources.database.sync_state import Failure, FinishedUser, UserToSync
 from resources.database.upsert import upsert_sessions
 
@@ -78,7 +78,7 @@ class _Work:
     syncs: dict[str, Sync] = field(default_factory=dict)
     todo: deque[Task] = field(default_factory=deque)
     rows: list[tuple[Any, ...]] = field(default_factory=list)
-    deleted: list[tuple[str, datetime]] = field(default_factory=list)
+    deleted: list[tuple[str, str, datetime]] = field(default_factory=list)
     completed: list[tuple[str, datetime]] = field(default_factory=list)
     numbers: list[tuple[str, int | None]] = field(default_factory=list)
     done: list[Sync] = field(default_factory=list)
@@ -98,7 +98,7 @@ class _Work:
         sync = self.syncs[task.user_id]
         self.todo.extend(sync.take(task, answer))
         self.rows.extend(sync.take_rows())
-        self.deleted.extend(sync.deleted)
+        self.deleted.extend((task.user_id, session_id, asked_at) for session_id, asked_at in sync.deleted)
         sync.deleted = []
         if isinstance(sync, StatisticsSync):
             self.completed.extend(sync.completed)
@@ -211,7 +211,7 @@ def _write(engine: Engine, batch: Batch, work: _Work, counts: Counts, *, is_last
         written = upsert_sessions(connection, work.rows)
         deleted = sync_state.mark_deleted(connection, work.deleted)
         note_completed_times(connection, work.completed)
-        sync_state.note_last_chunks(connection, work.numbers)
+        note_last_chunks(connection, work.numbers)
         if batch.mode.covers_the_window:
             sync_state.finish_users(connection, [_finished(s) for s in done if _is_whole(s)], detail=batch.mode)
             sync_state.resolve_failures(connection, _mended(done))
@@ -247,10 +247,11 @@ def _finished(sync: Sync) -> FinishedUser:
 
 
 def _mended(done: Sequence[Sync]) -> list[int]:
-    """Earlier failures of these users that this sync did not meet again."""
-    again = {(f.user_id, f.session_id) for sync in done for f in sync.failures}
+    """Earlier failures that this sync did not meet again. Where a list failed again, nothing can be said."""
     mended: list[int] = []
     for sync in done:
-        if sync.gone or not any(key[0] == sync.user.user_id for key in again):
-            mended.extend(sync.user.failure_ids)
+        again = {failure.session_id for failure in sync.failures}
+        if None not in again:
+            before = zip(sync.user.failure_ids, sync.user.failed_sessions, strict=True)
+            mended.extend(failure_id for failure_id, session_id in before if session_id not in again)
     return mended

@@ -24,6 +24,8 @@ class AsleepError(Exception):
     """The Asleep API could not be used as asked."""
 
     kind = "error"
+    stops_everything = False
+    """True when no other question would be answered either."""
 
     def __init__(self, message: str = "", *, status: int | None = None, raw: bytes | None = None) -> None:
         super().__init__(message or (type(self).__doc__ or "").strip())
@@ -37,6 +39,7 @@ class Rejected(AsleepError):
     """The Asleep API refuses this account; nothing else will be asked until that is mended."""
 
     kind = "rejected"
+    stops_everything = True
 
 
 class KeyRejected(Rejected):

@@ -30,7 +30,9 @@ FROM unnest(CAST(:ids AS text[]), CAST(:timezones AS text[])) AS incoming (user_
 ORDER BY user_id
 ON CONFLICT (user_id) DO UPDATE
 SET timezone = excluded.timezone
-WHERE excluded.timezone <> stored.timezone OR (excluded.timezone IS NOT NULL AND stored.timezone IS NULL)
+WHERE excluded.timezone IS DISTINCT FROM stored.timezone
+    AND excluded.timezone IS NOT NULL
+    AND (stored.timezone IS NULL OR stored.last_synced_at IS NULL)
 RETURNING xmax = 0 AS inserted
 """)
 
@@ -101,3 +103,9 @@ def expire_lists(connection: Connection, ids: Iterable[str]) -> None:
     """Forget that these users' sessions were listed lately: something happened since."""
     if wanted := sorted(set(ids)):
         connection.execute(_EXPIRE_LISTS, {"ids": wanted})
+
+
+def active_users(connection: Connection) -> list[str]:
+    """Ids of the users that are synced when nobody in particular is asked for."""
+    query = text("SELECT user_id FROM asleep.users WHERE active AND gone_at IS NULL ORDER BY user_id")
+    return list(connection.scalars(query))

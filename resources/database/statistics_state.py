@@ -1,6 +1,6 @@
 """What is stored of sessions' statistics, to be compared with what average-stats says.
 
-Lives here: that question, and noting when sessions were analysed.  Not here: comparing.
+Lives here: that question, and noting what one kind of answer tells beside the session itself.  Not here: comparing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -52,3 +52,10 @@ def note_completed_times(connection: Connection, known: Sequence[tuple[str, date
     if known:
         parameters = {"session_ids": [k[0] for k in known], "completed_times": [k[1] for k in known]}
         connection.execute(statement("note_completed_times"), parameters)
+
+
+def note_last_chunks(connection: Connection, known: Sequence[tuple[str, int | None]]) -> None:
+    """Note the last chunk of sessions that were read before they were ever listed."""
+    if known:
+        parameters = {"session_ids": [k[0] for k in known], "numbers": [k[1] for k in known]}
+        connection.execute(statement("note_last_chunks"), parameters)

@@ -28,6 +28,8 @@ class UserToSync(NamedTuple):
     failed_session_ids: tuple[str, ...]
     failed_window_start: datetime | None
     failed_window_end: datetime | None
+    failed_sessions: tuple[str | None, ...] = ()
+    """What failed, in the order of `failure_ids`; None for a list."""
 
 
 class StoredSession(NamedTuple):
@@ -109,8 +111,9 @@ def users_to_sync(  # noqa: PLR0913 each is a condition of its own
     )  # fmt: skip
     return [
         UserToSync(
-            row.user_id, row.timezone, row.fresh, tuple(row.failure_ids or ()), tuple(row.failed_session_ids or ()),
-            row.failed_window_start, row.failed_window_end,
+            row.user_id, row.timezone, row.fresh, tuple(row.failure_ids or ()),
+            tuple(i for i in row.failed_sessions or () if i is not None),
+            row.failed_window_start, row.failed_window_end, tuple(row.failed_sessions or ()),
         )
         for row in found
     ]  # fmt: skip
@@ -140,17 +143,17 @@ def sessions_without_stages(connection: Connection, user_ids: Sequence[str]) -> 
     return by_user
 
 
-def mark_deleted(connection: Connection, deleted: Sequence[tuple[str, datetime]]) -> int:
-    """Mark sessions as deleted at the source, given when the API said so; returns how many were not yet."""
-    parameters = {"session_ids": [d[0] for d in deleted], "asked_at": [d[1] for d in deleted]}
+def mark_deleted(connection: Connection, deleted: Sequence[tuple[str, str, datetime]]) -> int:
+    """Mark sessions as deleted at the source; returns how many were not yet.
+
+    Args:
+        connection: in a transaction.
+        deleted: user who was asked about, session, and when the API was asked.
+    """
+    parameters = {
+        "user_ids": [d[0] for d in deleted], "session_ids": [d[1] for d in deleted], "asked_at": [d[2] for d in deleted]
+    }  # fmt: skip
     return connection.scalar(statement("mark_deleted"), parameters) or 0 if deleted else 0
-
-
-def note_last_chunks(connection: Connection, known: Sequence[tuple[str, int | None]]) -> None:
-    """Note the last chunk of sessions that were read before they were ever listed."""
-    if known:
-        parameters = {"session_ids": [k[0] for k in known], "numbers": [k[1] for k in known]}
-        connection.execute(statement("note_last_chunks"), parameters)
 
 
 def finish_users(connection: Connection, finished: Sequence[FinishedUser], *, detail: str) -> None:

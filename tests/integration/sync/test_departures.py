@@ -1,0 +1,61 @@
+"""Users who leave the source leave here too, on the record, after a grace."""
+
+from datetime import date
+
+import dagster as dg
+import pytest
+from sqlalchemy import text
+
+from assets.departures import erase_departed, look_for_departures
+from resources.asleep.resource import AsleepApi
+from resources.database.resource import Database
+
+LAST = date(2026, 11, 22)
+
+
+@dg.job
+def departures():
+    erase_departed(look_for_departures())
+
+
+@pytest.fixture
+def run(instance, database_url):
+    def run(url, days):
+        resources = {
+            "asleep_api": AsleepApi(url, "simulated-key", 1000.0, 4, 10.0),
+            "database": Database(lambda: database_url),
+        }
+        result = departures.execute_in_process(
+            resources=resources, instance=instance, run_config={"ops": {"erase_departed": {"config": {"days": days}}}}
+        )
+        assert result.success
+
+    return run
+
+
+def test_users_gone_or_to_be_deleted_are_erased_when_their_grace_is_over(simulate, syncing, engine, run):
+    """A privacy officer must be able to show that, and when, a deletion arrived here."""
+    with simulate("--users", "24", "--days", "20", "--seed", "5", "--now", "2026-11-22T09:00:00Z") as api:
+        sync = syncing(api.url)
+        users = api.ask("users")
+        sync.register(users)
+        sync(date(2026, 11, 1), LAST)
+        leaving = {user["user_id"] for user in users if user["to_be_deleted"]}
+        gone = next(user["user_id"] for user in users if user["sessions"] > 5 and user["user_id"] not in leaving)
+        api.ask(f"users/{gone}/delete", {})
+
+        run(api.url, 30)
+        with engine.connect() as connection:
+            kept = set(connection.scalars(text("SELECT user_id FROM asleep.sleep_sessions")))
+            marked = set(connection.scalars(text("SELECT user_id FROM asleep.users WHERE to_be_deleted")))
+        assert gone in kept
+        assert marked == leaving
+
+        run(api.url, 0)
+        with engine.connect() as connection:
+            left = set(connection.scalars(text("SELECT user_id FROM asleep.users")))
+            erasures = connection.execute(text("SELECT reason, count(*) FROM asleep.erasures GROUP BY 1")).all()
+            sessions = set(connection.scalars(text("SELECT user_id FROM asleep.sleep_sessions")))
+        assert left == {user["user_id"] for user in users} - leaving - {gone}
+        assert dict(tuple(row) for row in erasures) == {"gone": 1, "to_be_deleted": len(leaving)}
+        assert sessions.isdisjoint(leaving | {gone})
