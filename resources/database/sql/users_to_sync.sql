@@ -12,7 +12,7 @@ SELECT
         FALSE
     ) AS fresh,
     f.failure_ids,
-    f.session_ids AS failed_session_ids,
+    f.failed_sessions,
     f.window_start AS failed_window_start,
     f.window_end AS failed_window_end
 FROM asleep.users AS u
@@ -20,8 +20,8 @@ LEFT JOIN asleep.sync_ledger AS l
     ON l.user_id = u.user_id
 LEFT JOIN LATERAL (
     SELECT
-        array_agg(failure_id) AS failure_ids,
-        array_remove(array_agg(session_id), NULL) AS session_ids,
+        array_agg(failure_id ORDER BY failure_id) AS failure_ids,
+        array_agg(session_id ORDER BY failure_id) AS failed_sessions,
         min(window_start) AS window_start,
         max(window_end) AS window_end
     FROM asleep.sync_failures
