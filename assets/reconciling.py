@@ -11,7 +11,7 @@ import dagster as dg
 from assets.failures import told_to_dagster
 from assets.sleep_sessions import SyncOptions, Tally
 from assets.statistics_sync import MOST_DAYS
-from assets.sync_batch import Batch, sync_batch
+from assets.sync_batch import Batch, Mode, sync_batch
 from assets.window import Window
 from resources.asleep.resource import AsleepApi
 from resources.database import sync_state
@@ -65,7 +65,7 @@ def average_stats_reconciliation(
                 workers=asleep_api.max_connections,
                 cache_ttl_seconds=0,
                 pseudonyms=None if config.users is None else tuple(config.users),
-                reconcile=True,
+                mode=Mode.RECONCILE,
             )
             totals.update(sync_batch(database.engine, client, batch, dict))
     return dg.MaterializeResult(metadata={**totals, **tally.counts()})

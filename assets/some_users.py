@@ -29,6 +29,8 @@ class SomeUsers(dg.Config):
     last_day: str
     users: list[str] | None = None
     failed_only: bool = False
+    stages_only: bool = False
+    """Read in full what is stored from statistics only, and list nothing."""
 
 
 @dg.op(out=dg.Out(dg.Nothing), pool=ASKING_POOL, description="Sync the users that failed before, or those named.")
@@ -55,7 +57,7 @@ def sync_some_users(
                 window=window,
                 workers=asleep_api.max_connections,
                 cache_ttl_seconds=0,
-                mode=Mode(sync_options.detail),
+                mode=Mode.FILL if config.stages_only else Mode(sync_options.detail),
                 pseudonyms=None if config.users is None else tuple(config.users),
                 failed_only=config.failed_only,
             )

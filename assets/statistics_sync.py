@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from assets.agreement import averages_that_differ, statistics_that_differ
 from assets.questions import Answer, Question, Task
 from assets.shaping import Row, session_row, statistics_row, zone_of
 from assets.window import Window
+from assets.witness import Difference, averages_that_differ, statistics_that_differ
 from resources.asleep.errors import AsleepError, SessionGone, UserGone
 from resources.asleep.records import COMPLETE, AverageStats, NeverSleptSession, SleepSession, SleptSession, Stat
 from resources.database.statistics_state import StoredStatistics
@@ -160,7 +160,7 @@ class StatisticsSync:
         if isinstance(said, SleptSession):
             differing = statistics_that_differ(session.stat or Stat(), said.stat)
             if differing:
-                self._fail(session.session_id, f"Read in full, still unlike average-stats: {', '.join(differing)}.")
+                self._fail(session.session_id, f"Read in full, still unlike average-stats: {_fields(differing)}.")
 
     def _hold_averages_together(self) -> None:
         """Compare each period's averages with those of what is stored of the same sessions."""
@@ -168,7 +168,7 @@ class StatisticsSync:
             ours = [self._stats.get(s.session_id) for s in answer.slept]
             differing = averages_that_differ([stat for stat in ours if stat is not None], answer)
             if None not in ours and differing and not self.failures:
-                self._fail(None, f"The API's averages are unlike ours: {', '.join(differing)}.")
+                self._fail(None, f"The API's averages are unlike ours: {_fields(differing)}.")
 
     def _refused(self, task: Task, error: AsleepError) -> None:
         if isinstance(error, UserGone):
@@ -184,6 +184,11 @@ class StatisticsSync:
         raw = error.raw if error else None
         span = (self.window.start, self.window.end)
         self.failures.append(Failure(self.user.user_id, session_id, *span, kind, message, raw))
+
+
+def _fields(differences: Sequence[Difference]) -> str:
+    """Names only: the values are health data."""
+    return ", ".join(sorted({difference.field for difference in differences}))
 
 
 def parts_of(window: Window) -> list[Window]:

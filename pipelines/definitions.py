@@ -16,6 +16,8 @@ from pipelines.executors import executor_for
 from pipelines.freshness import with_freshness
 from pipelines.jobs import (
     clear_away,
+    departures,
+    fill_stage_arrays,
     process_webhook_events,
     reconcile,
     retry_failures,
@@ -24,7 +26,14 @@ from pipelines.jobs import (
     sync_sleep_sessions,
 )
 from pipelines.observability import listeners, set_up_logs
-from pipelines.schedules import daily_sync, hourly_retry, monthly_close, nightly_clearing, weekly_reconcile
+from pipelines.schedules import (
+    daily_sync,
+    hourly_retry,
+    monthly_close,
+    nightly_clearing,
+    weekly_departures,
+    weekly_reconcile,
+)
 from pipelines.sensors import months_follow_sessions, waiting_events
 from pipelines.settings import Settings, load_settings
 from resources.asleep.resource import AsleepApi
@@ -45,9 +54,18 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             sync_named_users,
             retry_failures,
             process_webhook_events,
+            fill_stage_arrays,
+            departures,
             clear_away,
         ],
-        schedules=[daily_sync(settings.recent_days), hourly_retry, weekly_reconcile, monthly_close, nightly_clearing],
+        schedules=[
+            daily_sync(settings.recent_days),
+            hourly_retry,
+            weekly_reconcile,
+            weekly_departures(settings.erasure_grace_days),
+            monthly_close,
+            nightly_clearing,
+        ],
         sensors=[months_follow_sessions, waiting_events(enabled=settings.enable_webhooks), tell_a_person(settings)],
         executor=executor_for(settings),
         resources={

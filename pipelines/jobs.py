@@ -5,6 +5,8 @@ Lives here: what is run together, in one sentence each.  Not here: logic.
 
 import dagster as dg
 
+from assets.departures import erase_departed, look_for_departures
+from assets.partitions import FIRST_DAY
 from assets.some_users import refuse_holes, summarise_touched_months, sync_some_users
 from assets.webhook_inbox import handle_events
 from pipelines.housekeeping import remove_old_rows, remove_old_runs
@@ -49,6 +51,23 @@ retry_failures = sync_some.to_job(
 def process_webhook_events() -> None:
     """Inbox first, then averages."""
     summarise_touched_months(handle_events())
+
+
+fill_stage_arrays = sync_some.to_job(
+    name="fill_stage_arrays",
+    description="Read the stages of sessions that are stored from statistics only (SYNC_DETAIL=statistics): one request "
+    "for each session, nothing is listed again. Lower priority than every other job.",
+    tags={"dagster/priority": "-1"},
+    config={
+        "ops": {"sync_some_users": {"config": {"first_day": FIRST_DAY, "last_day": FIRST_DAY, "stages_only": True}}}
+    },
+)
+
+
+@dg.job(description="Notice users gone or to be deleted at the source; erase them here when their grace is over.")
+def departures() -> None:
+    """Ask, then erase."""
+    erase_departed(look_for_departures())
 
 
 @dg.job(description="Remove old records of runs and of handled events; data and asset history stay.")

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from assets.partitions import FIRST_DAY, daily, day_key
-from pipelines.jobs import clear_away, reconcile, retry_failures, sync_sleep_sessions
+from pipelines.jobs import clear_away, departures, reconcile, retry_failures, sync_sleep_sessions
 from pipelines.sensors import is_under_way
 from resources.database.resource import Database
 from resources.database.statements import statement
@@ -103,6 +103,28 @@ def hourly_retry(
 def weekly_reconcile() -> dg.RunRequest:
     """The last 98 days: one request a user."""
     return dg.RunRequest()
+
+
+def weekly_departures(grace_days: int) -> dg.ScheduleDefinition:
+    """Saturdays at 09:23, a day before the reconciliation, so that it asks about nobody who left.
+
+    Args:
+        grace_days: how long data of a user gone at the source are kept.
+    """
+
+    @dg.schedule(
+        name="weekly_departures",
+        job=departures,
+        cron_schedule="23 9 * * 6",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Saturdays at 09:23: notices users gone or to be deleted at the source, and erases those whose "
+        f"grace of {grace_days} days is over. One request a user.",
+    )
+    def schedule() -> dg.RunRequest:
+        return dg.RunRequest(run_config={"ops": {"erase_departed": {"config": {"days": grace_days}}}})
+
+    return schedule
 
 
 @dg.schedule(
