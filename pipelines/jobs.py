@@ -55,7 +55,7 @@ def process_webhook_events() -> None:
 
 fill_stage_arrays = sync_some.to_job(
     name="fill_stage_arrays",
-    description="Read the stages of sessions that are stored from statistics only (SYNC_DETAIL=statistics): one request "
+    description="Read the stages of sessions stored from statistics only (SYNC_DETAIL=statistics): one request "
     "for each session, nothing is listed again. Lower priority than every other job.",
     tags={"dagster/priority": "-1"},
     config={
