@@ -215,7 +215,8 @@ def execute(command: tuple[str, ...]) -> NoReturn:
     """
     from pipelines.database_url import dagster_environment, find_database_url
 
-    environment = dagster_environment(find_database_url(_settings()))
+    settings = _settings()
+    environment = dagster_environment(settings, find_database_url(settings))
     bin_directory = Path(sys.executable).parent
     path = f"{bin_directory}{os.pathsep}{os.environ.get('PATH', '')}"
     try:

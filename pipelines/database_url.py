@@ -4,14 +4,12 @@ Lives here: that choice, and what Dagster's programs must find in their environm
 """
 
 import os
-from pathlib import Path
 
 from sqlalchemy import make_url
 
 from pipelines.settings import APP_ROOT, Settings
 from resources.database.engine import database_url
 
-DATA = APP_ROOT / ".data"
 DAGSTER_SCHEMA = "dagster"
 
 
@@ -21,17 +19,18 @@ def find_database_url(settings: Settings) -> str:
         return settings.database_url.get_secret_value()
     from resources.database import embedded
 
-    return embedded.start(DATA / "postgres").url
+    return embedded.start(settings.data_directory / "postgres").url
 
 
-def dagster_environment(url: str, root: Path = APP_ROOT) -> dict[str, str]:
+def dagster_environment(settings: Settings, url: str) -> dict[str, str]:
     """What `dagster.yaml` and `workspace.yaml` read: Dagster's own tables live in schema `dagster` of the database."""
-    (DATA / "dagster").mkdir(parents=True, exist_ok=True)
+    local = settings.data_directory.resolve() / "dagster"
+    local.mkdir(parents=True, exist_ok=True)
     storage = make_url(database_url(url)).update_query_dict({"options": f"-csearch_path={DAGSTER_SCHEMA}"})
     return {
-        "APP_ROOT": str(root),
-        "DAGSTER_HOME": os.environ.get("DAGSTER_HOME") or str(root),
-        "DAGSTER_LOCAL_DIR": str(DATA / "dagster"),
+        "APP_ROOT": str(APP_ROOT),
+        "DAGSTER_HOME": os.environ.get("DAGSTER_HOME") or str(APP_ROOT),
+        "DAGSTER_LOCAL_DIR": str(local),
         "DAGSTER_STORAGE_URL": storage.render_as_string(hide_password=False),
         "DAGSTER_DISABLE_TELEMETRY": "1",
     }

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
@@ -19,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine, text
 
-from pipelines.database_url import DAGSTER_SCHEMA, DATA
+from pipelines.database_url import DAGSTER_SCHEMA
 from pipelines.observability import set_up_logs
 from pipelines.settings import load_settings
 from pipelines.sync_command import SyncRequest, run_sync
@@ -51,9 +52,9 @@ class Simulator:
 
 
 @contextmanager
-def simulator(users: int, days: int) -> Iterator[Simulator]:
+def simulator(directory: Path, users: int, days: int) -> Iterator[Simulator]:
     """Start the simulated API with a history that stays the same from demo to demo; stop it afterwards."""
-    state = DATA / f"simulated-{users}-users-{days}-days"
+    state = directory / f"simulated-{users}-users-{days}-days"
     state.parent.mkdir(parents=True, exist_ok=True)
     command = [
         *(sys.executable, "-m", "simulator", "--port", "0", "--users", str(users), "--days", str(days + 40)),
@@ -76,8 +77,9 @@ def run_demo(users: int, days: int) -> int:
     console = Console(highlight=False)
     began = time.monotonic()
     console.print("1. Postgres: embedded, for this folder only")
-    server = embedded.start(DATA / "postgres")
-    with simulator(users, days) as api:
+    directory = load_settings().data_directory
+    server = embedded.start(directory / "postgres")
+    with simulator(directory, users, days) as api:
         console.print(f"2. Simulated Asleep API on {api.url}: {users} users, real nights")
         os.environ.update(
             ASLEEP_API_KEY=KEY, ASLEEP_BASE_URL=api.url, DATABASE_URL=server.url, ASLEEP_REQUESTS_PER_SECOND=str(RATE)
@@ -105,7 +107,7 @@ def _show(console: Console, engine: Engine, seconds: float) -> None:
             text(
                 "SELECT (SELECT count(*) FROM asleep.users) AS users, "
                 "(SELECT count(*) FROM asleep.sleep_sessions WHERE deleted_at IS NULL) AS sessions, "
-                "(SELECT count(*) FROM asleep.monthly_averages WHERE false) AS nights, "
+                "(SELECT count(*) FROM asleep.nights) AS nights, "
                 "(SELECT count(*) FROM asleep.monthly_averages) AS months"
             )
         ).one()

@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     asleep_api_key: Keys = ()
     asleep_base_url: str = "https://api.asleep.ai"
     database_url: SecretStr | None = None
+    data_directory: Path = APP_ROOT / ".data"
     asleep_requests_per_second: PositiveNumber = 10.0
     max_connections: Annotated[int, Field(ge=1, le=256)] = 20
     request_timeout: PositiveNumber = 30.0

@@ -61,7 +61,7 @@ def run_sync(settings: Settings, database: Database, request: SyncRequest) -> in
             f"asleep-sync: not registered: {', '.join(unknown)}. Import them first: asleep-sync users import"
         )
         return NOTHING_DONE
-    os.environ.update(dagster_environment(find_database_url(settings)))
+    os.environ.update(dagster_environment(settings, find_database_url(settings)))
     definitions = build_definitions(settings)
     with dg.DagsterInstance.get() as instance:
         runner = Runner(definitions, instance, database.engine, complain)
