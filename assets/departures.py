@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from assets.failures import told_to_dagster
 from assets.fan_out import fan_out
 from assets.sleep_sessions import Tally
+from assets.work import refuse_a_key_that_sees_nobody
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import AsleepError, UserGone
 from resources.asleep.records import UserProfile
@@ -57,6 +58,8 @@ def _look(client: AsleepClient, engine: Engine, user_ids: Sequence[str], *, work
             gone.append(user_id)
         elif not isinstance(answer, AsleepError) or answer.stops_everything:
             raise answer
+    if not staying and not leaving:
+        refuse_a_key_that_sees_nobody(gone=len(gone))
     with engine.begin() as connection:
         note_to_be_deleted(connection, staying, scheduled=False)
         note_to_be_deleted(connection, leaving, scheduled=True)

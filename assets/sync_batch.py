@@ -5,9 +5,9 @@ Lives here: the flow from questions to rows.  Not here: decisions about one user
 """
 
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -19,11 +19,13 @@ from assets.questions import Answer, Question, Task
 from assets.statistics_sync import StatisticsSync
 from assets.user_sync import UserSync
 from assets.window import Window
+from assets.work import Sync, Work
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import AsleepError, Rejected
 from resources.database import sync_state
+from resources.database.registry import hold_registered
 from resources.database.statistics_state import note_completed_times, note_last_chunks, stored_statistics
-from resources.database.sync_state import Failure, FinishedUser, UserToSync
+from resources.database.sync_state import UserToSync
 from resources.database.upsert import upsert_sessions
 
 ROWS_PER_WRITE = 500
@@ -63,51 +65,6 @@ class Batch:
     pseudonyms: tuple[str, ...] | None = None
     """Only these users; None for all active ones."""
     failed_only: bool = False
-
-
-Sync = UserSync | StatisticsSync
-
-
-@dataclass(slots=True)
-class _Work:
-    """A batch under way: questions to hand out, and what has come of them since the last write."""
-
-    now: Callable[[], datetime]
-    waiting: Iterator[Sync]
-    requests: Callable[[], dict[str, Any]]
-    syncs: dict[str, Sync] = field(default_factory=dict)
-    todo: deque[Task] = field(default_factory=deque)
-    rows: list[tuple[Any, ...]] = field(default_factory=list)
-    deleted: list[tuple[str, str, datetime]] = field(default_factory=list)
-    completed: list[tuple[str, datetime]] = field(default_factory=list)
-    numbers: list[tuple[str, int | None]] = field(default_factory=list)
-    done: list[Sync] = field(default_factory=list)
-
-    def __iter__(self) -> Iterator[Task]:
-        return self
-
-    def __next__(self) -> Task:
-        """The next question: first those of users begun, then a new user, so that few users are under way."""
-        if not self.todo:
-            sync = next(self.waiting)
-            self.syncs[sync.user.user_id] = sync
-            self.todo.extend(sync.begin())
-        return replace(self.todo.popleft(), asked_at=self.now())
-
-    def take(self, task: Task, answer: Answer | AsleepError) -> None:
-        sync = self.syncs[task.user_id]
-        self.todo.extend(sync.take(task, answer))
-        self.rows.extend(sync.take_rows())
-        self.deleted.extend((task.user_id, session_id, asked_at) for session_id, asked_at in sync.deleted)
-        sync.deleted = []
-        if isinstance(sync, StatisticsSync):
-            self.completed.extend(sync.completed)
-            sync.completed = []
-        else:
-            self.numbers.extend(sync.numbers)
-            sync.numbers = []
-        if sync.is_done:
-            self.done.append(self.syncs.pop(task.user_id))
 
 
 def sync_batch(
@@ -156,7 +113,7 @@ def ask(api: AsleepClient, task: Task) -> Answer:
     return api.read_user(task.user_id)
 
 
-def _begin(engine: Engine, batch: Batch, counts: Counts, requests: Callable[[], dict[str, Any]]) -> _Work:
+def _begin(engine: Engine, batch: Batch, counts: Counts, requests: Callable[[], dict[str, Any]]) -> Work:
     span = (batch.window.start, batch.window.end)
     with engine.begin() as connection:
         sync_state.begin_batch(connection, batch.run_id, batch.number, span)
@@ -174,7 +131,7 @@ def _begin(engine: Engine, batch: Batch, counts: Counts, requests: Callable[[], 
         stale = [user for user in users if not user.fresh]
         waiting = _syncs(connection, batch, stale)
     counts.update(users=len(users), users_fresh=len(users) - len(stale))
-    return _Work(now=now, waiting=iter(waiting), requests=requests)
+    return Work(now=now, waiting=iter(waiting), requests=requests)
 
 
 def _syncs(connection: Connection, batch: Batch, users: Sequence[UserToSync]) -> list[Sync]:
@@ -204,18 +161,23 @@ def _clock(server_now: datetime | None) -> Callable[[], datetime]:
     return lambda: server_now + timedelta(seconds=time.monotonic() - started)
 
 
-def _write(engine: Engine, batch: Batch, work: _Work, counts: Counts, *, is_last: bool = False) -> None:
-    """One short transaction: sessions, deletions, and the users whose everything is now in."""
-    done, gone, failures = work.done, [s for s in work.done if s.gone], _failures(work)
+def _write(engine: Engine, batch: Batch, work: Work, counts: Counts, *, is_last: bool = False) -> None:
+    """One short transaction: sessions, deletions, and the users whose everything is now in.
+
+    It begins with the users: whoever was erased meanwhile stays away, and whoever is to be erased waits for us.
+    """
+    gone = work.take_gone(is_last=is_last)
     with engine.begin() as connection:
+        work.keep_only(hold_registered(connection, work.user_ids))
+        done, failures = work.done, work.failures()
         written = upsert_sessions(connection, work.rows)
         deleted = sync_state.mark_deleted(connection, work.deleted)
         note_completed_times(connection, work.completed)
         note_last_chunks(connection, work.numbers)
         if batch.mode.covers_the_window:
-            sync_state.finish_users(connection, [_finished(s) for s in done if _is_whole(s)], detail=batch.mode)
-            sync_state.resolve_failures(connection, _mended(done))
-        sync_state.users_gone(connection, [s.user.user_id for s in gone])
+            sync_state.finish_users(connection, work.finished(), detail=batch.mode)
+            sync_state.resolve_failures(connection, work.mended())
+        sync_state.users_gone(connection, gone)
         sync_state.record_failures(connection, failures)
         counts.update(
             users_done=len(done),
@@ -230,28 +192,4 @@ def _write(engine: Engine, batch: Batch, work: _Work, counts: Counts, *, is_last
         sync_state.note_progress(
             connection, batch.run_id, batch.number, {**counts, **work.requests()}, finished=is_last
         )
-    work.rows, work.deleted, work.completed, work.numbers, work.done = [], [], [], [], []
-
-
-def _failures(work: _Work) -> list[Failure]:
-    return [failure for sync in work.done for failure in sync.failures]
-
-
-def _is_whole(sync: Sync) -> bool:
-    return not sync.failures and not sync.gone and sync.listed_at is not None
-
-
-def _finished(sync: Sync) -> FinishedUser:
-    assert sync.listed_at is not None  # noqa: S101 `_is_whole` said so
-    return FinishedUser(sync.user.user_id, sync.last_known_zone(), sync.window.start, sync.window.end, sync.listed_at)
-
-
-def _mended(done: Sequence[Sync]) -> list[int]:
-    """Earlier failures that this sync did not meet again. Where a list failed again, nothing can be said."""
-    mended: list[int] = []
-    for sync in done:
-        again = {failure.session_id for failure in sync.failures}
-        if None not in again:
-            before = zip(sync.user.failure_ids, sync.user.failed_sessions, strict=True)
-            mended.extend(failure_id for failure_id, session_id in before if session_id not in again)
-    return mended
+    work.forget_written()

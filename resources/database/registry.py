@@ -36,6 +36,8 @@ WHERE excluded.timezone IS DISTINCT FROM stored.timezone
 RETURNING xmax = 0 AS inserted
 """)
 
+_HOLD = text("SELECT user_id FROM asleep.users WHERE user_id = ANY(:ids) ORDER BY user_id FOR KEY SHARE")
+
 _EXPIRE_LISTS = text("""
 UPDATE asleep.sync_ledger
 SET listed_at = 'epoch'
@@ -88,6 +90,11 @@ def import_users(connection: Connection, users: Iterable[tuple[str, str | None]]
         values = {"ids": chunk, "timezones": [folded[user_id] for user_id in chunk]}
         inserted.extend(connection.scalars(_IMPORT, values))
     return Imported(sum(inserted), len(inserted) - sum(inserted), len(folded) - len(inserted))
+
+
+def hold_registered(connection: Connection, ids: Iterable[str]) -> set[str]:
+    """Those of the users who are registered; until the transaction ends nobody can erase them."""
+    return set(connection.scalars(_HOLD, {"ids": sorted(set(ids))}))
 
 
 def erased_among(connection: Connection, ids: Iterable[str]) -> frozenset[str]:

@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from resources.asleep.errors import KeyRejected
+from resources.database.erase import erase
+
 
 def _deleted(world: Any) -> list[str]:
     return [
@@ -185,11 +188,14 @@ def test_a_session_whose_start_moved_is_stored_where_it_is_now(world):
 @pytest.mark.parametrize("first", ["old owner first", "new owner first"])
 def test_a_session_that_moved_to_another_user_stays_with_the_new_one(world, first):
     """Two accounts merged: the old owner's missing session is not a deletion of the new owner's."""
-    one, other = sorted([world.add_user(nights=2, timezone="UTC"), world.add_user(nights=3, timezone="UTC")])
+    one, other = sorted([world.add_user(nights=2), world.add_user(nights=3)])
     old, new = (one, other) if first == "old owner first" else (other, one)
+    running = world.add_nights(old, *(world.ago(29 - day) for day in range(6)), state="CLOSED")
     [moved] = world.add_nights(old, world.ago(20))
     world.sync()
     world.averages()
+    for session in running:  # to be read before the session that moved
+        world.api.ask(f"sessions/{session}/complete", {})
     world.api.ask(f"sessions/{moved}", method="DELETE")
     world.add_nights(new, world.ago(20), session_id=moved)
     for _ in range(2):
@@ -246,7 +252,7 @@ def test_one_spurious_404_makes_no_user_disappear(world, endpoint):
 def test_a_gone_user_leaves_no_hole_behind(world):
     """What failed for somebody who no longer exists can never be mended, so it must not stand for ever."""
     user = world.add_user(nights=3)
-    world.faults({"kind": "status_500", "endpoint": "read_session", "user": user})
+    world.faults({"kind": "not_json", "endpoint": "read_session", "user": user})
     world.sync()
     assert len(world.holes()) == 3
     world.faults()
@@ -270,3 +276,56 @@ def test_a_failed_list_does_not_lose_the_sessions_that_were_still_running(world)
 
     assert world.wrong() == []
     assert world.holes() == []
+
+
+@pytest.mark.parametrize("unknown", ["404", "empty"])
+def test_a_key_of_the_other_environment_makes_nobody_disappear(new_world, unknown):
+    """The Test key sees no Live user: believing it would mark everybody as gone, and erase them a month later."""
+    world = new_world("--test-key", "the-other-key", "--unknown-user-list", unknown)
+    for _ in range(3):
+        world.add_user(nights=2)
+    world.sync()
+    with pytest.raises(KeyRejected, match="environment"):
+        world.sync(key="the-other-key")
+
+    assert world.rows("SELECT FROM asleep.users WHERE gone_at IS NOT NULL") == []
+    assert _deleted(world) == []
+    world.sync()
+    assert world.wrong() == []
+
+
+def test_a_user_erased_in_the_middle_of_a_run_stays_erased(world):
+    """Erased while answers about them are on their way: not one row may come back."""
+    user, other = world.add_user(nights=4), world.add_user(nights=4)
+    erased = []
+
+    def erase_at_once(attempt):
+        if attempt.endpoint == "read_session" and not erased:
+            erased.append(user)
+            with world.engine.begin() as connection:
+                erase(connection, user, "requested")
+
+    world.sync(listeners=(erase_at_once,))
+
+    assert erased
+    for table in ("users", "sleep_sessions", "sync_ledger", "sync_failures", "touched_months"):
+        assert {row.user_id for row in world.rows(f"SELECT user_id FROM asleep.{table}")} <= {other}
+    assert len(world.rows("SELECT FROM asleep.sleep_sessions")) == 4
+
+
+def test_one_failure_that_stays_does_not_keep_the_mended_ones_open(world):
+    """Ten holes were mended, one was not: whoever looks must see one."""
+    user = world.add_user(nights=3)
+    sessions = [row["row"]["session_id"] for row in world.api.ask("truth")["users"][0]["sessions"]]
+    world.faults({"kind": "not_json", "endpoint": "read_session"})
+    world.sync()
+    assert sorted(hole.session_id for hole in world.holes()) == sorted(sessions)
+    world.faults({"kind": "not_json", "endpoint": "read_session", "session": sessions[1]})
+    world.sync()
+
+    assert [(hole.session_id, hole.attempts) for hole in world.holes()] == [(sessions[1], 2)]
+    world.faults()
+    world.sync()
+    assert world.holes() == []
+    assert world.wrong() == []
+    assert user
