@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine, text
 
+from assets.window import Window
 from pipelines.database_url import DAGSTER_SCHEMA
 from pipelines.observability import set_up_logs
 from pipelines.settings import load_settings
@@ -92,10 +93,17 @@ def run_demo(users: int, days: int) -> int:
             import_users(connection, api.users())
         console.print(f"3. Dagster job sync_sleep_sessions over {days} days, then summarise_months")
         today = datetime.now(UTC).date()
-        code = run_sync(settings, database, SyncRequest((today - timedelta(days=days - 1), today)))
+        first = today - timedelta(days=days - 1)
+        code = run_sync(settings, database, SyncRequest((first, today)))
+        listed = Window.of_days(first, today).days_to_list
+        least = api.ask(f"least_requests?from={listed[0]}&to={listed[1]}")["total"]
+        console.print(f"          (an empty mirror needs {least} at least)")
     _show(console, database.engine, time.monotonic() - began)
     console.print("\nLook around:")
-    console.print("  make dev                       Dagster's UI with these assets and runs: http://127.0.0.1:3000")
+    console.print(
+        "  make dev                       Dagster's UI with these assets and runs: http://127.0.0.1:3000",
+        soft_wrap=True,
+    )
     console.print(f"  {server.psql_command or 'make psql'}", soft_wrap=True)
     console.print("  .venv/bin/asleep-sync status")
     return code
@@ -122,7 +130,8 @@ def _show(console: Console, engine: Engine, seconds: float) -> None:
         ).all()
     console.print(
         f"\nIn the tables: {stored.users} users, {stored.sessions} sessions, {stored.nights} nights, "
-        f"{stored.months} user-months; {seconds:.1f} s in all."
+        f"{stored.months} user-months; {seconds:.1f} s in all.",
+        soft_wrap=True,
     )
     table = Table("month", "users", "nights", "asleep", "efficiency", "to fall asleep", "deep", "REM", title="Averages")
     for row in rows:
