@@ -118,8 +118,8 @@ class Sender:
 
 
 @contextlib.contextmanager
-def served(database_url: str, *, workers: int, without_insert: bool = False) -> Iterator[int]:
-    """The service in a process of its own; its port."""
+def served(database_url: str, *, workers: int, without_insert: bool = False) -> Iterator[tuple[int, int]]:
+    """The service in a process of its own; its port and process."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
@@ -133,10 +133,21 @@ def served(database_url: str, *, workers: int, without_insert: bool = False) -> 
         while answered < 20 * workers and time.monotonic() < deadline:
             with contextlib.suppress(requests.RequestException):
                 answered += requests.get(f"http://127.0.0.1:{port}/live", timeout=5).ok
-        yield port
+        yield port, process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
+
+
+def cpu_seconds(process: int) -> float:
+    """CPU time that a process and its children have used so far (Linux)."""
+    used = 0.0
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(folder.name) == process or int(fields[1]) == process:
+                used += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return used
 
 
 def build() -> object:
@@ -204,13 +215,15 @@ def measure(directory: Path, rate: float, seconds: float, workers: int) -> None:
         print("| Round | Answers | 50th | 99th |\n|---|---|---|---|")
         short = min(seconds, 20)
         for title, without_insert in (("without the insert", True), ("with the insert", False)):
-            with served(server.url, workers=workers, without_insert=without_insert) as port:
+            with served(server.url, workers=workers, without_insert=without_insert) as (port, process):
                 asyncio.run(Sender(port, rate, 2).run())
+                before = cpu_seconds(process)
                 heard = asyncio.run(Sender(port, rate, short).run())
-            print(line(f"{title}, {rate:.0f}/s, {short:.0f} s", heard), flush=True)
+                cost = (cpu_seconds(process) - before) / (rate * short) * 1000
+            print(line(f"{title}, {rate:.0f}/s, {short:.0f} s, {cost:.2f} ms of CPU an event", heard), flush=True)
         with engine.begin() as connection:
             connection.execute(text("TRUNCATE asleep.webhook_events"))
-        with served(server.url, workers=workers) as port:
+        with served(server.url, workers=workers) as (port, _):
             heard, away = asyncio.run(with_restart(Sender(port, rate, seconds), directory, seconds / 2))
         print(line(f"Postgres restarted, {rate:.0f}/s, {seconds:.0f} s", heard))
         numbers = text(

@@ -7,6 +7,7 @@ import logging
 
 import click
 from fastapi import FastAPI
+from pydantic import SecretStr
 from sqlalchemy import Connection
 
 from pipelines.database_url import find_database_url
@@ -32,7 +33,7 @@ def options_from(settings: Settings) -> ServiceOptions:
         database_url=find_database_url(settings),
         enable_webhooks=settings.enable_webhooks,
         api_keys=tuple(key.get_secret_value() for key in settings.asleep_api_key),
-        webhook_secret=settings.webhook_secret.get_secret_value() if settings.webhook_secret else None,
+        webhook_secrets=_secrets(settings.webhook_secret),
         service_api_keys=tuple(key.get_secret_value() for key in settings.service_api_keys),
         notify_url=settings.notify_url,
         notify_secret=settings.notify_secret.get_secret_value() if settings.notify_secret else None,
@@ -40,6 +41,12 @@ def options_from(settings: Settings) -> ServiceOptions:
         levels=tell_levels(statsd) if statsd else None,
         checks={"asleep_api": _asleep_api},
     )
+
+
+def _secrets(several: SecretStr | None) -> tuple[str, ...]:
+    """Secrets separated by commas: while one replaces another, both are accepted."""
+    parts = several.get_secret_value().split(",") if several else []
+    return tuple(part.strip() for part in parts if part.strip())
 
 
 def _asleep_api(connection: Connection) -> dict[str, object]:

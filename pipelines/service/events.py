@@ -75,6 +75,7 @@ def count_served(statsd: Statsd) -> Listener:
             f"method:{served.method}",
             f"status:{served.status}",
             f"outcome:{served.outcome}",
+            f"client:{served.client or 'none'}",
         ]
         statsd.increment("asleep_sync.service.requests", 1, tags)
         statsd.timing("asleep_sync.service.request.duration", served.duration_seconds * 1000, tags[:1])

@@ -19,8 +19,8 @@ class ServiceOptions:
     enable_webhooks: bool = True
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     """Keys that a webhook may show: all keys of the Asleep environment."""
-    webhook_secret: str | None = field(default=None, repr=False)
-    """When set, every event must be signed with it."""
+    webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
+    """When there are any, every event must be signed with one of them; two while one replaces the other."""
     service_api_keys: tuple[str, ...] = field(default=(), repr=False)
     """Keys of the read API's clients; none: the read API is off."""
     notify_url: str | None = field(default=None, repr=False)

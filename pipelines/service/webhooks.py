@@ -3,7 +3,7 @@
 Lives here: the route.  Not here: what an event means, storing, counting.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 import orjson
@@ -65,7 +65,7 @@ def webhook_routes(options: ServiceOptions, clients: Clients, inbox: InboxWriter
             raise clients.refuse(request, "The key is missing or not valid.", "wrong_key")
         clients.admit(request)
         body = await read_body(request, limit_bytes=options.body_limit_bytes, seconds=options.body_seconds)
-        if not _is_signed_well(options.webhook_secret, request, body):
+        if not _is_signed_well(options.webhook_secrets, request, body):
             raise clients.refuse(request, "The signature is missing or not valid.", "wrong_signature")
         _require_object(body)
         headers = _without_secrets(request.headers, keys)
@@ -81,12 +81,14 @@ def webhook_routes(options: ServiceOptions, clients: Clients, inbox: InboxWriter
     return router
 
 
-def _is_signed_well(secret: str | None, request: Request, body: bytes) -> bool:
+def _is_signed_well(secrets: Sequence[str], request: Request, body: bytes) -> bool:
     """A signature that we cannot check is as bad as a wrong one; without a secret none is expected."""
     shown = request.headers.getlist("x-signature")
-    if secret is None:
+    if not secrets:
         return not shown
-    return len(shown) == 1 and verify(secret, body, shown[0].encode("latin-1", "replace"))
+    signature = shown[0].encode("latin-1", "replace") if len(shown) == 1 else b""
+    matches = [verify(secret, body, signature) for secret in secrets]
+    return any(matches)
 
 
 def _require_object(body: bytes) -> None:

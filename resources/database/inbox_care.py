@@ -1,9 +1,8 @@
 """Looking after the inbox: how full it is, what is parked, what may go.
 
-Lives here: counts, the parked list, another chance, pruning, erasing a user's events.  Not here: put and take.
+Lives here: counts, the parked list, another chance, pruning.  Not here: put and take.
 """
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -34,13 +33,6 @@ WHERE processed_at IS NOT NULL AND error IS NOT NULL AND (CAST(:ids AS bigint[])
 """)
 
 _PRUNE = text("DELETE FROM asleep.webhook_events WHERE processed_at < :before AND error IS NULL")
-
-_FORGET = text("""
-DELETE FROM asleep.webhook_events
-WHERE headers ->> 'x-user-id' = :user_id
-    OR position(CAST(:plain AS bytea) IN body) > 0
-    OR position(CAST(:escaped AS bytea) IN body) > 0
-""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +79,3 @@ def requeue_parked(connection: Connection, event_ids: list[int] | None = None) -
 def prune_inbox(connection: Connection, *, before: datetime) -> int:
     """Remove events handled before a moment; parked and waiting ones stay. Returns how many went."""
     return connection.execute(_PRUNE, {"before": before}).rowcount
-
-
-def forget_events(connection: Connection, user_id: str) -> int:
-    """Remove every event that names a user, handled or not: bodies are health data. Returns how many went."""
-    values = {"user_id": user_id, "plain": user_id.encode(), "escaped": json.dumps(user_id)[1:-1].encode()}
-    return connection.execute(_FORGET, values).rowcount

@@ -84,8 +84,6 @@ WHERE parked_at IS NOT NULL AND (CAST(:ids AS bigint[]) IS NULL OR notification_
 
 _PRUNE = text("DELETE FROM asleep.notifications WHERE delivered_at < :before")
 
-_FORGET = text("DELETE FROM asleep.notifications WHERE user_id = :user_id")
-
 
 @dataclass(frozen=True, slots=True)
 class Notification:
@@ -176,8 +174,3 @@ def requeue_notifications(connection: Connection, ids: list[int] | None = None) 
 def prune_outbox(connection: Connection, *, before: datetime) -> int:
     """Remove notifications delivered before a moment. Returns how many went."""
     return connection.execute(_PRUNE, {"before": before}).rowcount
-
-
-def forget_notifications(connection: Connection, user_id: str) -> int:
-    """Remove every notification about a user. Returns how many went."""
-    return connection.execute(_FORGET, {"user_id": user_id}).rowcount

@@ -3,7 +3,6 @@
 import threading
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from sqlalchemy import Connection, Engine, text
 
 from resources.database.inbox import (
@@ -17,7 +16,7 @@ from resources.database.inbox import (
     put_events,
     take_events,
 )
-from resources.database.inbox_care import count_inbox, forget_events, list_parked, prune_inbox, requeue_parked
+from resources.database.inbox_care import count_inbox, list_parked, prune_inbox, requeue_parked
 
 
 def event(body: str = "{}", **headers: str) -> IncomingEvent:
@@ -164,18 +163,3 @@ def test_pruning_leaves_what_waits_or_is_parked(connection: Connection):
     assert prune_inbox(connection, before=datetime.now(UTC) - timedelta(days=1)) == 0
     assert prune_inbox(connection, before=datetime.now(UTC) + timedelta(days=1)) == 1
     assert connection.scalar(text("SELECT count(*) FROM asleep.webhook_events")) == 2
-
-
-@pytest.mark.parametrize(
-    "stored",
-    [
-        event('{"data":{"user_id":"G-Ä1"}}'),
-        event('{"data":{"user_id":"G-\\u00c41"}}'),
-        event("{}", x_user_id="G-Ä1"),
-    ],
-)
-def test_a_forgotten_user_leaves_no_event_behind(connection: Connection, stored: IncomingEvent):
-    """Erasure reaches the inbox, whichever way the sender wrote the id."""
-    put_events(connection, [stored, event('{"data":{"user_id":"G-2"}}')])
-    assert forget_events(connection, "G-Ä1") == 1
-    assert connection.scalar(text("SELECT count(*) FROM asleep.webhook_events")) == 1

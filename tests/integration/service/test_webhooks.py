@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from pipelines.service.options import ServiceOptions
 from resources.signature import sign
 
-SECRET = "webhook-secret"  # noqa: S105 a made-up one
+SECRET, NEXT_SECRET = "webhook-secret", "next-secret"
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,9 @@ def service(serve_app: Callable[[ServiceOptions], Service], database_url: str) -
 
 @pytest.fixture(scope="module")
 def signed(serve_app: Callable[[ServiceOptions], Service], database_url: str) -> Service:
-    options = ServiceOptions(database_url, api_keys=(KEY,), webhook_secret=SECRET, refusals_per_minute=10_000)
+    options = ServiceOptions(
+        database_url, api_keys=(KEY,), webhook_secrets=(SECRET, NEXT_SECRET), refusals_per_minute=10_000
+    )
     return serve_app(options)
 
 
@@ -109,6 +111,12 @@ def test_a_wrong_signature_is_refused(signed: Service, engine: Engine, signature
     answer = requests.post(f"{signed.url}/webhooks/asleep", b'{"a": 1}', headers=headers, timeout=30)
     assert answer.status_code == 401
     assert inbox(engine) == []
+
+
+def test_two_secrets_are_valid_while_one_replaces_the_other(signed: Service):
+    """A secret can be replaced without refusing a single event."""
+    for secret in (SECRET, NEXT_SECRET):
+        assert signed.event(b'{"a": 1}', x_signature=sign(secret, b'{"a": 1}')).status_code == 200
 
 
 def test_a_signature_belongs_to_one_body(signed: Service):

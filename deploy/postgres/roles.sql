@@ -1,0 +1,56 @@
+-- Least-privilege roles for the programs of asleep-sync. Run as an administrator, after `asleep-sync migrate`, and again
+-- after every upgrade: psql -v ON_ERROR_STOP=1 -f deploy/postgres/roles.sql "$ADMIN_DATABASE_URL"
+--
+--   asleep_pipeline   Dagster, `asleep-sync sync`, `forget`: reads and writes all tables, changes no structure
+--   asleep_receiver   `asleep-sync serve`: puts events in the inbox, reads what the read API tells, sends notifications
+--   asleep_analyst    people and BI tools: made by the migration, listed here to be complete
+--
+-- Migrations run as the schema's owner, who needs no access at any other time. Programs log in with roles of their own:
+--   CREATE ROLE receiver_1 LOGIN PASSWORD '…' IN ROLE asleep_receiver;
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['asleep_pipeline', 'asleep_receiver', 'asleep_analyst'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', name);
+        END IF;
+    END LOOP;
+END
+$$;
+
+GRANT USAGE ON SCHEMA asleep TO asleep_pipeline, asleep_receiver;
+REVOKE ALL ON ALL TABLES IN SCHEMA asleep FROM asleep_pipeline, asleep_receiver;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA asleep FROM asleep_pipeline, asleep_receiver;
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA asleep TO asleep_pipeline;
+REVOKE INSERT, UPDATE, DELETE ON asleep.alembic_version FROM asleep_pipeline;
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA asleep TO asleep_pipeline;
+
+-- Dagster keeps its own tables beside ours and changes their structure itself.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_namespace WHERE nspname = 'dagster') THEN
+        GRANT USAGE, CREATE ON SCHEMA dagster TO asleep_pipeline;
+        GRANT ALL ON ALL TABLES IN SCHEMA dagster TO asleep_pipeline;
+        GRANT ALL ON ALL SEQUENCES IN SCHEMA dagster TO asleep_pipeline;
+    END IF;
+END
+$$;
+
+-- The receiver may put events and see whether they arrived before; it cannot read the bodies that others sent.
+GRANT INSERT ON asleep.webhook_events TO asleep_receiver;
+GRANT SELECT (event_id, body_hash, received_at, processed_at, attempts, next_attempt_at, error)
+    ON asleep.webhook_events TO asleep_receiver;
+GRANT SELECT, INSERT, UPDATE ON asleep.service_limits TO asleep_receiver;
+GRANT SELECT, UPDATE, DELETE ON asleep.notifications TO asleep_receiver;
+GRANT SELECT, INSERT, DELETE ON asleep.notification_switch TO asleep_receiver;
+GRANT SELECT ON
+    asleep.alembic_version,
+    asleep.users,
+    asleep.sleep_sessions,
+    asleep.monthly_averages,
+    asleep.touched_months,
+    asleep.rate_limits
+TO asleep_receiver;
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA asleep TO asleep_receiver;
