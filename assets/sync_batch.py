@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
+from structlog.contextvars import bound_contextvars
 
 from assets.fan_out import fan_out
 from assets.questions import Answer, Question, Task
@@ -29,6 +30,7 @@ from resources.database.sync_state import UserToSync
 from resources.database.upsert import upsert_sessions
 
 ROWS_PER_WRITE = 500
+SECONDS_PER_WRITE = 2.0
 
 Counts = Counter[str]
 
@@ -86,19 +88,27 @@ def sync_batch(
         Rejected: the account is refused; everything received before is committed.
     """
     counts: Counts = Counter()
-    work = _begin(engine, batch, counts, requests)
-    try:
-        for task, answer in fan_out(work, lambda task: ask(api, task), workers=batch.workers):
-            if isinstance(answer, Rejected) or (isinstance(answer, Exception) and not isinstance(answer, AsleepError)):
-                raise answer
-            work.take(task, answer)
-            if len(work.rows) >= ROWS_PER_WRITE:
-                _write(engine, batch, work, counts)
-    except Rejected:
-        _write(engine, batch, work, counts)
-        raise
-    _write(engine, batch, work, counts, is_last=True)
+    with bound_contextvars(run_id=batch.run_id, batch=batch.number):
+        work = _begin(engine, batch, counts, requests)
+        try:
+            _ask_and_write(engine, api, batch, work, counts)
+        except Rejected:
+            _write(engine, batch, work, counts)
+            raise
+        _write(engine, batch, work, counts, is_last=True)
     return {**counts, **requests()}
+
+
+def _ask_and_write(engine: Engine, api: AsleepClient, batch: Batch, work: Work, counts: Counts) -> None:
+    """Write whenever enough has come, or enough time has gone: what a killed process loses is bounded by both."""
+    write_at = time.monotonic() + SECONDS_PER_WRITE
+    for task, answer in fan_out(work, lambda task: ask(api, task), workers=batch.workers):
+        if isinstance(answer, Rejected) or (isinstance(answer, Exception) and not isinstance(answer, AsleepError)):
+            raise answer
+        work.take(task, answer)
+        if len(work.rows) >= ROWS_PER_WRITE or time.monotonic() >= write_at:
+            _write(engine, batch, work, counts)
+            write_at = time.monotonic() + SECONDS_PER_WRITE
 
 
 def ask(api: AsleepClient, task: Task) -> Answer:
@@ -130,7 +140,8 @@ def _begin(engine: Engine, batch: Batch, counts: Counts, requests: Callable[[], 
         now = _clock(connection.scalar(select(func.clock_timestamp())))
         stale = [user for user in users if not user.fresh]
         waiting = _syncs(connection, batch, stale)
-    counts.update(users=len(users), users_fresh=len(users) - len(stale))
+        counts.update(users=len(users), users_fresh=len(users) - len(stale))
+        sync_state.note_progress(connection, batch.run_id, batch.number, dict(counts), finished=False)
     return Work(now=now, waiting=iter(waiting), requests=requests)
 
 
