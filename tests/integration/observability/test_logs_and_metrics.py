@@ -3,6 +3,7 @@
 import json
 import logging
 import socket
+from collections import Counter
 from datetime import date
 
 import pytest
@@ -68,21 +69,25 @@ def test_each_attempt_is_one_line_and_three_metrics(synced):
     for line in attempts:
         assert {"endpoint", "status", "duration_seconds", "waited_seconds", "number", "received_bytes"} <= set(line)
 
-    received = _metrics(statsd, 3 * len(attempts))
-    counted = [metric for metric in received if metric.startswith("asleep_sync.attempts:1|c")]
-    assert len(counted) == len(attempts)
-    assert sum("endpoint:read_session" in metric for metric in counted) == requests["read_session"]
-    assert sum(metric.startswith("asleep_sync.attempt.duration:") for metric in received) == len(attempts)
-    assert sum(metric.startswith("asleep_sync.attempt.wait:") for metric in received) == len(attempts)
+    heard = _heard(statsd, sum(requests.values()))
+    assert heard["asleep_sync.attempts"] == heard["asleep_sync.attempt.duration"] == heard["asleep_sync.attempt.wait"]
+    assert heard["asleep_sync.attempts"] == sum(requests.values())
+    received = heard["received"]
+    assert any("endpoint:read_session" in metric and "outcome:ok" in metric for metric in received)
 
     for hidden in (KEY, *users):
         assert hidden not in err
         assert not any(hidden in metric for metric in received)
 
 
-def _metrics(statsd, count):
-    """As many metrics as were sent; the socket's time-out ends the wait when one is missing."""
+def _heard(statsd, attempts):
+    """How often each metric was told, until all attempts are; the socket's time-out ends the wait for a missing one."""
+    heard: Counter = Counter()
     received = []
-    while len(received) < count:
-        received.extend(statsd.recv(65536).decode().split("\n"))
-    return [metric for metric in received if metric]
+    while min(heard[f"asleep_sync.{name}"] for name in ("attempts", "attempt.duration", "attempt.wait")) < attempts:
+        for metric in filter(None, statsd.recv(65536).decode().split("\n")):
+            name, _, rest = metric.partition(":")
+            value, kind = rest.split("|")[:2]
+            heard[name] += int(value) if kind == "c" else len(value.split(":"))
+            received.append(metric)
+    return {**heard, "received": received}
