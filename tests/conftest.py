@@ -79,8 +79,7 @@ def new_database(postgres: embedded.EmbeddedPostgres, template: str) -> Callable
         try:
             yield postgres.url_for(name)
         finally:
-            with _administration(postgres) as connection:
-                connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+            embedded.drop_database(postgres, name)  # as superuser: an autovacuum worker may be at work in it
 
     return make
 
