@@ -7,7 +7,7 @@ missing before calling it deleted. When list and sessions contradict each other,
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from assets.list_rows import wants_reading
@@ -86,16 +86,16 @@ class UserSync:
         """Rows of the sessions read, handed out once."""
         zone = self.last_known_zone() if self.sessions else None
         sessions, self.sessions = self.sessions, []
-        return [
-            session_row(
-                session,
-                last_known_zone=zone,
-                last_received_seq_num=listed.last_received_seq_num
-                if (listed := self.listed.get(session.session_id))
-                else None,
-            )
-            for session in sessions
-        ]
+        return [self._row(session, zone) for session in sessions]
+
+    def _row(self, session: SleepSession, zone: str | None) -> Row:
+        listed = self.listed.get(session.session_id)
+        if listed is None:
+            return session_row(session, last_known_zone=zone)
+        if listed.oddities:
+            odd = tuple(f"list.{oddity}" for oddity in listed.oddities)
+            session = replace(session, oddities=(*session.oddities, *odd))
+        return session_row(session, last_known_zone=zone, last_received_seq_num=listed.last_received_seq_num)
 
     def last_known_zone(self) -> str | None:
         """The zone of the user's newest listed session whose zone is known, else the registered one."""
