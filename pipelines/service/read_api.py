@@ -30,35 +30,37 @@ _REFUSALS = problems(400, 401, 404, 422, 429, 503)
 def read_routes(options: ServiceOptions, engine: Engine, clients: Clients) -> APIRouter:
     """The routes that answer questions about sessions and users."""
     router = APIRouter(prefix="/api", responses=_REFUSALS)
-    keys = KeyRing(options.service_api_keys)
+    keys, reader = KeyRing(options.service_api_keys), _Reader(engine)
     overall = Limit("all", options.read_requests_per_hour, 3600)
     sessions = Limit("sessions", options.session_requests_per_minute, 60)
     summary = Limit("summary", options.summary_requests_per_minute, 60)
-    may_read_sessions = Depends(admission(engine, keys, clients, (sessions, overall)))
-    may_read_summary = Depends(admission(engine, keys, clients, (summary, overall)))
+    for path, answer, model, limit, title in (
+        ("/sessions/{session_id}", reader.session, Session, sessions, "Read one session"),
+        ("/users/{user_id}/sessions", reader.user_sessions, SessionPage, sessions, "List a user's sessions"),
+        ("/users/{user_id}/summary", reader.user_summary, UserSummary, summary, "See a user at a glance"),
+    ):
+        may_read = Depends(admission(engine, keys, clients, (limit, overall)))
+        router.add_api_route(path, answer, response_model=model, dependencies=[may_read], summary=title)
+    return router
 
-    @router.get(
-        "/sessions/{session_id}",
-        summary="Read one session",
-        response_model=Session,
-        dependencies=[may_read_sessions],
-    )
-    def session(request: Request, session_id: SessionId) -> Any:
+
+class _Reader:
+    """Answers, each from one connection."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def session(self, request: Request, session_id: SessionId) -> Any:
         """A session with its stages, latest version."""
-        with engine.connect() as connection:
+        with self._engine.connect() as connection:
             found = read_session(connection, session_id)
         if found is None:
             raise _unknown("session")
         request.state.user = pseudonym(found["user_id"])
         return dict(found)
 
-    @router.get(
-        "/users/{user_id}/sessions",
-        summary="List a user's sessions",
-        response_model=SessionPage,
-        dependencies=[may_read_sessions],
-    )
     def user_sessions(  # noqa: PLR0913, PLR0917 a route's parameters are arguments
+        self,
         request: Request,
         user_id: UserId,
         first_day: Annotated[date | None, Query(alias="from", description="First local date, included")] = None,
@@ -71,7 +73,7 @@ def read_routes(options: ServiceOptions, engine: Engine, clients: Clients) -> AP
         if first_day and last_day and first_day > last_day:
             raise Refused(422, "from: must not be later than to", outcome="invalid")
         after = _place_of(cursor) if cursor is not None else None
-        with engine.connect() as connection:
+        with self._engine.connect() as connection:
             rows = read_page(connection, user_id, first_day=first_day, last_day=last_day, after=after, limit=limit + 1)
             if not rows and not is_registered(connection, user_id):
                 raise _unknown("user")
@@ -82,20 +84,15 @@ def read_routes(options: ServiceOptions, engine: Engine, clients: Clients) -> AP
             "next_cursor": _cursor_of(page[-1]) if len(rows) > limit else None,
         }
 
-    @router.get(
-        "/users/{user_id}/summary",
-        summary="See a user at a glance",
-        response_model=UserSummary,
-        dependencies=[may_read_summary],
-    )
     def user_summary(
+        self,
         request: Request,
         user_id: UserId,
         months: Annotated[int, Query(ge=1, le=24, description="Months with sessions, newest first")] = 2,
     ) -> Any:
         """The last session, the averages of this and the last months, and how fresh all that is."""
         request.state.user = pseudonym(user_id)
-        with engine.connect() as connection:
+        with self._engine.connect() as connection:
             glance = read_glance(connection, user_id, months=months)
         if glance is None:
             raise _unknown("user")
@@ -111,8 +108,6 @@ def read_routes(options: ServiceOptions, engine: Engine, clients: Clients) -> AP
                 "months_waiting": glance.months_waiting,
             },
         }
-
-    return router
 
 
 def _unknown(thing: str) -> Refused:

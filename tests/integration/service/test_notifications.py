@@ -3,11 +3,10 @@
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import orjson
 import pytest
-from serving import Service, await_truth
+from serving import Receiver, Service, await_truth
 from sqlalchemy import Connection, Engine, insert, text, update
 
 from pipelines.service.options import ServiceOptions
@@ -56,31 +55,6 @@ def change(connection: Connection, session_id: str, **values: object) -> None:
 
 def noted(connection: Connection) -> list[str]:
     return list(connection.scalars(text("SELECT session_id FROM asleep.notifications ORDER BY notification_id")))
-
-
-class Receiver(ThreadingHTTPServer):
-    """The organisation's backend; answers with `status`."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.status = 200
-        self.heard: list[tuple[dict[str, str], bytes]] = []
-        self.url = f"http://127.0.0.1:{self.server_port}/hook"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.heard.append(({name.lower(): value for name, value in self.headers.items()}, body))
-        self.send_response(self.server.status)
-        self.send_header("location", f"{self.server.url}/elsewhere")
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Keep quiet."""
 
 
 @pytest.fixture
