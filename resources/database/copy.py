@@ -10,8 +10,10 @@ from io import StringIO
 from typing import Any
 
 import orjson
+import psycopg2
 from sqlalchemy import Column, Connection, Date, DateTime, Double, Integer, LargeBinary, Table, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, SMALLINT
+from sqlalchemy.exc import DBAPIError
 
 Encoder = Callable[[Any], str]
 
@@ -80,11 +82,18 @@ def copy_text(rows: Iterable[Sequence[Any]], encoders: Sequence[Encoder]) -> Str
 
 
 def copy_in(connection: Connection, table: Table, columns: Sequence[str], text: StringIO) -> None:
-    """COPY encoded rows into `table` within the connection's transaction."""
+    """COPY encoded rows into `table` within the connection's transaction.
+
+    Raises:
+        DBAPIError: as any statement would, so that a database that went away looks the same everywhere.
+    """
     preparer = connection.dialect.identifier_preparer
     names = ", ".join(preparer.quote(name) for name in columns)
     cursor = connection.connection.cursor()
     try:
         cursor.copy_expert(f"COPY {preparer.format_table(table)} ({names}) FROM STDIN", text)
+    except psycopg2.Error as error:
+        failure = DBAPIError.instance("COPY", None, error, psycopg2.Error, dialect=connection.dialect)
+        raise failure from None
     finally:
         cursor.close()
