@@ -7,9 +7,13 @@ transactions, which months are worth it.
 from datetime import date
 from typing import NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from resources.database.statements import statement
+
+
+_WITHOUT_COMPILATION = text("SET LOCAL jit = off")
+"""Compiling the many sums costs more than it saves: 1.3 s instead of 0.1 s for 20,000 sessions."""
 
 
 class Summarised(NamedTuple):
@@ -36,6 +40,7 @@ def summarise(connection: Connection, month: date | None = None) -> Summarised:
         connection: open; commit soon after, since writers of the same user-months wait for the commit.
         month: first day of the only month to work on; None for all.
     """
+    connection.execute(_WITHOUT_COMPILATION)
     counted = connection.execute(statement("monthly_averages", "assets"), {"month": month}).one()
     return Summarised(
         user_months=counted.user_months,

@@ -1,0 +1,259 @@
+"""The warehouse at scale: load, size, averages and the cookbook's questions, on a Postgres of its own.
+
+    python benchmarks/warehouse.py [--sessions 1000000] [--server URL] > docs/benchmarks/warehouse.md
+
+Without --server an embedded Postgres is started in a temporary directory and destroyed after. Stage arrays are the
+real nights of the simulator. Peer of the averages: pandas over the same rows. Peers of the arrays: the other ways
+to store a hypnogram.
+
+Lives here: measuring and the page.  Not here: tests.
+"""
+
+import argparse
+import csv
+import platform
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import NotSupportedError
+
+from assets.monthly_summary import summarise
+from resources.database import embedded
+from resources.database.copy import copy_text, encoder_of
+from resources.database.engine import make_engine
+from resources.database.migrate import migrate
+from resources.database.tables import sleep_sessions
+from resources.database.upsert import SESSION_COLUMNS, upsert_sessions
+
+ROOT = Path(__file__).resolve().parents[1]
+NIGHTS = ROOT / "simulator" / "nights"
+DAYS = 180
+UNTIL, MONTH, DAY = date(2026, 5, 31), date(2026, 5, 1), date(2026, 5, 30)
+TOUCH = "INSERT INTO asleep.touched_months SELECT DISTINCT user_id, local_month FROM asleep.sleep_sessions"
+SAMPLE = 20_000
+
+ANEW = "sleep_stages || '{}'", "snoring_stages || '{}'"
+"""Arrays made anew: a stored one would be copied as it is, compressed."""
+
+STORES = {
+    "`smallint[]`, pglz, in the row (chosen)": ("smallint[]", *ANEW, "cardinality", ""),
+    "`smallint[]`, lz4, in the row": ("smallint[] COMPRESSION lz4", *ANEW, "cardinality", ""),
+    "`smallint[]`, compressed, out of line": (
+        "smallint[]", *ANEW, "cardinality", "ALTER TABLE store SET (toast_tuple_target = 128)",
+    ),
+    "`smallint[]`, not compressed": (
+        "smallint[]", *ANEW, "cardinality",
+        "ALTER TABLE store ALTER sleep SET STORAGE EXTERNAL, ALTER snoring SET STORAGE EXTERNAL",
+    ),
+    "text, a digit an epoch": (
+        "text", "array_to_string(sleep_stages, '')", "array_to_string(snoring_stages, '')", "length", "",
+    ),
+    "jsonb": ("jsonb", "to_jsonb(sleep_stages)", "to_jsonb(snoring_stages)", "jsonb_array_length", ""),
+}  # fmt: skip
+
+
+def lines(engine: Engine, sessions: int) -> Iterator[str]:
+    """The page, line by line, as the figures come in."""
+    users = max(1, sessions // DAYS)
+    with engine.connect() as connection:
+        version = connection.scalar(text("SHOW server_version"))
+        settings = connection.execute(text("SELECT name, setting || coalesce(unit, '') FROM pg_settings WHERE name IN "
+            "('shared_buffers', 'work_mem', 'fsync', 'synchronous_commit', 'jit')")).all()  # fmt: skip
+    yield f"## {users * DAYS:,} sessions of {users:,} users over {DAYS} days\n"
+    yield f"Postgres {version} ({', '.join(f'{name} {value}' for name, value in settings)}), "
+    yield f"{platform.system()} {platform.machine()}, shared machine of 2 cores.\n"
+    yield "| What | Figure |\n|---|---|"
+    with timed() as took, engine.begin() as connection:
+        fill(connection, users)
+    yield f"| Load in the database (INSERT … SELECT, all indexes) | {users * DAYS / took():,.0f} sessions/s |"
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE asleep.sleep_sessions"))
+    yield from upserting(engine)
+    yield from sizes(engine, users * DAYS)
+    yield from averages(engine)
+    yield from questions(engine)
+    yield from stores(engine)
+
+
+def fill(connection: Connection, users: int) -> None:
+    """Sessions with the stages of the real nights."""
+    connection.execute(
+        text("CREATE TEMPORARY TABLE night_pool (number integer, sleep_stages smallint[], snoring_stages smallint[])")
+    )
+    for number, (sleep, snoring) in enumerate(real_nights()):
+        connection.execute(text("INSERT INTO night_pool VALUES (:n, :a, :b)"), {"n": number, "a": sleep, "b": snoring})
+    generator = (ROOT / "benchmarks" / "warehouse_sessions.sql").read_text("utf-8")
+    connection.execute(text(generator), {"users": users, "days": DAYS, "until": UNTIL})
+    connection.execute(
+        text("INSERT INTO asleep.users (user_id, source) SELECT DISTINCT user_id, 'import' FROM asleep.sleep_sessions")
+    )
+
+
+def real_nights() -> Iterator[tuple[list[int], list[int]]]:
+    """Stages as recorded; snoring where the two scorings of a night differ, which comes in runs just so."""
+    for name in ("boas_128_nights.csv", "dod_80_nights.csv"):
+        with (NIGHTS / name).open(newline="") as file:
+            for row in csv.DictReader(file):
+                pairs = zip(row["stages"], row["stages_alt"], strict=True)
+                yield [-1 if c == "x" else int(c) for c in row["stages"]], [int(a != b) for a, b in pairs]
+
+
+def upserting(engine: Engine) -> Iterator[str]:
+    """The sync's own path: COPY and one statement; the peer is a bare COPY of the same rows into the same table."""
+    with engine.begin() as connection:
+        columns = ", ".join(SESSION_COLUMNS)
+        where = "WHERE local_date = '2026-05-30' ORDER BY session_id LIMIT 5000"
+        rows = [
+            (*row, None) for row in connection.execute(text(f"SELECT {columns} FROM asleep.sleep_sessions {where}"))
+        ]
+        rows = [tuple(bytes(v) if isinstance(v, memoryview) else v for v in row) for row in rows]
+        ids = {"ids": [row[0] for row in rows]}
+        connection.execute(text("DELETE FROM asleep.sleep_sessions WHERE session_id = ANY (:ids)"), ids)
+        with timed() as bare:
+            encoders = [encoder_of(sleep_sessions.c[name]) for name in SESSION_COLUMNS]
+            buffer = copy_text((row[:-1] for row in rows), encoders)
+            connection.connection.cursor().copy_expert(f"COPY asleep.sleep_sessions ({columns}) FROM STDIN", buffer)
+        yield f"| Bare COPY of one day ({len(rows):,} sessions) | {len(rows) / bare():,.0f} sessions/s |"
+        connection.execute(text("DELETE FROM asleep.sleep_sessions WHERE session_id = ANY (:ids)"), ids)
+        for label in ("new", "unchanged"):
+            with timed() as took:
+                upsert_sessions(connection, rows)
+            yield f"| The sync's upsert of the same rows, {label} | {len(rows) / took():,.0f} sessions/s |"
+
+
+def sizes(engine: Engine, sessions: int) -> Iterator[str]:
+    """Bytes on disk, a session's share."""
+    query = text(
+        "SELECT pg_relation_size(oid) AS heap, pg_table_size(oid) - pg_relation_size(oid) AS toast, "
+        "pg_indexes_size(oid) AS indexes FROM pg_class WHERE oid = 'asleep.sleep_sessions'::regclass"
+    )
+    each = text("SELECT indexrelid::regclass::text AS name, pg_relation_size(indexrelid) AS size FROM pg_index "
+                "WHERE indrelid = 'asleep.sleep_sessions'::regclass ORDER BY 2 DESC")  # fmt: skip
+    with engine.connect() as connection:
+        heap, toast, indexes = connection.execute(query).one()
+        yield f"| On disk: rows with their arrays | {heap / sessions:,.0f} bytes a session ({heap / 2**20:,.0f} MiB) |"
+        yield f"| On disk: out of line | {toast / sessions:,.0f} bytes a session |"
+        yield f"| On disk: indexes | {indexes / sessions:,.0f} bytes a session ({indexes / 2**20:,.0f} MiB) |"
+        for name, size in connection.execute(each):
+            yield f"| … `{name.removeprefix('asleep.')}` | {size / sessions:,.0f} bytes a session |"
+
+
+def averages(engine: Engine) -> Iterator[str]:
+    """The one statement, for all months, for the same again, for a month, for a day's changes."""
+
+    def run(queue: str, month: date | None = None) -> str:
+        with engine.begin() as connection:
+            connection.execute(text("TRUNCATE asleep.touched_months"))
+            connection.execute(text(queue))
+        with timed() as took, engine.begin() as connection:
+            done = summarise(connection, month)
+        return f"{took():,.2f} s for {done.user_months:,} user-months ({done.written:,} written)"
+
+    yield f"| Averages of all months, first time | {run(TOUCH)} |"
+    yield f"| … again, nothing changed | {run(TOUCH)} |"
+    month = f"{TOUCH} WHERE local_month = '{MONTH}'"
+    yield f"| … one month | {run(month, MONTH)} |"
+    day = f"{TOUCH} WHERE local_date = '{DAY}'"
+    yield f"| … one day's changes of everybody | {run(day)} |"
+    yield f"| … one day's changes of every tenth user | {run(day + ' AND hashtext(user_id) % 10 = 0')} |"
+
+
+def questions(engine: Engine) -> Iterator[str]:
+    """Each recipe of the cookbook, median of three, result thrown away on the server."""
+    book = (ROOT / "docs" / "cookbook.md").read_text("utf-8")
+    with engine.connect() as connection:
+        one = connection.execute(
+            text("SELECT user_id, session_id FROM asleep.sleep_sessions WHERE local_date = :day AND state = 'COMPLETE' "
+                 "ORDER BY session_id LIMIT 1"), {"day": DAY}).one()  # fmt: skip
+        values = {"user": one.user_id, "session": one.session_id, "month": str(MONTH), "day": str(DAY)}
+        recipes = re.findall(r"^## (\d+)\. (.+?)\n.*?^```sql\n(.+?);\n```", book, flags=re.MULTILINE | re.DOTALL)
+        for number, title, recipe in recipes:
+            asked = re.sub(r":'(\w+)'", lambda found: f"'{values[found[1]]}'", recipe)
+            plans = [
+                connection.exec_driver_sql(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {asked}").scalar()
+                for _ in range(3)
+            ]
+            took = statistics.median(plan[0]["Execution Time"] for plan in plans)  # type: ignore[index]
+            yield f"| Question {number}: {title} | {took:,.1f} ms |"
+
+
+def stores(engine: Engine) -> Iterator[str]:
+    """Other ways to keep the two arrays of a night, beside a stand-in for the 550 bytes of the other columns."""
+    yield f"\nThe two arrays of a night in other forms ({SAMPLE:,} sessions, beside 550 bytes of other columns):\n"
+    yield "| Form | Bytes a session | Written | Other columns of all read | Hypnograms of all read |"
+    yield "|---|---|---|---|---|"
+    for label, form in STORES.items():
+        try:
+            with engine.begin() as connection:
+                yield f"| {label} | {store(connection, *form)} |"
+        except NotSupportedError:
+            yield f"| {label} | this server lacks it | | | |"
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE store"))
+        connection.execute(text("CREATE TABLE store AS SELECT session_id, epoch, sleep_stage, snoring_stage FROM ("
+            "SELECT * FROM asleep.sleep_sessions WHERE sleep_stages IS NOT NULL LIMIT 500) AS s, "
+            "unnest(sleep_stages, snoring_stages) WITH ORDINALITY AS e (sleep_stage, snoring_stage, epoch)"
+        ))  # fmt: skip
+        connection.execute(text("ALTER TABLE store ADD PRIMARY KEY (session_id, epoch)"))
+        size = connection.scalar(text("SELECT pg_total_relation_size('store')")) or 0
+        connection.execute(text("DROP TABLE store"))
+        yield f"| a row per epoch (500 sessions) | {size / 500:,.0f} | | | |"
+
+
+def store(connection: Connection, kind: str, sleep: str, snoring: str, size_of: str, change: str) -> str:  # noqa: PLR0913, PLR0917
+    """One form: bytes, rate of writing, time to read the other columns, time to read the arrays."""
+    connection.execute(text("DROP TABLE IF EXISTS store"))
+    connection.execute(text(f"CREATE TABLE store (id text, rest text, sleep {kind}, snoring {kind})"))
+    connection.execute(text("ALTER TABLE store ALTER rest SET STORAGE PLAIN"))
+    if change:
+        connection.execute(text(change))
+    source = f"FROM asleep.sleep_sessions WHERE sleep_stages IS NOT NULL LIMIT {SAMPLE}"
+    values = f"session_id, repeat('x', 550), {sleep}, {snoring}"
+    with timed() as wrote:
+        connection.execute(text(f"INSERT INTO store SELECT {values} {source}"))
+    size = connection.scalar(text("SELECT pg_table_size('store')")) or 0
+    with timed() as rest:
+        connection.execute(text("SELECT count(*), sum(length(rest)) FROM store"))
+    with timed() as arrays:
+        connection.execute(text(f"SELECT sum({size_of}(sleep)) FROM store"))
+    rates = f"{size / SAMPLE:,.0f} | {SAMPLE / wrote():,.0f}/s"
+    return f"{rates} | {rest() * 1e3:,.0f} ms | {arrays() * 1e3:,.0f} ms"
+
+
+@contextmanager
+def timed() -> Iterator[Callable[[], float]]:
+    """Seconds that the block took, once it is over."""
+    began = time.perf_counter()
+    ended: list[float] = []
+    yield lambda: ended[0] - began
+    ended.append(time.perf_counter())
+
+
+def main() -> None:
+    """Measure and print the page."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sessions", type=int, default=1_000_000)
+    parser.add_argument("--server", help="URL of an empty database; default: an embedded Postgres, destroyed after")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        url = options.server or embedded.start(Path(directory) / "postgres").url
+        engine = make_engine(url, application_name="benchmark")
+        migrate(engine)
+        try:
+            for line in lines(engine, options.sessions):
+                print(line, flush=True)
+        finally:
+            engine.dispose()
+            if not options.server:
+                embedded.destroy(Path(directory) / "postgres")
+
+
+if __name__ == "__main__":
+    main()
