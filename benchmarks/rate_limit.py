@@ -25,13 +25,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, Self
 
 from sqlalchemy import MetaData, create_engine, text
 
@@ -72,11 +73,10 @@ InTurn = Callable[[Request, float], None]
 """Send a request when its turn comes, or give up at the moment given."""
 
 
-def in_turn_with_our_gate(job: Job) -> InTurn:
+def in_turn_with_our_gate(job: Job, stack: ExitStack) -> InTurn:
     """`PostgresGate`, as the transport uses it."""
-    gate = PostgresGate(
-        make_engine(job.url, application_name="benchmark"), api_key="benchmark", requests_per_second=job.cell.rate
-    )
+    engine = make_engine(job.url, application_name="benchmark")
+    gate = stack.enter_context(PostgresGate(engine, api_key="benchmark", requests_per_second=job.cell.rate))
 
     def in_turn(request: Request, give_up_at: float) -> None:
         turn = gate.enter(give_up_at=give_up_at)
@@ -85,7 +85,7 @@ def in_turn_with_our_gate(job: Job) -> InTurn:
     return in_turn
 
 
-def in_turn_with_pyrate(job: Job) -> InTurn:
+def in_turn_with_pyrate(job: Job, stack: ExitStack) -> InTurn:
     """pyrate-limiter with one of its buckets, at the exact limit, blocking."""
     from pyrate_limiter import InMemoryBucket, Limiter, PostgresBucket, Rate, SQLiteBucket
 
@@ -93,11 +93,12 @@ def in_turn_with_pyrate(job: Job) -> InTurn:
     if job.cell.limiter == "pyrate memory":
         bucket: Any = InMemoryBucket(rates)
     elif job.cell.limiter == "pyrate postgres":
-        bucket = PostgresBucket(ThreadConnections(job.url), f"benchmark_{job.cell.rate}_{job.cell.processes}", rates)
+        pool = stack.enter_context(Pool(job.url))
+        bucket = PostgresBucket(pool, f"benchmark_{job.cell.rate}_{job.cell.processes}", rates)
     else:
         path = f"{job.scratch}/{job.cell.rate}-{job.cell.processes}.sqlite"
         bucket = SQLiteBucket.init_from_file(rates, db_path=path, use_file_lock=True)
-    limiter = Limiter(bucket)
+    limiter = stack.enter_context(Limiter(bucket))
 
     def in_turn(request: Request, give_up_at: float) -> None:
         remaining = give_up_at - time.monotonic()
@@ -107,22 +108,33 @@ def in_turn_with_pyrate(job: Job) -> InTurn:
     return in_turn
 
 
-class ThreadConnections:
-    """The least pool that pyrate-limiter's Postgres bucket needs: one psycopg connection a thread."""
+class Pool:
+    """The least that pyrate-limiter's Postgres bucket needs of a pool: a psycopg connection for each thread."""
 
     def __init__(self, url: str) -> None:
-        self._url = url.replace("+psycopg2", "")
-        self._local = threading.local()
+        import psycopg
+
+        connections = [psycopg.connect(url.replace("+psycopg2", "")) for _ in range(THREADS + 1)]
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+        for connection in connections:
+            self._idle.put(connection)
 
     @contextmanager
     def connection(self) -> Iterator[Any]:
         """A connection in a transaction of its own."""
-        import psycopg
+        connection = self._idle.get()
+        try:
+            with connection.transaction():
+                yield connection
+        finally:
+            self._idle.put(connection)
 
-        if not hasattr(self._local, "connection"):
-            self._local.connection = psycopg.connect(self._url)
-        with self._local.connection.transaction():
-            yield self._local.connection
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while not self._idle.empty():
+            self._idle.get().close()
 
 
 LIMITERS = {
@@ -138,18 +150,20 @@ def worker(orders: Connection) -> None:
     """One process of the fleet: does jobs until told to stop."""
     orders.send(None)
     while (job := orders.recv()) is not None:
-        in_turn = LIMITERS[job.cell.limiter](job)
-        in_turn(lambda: True, time.monotonic() + 60)
-        orders.send(None)
-        start_at = orders.recv()
-        callers = [threading.Thread(target=call, args=(job, n, in_turn, start_at)) for n in range(THREADS)]
-        for caller in callers:
-            caller.start()
-        time.sleep(max(0.0, start_at - time.monotonic()))
-        used = time.process_time()
-        for caller in callers:
-            caller.join()
-        orders.send(time.process_time() - used)
+        with ExitStack() as stack:
+            in_turn = LIMITERS[job.cell.limiter](job, stack)
+            in_turn(lambda: True, time.monotonic() + 60)
+            orders.send(None)
+            start_at = orders.recv()
+            callers = [threading.Thread(target=call, args=(job, n, in_turn, start_at)) for n in range(THREADS)]
+            for caller in callers:
+                caller.start()
+            time.sleep(max(0.0, start_at - time.monotonic()))
+            used = time.process_time()
+            for caller in callers:
+                caller.join()
+            used_seconds = time.process_time() - used
+        orders.send(used_seconds)
 
 
 def call(job: Job, number: int, in_turn: InTurn, start_at: float) -> None:
