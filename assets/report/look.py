@@ -1,0 +1,105 @@
+"""How the report's pictures look, and how they become SVG or PNG.
+
+Lives here: colours, axes, formats.  Not here: what is drawn, data. The plotting library is loaded when the first
+picture is drawn, not when this module is imported.
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, LINE, PAPER = "#1f2a37", "#6b7686", "#e3e7ec", "#ffffff"
+ACCENT, ACCENT_SOFT = "#2b6cb0", "#bcd6f0"
+STAGE_COLOURS = {0: "#f2b84b", 1: "#8fc1e3", 2: "#1f4e8c", 3: "#8a63b8", -1: "#d5d9de"}
+STAGE_NAMES = {0: "Awake", 3: "REM", 1: "Light", 2: "Deep", -1: "Unknown"}
+DAY_MINUTES = 24 * 60
+_EVENING_MINUTES = 18 * 60
+"""Clock times from here on are put before midnight, so that a night reads downwards."""
+_WIDTHS = {"half": 5.4, "full": 11.2}
+
+
+def canvas(width: str = "half", height_inches: float = 2.7) -> "tuple[Figure, Axes]":
+    """An empty figure of half or full page width, and its axes, dressed plainly."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context({"font.size": 9, "axes.edgecolor": LINE, "axes.labelcolor": MUTED, "text.color": INK}):
+        figure = Figure(figsize=(_WIDTHS[width], height_inches), layout="constrained", facecolor="none")
+        axes = figure.add_subplot()
+    axes.set_facecolor("none")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(LINE)
+    axes.tick_params(colors=MUTED, length=0, labelsize=9)
+    axes.grid(axis="y", color=LINE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def legend(axes: "Axes", columns: int) -> None:
+    """A legend above the picture, without a frame."""
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=columns,
+        frameon=False,
+        fontsize=9,
+        labelcolor=INK,
+        handlelength=0.9,
+        handleheight=0.9,
+        columnspacing=1.2,
+        borderaxespad=0.2,
+    )
+
+
+def svg(figure: "Figure", name: str) -> str:
+    """The picture as an `<svg>` element; its name keeps the ids of several pictures on one page apart."""
+    from matplotlib import rc_context
+
+    buffer = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :].replace("'DejaVu Sans'", "system-ui").replace('id="figure_1"', f'id="{name}"')
+
+
+def markdown(figure: "Figure", words: str) -> str:
+    """The picture as a Markdown image that carries its own bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=96, facecolor=PAPER)
+    return f"![{words}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
+
+
+def clock(minutes: float) -> str:
+    """Minutes after some midnight as hh:mm."""
+    rounded = round(minutes) % DAY_MINUTES
+    return f"{rounded // 60:02}:{rounded % 60:02}"
+
+
+def clock_ticks(minutes: Sequence[float]) -> list[int]:
+    """Round clock times that cover the values."""
+    low, high = min(minutes), max(minutes)
+    step = next(step for step in (15, 30, 60, 120, 180, 240, 360) if (high - low) / step <= 5 or step == 360)  # noqa: PLR2004
+    first = int(low // step) * step
+    return list(range(first, int(high // step + 2) * step, step))
+
+
+def unwrapped(minutes: Sequence[float | None]) -> list[float | None]:
+    """Clock times put beside each other round midnight: 23:50 and 00:10 lie 20 minutes apart.
+
+    All are moved to within half a day of the middle one.
+    """
+    known = sorted(minute for minute in minutes if minute is not None)
+    if not known:
+        return list(minutes)
+    middle = min(known, key=lambda candidate: sum(abs(_apart(minute, candidate)) for minute in known))
+    anchor = middle if middle < _EVENING_MINUTES else middle - DAY_MINUTES
+    return [None if minute is None else anchor + _apart(minute, anchor) for minute in minutes]
+
+
+def _apart(minute: float, anchor: float) -> float:
+    return (minute - anchor + DAY_MINUTES / 2) % DAY_MINUTES - DAY_MINUTES / 2

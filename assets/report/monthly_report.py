@@ -1,0 +1,220 @@
+"""The monthly report of the organisation, or of one user.
+
+Lives here: which figures and pictures a reader gets, in which order.  Not here: SQL, drawing, HTML.
+"""
+
+from collections.abc import Sequence
+from datetime import date, time
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from assets.report import pictures
+from assets.report.look import markdown, svg
+from assets.report.page import Page, Picture, Sheet, Tile
+from assets.report.words import against_before, change, clock_time, duration, number, percent
+from resources.database.statements import statement
+
+Rows = Sequence[Any]
+_EFFICIENCY = "Time asleep of the time in bed."
+_TOP = 10
+_ENOUGH_NIGHTS = 5
+
+
+class NothingToReport(LookupError):
+    """There is no sleep in that month to report on."""
+
+
+def render_report(connection: Connection, month: date, user_id: str | None = None) -> str:
+    """The report as one HTML document that needs no other file.
+
+    Args:
+        connection: the rights of an analyst are enough.
+        month: first day of the month.
+        user_id: whose report; None for the organisation's.
+
+    Raises:
+        NothingToReport: no slept session in the month.
+    """
+    page = _of_everybody(connection, month) if user_id is None else _of_one(connection, month, user_id)
+    return page.html()
+
+
+def previews(connection: Connection, month: date) -> dict[str, str]:
+    """Small pictures of the organisation's month as Markdown, for the UI of whoever runs this; none without sleep."""
+    months = _ask(connection, "report_months", month=month)
+    if not months or months[-1].month != month or not months[-1].sleeping_users:
+        return {}
+    labels = [pictures.month_label(row.month) for row in months]
+    return {
+        "stages_by_month": markdown(pictures.stages(months, labels, prefix="avg_"), "Hours in each stage by month"),
+        "efficiency_by_month": markdown(_efficiency(months, labels), "Sleep efficiency by month"),
+        "clock_by_month": markdown(_clocks(months, labels), "Falling asleep and waking up by month"),
+    }
+
+
+def _ask(connection: Connection, name: str, **values: object) -> Rows:
+    return connection.execute(statement(name, "assets"), values).all()
+
+
+def _of_everybody(connection: Connection, month: date) -> Page:
+    months = _ask(connection, "report_months", month=month)
+    users = _ask(connection, "report_users", month=month)
+    if not users:
+        raise NothingToReport(NothingToReport.__doc__)
+    return Page(
+        over="Sleep of all users",
+        title=f"{month:%B %Y}",
+        under=f"{number(months[-1].sleeping_users)} users with sleep. Each user counts once, whatever their nights.",
+        tiles=_tiles_of_everybody(months),
+        blocks=[*_pictures_of_everybody(months, users), *_most_changed(users)],
+        foot=_foot(connection),
+    )
+
+
+def _tiles_of_everybody(months: Rows) -> list[Tile]:
+    this = months[-1]
+    before = months[-2] if len(months) > 1 and _is_month_before(months[-2].month, this.month) else None
+    more_sleep = _minutes(_change(this, before, "avg_time_in_sleep"))
+    more_efficient = _points(_change(this, before, "avg_sleep_efficiency"))
+    return [
+        Tile("Nights", number(this.nights), f"{number(this.nights_per_user, 1)} a user"),
+        Tile("Asleep", duration(this.avg_time_in_sleep), against_before(more_sleep, "min")),
+        Tile("Efficiency", percent(this.avg_sleep_efficiency), against_before(more_efficient, "points", 1)),
+        Tile("Falls asleep", clock_time(this.avg_sleep_time), f"after {duration(this.avg_sleep_latency)} in bed"),
+        Tile("Wakes up", clock_time(this.avg_wake_time), f"{number(this.avg_waso_count, 1)} times awake between"),
+        Tile("Deep sleep", duration(this.avg_time_in_deep), f"{percent(this.avg_deep_ratio)} of the sleep period"),
+    ]
+
+
+def _pictures_of_everybody(months: Rows, users: Rows) -> list[Picture]:
+    labels = [pictures.month_label(row.month) for row in months]
+    hours = [user.avg_time_in_sleep / 3600 for user in users if user.avg_time_in_sleep is not None]
+    drifts = [user.change_in_sleep_time_minutes for user in users if user.change_in_sleep_time_minutes is not None]
+    stages = svg(pictures.stages(months, labels, prefix="avg_"), "stages")
+    shown = [
+        Picture("Stages by month", "Mean hours a night.", stages),
+        Picture("Sleep by user", "Mean hours asleep a night.", svg(pictures.spread(hours, 0.5, "h"), "spread")),
+        Picture("Efficiency by month", _EFFICIENCY, svg(_efficiency(months, labels), "efficiency")),
+        Picture("Bed time by month", "By each person's own clock.", svg(_clocks(months, labels), "clocks")),
+    ]
+    if drifts:
+        drift = svg(pictures.spread(drifts, 5, "min", width="full"), "drift")
+        shown.append(Picture("Drift of bed time", "Minutes later than in the month before, by user.", drift, wide=True))
+    return shown
+
+
+def _most_changed(users: Rows) -> list[Sheet]:
+    enough = [
+        user for user in users
+        if user.change_in_time_in_sleep is not None and min(user.nights, user.nights_before) >= _ENOUGH_NIGHTS
+    ]  # fmt: skip
+    top = sorted(enough, key=lambda user: (-abs(user.change_in_time_in_sleep), user.user_id))[:_TOP]
+    rows = [
+        (user.user_id, number(user.nights), duration(user.avg_time_in_sleep),
+         change(user.change_in_time_in_sleep / 60, "min"), percent(user.avg_sleep_efficiency),
+         clock_time(user.avg_sleep_time), change(user.change_in_sleep_time_minutes, "min"))
+        for user in top
+    ]  # fmt: skip
+    head = ("User", "Nights", "Asleep", "Change", "Efficiency", "Falls asleep", "Drift")
+    words = f"Users with at least {_ENOUGH_NIGHTS} nights in this month and the one before."
+    return [Sheet("Largest changes in sleep", words, head, rows)] if rows else []
+
+
+def _of_one(connection: Connection, month: date, user_id: str) -> Page:
+    months = _ask(connection, "report_user_months", month=month, user_id=user_id)
+    nights = _ask(connection, "report_nights", month=month, user_id=user_id)
+    if not nights or not months or months[-1].month != month:
+        raise NothingToReport(NothingToReport.__doc__)
+    return Page(
+        over="Sleep of one user",
+        title=f"{month:%B %Y}",
+        under=user_id,
+        tiles=_tiles_of_one(months[-1]),
+        blocks=_pictures_of_one(months, nights),
+        foot=_foot(connection),
+    )
+
+
+def _tiles_of_one(this: Any) -> list[Tile]:
+    more_sleep, more_efficient = _minutes(this.change_in_time_in_sleep), _points(this.change_in_sleep_efficiency)
+    later_to_bed, later_up = this.change_in_sleep_time_minutes, this.change_in_wake_time_minutes
+    return [
+        Tile("Nights", number(this.nights), f"{number(this.slept_sessions - this.nights)} naps beside them"),
+        Tile("Asleep", duration(this.avg_time_in_sleep), against_before(more_sleep, "min")),
+        Tile("Efficiency", percent(this.avg_sleep_efficiency), against_before(more_efficient, "points", 1)),
+        Tile("Falls asleep", clock_time(this.avg_sleep_time), against_before(later_to_bed, "min")),
+        Tile("Wakes up", clock_time(this.avg_wake_time), against_before(later_up, "min")),
+        Tile("Deep sleep", duration(this.avg_time_in_deep), f"{percent(this.avg_deep_ratio)} of the sleep period"),
+    ]
+
+
+def _pictures_of_one(months: Rows, nights: Rows) -> list[Picture]:
+    dates = [str(night.local_date.day) if place % 3 == 0 else "" for place, night in enumerate(nights)]
+    labels = [pictures.month_label(row.month) for row in months]
+    asleep, awake = _times(nights, "sleep_time_local"), _times(nights, "wake_time_local")
+    by_night = svg(pictures.clocks(asleep, awake, dates), "clocks")
+    return [
+        *_hypnograms(nights),
+        Picture("Stages by night", "Hours in each stage.", svg(pictures.stages(nights, dates), "stages")),
+        Picture("Bed time by night", "Falling asleep and waking up.", by_night),
+        Picture("Efficiency by month", _EFFICIENCY, svg(_efficiency(months, labels), "efficiency")),
+        Picture("Bed time by month", "Mean clock times.", svg(_clocks(months, labels), "drift")),
+    ]
+
+
+def _hypnograms(nights: Rows) -> list[Picture]:
+    recorded = [night for night in nights if night.sleep_stages]
+    if not recorded:
+        return []
+    last = recorded[-1]
+    title = f"The night of {last.local_date:%A} {last.local_date.day} {last.local_date:%B}"
+    one = svg(pictures.hypnogram(last.session_start_local, last.sleep_stages), "hypnogram")
+    every = svg(pictures.nights_by_clock(nights), "nights")
+    return [
+        Picture(title, "The newest night with stages, by the local clock.", one, wide=True),
+        Picture("Every night", "Main sleeps by the local clock; a row is the date of the start.", every, wide=True),
+    ]
+
+
+def _efficiency(months: Rows, labels: list[str]) -> Any:
+    band = None
+    if hasattr(months[0], "lower_efficiency"):
+        band = [(row.lower_efficiency, row.upper_efficiency) for row in months]
+    return pictures.efficiency([row.avg_sleep_efficiency for row in months], labels, band)
+
+
+def _clocks(months: Rows, labels: list[str]) -> Any:
+    return pictures.clocks([row.avg_sleep_time for row in months], [row.avg_wake_time for row in months], labels)
+
+
+def _times(nights: Rows, name: str) -> list[time | None]:
+    moments = [getattr(night, name) for night in nights]
+    return [None if moment is None else moment.time() for moment in moments]
+
+
+def _change(this: Any, before: Any, name: str) -> float | None:
+    now, then = getattr(this, name), getattr(before, name, None)
+    return None if now is None or then is None else now - then
+
+
+def _is_month_before(earlier: date, later: date) -> bool:
+    return (later.year - earlier.year) * 12 + later.month - earlier.month == 1
+
+
+def _minutes(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds / 60
+
+
+def _points(ratio: float | None) -> float | None:
+    return None if ratio is None else ratio * 100
+
+
+def _foot(connection: Connection) -> str:
+    fresh = connection.execute(text("SELECT * FROM asleep.data_freshness")).one()
+    changed = "never" if fresh.newest_change_at is None else f"{fresh.newest_change_at:%Y-%m-%d %H:%M} UTC"
+    return (
+        f"Made {fresh.asked_at:%Y-%m-%d %H:%M} UTC from the views monthly_overview, user_months and nights. "
+        f"Sessions last changed: {changed}. {number(fresh.user_months_waiting)} user-months wait for their averages, "
+        f"{number(fresh.holes)} holes are open."
+    )

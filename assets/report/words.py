@@ -1,0 +1,45 @@
+"""Figures as people read them.
+
+Lives here: formats, with a dash for what is not known.  Not here: HTML.
+"""
+
+from datetime import time
+
+NONE = "\N{EN DASH}"
+
+
+def duration(seconds: float | None) -> str:
+    """7 h 05 min."""
+    if seconds is None:
+        return NONE
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"  # noqa: PLR2004
+
+
+def percent(ratio: float | None) -> str:
+    """91.3 %."""
+    return NONE if ratio is None else f"{ratio * 100:.1f} %"
+
+
+def clock_time(moment: time | None) -> str:
+    """23:05."""
+    return NONE if moment is None else f"{moment:%H:%M}"
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """1,234 or 12.3."""
+    return NONE if value is None else f"{value:,.{digits}f}"
+
+
+def change(value: float | None, unit: str, digits: int = 0) -> str:
+    """+12 min, ±0 min, and a minus sign before less."""
+    if value is None:
+        return NONE
+    rounded = round(value, digits)
+    sign = "+" if rounded > 0 else "\N{MINUS SIGN}" if rounded < 0 else "±"
+    return f"{sign}{abs(rounded):,.{digits}f} {unit}"
+
+
+def against_before(value: float | None, unit: str, digits: int = 0) -> str:
+    """The change to the month before, or why there is none."""
+    return "no month before" if value is None else f"{change(value, unit, digits)} to the month before"
