@@ -201,6 +201,68 @@ def test_chunked_answers_are_put_together(serve: Serve):
     assert server.connections == 1
 
 
+def in_pieces(wire: Wire, _: Request) -> None:
+    for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX-Long: " + b"x" * 100:
+        wire.send(bytes([byte]))
+    wire.send(b"\r\n\r\n{")
+    time.sleep(0.02)
+    wire.send(b"}  ")
+
+
+def chunked_and_with_a_length(wire: Wire, _: Request) -> None:
+    wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{}  \r\n0\r\n\r\n")
+
+
+def with_two_lengths(wire: Wire, _: Request) -> None:
+    wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\ncontent-length: 4\r\n\r\n{}  ")
+
+
+def after_a_provisional_one(wire: Wire, _: Request) -> None:
+    wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+    wire.answer(200, b"{}  ")
+
+
+def until_the_end(wire: Wire, _: Request) -> None:
+    wire.send(b"HTTP/1.0 200 OK\r\n\r\n{}  ")
+    wire.hang_up()
+
+
+@pytest.mark.parametrize(
+    "behaviour", [in_pieces, chunked_and_with_a_length, with_two_lengths, after_a_provisional_one, until_the_end]
+)
+def test_unusual_answers_are_read_to_their_end(serve: Serve, behaviour: Behaviour):
+    """Proxies re-frame what the API sends; each of these is allowed."""
+    with Exchange(serve(behaviour).url, KEY) as exchange:
+        assert [ask(exchange).body for _ in range(3)] == [b"{}  "] * 3
+
+
+def test_what_comes_after_an_answer_is_not_taken_for_the_next_one(serve: Serve):
+    """Otherwise one user would be shown what was said about another."""
+
+    def say_too_much(wire: Wire, request: Request) -> None:
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n"
+        wire.send(answer + str(request.number).encode() + answer + b"x")
+
+    server = serve(say_too_much)
+    with Exchange(server.url, KEY, max_connections=1) as exchange:
+        assert [ask(exchange).body for _ in range(3)] == [b"1", b"2", b"3"]
+    assert server.connections == 3
+
+
+def test_a_compressed_answer_that_is_cut_short_is_malformed(serve: Serve):
+    packed = gzip.compress(b"{}" * 1000)[:-5]
+    with Exchange(serve(answering(200, packed, "Content-Encoding: gzip")).url, KEY) as exchange:
+        assert type(fail(exchange)) is Malformed
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\n", "\r"])
+def test_a_header_cannot_smuggle_in_another(serve: Serve, end: str):
+    server = serve(answering())
+    with Exchange(server.url, KEY) as exchange, pytest.raises(ValueError, match="end of a line"):
+        exchange.get(PATH, {}, {"x-user-id": f"a{end}x-user-id: b"})
+    assert server.requests == []
+
+
 def endless(wire: Wire, _: Request) -> None:
     wire.send(b"HTTP/1.1 200 OK\r\n\r\n")
     while True:
