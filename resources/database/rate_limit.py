@@ -27,6 +27,8 @@ _IDLE_SECONDS = 5.0
 """The thread that talks to the row ends when nobody has needed it for so long."""
 _PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Between attempts to reach the database, the last one for ever after."""
+_SILENT_SECONDS = 1.0
+"""A database that has not answered for so long is the reason why there is no turn."""
 _REPORT_SECONDS = 1.0
 """How long a thread waits for its report to reach the row; with the database away it goes on without."""
 
@@ -54,6 +56,7 @@ class PostgresGate:
         self._pacer: threading.Thread | None = None
         self._closing = False
         self._not_before = 0.0
+        self._asked_at = float("inf")
         self._answered = 0
         self._unreported: deque[tuple[Report, threading.Event]] = deque()
 
@@ -120,7 +123,8 @@ class PostgresGate:
             self._changed.notify()
         if pacer is not None:
             pacer.join(_REPORT_SECONDS)
-        self._row.close()
+        if pacer is None or not pacer.is_alive():
+            self._row.close()
         self._closing = False
 
     def _wait(self, waiter: Waiter) -> Slot:
@@ -146,6 +150,8 @@ class PostgresGate:
         now = time.monotonic()
         if refusal is None:
             if waiter.give_up_at <= now:
+                if now - self._asked_at > _SILENT_SECONDS:
+                    raise Unavailable("no turn in time: the database that holds the rate limit does not answer")
                 raise Unavailable("no turn in time: other threads of this process were first")
         elif now < refusal.ask_again_at and refusal.cause and not isinstance(refusal.cause, DatabaseAway):
             raise refusal.cause
@@ -163,6 +169,7 @@ class PostgresGate:
         """Talk to the row for all threads, whenever one of them needs it."""
         failures = 0
         while self._await_work():
+            self._asked_at = time.monotonic()
             try:
                 self._send_reports()
                 self._exchange()
@@ -170,6 +177,8 @@ class PostgresGate:
             except Exception as error:  # noqa: BLE001 whatever it is, those who wait must hear of it
                 self._refuse(error, _PAUSES_SECONDS[min(failures, len(_PAUSES_SECONDS) - 1)])
                 failures += 1
+            finally:
+                self._asked_at = float("inf")
 
     def _await_work(self) -> bool:
         """Sleep until there is something to say; False ends the thread, when nobody has needed it for a while."""
@@ -180,7 +189,7 @@ class PostgresGate:
                 at = None if at is None else max(at, self._not_before)
                 if at is not None and at <= now:
                     return True
-                called = self._changed.wait(_IDLE_SECONDS if at is None else at - now)
+                called = not self._closing and self._changed.wait(_IDLE_SECONDS if at is None else at - now)
                 if self._closing or (at is None and not called and not len(self._line)):
                     self._pacer = None
                     return False
@@ -229,11 +238,10 @@ class PostgresGate:
             told.set()
 
     def _refuse(self, error: Exception, pause_seconds: float) -> None:
-        reason = f"{error} ({error.__cause__})" if isinstance(error, DatabaseAway) else str(error)
         with self._lock:
             now = time.monotonic()
             self._not_before = now + pause_seconds
-            self._line.refuse(Refusal(reason, self._not_before, now, error))
+            self._line.refuse(Refusal(str(error), self._not_before, now, error))
 
     def _lead_seconds(self) -> float:
         """How long before a moment to talk to the row, so that the answer is here in time."""

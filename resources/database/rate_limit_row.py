@@ -5,7 +5,6 @@ that want turns (`rate_limit.py`), deciding who gets which slot (`rate_limit_lin
 """
 
 import hashlib
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -28,7 +27,11 @@ _TYPES = {"key_id": "text", "wanted": "integer", "answered": "integer"}
 
 
 class DatabaseAway(Exception):
-    """The database that holds the rate limit cannot be reached. The driver's error is the cause."""
+    """The database that holds the rate limit cannot be reached."""
+
+    def __init__(self, error: DBAPIError) -> None:
+        reason = " ".join(str(error.orig).split())
+        super().__init__(f"the database that holds the rate limit cannot be reached: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ def key_id_of(api_key: str) -> str:
 
 
 class FleetRow:
-    """One API key's row. All threads of the process share one connection, for each call takes a fraction of a ms."""
+    """One API key's row, over one connection. One thread at a time talks to it, for all of the process."""
 
     def __init__(
         self,
@@ -104,7 +107,6 @@ class FleetRow:
         self._engine = create_engine(engine.url, pool=engine.pool.recreate(), hide_parameters=True)
         self._key: Mapping[str, Any] = {"key_id": key_id, "requests_per_second": requests_per_second}
         self._tuning = asdict(tuning)
-        self._mutex = threading.Lock()
         self._connection: Connection | None = None
         self._keeps_plans = True
         self._prepared: dict[str, str] = {}
@@ -124,19 +126,16 @@ class FleetRow:
         values = {
             "wanted": wanted,
             "patience_seconds": patience_seconds,
-            "notice_seconds": notice_seconds,
+            "notice_seconds": max(notice_seconds, self._settle_seconds),
             "answered": answered,
             "pushed_seconds": pushed_seconds,
         }
-        with self._mutex:
-            values["notice_seconds"] = max(notice_seconds, self._settle_seconds)
-            asked_at = time.monotonic()
-            row = self._one_row("reserve", values)
-            answered_at = time.monotonic()
-            self._settle_seconds = 0.0
-            answer = Answer(**row)
-            self.clock.observe(asked_at=asked_at, server_seconds=answer.now, answered_at=answered_at)
-            self.exchange_seconds += 0.1 * (answered_at - asked_at - self.exchange_seconds)
+        asked_at = time.monotonic()
+        answer = Answer(**self._one_row("reserve", values))
+        answered_at = time.monotonic()
+        self._settle_seconds = 0.0
+        self.clock.observe(asked_at=asked_at, server_seconds=answer.now, answered_at=answered_at)
+        self.exchange_seconds += 0.1 * (answered_at - asked_at - self.exchange_seconds)
         return answer
 
     def report(self, report: Report, *, answered: int) -> int:
@@ -145,14 +144,12 @@ class FleetRow:
         Raises:
             DatabaseAway: it cannot be reached now; tell again later.
         """
-        with self._mutex:
-            return int(self._one_row("report", {**asdict(report), "answered": answered + report.throttled})["epoch"])
+        return int(self._one_row("report", {**asdict(report), "answered": answered + report.throttled})["epoch"])
 
     def close(self) -> None:
         """Give the connection back. A later call opens a new one."""
-        with self._mutex:
-            self._drop_connection()
-            self._engine.dispose()
+        self._drop_connection()
+        self._engine.dispose()
 
     def _one_row(self, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
         parameters = {**self._key, **self._tuning, **values}
@@ -166,9 +163,9 @@ class FleetRow:
             self._forget_connection()
             if getattr(error.orig, "pgcode", None) == _PLAN_LOST:
                 self._keeps_plans = False
-                raise DatabaseAway(DatabaseAway.__doc__) from error
+                raise DatabaseAway(error) from error
             if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
-                raise DatabaseAway(DatabaseAway.__doc__) from error
+                raise DatabaseAway(error) from error
             raise
         return dict(row)
 

@@ -81,7 +81,7 @@ SET
     recovering_since = g.recovering_since + g.steps * :recovery_step_seconds * interval '1 second',
     circuit = CASE WHEN g.slots > 0 AND g.may_probe THEN 'half_open' ELSE g.circuit END,
     probe_at = CASE
-        WHEN g.slots > 0 AND g.may_probe THEN g.now + :probe_lease_seconds * interval '1 second'
+        WHEN g.slots > 0 AND g.may_probe THEN g.first_slot_at + :probe_lease_seconds * interval '1 second'
         ELSE g.probe_at
     END,
     probe_slot_at = CASE WHEN g.slots > 0 AND g.may_probe THEN g.first_slot_at ELSE g.probe_slot_at END,

@@ -57,6 +57,18 @@ def test_an_outcome_that_could_not_be_reported_is_reported_later(fleet: Fleet):
     assert fleet.state().rate_in_force == 50
 
 
+def test_a_database_that_says_nothing_is_named_as_the_reason(fleet: Fleet):
+    """A network that swallows packets raises no error for a long while; threads give up on time all the same."""
+    gate = fleet.gate()
+    turn_of(gate)
+    with fleet.engine.begin() as connection:
+        connection.execute(text("LOCK TABLE asleep.rate_limits IN ACCESS EXCLUSIVE MODE"))
+        with pytest.raises(Unavailable, match="the database that holds the rate limit does not answer"):
+            turn_of(gate, patience_seconds=2)
+
+    assert turn_of(gate)
+
+
 def test_a_plan_lost_by_a_connection_pooler_is_done_without(fleet: Fleet):
     """Transaction poolers hand each statement to another connection, where nothing was prepared."""
     gate = fleet.gate()
