@@ -1,0 +1,75 @@
+"""What the command says when it ends: exit code, words, Dagster's check and metadata. Never success over a hole."""
+
+import json
+
+
+def _events(deployment, kind):
+    found = deployment.rows(
+        "SELECT event FROM dagster.event_logs WHERE dagster_event_type = :kind ORDER BY id", kind=kind
+    )
+    return [json.loads(row.event) for row in found]
+
+
+def _check(deployment):
+    [row] = deployment.rows(
+        "SELECT execution_status FROM dagster.asset_check_executions WHERE check_name = 'no_session_missing' "
+        "ORDER BY id DESC LIMIT 1"
+    )
+    return row.execution_status
+
+
+def test_all_synced_is_zero_and_some_failed_is_one_until_mended(deployment):
+    """A monitor looks at the exit code only: it must know of a hole, and know when it is mended."""
+    victim = deployment.api.ask("users")[0]["user_id"]
+    deployment.api.ask("faults", [{"kind": "html_200", "user": victim}])
+    code, said = deployment.run()
+    assert code == 1, said
+    assert "not everything was synced" in said
+    assert victim not in said
+    assert _check(deployment) == "FAILED"
+    assert len(deployment.holes()) == 1
+    [reported] = [e for e in _events(deployment, "STEP_SUCCESS") if "report_sessions" in e["step_key"]]
+    assert reported
+    assert '"failures"' in json.dumps(_events(deployment, "ASSET_MATERIALIZATION")) or '"failures"' in json.dumps(
+        _events(deployment, "STEP_OUTPUT")
+    )
+    assert deployment.run("status")[0] == 1
+
+    deployment.api.ask("faults", method="DELETE")
+    code, said = deployment.run()
+    assert code == 0, said
+    assert _check(deployment) == "SUCCEEDED"
+    assert deployment.holes() == []
+    assert deployment.wrong() == []
+    assert deployment.run("status")[0] == 0
+
+
+def test_a_refused_key_is_two_says_which_and_keeps_what_landed(deployment):
+    """Nothing more can be done by us: a person has to act, and must be told on what."""
+    deployment.api.ask("faults", [{"kind": "quota", "after": 40}])
+    code, said = deployment.run()
+    assert code == 2, said
+    assert "quota" in said
+    assert len(deployment.rows("SELECT FROM asleep.sleep_sessions")) > 20
+    asked = deployment.api.ask("stats")["total"]
+    assert asked <= 40 + 4, "only what was under way may still be asked"
+
+    deployment.api.ask("faults", method="DELETE")
+    assert deployment.run()[0] == 0
+    assert deployment.wrong() == []
+
+
+def test_a_database_that_is_away_is_two(deployment):
+    """Refused, not a traceback."""
+    away = deployment.url.rpartition("@")[0] + "@127.0.0.1:1/nowhere"
+    code, said = deployment.run(DATABASE_URL=away)
+    assert code == 2, said
+    assert "database" in said
+    assert "Traceback" not in said
+
+
+def test_a_missing_key_is_two_and_nothing_is_asked(deployment):
+    code, said = deployment.run(ASLEEP_API_KEY="")
+    assert code == 2, said
+    assert "ASLEEP_API_KEY" in said
+    assert deployment.api.requests() == {}

@@ -1,0 +1,51 @@
+"""kill -9 at any moment: what was committed is right, nothing is lost, and the next good run has it all."""
+
+import random
+import time
+
+import pytest
+
+KILLS = 2
+LONGEST_SECONDS = 60
+
+
+def _kill_somewhere(deployment, dice, most_requests):
+    """Start a sync, kill it once so many requests were served as the dice say; false when it ended before."""
+    deployment.api.reset()
+    process = deployment.sync(ASLEEP_REQUESTS_PER_SECOND="150")
+    until = dice.randrange(most_requests)
+    deadline = time.monotonic() + LONGEST_SECONDS
+    while deployment.api.ask("stats")["total"] < until and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    return process.returncode == -9
+
+
+def _kill_and_mend(deployment, seed):
+    dice = random.Random(seed)  # noqa: S311 reproducible
+    least = deployment.api.ask("least_requests")["total"]
+    killed = [_kill_somewhere(deployment, dice, max(2, least // (number + 1))) for number in range(KILLS)]
+    assert any(killed)
+    assert all(wrong.startswith("missing: ") for wrong in deployment.wrong())
+    assert deployment.queued_averages() == deployment.averages_from_nothing()
+
+    code, said = deployment.run()
+    assert code == 0, said
+    assert deployment.wrong() == []
+    assert deployment.holes() == []
+    assert deployment.rows("SELECT FROM asleep.touched_months") == []
+    assert deployment.queued_averages() == deployment.averages_from_nothing()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_run_killed_at_a_random_moment_loses_nothing(deployment, seed):
+    """Machines die. A torn batch, a month not computed, a lock that stays: none of it may survive the next run."""
+    _kill_and_mend(deployment, seed)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(100, 122))
+def test_a_run_killed_at_many_random_moments_loses_nothing(deployment, seed):
+    _kill_and_mend(deployment, seed)
