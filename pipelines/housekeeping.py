@@ -10,6 +10,7 @@ from dagster import DagsterRunStatus, RunsFilter
 
 from assets.failures import told_to_dagster
 from resources.database.inbox_care import prune_inbox
+from resources.database.outbox import prune_outbox
 from resources.database.resource import Database
 from resources.database.statements import statement
 
@@ -30,12 +31,12 @@ def remove_old_runs(context: dg.OpExecutionContext) -> None:
     context.log.info("%d runs older than %d days removed", removed, KEEP_DAYS)
 
 
-@dg.op(out=dg.Out(dg.Nothing), description="Remove handled webhook events and the notes of old batches.")
+@dg.op(out=dg.Out(dg.Nothing), description="Remove handled events, delivered notifications, old notes of batches.")
 def remove_old_rows(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
     """Events that were given up stay: a person has to look at them."""
     before = datetime.now(UTC) - timedelta(days=KEEP_DAYS)
     with told_to_dagster(context), database.engine.begin() as connection:
-        events = prune_inbox(connection, before=before)
+        events = prune_inbox(connection, before=before) + prune_outbox(connection, before=before)
         batches = connection.execute(statement("remove_old_batches", "assets"), {"before": before}).rowcount
     context.log.info("%d events and %d batches older than %d days removed", events, batches, KEEP_DAYS)
 

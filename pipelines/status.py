@@ -5,13 +5,15 @@ Lives here: a table for each question an operator asks.  Not here: repairs.
 
 from typing import Any
 
-from resources.database.rate_limit_state import read_state
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection, Engine, func, select, text
 
 from resources.asleep.events import pseudonym
 from resources.database import tables
+from resources.database.inbox_care import count_inbox, list_parked
+from resources.database.outbox import count_outbox
+from resources.database.rate_limit_state import read_state
 
 MOST_FAILURES_SHOWN = 20
 _COUNTED = (tables.users, tables.sleep_sessions, tables.session_payloads, tables.monthly_averages)
@@ -24,6 +26,7 @@ def show_status(engine: Engine, console: Console | None = None) -> bool:
         console.print(_table("Stored", ("table", "rows"), _counts(connection)))
         console.print(_table("Freshness", ("what", "when (UTC)"), _freshness(connection)))
         console.print(_table("Rate limit", ("what", "value"), _rates(connection)))
+        console.print(_table("Webhooks and notifications", ("what", "value"), _boxes(connection)))
         failures = _failures(connection)
         parked = connection.scalar(text("SELECT count(*) FROM asleep.sync_failures WHERE resolved_at IS NULL")) or 0
     if failures:
@@ -80,6 +83,18 @@ def _rates(connection: Connection) -> list[tuple[Any, ...]]:
     for state in read_state(connection):
         rows.extend((name.replace("_", " "), value) for name, value in vars_of(state).items() if name != "key_id")
     return rows or [("requests a second", "none made yet")]
+
+
+def _boxes(connection: Connection) -> list[tuple[Any, ...]]:
+    inbox, outbox = count_inbox(connection), count_outbox(connection)
+    rows: list[tuple[Any, ...]] = [
+        ("events waiting", inbox.untried + inbox.tried),
+        ("oldest waiting event, seconds", round(inbox.oldest_seconds)),
+        ("events given up", inbox.parked),
+        ("notifications", f"{outbox.waiting} waiting, {outbox.parked} given up" if outbox.is_on else "off"),
+    ]
+    rows.extend((f"event {e.event_id}, {e.attempts} attempts", e.error) for e in list_parked(connection, limit=5))
+    return rows
 
 
 def vars_of(record: Any) -> dict[str, Any]:
