@@ -71,6 +71,8 @@ class _Question:
     garbled: int = 0
     retry_after_seconds: float | None = None
     """As the last answer asked for."""
+    first: tuple[Verdict, Turn] | None = None
+    """What came of the first attempt, until it has been judged."""
 
 
 class Transport:
@@ -134,10 +136,17 @@ class Transport:
         """
         give_up_at = self._clock() + self._patience.total_seconds
         question = _Question(endpoint, path, params, headers, pseudonym(user_id), give_up_at)
-        verdict, turn = self._retrying(self._get_in_turn, question)
+        verdict, turn = question.first = self._get_in_turn(question)
+        if _is_worth_repeating(verdict):
+            verdict, turn = self._retrying(self._first_or_next, question)
         if verdict.result is not None:
             return Answer(verdict.result, turn.granted_at)
         raise verdict.error or Malformed()
+
+    def _first_or_next(self, question: _Question) -> tuple[Verdict, Turn]:
+        """Most questions are answered at once, so the machinery of repetition is set going by a first failure only."""
+        first, question.first = question.first, None
+        return first or self._get_in_turn(question)
 
     def _get_in_turn(self, question: _Question) -> tuple[Verdict, Turn]:
         self._stop_if_rejected()
@@ -214,8 +223,9 @@ class Transport:
 
 
 def _may_help(state: RetryCallState) -> bool:
+    return state.outcome is not None and not state.outcome.failed and _is_worth_repeating(state.outcome.result()[0])
+
+
+def _is_worth_repeating(verdict: Verdict) -> bool:
     """Whether another attempt may bring more than the last one did."""
-    if state.outcome is None or state.outcome.failed:
-        return False
-    verdict: Verdict = state.outcome.result()[0]
     return verdict.outcome is not Outcome.ANSWERED or verdict.is_garbled

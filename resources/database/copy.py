@@ -3,7 +3,6 @@
 Lives here: one encoder for each column type.  Not here: which rows, which statement uses them.
 """
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
 from io import StringIO
@@ -17,12 +16,15 @@ from sqlalchemy.exc import DBAPIError
 
 Encoder = Callable[[Any], str]
 
-_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
-_TO_ESCAPE = re.compile(r"[\\\t\n\r]")
+_ESCAPES = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
+"""Backslashes first, or those of the others would be escaped, too."""
 
 
 def _escape(text: str) -> str:
-    return _TO_ESCAPE.sub(lambda found: _ESCAPES[found[0]], text)
+    for character, escaped in _ESCAPES:
+        if character in text:
+            text = text.replace(character, escaped)
+    return text
 
 
 def _time(value: date) -> str:
