@@ -3,6 +3,7 @@
 Lives here: the asset and when it follows its sessions.  Not here: arithmetic (`sql/monthly_averages.sql`).
 """
 
+from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
@@ -10,8 +11,8 @@ from sqlalchemy import Connection
 
 from assets.failures import told_to_dagster
 from assets.monthly_summary import summarise
-from assets.partitions import month_of, monthly
-from assets.table_metadata import AVERAGES_LINEAGE, table_metadata
+from assets.partitions import month_key, monthly, months_of
+from assets.table_metadata import AVERAGES_LINEAGE, column_lineage, table_metadata
 from resources.database import tables
 from resources.database.resource import Database
 from resources.database.statements import statement
@@ -43,7 +44,7 @@ sessions_around = dg.AssetDep(
     tags={"source": "asleep", "grain": "user_month"},
     owners=["team:data"],
     code_version="1",
-    metadata=table_metadata(tables.monthly_averages, AVERAGES_LINEAGE),
+    metadata=table_metadata(tables.monthly_averages),
 )
 def monthly_averages(
     context: dg.AssetExecutionContext, database: dg.ResourceParam[Database]
@@ -59,13 +60,15 @@ def monthly_averages(
     """
     with told_to_dagster(context.op_execution_context):
         database.require_migrated()
-        for key in context.partition_keys:
+        for month in months_of(context.partition_keys, datetime.now(UTC).date()):
             with database.engine.begin() as connection:
-                context.add_asset_metadata(_summarised(connection, key), partition_key=key)
+                counts = _summarised(connection, month)
+            if (key := month_key(month)) in context.partition_keys:
+                context.add_asset_metadata(counts | column_lineage(AVERAGES_LINEAGE), partition_key=key)
     return dg.MaterializeResult()
 
 
-def _summarised(connection: Connection, key: str) -> dict[str, Any]:
-    counts = summarise(connection, month_of(key))._asdict()
-    rows = connection.scalar(statement("user_months_of_month", "assets"), {"month": month_of(key)})
+def _summarised(connection: Connection, month: date) -> dict[str, Any]:
+    counts = summarise(connection, month)._asdict()
+    rows = connection.scalar(statement("user_months_of_month", "assets"), {"month": month})
     return {"dagster/partition_row_count": rows, **counts}

@@ -3,7 +3,8 @@
 Lives here: the definitions, and partition ↔ window.  Not here: schedules.
 """
 
-from datetime import UTC, date, datetime
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
@@ -20,9 +21,43 @@ monthly = dg.MonthlyPartitionsDefinition(start_date=FIRST_DAY, timezone="UTC", e
 
 
 def window_of(context: dg.OpExecutionContext) -> Window:
-    """The window of the run's partition, or of its whole range of partitions."""
+    """The window of the run's partition, or of its whole range of partitions.
+
+    Raises:
+        Failure: it reaches into the future, which Dagster lets through when a run is launched by its tags.
+    """
     span = context.partition_time_window
-    return Window(span.start.astimezone(UTC), span.end.astimezone(UTC))
+    window = Window(span.start.astimezone(UTC), span.end.astimezone(UTC))
+    today = datetime.now(UTC).date()
+    last_day = (window.end - timedelta(microseconds=1)).date()
+    if last_day > today:
+        raise dg.Failure(
+            f"{last_day} lies in the future: the last day that can be synced is today, {today} (UTC). "
+            "Nothing was asked for.",
+            allow_retries=False,
+        )
+    return window
+
+
+def months_of(keys: Sequence[str], today: date) -> list[date]:
+    """The months of monthly partitions; the running one brings the next along, for in the east it may have begun.
+
+    Raises:
+        Failure: one lies in the future.
+    """
+    this_month = today.replace(day=1)
+    months = sorted(month_of(key) for key in keys)
+    if months[-1] > this_month:
+        raise dg.Failure(
+            f"{months[-1]:%Y-%m} lies in the future: the last month with sessions is {this_month:%Y-%m}.",
+            allow_retries=False,
+        )
+    return [*months, next_month(this_month)] if this_month in months else months
+
+
+def next_month(month: date) -> date:
+    """The first day of the month after."""
+    return (month.replace(day=1) + timedelta(days=31)).replace(day=1)
 
 
 def day_key(day: date) -> str:

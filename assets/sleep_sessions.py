@@ -17,7 +17,7 @@ import dagster as dg
 from assets.failures import told_to_dagster
 from assets.partitions import daily, day_key, window_of
 from assets.sync_batch import Batch, Mode, sync_batch
-from assets.table_metadata import SESSIONS_LINEAGE, table_metadata
+from assets.table_metadata import SESSIONS_LINEAGE, column_lineage, table_metadata
 from resources.asleep.events import Attempt
 from resources.asleep.resource import AsleepApi
 from resources.database import sync_state, tables
@@ -73,13 +73,14 @@ _RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, 
 def plan_batches(
     context: dg.OpExecutionContext, database: dg.ResourceParam[Database], sync_options: dg.ResourceParam[SyncOptions]
 ) -> Iterator[dg.DynamicOutput[None]]:
-    """One batch for every USER_BATCH_SIZE users."""
+    """One batch for every USER_BATCH_SIZE users, once it is clear that the days can be synced."""
     with told_to_dagster(context):
+        window = window_of(context)
         database.require_migrated()
         with database.engine.connect() as connection:
             users = sync_state.count_users(connection)
     batches = max(1, -(-users // sync_options.user_batch_size))
-    context.log.info("%d users in %d batches", users, batches)
+    context.log.info("%s to %s: %d users in %d batches", window.start, window.end, users, batches)
     for number in range(batches):
         yield dg.DynamicOutput(None, mapping_key=BatchNames.of(number, batches))
 
@@ -168,8 +169,9 @@ def report_sessions(context: dg.AssetExecutionContext, database: dg.ResourcePara
     for key in context.partition_keys:
         day = date.fromisoformat(key)
         context.add_asset_metadata({"dagster/partition_row_count": by_day.get(day, 0)}, partition_key=key)
-    last_day = (window.end - timedelta(days=1)).date()
-    context.add_asset_metadata({**dict.fromkeys(COUNTED, 0), **counts}, partition_key=day_key(last_day))
+    last_day = day_key((window.end - timedelta(days=1)).date())
+    context.add_asset_metadata({**dict.fromkeys(COUNTED, 0), **counts}, partition_key=last_day)
+    context.add_asset_metadata(column_lineage(SESSIONS_LINEAGE), partition_key=last_day)
 
 
 def totals_of_run(batches: list[dict[str, Any]]) -> dict[str, Any]:
@@ -191,7 +193,7 @@ def totals_of_run(batches: list[dict[str, Any]]) -> dict[str, Any]:
     tags={"source": "asleep", "grain": "session"},
     owners=["team:data"],
     code_version="1",
-    metadata=table_metadata(tables.sleep_sessions, SESSIONS_LINEAGE),
+    metadata=table_metadata(tables.sleep_sessions),
 )
 def sleep_sessions(registered: Any) -> Any:
     """Every sleep session of the registered users, one row per session (table `asleep.sleep_sessions`).

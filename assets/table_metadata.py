@@ -15,8 +15,8 @@ from resources.database.tables import monthly_averages
 Lineage = Mapping[str, list[dg.TableColumnDep]]
 
 
-def table_metadata(table: Table, lineage: Lineage | None = None) -> dict[str, Any]:
-    """Name, columns with types and comments, and the columns upstream that each comes from."""
+def table_metadata(table: Table) -> dict[str, Any]:
+    """Name, and columns with types and comments; for an asset's definition."""
     columns = [
         dg.TableColumn(
             column.name,
@@ -26,8 +26,12 @@ def table_metadata(table: Table, lineage: Lineage | None = None) -> dict[str, An
         )
         for column in table.columns
     ]
-    described = {"dagster/table_name": table.fullname, "dagster/column_schema": dg.TableSchema(columns)}
-    return described | ({"dagster/column_lineage": dg.TableColumnLineage(lineage)} if lineage else {})
+    return {"dagster/table_name": table.fullname, "dagster/column_schema": dg.TableSchema(columns)}
+
+
+def column_lineage(lineage: Lineage) -> dict[str, Any]:
+    """The columns upstream that each column comes from; the UI looks for them on materialisations only."""
+    return {"dagster/column_lineage": dg.TableColumnLineage(lineage)}
 
 
 def _is_key(table: Table, column: str) -> bool:
