@@ -3,23 +3,29 @@
     python benchmarks/strict_server.py     # prints its port
 
     GET /-/reset/LIMIT    forget everything; throttle above LIMIT arrivals in any one second
-    GET /-/log            JSON: every arrival as [seconds, caller, throttled], by this server's monotonic clock
+    GET /-/log            JSON: every arrival as [seconds, caller, throttled]
     GET /CALLER           200, or 403 `Rate limit exceeded`
 
-Strict: a throttled request counts as an arrival too. It is kept small and asks for a high priority, so that what it
-measures is the caller's timing and not its own: a real server does not share its cores with its clients.
+Strict: a throttled request counts as an arrival too. A request arrives when the kernel receives it, where the kernel
+tells (Linux does): a real server does not share its cores with its clients, and what is measured here is their timing
+and not how long this process had to wait for a core.
 """
 
 import asyncio
 import json
 import os
+import socket
+import struct
 import sys
 import time
-from collections import deque
+from bisect import insort
 from contextlib import suppress
 
 import httptools
 import uvloop
+
+_TIMESTAMP = 35
+"""SO_TIMESTAMPNS, and the type of the message that carries it; Python has no name for it."""
 
 
 class Window:
@@ -31,35 +37,44 @@ class Window:
     def reset(self, limit: int) -> None:
         """Start afresh."""
         self.limit = limit
-        self.recent: deque[float] = deque()
+        self.recent: list[float] = []
         self.log: list[tuple[float, str, bool]] = []
 
-    def arrive(self, caller: str) -> bool:
+    def arrive(self, caller: str, moment: float) -> bool:
         """Count one arrival; False when it is one too many."""
-        now = time.monotonic()
-        while self.recent and self.recent[0] <= now - 1:
-            self.recent.popleft()
-        self.recent.append(now)
+        insort(self.recent, moment)
+        while self.recent[0] <= moment - 1:
+            self.recent.pop(0)
         allowed = len(self.recent) <= self.limit
-        self.log.append((now, caller, not allowed))
+        self.log.append((moment, caller, not allowed))
         return allowed
 
 
-class Connection(asyncio.Protocol):
-    """One keep-alive connection."""
+class Connection:
+    """One keep-alive connection; its requests are small enough to come whole."""
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, connection: socket.socket, window: Window) -> None:
+        self._socket = connection
         self._window = window
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
+        self._moment = 0.0
+        with suppress(OSError):
+            connection.setsockopt(socket.SOL_SOCKET, _TIMESTAMP, 1)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by asyncio."""
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        """Called by asyncio."""
+    def read(self) -> bool:
+        """Take in what came; False when the connection ended."""
+        try:
+            data, notes, _, _ = self._socket.recvmsg(65536, 64)
+        except ConnectionError:
+            return False
+        self._moment = time.time()
+        for level, kind, note in notes:
+            if (level, kind) == (socket.SOL_SOCKET, _TIMESTAMP):
+                seconds, nanoseconds = struct.unpack("ll", note)
+                self._moment = seconds + nanoseconds / 1e9
         self._parser.feed_data(data)
+        return bool(data)
 
     def on_url(self, url: bytes) -> None:
         """Called by the parser."""
@@ -72,22 +87,40 @@ class Connection(asyncio.Protocol):
             self._window.reset(int(path.rsplit("/", 1)[1]))
             self._answer(b"200 OK", b"{}")
         elif path == "/-/log":
-            self._answer(b"200 OK", json.dumps(self._window.log).encode())
-        elif self._window.arrive(path[1:]):
+            self._answer(b"200 OK", json.dumps(sorted(self._window.log)).encode())
+        elif self._window.arrive(path[1:], self._moment):
             self._answer(b"200 OK", b'{"detail":"OK"}')
         else:
             self._answer(b"403 Forbidden", b'{"detail":"Rate limit exceeded"}')
 
     def _answer(self, status: bytes, body: bytes) -> None:
-        self._transport.write(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
+        self._socket.setblocking(True)
+        self._socket.sendall(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
+        self._socket.setblocking(False)
 
 
 async def serve() -> None:
     """Serve until standard input ends: whoever started this may die without a word."""
     window = Window()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(window), "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+
+    def accept() -> None:
+        connection, _ = listener.accept()
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        peer = Connection(connection, window)
+
+        def readable() -> None:
+            if not peer.read():
+                loop.remove_reader(connection)
+                connection.close()
+
+        loop.add_reader(connection, readable)
+
+    listener.setblocking(False)
+    loop.add_reader(listener, accept)
+    print(listener.getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 
 

@@ -10,14 +10,16 @@ from datetime import UTC, datetime
 from resources.database.rate_limit_row import Answer
 from resources.database.server_clock import ServerClock
 
-LATE_SECONDS = 0.004
+LATE_SECONDS = 0.006
 """A request this late still counts as on time; the margin of the spacing pays for it."""
 _LONGEST_PUSH_SECONDS = 0.5
 """A second after a late request all must know that it was late; so nobody is later than this."""
 _FRESH_SECONDS = 0.1
 """News older than this are asked for again before a slot is used: throttling or an open circuit void it."""
 _STALE_SECONDS = 0.3
-"""A slot is not used on news older than this."""
+"""A slot is not used on news older than this; its thread looks again every millisecond until they come."""
+_AHEAD_SECONDS = 0.025
+"""So much earlier than need be is news asked for, and what is due so soon is asked for on the same way."""
 _BLOCK_SECONDS = 0.05
 """Slots reserved at once; one at least."""
 _POLL_SECONDS = 0.25
@@ -91,7 +93,7 @@ class Line:
 
     def wanted(self, now: float, *, lead_seconds: float) -> int:
         """How many slots to ask for: none before the last one held is due, or others would come short."""
-        reserve_at = self._reserve_at(lead_seconds)
+        reserve_at = self._reserve_at(lead_seconds + _AHEAD_SECONDS)
         if reserve_at is None or reserve_at > now:
             return 0
         return min(self.waiting, max(1, int(_BLOCK_SECONDS / self._spacing_seconds)))
@@ -123,7 +125,7 @@ class Line:
         first = min(self._due(), default=None)
         if first is None or first - self._known_at <= _FRESH_SECONDS:
             return None
-        return first - lead_seconds
+        return first - lead_seconds - _AHEAD_SECONDS
 
     def _due(self) -> list[float]:
         return [self._clock.monotonic(waiter.slot.moment) for waiter in self._waiters if waiter.slot is not None]
@@ -179,10 +181,11 @@ class Line:
         if early_seconds > 0 or slot.is_probe:
             return early_seconds
         excess_seconds = -early_seconds - LATE_SECONDS
-        too_late = excess_seconds > min(slot.spacing_seconds, _LONGEST_PUSH_SECONDS)
-        if too_late or now - self._known_at > _STALE_SECONDS:
+        if excess_seconds > min(slot.spacing_seconds, _LONGEST_PUSH_SECONDS):
             waiter.slot = None
             return None
+        if now - self._known_at > _STALE_SECONDS:
+            return 0.001
         if excess_seconds > 0:
             self.pushed_seconds = max(self.pushed_seconds, slot.pushed_seconds + excess_seconds)
         return early_seconds

@@ -194,9 +194,24 @@ def test_a_slot_is_not_used_on_old_news():
     """While the database is away nobody would tell us that all slots were voided."""
     line, (waiter,) = line_of(100.0)
     line.take(answer(now=1.0, slots=1, first=3.0), wanted=1, now=1.0)
+    asks_at = line.next_exchange(lead_seconds=LEAD_SECONDS)
 
-    assert line.next_exchange(lead_seconds=LEAD_SECONDS) == pytest.approx(3.0 - LEAD_SECONDS)
-    assert line.seconds_to_wait(waiter, now=3.0) is None
+    assert asks_at is not None
+    assert 2.9 < asks_at < 3.0 - LEAD_SECONDS
+    assert line.seconds_to_wait(waiter, now=3.0) == pytest.approx(0.001)
+    assert line.seconds_to_wait(waiter, now=3.2) is None
+
+
+def test_news_that_come_a_little_late_cost_no_slot():
+    """At 10/s a lost slot is a tenth of a second for the whole fleet."""
+    line, (waiter,) = line_of(100.0)
+    line.take(answer(now=1.0, slots=1, first=3.0), wanted=1, now=1.0)
+    assert line.seconds_to_wait(waiter, now=3.001) == pytest.approx(0.001)
+    line.take(answer(now=3.002), wanted=0, now=3.002)
+
+    seconds = line.seconds_to_wait(waiter, now=3.002)
+    assert seconds is not None
+    assert seconds <= 0
 
 
 def test_whoever_gives_up_before_the_slot_does_not_take_it():
