@@ -110,7 +110,8 @@ def _of_this_user(result: Object, user_id: str) -> Object:
 
 def _as_json(result: Object) -> bytes:
     try:
-        return orjson.dumps(result, option=orjson.OPT_SORT_KEYS)
+        # A copy, for what orjson returns keeps the buffer in which it was written: 256 KiB for a night's 6.
+        return bytes(memoryview(orjson.dumps(result, option=orjson.OPT_SORT_KEYS)))
     except TypeError:  # half a surrogate pair, or an integer beyond 64 bits
         return json.dumps(_without_nan(result), sort_keys=True, separators=(",", ":")).encode()
 

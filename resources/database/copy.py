@@ -5,7 +5,7 @@ Lives here: one encoder for each column type.  Not here: which rows, which state
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
-from io import StringIO
+from io import BytesIO
 from typing import Any
 
 import orjson
@@ -15,6 +15,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSON, SMALLINT
 from sqlalchemy.exc import DBAPIError
 
 Encoder = Callable[[Any], str]
+
+_PIECE_BYTES = 1024 * 1024
+"""Handed to the driver at once. Around each piece other threads get their turn, and then we wait for ours."""
 
 _ESCAPES = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
 """Backslashes first, or those of the others would be escaped, too."""
@@ -71,19 +74,16 @@ def encoder_of(column: Column[Any]) -> Encoder:
     raise TypeError(f"no COPY encoding for {kind!r} of {column}")
 
 
-def copy_text(rows: Iterable[Sequence[Any]], encoders: Sequence[Encoder]) -> StringIO:
+def copy_text(rows: Iterable[Sequence[Any]], encoders: Sequence[Encoder]) -> BytesIO:
     """Encode rows, values in the order of `encoders`; None becomes SQL's NULL."""
-    buffer = StringIO()
-    for row in rows:
-        buffer.write(
-            "\t".join(["\\N" if value is None else encode(value) for encode, value in zip(encoders, row, strict=True)])
-        )
-        buffer.write("\n")
-    buffer.seek(0)
-    return buffer
+    lines = [
+        "\t".join(["\\N" if value is None else encode(value) for encode, value in zip(encoders, row, strict=True)])
+        for row in rows
+    ]
+    return BytesIO("\n".join([*lines, ""]).encode())
 
 
-def copy_in(connection: Connection, table: Table, columns: Sequence[str], text: StringIO) -> None:
+def copy_in(connection: Connection, table: Table, columns: Sequence[str], text: BytesIO) -> None:
     """COPY encoded rows into `table` within the connection's transaction.
 
     Raises:
@@ -93,7 +93,9 @@ def copy_in(connection: Connection, table: Table, columns: Sequence[str], text: 
     names = ", ".join(preparer.quote(name) for name in columns)
     cursor = connection.connection.cursor()
     try:
-        cursor.copy_expert(f"COPY {preparer.format_table(table)} ({names}) FROM STDIN", text)
+        cursor.copy_expert(
+            f"COPY {preparer.format_table(table)} ({names}) FROM STDIN (ENCODING 'UTF8')", text, _PIECE_BYTES
+        )
     except psycopg2.Error as error:
         failure = DBAPIError.instance("COPY", None, error, psycopg2.Error, dialect=connection.dialect)
         raise failure from None
