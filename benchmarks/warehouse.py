@@ -64,7 +64,7 @@ def lines(engine: Engine, sessions: int) -> Iterator[str]:
     users = max(1, sessions // DAYS)
     with engine.connect() as connection:
         version = connection.scalar(text("SHOW server_version"))
-        settings = connection.execute(text("SELECT name, setting || coalesce(unit, '') FROM pg_settings WHERE name IN "
+        settings = connection.execute(text("SELECT name, current_setting(name) FROM pg_settings WHERE name IN "
             "('shared_buffers', 'work_mem', 'fsync', 'synchronous_commit', 'jit')")).all()  # fmt: skip
     yield f"## {users * DAYS:,} sessions of {users:,} users over {DAYS} days\n"
     yield f"Postgres {version} ({', '.join(f'{name} {value}' for name, value in settings)}), "
