@@ -22,7 +22,9 @@ def server(tmp_path):
         embedded.destroy(tmp_path)
 
 
-@pytest.mark.parametrize("requests", [10, 120])
+@pytest.mark.parametrize(
+    "requests", [60, pytest.param(1, marks=pytest.mark.long), pytest.param(120, marks=pytest.mark.long)]
+)
 def test_a_restart_of_postgres_in_the_middle_of_a_run_loses_nothing(server, deploy, tmp_path, requests):
     """Maintenance happens at night, which is when we sync."""
     deployment = deploy(server.url)

@@ -45,8 +45,8 @@ LASTING = {
 
 @pytest.fixture
 def population(new_world: Any) -> Iterator[Any]:
-    """A dozen ordinary users with all their oddities."""
-    return new_world("--users", "12", "--days", "14", "--seed", "11")
+    """A few ordinary users with all their oddities."""
+    return new_world("--users", "8", "--days", "8", "--seed", "11")
 
 
 @pytest.mark.parametrize("name", PASSING)
@@ -54,13 +54,13 @@ def test_a_passing_fault_is_waited_out_and_leaves_nothing(population, name):
     """What another attempt mends must not trouble anybody: one run, and all is right."""
     population.faults(*PASSING[name])
     stubborn = Patience(total_seconds=30, broken_attempts=8, garbled_attempts=8, first_pause_seconds=0.01)
-    counts = population.sync(days=16, timeout_seconds=1.5, patience=stubborn)
+    counts = population.sync(days=10, timeout_seconds=1.5, patience=stubborn)
     hits = population.api.ask("stats")["faults"]
 
     assert sum(hits.values()) > 0, "the fault hit nothing"
     assert counts["failures"] == 0
     assert population.holes() == []
-    assert population.wrong(days=16) == []
+    assert population.wrong(days=10) == []
     assert population.averages() == population.averages_from_nothing()
 
 
@@ -68,21 +68,21 @@ def test_a_passing_fault_is_waited_out_and_leaves_nothing(population, name):
 def test_a_lasting_fault_leaves_holes_that_are_told_and_mended_first(population, name):
     """What no attempt mends: every session that is missing is a row, and the next good run has it."""
     population.faults(*LASTING[name])
-    counts = population.sync(days=16)
+    counts = population.sync(days=10)
     holes = population.holes()
 
     assert counts["failures"] == len(holes) > 0
     assert counts["users_failed"] == len({hole.user_id for hole in holes})
     told = {hole.session_id for hole in holes} | {None}
     users_without_list = {hole.user_id for hole in holes if hole.session_id is None}
-    for wrong in population.wrong(days=16):
+    for wrong in population.wrong(days=10):
         assert wrong.startswith("missing: ")
         session_id = wrong.split()[1]
         assert session_id in told or _owner(population, session_id) in users_without_list
     population.faults()
-    assert population.sync(days=16)["failures"] == 0
+    assert population.sync(days=10)["failures"] == 0
     assert population.holes() == []
-    assert population.wrong(days=16) == []
+    assert population.wrong(days=10) == []
     assert population.averages() == population.averages_from_nothing()
 
 
@@ -96,7 +96,7 @@ def _owner(population: Any, session_id: str) -> str:
 def test_what_was_received_is_kept_with_the_hole_and_out_of_its_message(population):
     """People must be able to look at the answer; nobody should meet health data in a message."""
     population.faults({"kind": "html_200", "endpoint": "read_session", "user": population.users[0]})
-    population.sync(days=16)
+    population.sync(days=10)
 
     assert population.holes()
     for hole in population.holes():
@@ -109,7 +109,7 @@ def test_one_users_failure_stops_nobody_else(population):
     """All others are whole, and the ledger knows it."""
     victim = population.users[3]
     population.faults({"kind": "not_json", "user": victim})
-    population.sync(days=16)
+    population.sync(days=10)
 
     assert {hole.user_id for hole in population.holes()} == {victim}
     whole = {row.user_id for row in population.rows("SELECT user_id FROM asleep.sync_ledger")}
@@ -120,10 +120,10 @@ def test_users_that_failed_are_tried_first_next_time(population):
     """A hole is older than anything new: it must not wait behind thousands of others."""
     victim = max(population.users)
     population.faults({"kind": "not_json", "user": victim, "endpoint": "list_sessions"})
-    population.sync(days=16)
+    population.sync(days=10)
     population.faults()
     before = population.api.ask("log?since=0")[-1]["number"]
-    population.sync(days=16, workers=1)
+    population.sync(days=10, workers=1)
 
     assert population.api.ask(f"log?since={before}")[0]["user"] == victim
 
@@ -132,9 +132,9 @@ def test_a_hole_outside_todays_window_is_mended_all_the_same(population):
     """A list failed in a backfill of last month: the daily run of two days asks for that month again."""
     victim = population.users[5]
     population.faults({"kind": "not_json", "user": victim, "endpoint": "list_sessions"})
-    population.sync(days=16)
+    population.sync(days=10)
     population.faults()
     population.sync(days=2)
 
     assert population.holes() == []
-    assert population.wrong(days=16) == []
+    assert population.wrong(days=10) == []
