@@ -48,7 +48,7 @@ def make_engine(url: str | URL, *, application_name: str, pool_size: int = 5) ->
         connect_args={
             "connect_timeout": 10,
             "application_name": application_name,
-            "options": "-c timezone=UTC -c lock_timeout=60s -c idle_in_transaction_session_timeout=300s",
+            "options": "-c timezone=UTC -c jit=off -c lock_timeout=60s -c idle_in_transaction_session_timeout=300s",
             "keepalives_idle": 30,
         },
     )
