@@ -72,6 +72,11 @@ chromium:  ## Install Chromium from the distribution's packages, where that is p
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
 	  else echo "make: no Chromium and no right to install it: the tests of the UI will be skipped" >&2; fi; }
 
+data-dictionary: install  ## Write docs/data-dictionary.md from the comments in the database
+	@$(BIN)/asleep-sync migrate >/dev/null
+	@$(BIN)/python -m resources.database.embedded url --directory .data/postgres | \
+	  $(BIN)/python -m resources.database.dictionary > docs/data-dictionary.md
+
 clean:  ## Remove environment and development data
 	-@test -x $(BIN)/python && $(BIN)/python -m resources.database.embedded destroy --directory .data/postgres
 	rm -rf $(VENV) .uv .data artefacts

@@ -5,15 +5,15 @@ Lives here: arguments, help, exit codes.  Not here: logic; each verb calls the r
 Exit codes: 0 all well; 1 some users could not be synced (they are listed); 2 nothing could be done.
 """
 
-import os
 import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
-from pipelines.cli_errors import Commands, Refusal
+from pipelines.cli_common import Commands, Refusal, read_database, read_settings
+from pipelines.cli_programs import demo, execute, serve, simulate
 
 SOME_FAILED = 1
 
@@ -37,31 +37,13 @@ def main() -> None:
     """
 
 
-def _settings() -> Any:
-    from pipelines.observability import set_up_logs
-    from pipelines.settings import load_settings, without_unknown
-
-    settings = load_settings()
-    set_up_logs(settings)
-    for name in without_unknown():
-        click.echo(f"asleep-sync: {name} is set but is no variable of asleep-sync: misspelt?", err=True)
-    return settings
-
-
-def _database(settings: Any) -> Any:
-    from pipelines.database_url import find_database_url
-    from resources.database.resource import Database
-
-    return Database(lambda: find_database_url(settings), application_name="asleep-sync cli")
-
-
 @main.command()
 def migrate() -> None:
     """Make or upgrade the tables, and apply the views again. Safe to run twice, and at once."""
     from pipelines.database_url import DAGSTER_SCHEMA
     from resources.database.migrate import migrate as upgrade
 
-    before, now = upgrade(_database(_settings()).engine, other_schemas=(DAGSTER_SCHEMA,))
+    before, now = upgrade(read_database(read_settings()).engine, other_schemas=(DAGSTER_SCHEMA,))
     click.echo(
         f"The schema is at revision {now}" + (", as before." if before == now else f" (was {before or 'empty'}).")
     )
@@ -93,7 +75,7 @@ def import_users(file: Any) -> None:
         raise Refusal(f"{file.name} is not UTF-8 text (byte {error.start}): nothing was imported.") from None
     except UserFileInvalid as error:
         raise Refusal(f"{file.name}: nothing was imported.\n{error}") from None
-    database = _database(_settings())
+    database = read_database(read_settings())
     database.require_migrated()
     with database.engine.begin() as connection:
         imported = register(connection, found)
@@ -119,9 +101,9 @@ def sync(first: datetime | None, last: datetime | None, user_ids: tuple[str, ...
     """
     from pipelines.sync_command import SyncRequest, run_sync
 
-    settings = _settings()
+    settings = read_settings()
     days = _days(first, last, settings.recent_days)
-    code = run_sync(settings, _database(settings), SyncRequest(days, user_ids))
+    code = run_sync(settings, read_database(settings), SyncRequest(days, user_ids))
     sys.exit(code)
 
 
@@ -148,32 +130,10 @@ def status() -> None:
     """
     from pipelines.status import show_status
 
-    settings = _settings()
-    database = _database(settings)
+    settings = read_settings()
+    database = read_database(settings)
     database.require_migrated()
     sys.exit(SOME_FAILED if show_status(database.engine) else 0)
-
-
-@main.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, help="Port to listen on.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes.")
-def serve(host: str, port: int, workers: int) -> None:
-    """Run the service: webhooks of Asleep, the read API, /live, /ready, /health.
-
-    Several instances may run at once behind a proxy that ends TLS. The read API is off until SERVICE_API_KEYS is
-    set. `/openapi.json` describes all of it.
-    """
-    from pipelines.service.__main__ import FACTORY, options_from
-    from pipelines.service.server import serve as run
-
-    settings = _settings()
-    try:
-        options_from(settings)
-    except ValueError as error:
-        raise Refusal(str(error)) from None
-    _database(settings).require_migrated()
-    run(FACTORY, host=host, port=port, workers=workers)
 
 
 @main.command()
@@ -189,54 +149,42 @@ def forget(user_id: str, yes: bool) -> None:
 
     if not yes:
         click.confirm("Everything stored of this user will be erased and cannot be brought back. Go on?", abort=True)
-    database = _database(_settings())
+    database = read_database(read_settings())
     database.require_migrated()
     with database.engine.begin() as connection:
         removed = erase(connection, user_id, "requested")
     click.echo(f"Erased: {', '.join(f'{rows} {table}' for table, rows in removed.items())}.")
 
 
-@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
-@click.argument("options", nargs=-1, type=click.UNPROCESSED)
-def simulate(options: tuple[str, ...]) -> NoReturn:
-    """Run the simulated Asleep API (all its options: `asleep-sync simulate --help`)."""
-    os.execv(sys.executable, [sys.executable, "-m", "simulator", *options])  # noqa: S606 our own interpreter
-
-
-@main.command("exec", context_settings={"ignore_unknown_options": True})
-@click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
-def execute(command: tuple[str, ...]) -> NoReturn:
-    """Run COMMAND in the environment that Dagster's programs need here.
+@main.command()
+@click.option("--month", type=click.DateTime(["%Y-%m"]), help="Default: the month of yesterday.")
+@click.option("--user", "user_id", metavar="ID", help="Of this user; default: of the whole organisation.")
+@click.option("--out", type=click.Path(dir_okay=False, writable=True), help="Default: asleep-YYYY-MM.html here.")
+def report(month: datetime | None, user_id: str | None, out: str | None) -> None:
+    """Draw the monthly report as one HTML file: stages, efficiency, bed times, and a user's hypnograms.
 
     \b
     Examples:
-      asleep-sync exec -- dagster job list
-      asleep-sync exec -- dagster-webserver -w workspace.yaml
+      asleep-sync report
+      asleep-sync report --month 2026-10 --user G-20260301091502-AbCdEfGhIjKlMnOpQrSt --out night-owl.html
     """
-    from pipelines.database_url import dagster_environment, find_database_url
+    from assets.report.monthly_report import NothingToReport, render_report
 
-    settings = _settings()
-    environment = dagster_environment(settings, find_database_url(settings))
-    bin_directory = Path(sys.executable).parent
-    path = f"{bin_directory}{os.pathsep}{os.environ.get('PATH', '')}"
+    first = (month.date() if month else datetime.now(UTC).date() - timedelta(days=1)).replace(day=1)
+    database = read_database(read_settings())
+    database.require_migrated()
     try:
-        os.execvpe(command[0], list(command), {**os.environ, **environment, "PATH": path})  # noqa: S606 as asked
-    except FileNotFoundError:
-        raise Refusal(f"there is no program {command[0]}.") from None
+        with database.engine.connect() as connection:
+            page = render_report(connection, first, user_id)
+    except NothingToReport:
+        raise Refusal(f"no sleep is stored for {first:%Y-%m}: sync that month first, or name another.") from None
+    path = Path(out or f"asleep-{first:%Y-%m}.html")
+    path.write_text(page, "utf-8")
+    click.echo(f"Written: {path}")
 
 
-@main.command()
-@click.option("--users", "count", default=40, show_default=True, help="How many users the simulated API has.")
-@click.option("--days", default=60, show_default=True, help="How many days back to sync.")
-def demo(count: int, days: int) -> None:
-    """See it all work: embedded Postgres, the simulated API with real nights, the job, the averages.
-
-    Contacts nothing but this machine. A second demo finds everything stored and fetches nothing.
-    """
-    from pipelines.demo import run_demo
-
-    sys.exit(run_demo(count, days))
-
+for program in (serve, simulate, execute, demo):
+    main.add_command(program)
 
 if __name__ == "__main__":
     main()

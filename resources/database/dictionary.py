@@ -1,13 +1,12 @@
 """The data dictionary: every table and view an analyst may read, as its comments in the database tell it.
 
-    python -m resources.database.dictionary > docs/data-dictionary.md
+    make data-dictionary
 
-The command starts no server: it reads the database of DATABASE_URL, which must be migrated.
+The module starts no server: it reads the URL of a migrated database from standard input.
 
 Lives here: reading the catalogue and writing a page.  Not here: the words (they are comments of tables and views).
 """
 
-import os
 import sys
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -69,5 +68,5 @@ def _listed(indexes: Iterable[str]) -> str:
 
 
 if __name__ == "__main__":
-    with make_engine(os.environ["DATABASE_URL"], application_name="data dictionary").connect() as database:
+    with make_engine(sys.stdin.read(), application_name="data dictionary").connect() as database:
         sys.stdout.write(dictionary(database))

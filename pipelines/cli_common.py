@@ -1,6 +1,6 @@
-"""How the command tells what the person in front of it can mend: one line, exit code 2, no traceback.
+"""What all commands share: settings, the database, and errors told in one line with exit code 2.
 
-Lives here: that translation.  Not here: commands.
+Lives here: that.  Not here: commands.
 """
 
 import warnings
@@ -44,3 +44,23 @@ class Commands(click.Group):
             raise Refusal(
                 f"the database cannot be used ({reason}). Is it running, and is DATABASE_URL right?"
             ) from None
+
+
+def read_settings() -> Any:
+    """The settings, with logs set up by them and a word about variables that look misspelt."""
+    from pipelines.observability import set_up_logs
+    from pipelines.settings import load_settings, without_unknown
+
+    settings = load_settings()
+    set_up_logs(settings)
+    for name in without_unknown():
+        click.echo(f"asleep-sync: {name} is set but is no variable of asleep-sync: misspelt?", err=True)
+    return settings
+
+
+def read_database(settings: Any) -> Any:
+    """The database of these settings; nothing is connected yet."""
+    from pipelines.database_url import find_database_url
+    from resources.database.resource import Database
+
+    return Database(lambda: find_database_url(settings), application_name="asleep-sync cli")
