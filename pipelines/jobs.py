@@ -29,6 +29,12 @@ reconcile = dg.define_asset_job(
     description="Hold what is stored against the API's own statistics and averages, and read again what differs.",
 )
 
+report_month = dg.define_asset_job(
+    "report_month",
+    selection=dg.AssetSelection.assets("monthly_report"),
+    description="Draw the current month against the months before.",
+)
+
 
 @dg.graph
 def sync_some() -> None:

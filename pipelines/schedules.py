@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from assets.partitions import FIRST_DAY, daily, day_key
-from pipelines.jobs import clear_away, departures, reconcile, retry_failures, sync_sleep_sessions
+from pipelines.jobs import clear_away, departures, reconcile, report_month, retry_failures, sync_sleep_sessions
 from pipelines.sensors import is_under_way
 from resources.database.resource import Database
 from resources.database.statements import statement
@@ -150,4 +150,16 @@ def monthly_close(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 )
 def nightly_clearing() -> dg.RunRequest:
     """Dagster keeps every run for ever unless somebody removes it."""
+    return dg.RunRequest()
+
+
+@dg.schedule(
+    job=report_month,
+    cron_schedule="11 8 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every day at 08:11: the month in pictures, when the night's sessions and averages are in.",
+)
+def daily_report() -> dg.RunRequest:
+    """Two hours after the daily sync."""
     return dg.RunRequest()

@@ -7,12 +7,12 @@ import os
 from dataclasses import dataclass
 from datetime import date
 
-import dagster as dg
 from rich.console import Console
 from sqlalchemy import Engine, select
 
 from pipelines.database_url import dagster_environment, find_database_url
 from pipelines.definitions import build_definitions
+from pipelines.instance import open_instance
 from pipelines.run_jobs import Outcome, Runner
 from pipelines.settings import Settings
 from resources.asleep.events import pseudonym
@@ -63,7 +63,7 @@ def run_sync(settings: Settings, database: Database, request: SyncRequest) -> in
         return NOTHING_DONE
     os.environ.update(dagster_environment(settings, find_database_url(settings)))
     definitions = build_definitions(settings)
-    with dg.DagsterInstance.get() as instance:
+    with open_instance() as instance:
         runner = Runner(definitions, instance, database.engine, complain)
         if request.user_ids:
             synced = runner.sync_some(request.days, [pseudonym(user_id) for user_id in request.user_ids])

@@ -62,7 +62,7 @@ def test_packages_hold_a_docstring_and_nothing_else(path):
 
 @pytest.mark.parametrize("path", _named(MODULES))
 def test_annotations_are_not_postponed(path):
-    """`from __future__ import annotations` breaks Dagster's annotated contexts."""
+    """Postponed annotations break the annotated contexts of Dagster."""
     assert "from __future__ import annotations" not in path.read_text("utf-8")
 
 

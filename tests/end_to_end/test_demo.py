@@ -77,7 +77,7 @@ def test_psql_opens_with_the_command_that_the_demo_prints(first):
     command = next(line.strip() for line in first.splitlines() if "psql" in line)
     shown = subprocess.run(
         f'{command} -At -c "SELECT count(*) FROM asleep.users"',
-        shell=True,  # noqa: S602 as a person would type it
+        shell=True,  # as a person would type it
         capture_output=True,
         text=True,
         check=True,
