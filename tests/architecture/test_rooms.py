@@ -67,7 +67,7 @@ def test_annotations_are_not_postponed(path):
 
 
 def test_only_settings_read_the_environment():
-    """One place to look for what can be configured. (Commands hand variables on to programs they start.)"""
+    """One place to look for what can be configured; commands only hand variables on to programs they start."""
     readers = {
         str(path.relative_to(ROOT))
         for path in MODULES
