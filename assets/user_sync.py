@@ -84,7 +84,8 @@ class UserSync:
 
     def take_rows(self) -> list[Row]:
         """Rows of the sessions read, handed out once."""
-        zone = self.last_known_zone() if self.sessions else None
+        is_needed = any(zone_of(session.created_timezone) is None for session in self.sessions)
+        zone = self.last_known_zone() if is_needed else None
         sessions, self.sessions = self.sessions, []
         return [self._row(session, zone) for session in sessions]
 
