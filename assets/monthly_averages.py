@@ -1,6 +1,6 @@
 """Monthly averages, one row per user and local month.
 
-Lives here: the asset and when it follows its sessions.  Not here: arithmetic (`sql/monthly_averages.sql`).
+Lives here: the asset and what it reports.  Not here: arithmetic (`sql/monthly_averages.sql`), when it runs.
 """
 
 from datetime import UTC, date, datetime
@@ -17,28 +17,16 @@ from resources.database import tables
 from resources.database.resource import Database
 from resources.database.statements import statement
 
-when_sessions_changed = (
-    dg.AutomationCondition.any_deps_updated().since_last_handled()
-    & ~dg.AutomationCondition.any_deps_in_progress()
-    & ~dg.AutomationCondition.in_progress()
-).with_label("sessions of the month changed")
-"""`eager()` waits for every day of a month and looks at the newest month only; this one does neither."""
-
-
-sessions_around = dg.AssetDep(
-    "sleep_sessions",
-    partition_mapping=dg.TimeWindowPartitionMapping(
-        start_offset=-1, end_offset=1, allow_nonexistent_upstream_partitions=True
-    ),
+sessions_of_the_month = dg.AssetDep(
+    "sleep_sessions", partition_mapping=dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
 )
-"""A local month begins and ends up to 14 hours from the UTC one: sessions of the months beside it may belong to it."""
+"""Days to come do not exist yet: without saying so, Dagster refuses every backfill that takes in the running month."""
 
 
 @dg.asset(
-    deps=[sessions_around],
+    deps=[sessions_of_the_month],
     partitions_def=monthly,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    automation_condition=when_sessions_changed,
     group_name="sleep",
     kinds={"postgres", "sql"},
     tags={"source": "asleep", "grain": "user_month"},

@@ -55,6 +55,12 @@ def months_of(keys: Sequence[str], today: date) -> list[date]:
     return [*months, next_month(this_month)] if this_month in months else months
 
 
+def month_keys(months: Sequence[date], today: date) -> tuple[str, str]:
+    """Keys of the first and last partition that take along all of these months, in order; see `months_of`."""
+    this_month = today.replace(day=1)
+    return month_key(min(months[0], this_month)), month_key(min(months[-1], this_month))
+
+
 def next_month(month: date) -> date:
     """The first day of the month after."""
     return (month.replace(day=1) + timedelta(days=31)).replace(day=1)

@@ -164,7 +164,7 @@ def report_sessions(context: dg.AssetExecutionContext, database: dg.ResourcePara
     window = window_of(context.op_execution_context)
     span = {"window_start": window.start, "window_end": window.end}
     with told_to_dagster(context.op_execution_context), database.engine.connect() as connection:
-        counts = totals_of_run(sync_state.counts_of_run(connection, context.run_id))
+        counts = totals_of_run(sync_state.counts_of_run(connection, context.run.run_id))
         by_day = {row.day: row.sessions for row in connection.execute(statement("sessions_by_day", "assets"), span)}
     for key in context.partition_keys:
         day = date.fromisoformat(key)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -19,10 +19,10 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from assets.failures import PERMANENT
-from assets.partitions import day_key, month_key
+from assets.partitions import day_key, month_keys
 from assets.sleep_sessions import totals_of_run
 from pipelines.run_launcher import HELD_TAG, lock_of
-from pipelines.schedules import range_tags
+from pipelines.run_tags import range_tags
 from resources.database import sync_state
 from resources.database.one_at_a_time import one_at_a_time
 from resources.database.statements import statement
@@ -68,7 +68,8 @@ class Runner:
             months = connection.scalars(statement("months_waiting", "assets")).all()
         if not months:
             return None
-        return self._run("summarise_months", tags=range_tags(month_key(months[0]), month_key(months[-1])))
+        today = datetime.now(UTC).date()
+        return self._run("summarise_months", tags=range_tags(*month_keys(months, today)))
 
     def _run(
         self, job: str, *, tags: Mapping[str, str] | None = None, run_config: Mapping[str, Any] | None = None

@@ -12,17 +12,12 @@ import dagster as dg
 
 from assets.partitions import FIRST_DAY, daily, day_key
 from pipelines.jobs import clear_away, departures, reconcile, report_month, retry_failures, sync_sleep_sessions
+from pipelines.run_tags import range_tags
 from pipelines.sensors import is_under_way
 from resources.database.resource import Database
 from resources.database.statements import statement
 
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 SESSIONS = dg.AssetKey("sleep_sessions")
-
-
-def range_tags(first: str, last: str) -> dict[str, str]:
-    """The tags that make one run of a range of partitions."""
-    return {RANGE_START: first, RANGE_END: last}
 
 
 def days_to_sync(today: date, recent_days: int, newest_synced: date | None) -> tuple[date, date]:
@@ -43,8 +38,8 @@ def _today(context: dg.ScheduleEvaluationContext) -> date:
 
 
 def _newest_synced(instance: dg.DagsterInstance) -> date | None:
-    keys = instance.get_materialized_partitions(SESSIONS)
-    return max((date.fromisoformat(key) for key in keys if daily.has_partition_key(key)), default=None)
+    keys = sorted(instance.get_materialized_partitions(SESSIONS), reverse=True)
+    return next((date.fromisoformat(key) for key in keys if daily.has_partition_key(key)), None)
 
 
 def daily_sync(recent_days: int) -> dg.ScheduleDefinition:

@@ -3,12 +3,20 @@
 Lives here: what is looked at, and when a run is worth it.  Not here: the work.
 """
 
+from datetime import UTC, datetime, timedelta
+
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
-from pipelines.jobs import process_webhook_events
+from assets.partitions import month_keys
+from assets.sleep_sessions import ASKING_POOL
+from pipelines.jobs import process_webhook_events, summarise_months
+from pipelines.run_tags import range_tags
 from resources.database.resource import Database
 from resources.database.statements import statement
+
+LONGEST_WAIT = timedelta(minutes=15)
+"""So long averages may lag behind a sync that takes hours."""
 
 UNFINISHED = (
     DagsterRunStatus.QUEUED,
@@ -18,18 +26,57 @@ UNFINISHED = (
     DagsterRunStatus.CANCELING,
 )
 
-months_follow_sessions = dg.AutomationConditionSensorDefinition(
-    "months_follow_sessions",
-    target=dg.AssetSelection.assets("monthly_averages"),
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    minimum_interval_seconds=30,
-    description="Computes the averages of the months whose sessions were synced, the running month included.",
-)
-
 
 def is_under_way(instance: dg.DagsterInstance, job: str) -> bool:
     """Whether a run of the job waits or runs."""
     return instance.get_runs_count(RunsFilter(job_name=job, statuses=list(UNFINISHED))) > 0
+
+
+@dg.sensor(
+    job=summarise_months,
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Computes the averages of the months whose sessions changed, however they changed and the running "
+    "month included: when the sync has ended, or every 15 minutes while a long one runs.",
+)
+def months_follow_sessions(
+    context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
+) -> dg.SensorResult:
+    """Ask the database which months wait.
+
+    Dagster's own events cannot tell: a month summarised while its sessions were being written counts as up to date.
+    """
+    now = datetime.now(UTC)
+    with database.engine.connect() as connection:
+        months = connection.scalars(statement("months_waiting", "assets")).all()
+    waiting_since = (_moment(context.cursor) or now) if months else None
+    is_settled = not _writes_sessions(context.instance)
+    reason = why_not_yet(waiting_since, now, is_settled=is_settled)
+    if reason is None and is_under_way(context.instance, summarise_months.name):
+        reason = "A run computes averages just now."
+    if reason is not None:
+        return dg.SensorResult(skip_reason=reason, cursor=waiting_since.isoformat() if waiting_since else "")
+    return dg.SensorResult(run_requests=[dg.RunRequest(tags=range_tags(*month_keys(months, now.date())))], cursor="")
+
+
+def why_not_yet(waiting_since: datetime | None, now: datetime, *, is_settled: bool) -> str | None:
+    """Why no averages are computed now; None when they are."""
+    if waiting_since is None:
+        return "No month waits for its averages."
+    if not is_settled and now - waiting_since < LONGEST_WAIT:
+        return "A sync is writing sessions: waiting for its end."
+    return None
+
+
+def _moment(cursor: str | None) -> datetime | None:
+    return datetime.fromisoformat(cursor) if cursor else None
+
+
+def _writes_sessions(instance: dg.DagsterInstance) -> bool:
+    """Whether a run that asks the API for sessions is under way, be it a job, a backfill or a command."""
+    runs = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED]))
+    pools = (run.run_op_concurrency.all_pools for run in runs if run.run_op_concurrency)
+    return any(ASKING_POOL in (named or ()) for named in pools)
 
 
 def waiting_events(*, enabled: bool) -> dg.SensorDefinition:
