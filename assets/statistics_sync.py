@@ -16,7 +16,15 @@ from assets.shaping import Row, session_row, statistics_row, zone_of
 from assets.window import Window
 from assets.witness import Difference, averages_that_differ, statistics_that_differ
 from resources.asleep.errors import AsleepError, SessionGone, UserGone
-from resources.asleep.records import COMPLETE, AverageStats, NeverSleptSession, SleepSession, SleptSession, Stat
+from resources.asleep.records import (
+    COMPLETE,
+    AverageStats,
+    NeverSleptSession,
+    SleepSession,
+    SleptSession,
+    Stat,
+    UserProfile,
+)
 from resources.database.statistics_state import StoredStatistics
 from resources.database.sync_state import Failure, UserToSync
 
@@ -46,6 +54,8 @@ class StatisticsSync:
     _stats: dict[str, Stat] = field(default_factory=dict)
     _open: int = 0
     _compared: bool = False
+    _suspected: UserGone | None = None
+    """What was refused because the user was gone, until the user was asked for directly."""
 
     @classmethod
     def of(
@@ -69,7 +79,11 @@ class StatisticsSync:
         if self.gone:
             return ()
         if isinstance(answer, AsleepError):
-            self._refused(task, answer)
+            if follow_up := self._refused(task, answer):
+                return follow_up
+        elif isinstance(answer, UserProfile):
+            message = "The API says that the user is gone, yet it still knows the user when asked directly."
+            self._fail(None, message, self._suspected)
         elif isinstance(answer, AverageStats):
             self._answers.append(answer)
             self.listed_at = (
@@ -170,14 +184,18 @@ class StatisticsSync:
             if None not in ours and differing and not self.failures:
                 self._fail(None, f"The API's averages are unlike ours: {_fields(differing)}.")
 
-    def _refused(self, task: Task, error: AsleepError) -> None:
-        if isinstance(error, UserGone):
+    def _refused(self, task: Task, error: AsleepError) -> Sequence[Task]:
+        if isinstance(error, UserGone) and task.question is Question.USER:
             self.gone = True
             self.failures.clear()
+        elif isinstance(error, UserGone) and self._suspected is None:
+            self._suspected = error
+            return self._ask(Task(self.user.user_id, Question.USER))
         elif isinstance(error, SessionGone) and task.session_id and task.asked_at and task.session_id in self.stored:
             self.deleted.append((task.session_id, task.asked_at))
         else:
             self._fail(task.session_id, str(error), error)
+        return ()
 
     def _fail(self, session_id: str | None, message: str, error: AsleepError | None = None) -> None:
         kind = error.kind if error else DISAGREES

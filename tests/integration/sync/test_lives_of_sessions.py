@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from assets.sync_batch import Mode
 from resources.asleep.errors import KeyRejected
 from resources.database.erase import erase
 
@@ -247,6 +248,21 @@ def test_one_spurious_404_makes_no_user_disappear(world, endpoint):
     assert world.holes() == []
     assert world.wrong() == []
     assert user
+
+
+@pytest.mark.parametrize("mode", [Mode.STATISTICS, Mode.RECONCILE])
+def test_one_spurious_404_of_average_stats_makes_no_user_disappear(world, mode):
+    """The same, where statistics are asked for."""
+    world.add_user(nights=2)
+    world.sync()
+    world.faults({"kind": "missing_user", "endpoint": "average_stats", "count": 1})
+    counts = world.sync(mode=mode)
+
+    assert counts.get("users_gone", 0) == 0
+    assert [hole.kind for hole in world.holes()] == ["user_gone"]
+    world.faults()
+    world.sync()
+    assert world.holes() == []
 
 
 def test_a_gone_user_leaves_no_hole_behind(world):
