@@ -37,7 +37,7 @@ class Grace(dg.Config):
 def look_for_departures(
     context: dg.OpExecutionContext, asleep_api: dg.ResourceParam[AsleepApi], database: dg.ResourceParam[Database]
 ) -> None:
-    """One request for each user; what could not be asked is asked again next time."""
+    """One request for each user, two for one who is gone; what could not be asked is asked again next time."""
     tally, counts = Tally(), Counter[str]()
     with told_to_dagster(context), asleep_api.client(database.engine, tally) as client:
         database.require_migrated()
@@ -51,13 +51,15 @@ def look_for_departures(
 
 def _look(client: AsleepClient, engine: Engine, user_ids: Sequence[str], *, workers: int) -> Counter[str]:
     staying, leaving, gone = list[str](), list[str](), list[str]()
-    for user_id, answer in fan_out(iter(user_ids), client.read_user, workers=workers):
-        if isinstance(answer, UserProfile):
-            (leaving if answer.to_be_deleted else staying).append(user_id)
-        elif isinstance(answer, UserGone):
-            gone.append(user_id)
-        elif not isinstance(answer, AsleepError) or answer.stops_everything:
-            raise answer
+    suspected: list[str] = []
+    for asked, missing in ((user_ids, suspected), (suspected, gone)):  # nobody is gone on the word of one answer
+        for user_id, answer in fan_out(iter(asked), client.read_user, workers=workers):
+            if isinstance(answer, UserProfile):
+                (leaving if answer.to_be_deleted else staying).append(user_id)
+            elif isinstance(answer, UserGone):
+                missing.append(user_id)
+            elif not isinstance(answer, AsleepError) or answer.stops_everything:
+                raise answer
     if not staying and not leaving:
         refuse_a_key_that_sees_nobody(gone=len(gone))
     with engine.begin() as connection:

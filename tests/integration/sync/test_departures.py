@@ -59,3 +59,16 @@ def test_users_gone_or_to_be_deleted_are_erased_when_their_grace_is_over(simulat
         assert left == {user["user_id"] for user in users} - leaving - {gone}
         assert dict(tuple(row) for row in erasures) == {"gone": 1, "to_be_deleted": len(leaving)}
         assert sessions.isdisjoint(leaving | {gone})
+
+
+def test_one_false_answer_makes_nobody_depart(simulate, syncing, engine, run):
+    """Whoever is called gone here is erased a month later."""
+    with simulate("--users", "5", "--days", "5", "--seed", "6") as api:
+        sync = syncing(api.url)
+        sync.register(api.ask("users"))
+        api.ask("faults", [{"kind": "missing_user", "endpoint": "read_user", "count": 1}])
+        run(api.url, 30)
+        ours = [user["user_id"] for user in api.ask("users")]
+        query = text("SELECT count(*) FROM asleep.users WHERE gone_at IS NOT NULL AND user_id = ANY(:ours)")
+        with engine.connect() as connection:
+            assert connection.scalar(query, {"ours": ours}) == 0
