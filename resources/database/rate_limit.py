@@ -2,9 +2,9 @@
 
 The processes share one row of Postgres. It gives away slots, moments of the server's clock that are spaced so that
 no second holds more than the limit (GCRA without a burst), in small blocks, and only to threads that stand in line.
-A slot is good for its moment only: a late thread moves all later slots or loses its own. Throttling and an open
-circuit void every slot given away, whoever holds it. Should the processes be configured with different rates, the
-lowest counts until it has not been announced for a minute.
+A slot is good for its moment only: who is late has a slot a second later held back. Throttling
+and an open circuit void every slot given away, whoever holds it. Should the processes be configured with different
+rates, the lowest counts until it has not been announced for a minute.
 
 Lives here: the gate of `resources.asleep.gate`, and the one thread that talks for all that wait.  Not here: who gets
 which slot (`rate_limit_line.py`), SQL (`rate_limit_row.py`, `sql/rate_limit_*.sql`), HTTP.
@@ -44,15 +44,13 @@ class PostgresGate:
         requests_per_second: float,
         tuning: Tuning | None = None,
     ) -> None:
-        self._row = FleetRow(
-            engine,
-            key_id=key_id_of(api_key),
-            requests_per_second=requests_per_second,
-            tuning=tuning or Tuning(),
-        )
+        tuning = tuning or Tuning()
+        self._row = FleetRow(engine, key_id=key_id_of(api_key), requests_per_second=requests_per_second, tuning=tuning)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._line = Line(self._row.clock, requests_per_second=requests_per_second)
+        self._line = Line(
+            self._row.clock, requests_per_second=requests_per_second, margin_seconds=tuning.margin_seconds
+        )
         self._pacer: threading.Thread | None = None
         self._closing = False
         self._not_before = 0.0
@@ -87,9 +85,10 @@ class PostgresGate:
         finally:
             with self._lock:
                 self._line.leave(waiter)
+        now = time.monotonic()
         return Turn(
-            granted_at=datetime.fromtimestamp(slot.moment, UTC),
-            waited_seconds=time.monotonic() - began_at,
+            granted_at=datetime.fromtimestamp(self._row.clock.server(now), UTC),
+            waited_seconds=now - began_at,
             is_probe=slot.is_probe,
         )
 
@@ -134,7 +133,7 @@ class PostgresGate:
                 seconds = self._line.seconds_to_wait(waiter, now=time.monotonic())
                 if seconds is None:
                     self._check(waiter)
-                if seconds is None or self._line.has_push:
+                if seconds is None or self._line.was_late:
                     self._changed.notify()
                 if waiter.slot is not None and seconds is not None and seconds <= 0:
                     return waiter.slot
@@ -201,23 +200,16 @@ class PostgresGate:
             if at is None or at > now:
                 return
             answered, self._answered = self._answered, 0
-            wanted = self._line.wanted(now, lead_seconds=self._lead_seconds())
+            asked = self._line.to_ask(now, lead_seconds=self._lead_seconds())
             patience_seconds = self._line.patience_seconds(now)
-            pushed_seconds = self._line.pushed_seconds
         try:
-            answer = self._row.reserve(
-                wanted=wanted,
-                patience_seconds=patience_seconds,
-                notice_seconds=self._row.exchange_seconds,
-                answered=answered,
-                pushed_seconds=pushed_seconds,
-            )
+            answer = self._row.reserve(asked, patience_seconds=patience_seconds, answered=answered)
         except DatabaseAway:
             with self._lock:
                 self._answered += answered
             raise
         with self._lock:
-            self._line.take(answer, wanted=wanted, now=time.monotonic())
+            self._line.take(answer, asked=asked, now=time.monotonic())
 
     def _send_reports(self) -> None:
         while True:

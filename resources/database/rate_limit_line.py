@@ -3,17 +3,22 @@
 Lives here: decisions, with the time as an argument.  Not here: threads, sleeping, SQL.
 """
 
+import math
 import threading
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from resources.database.rate_limit_row import Answer
+from resources.database.rate_limit_row import Answer, Asked
 from resources.database.server_clock import ServerClock
 
 LATE_SECONDS = 0.006
 """A request this late still counts as on time; the margin of the spacing pays for it."""
-_LONGEST_PUSH_SECONDS = 0.5
+_LONGEST_LATE_SECONDS = 0.5
 """A second after a late request all must know that it was late; so nobody is later than this."""
+_MOST_HELD_BACK = 200
+"""With more slots held back than this, the machine is too busy: late threads lose their slots."""
 _FRESH_SECONDS = 0.1
 """News older than this are asked for again before a slot is used: throttling or an open circuit void it."""
 _STALE_SECONDS = 0.3
@@ -32,11 +37,11 @@ _LONGEST_SILENCE_SECONDS = 1.0
 class Slot:
     """One moment given to us."""
 
+    number: int
+    """Which one of all slots ever given away. Those a whole limit apart share the place in their seconds."""
     moment: float
     """By the server's clock."""
     spacing_seconds: float
-    pushed_seconds: float
-    """The row's `pushed_seconds` that `moment` includes."""
     epoch: int
     is_probe: bool
 
@@ -65,14 +70,16 @@ class Refusal:
 class Line:
     """Waiters in the order of their coming. Its owner holds a lock around every call."""
 
-    def __init__(self, clock: ServerClock, *, requests_per_second: float) -> None:
+    def __init__(self, clock: ServerClock, *, requests_per_second: float, margin_seconds: float) -> None:
         self._clock = clock
+        self._cycle_seconds = 1 + margin_seconds
         self._waiters: list[Waiter] = []
         self._known_at = float("-inf")
         self._spacing_seconds = 1 / requests_per_second
-        self.pushed_seconds = 0.0
-        """What the row should hold after our late requests; it may hold more."""
-        self._pushed_in_row = 0.0
+        self._limit = math.ceil(requests_per_second)
+        self._held_back: Mapping[int, float] = {}
+        self._late: dict[int, float] = {}
+        self._push_seconds = 0.0
         self.refusal: Refusal | None = None
 
     def join(self, waiter: Waiter) -> None:
@@ -91,8 +98,17 @@ class Line:
         """How many stand here without a slot."""
         return sum(1 for waiter in self._waiters if waiter.slot is None)
 
-    def wanted(self, now: float, *, lead_seconds: float) -> int:
-        """How many slots to ask for: none before the last one held is due, or others would come short."""
+    @property
+    def was_late(self) -> bool:
+        """A request of ours was late, and the row has to know it soon."""
+        return bool(self._late)
+
+    def to_ask(self, now: float, *, lead_seconds: float) -> Asked:
+        """What to tell and ask the row now."""
+        return Asked(self._wanted(now, lead_seconds), dict(self._late), self._push_seconds)
+
+    def _wanted(self, now: float, lead_seconds: float) -> int:
+        """No slot before the last one held is due, or others would come short."""
         reserve_at = self._reserve_at(lead_seconds + _AHEAD_SECONDS)
         if reserve_at is None or reserve_at > now:
             return 0
@@ -104,54 +120,45 @@ class Line:
 
     def next_exchange(self, *, lead_seconds: float) -> float | None:
         """When to talk to the row: at once (the past), at a moment, or not at all."""
-        if self.has_push:
+        if self._late:
             return float("-inf")
         moments = [self._reserve_at(lead_seconds), self._refresh_at(lead_seconds)]
         return min((moment for moment in moments if moment is not None), default=None)
 
-    @property
-    def has_push(self) -> bool:
-        """One of us was late, and the row must move all later slots soon."""
-        return self.pushed_seconds > self._pushed_in_row
-
     def _reserve_at(self, lead_seconds: float) -> float | None:
-        due = self._due()
-        if len(due) == len(self._waiters):
+        moments = [self._clock.monotonic(waiter.slot.moment) for waiter in self._waiters if waiter.slot is not None]
+        if len(moments) == len(self._waiters):
             return None
-        last = max(due) - lead_seconds if due else float("-inf")
+        last = max(moments) - lead_seconds if moments else float("-inf")
         return max(last, self.refusal.ask_again_at if self.refusal else float("-inf"))
 
     def _refresh_at(self, lead_seconds: float) -> float | None:
-        first = min(self._due(), default=None)
+        begins = (self._begins_at(waiter.slot) for waiter in self._waiters if waiter.slot is not None)
+        first = min(begins, default=None)
         if first is None or first - self._known_at <= _FRESH_SECONDS:
             return None
         return first - lead_seconds - _AHEAD_SECONDS
 
-    def _due(self) -> list[float]:
-        return [self._clock.monotonic(waiter.slot.moment) for waiter in self._waiters if waiter.slot is not None]
+    def _begins_at(self, slot: Slot) -> float:
+        """When the slot may be used: at its moment, or later when it is held back."""
+        moment = slot.moment if slot.is_probe else max(slot.moment, self._held_back.get(slot.number, 0.0))
+        return self._clock.monotonic(moment)
 
-    def take(self, answer: Answer, *, wanted: int, now: float) -> None:
-        """Work in what the row said: void or move slots, hand out new ones, or note why there are none."""
+    def take(self, answer: Answer, *, asked: Asked, now: float) -> None:
+        """Work in what the row said: void or delay slots, hand out new ones, or note why there are none."""
         self._known_at = now
         self._spacing_seconds = answer.spacing_seconds
-        self._pushed_in_row = answer.pushed_seconds
-        self.pushed_seconds = max(self.pushed_seconds, answer.pushed_seconds)
-        for waiter in self._waiters:
-            if waiter.slot is not None:
-                waiter.slot = _moved(waiter.slot, answer.pushed_seconds)
+        self._limit = math.ceil(answer.requests_per_second)
+        self._held_back = answer.held_back
+        self._late = {number: until for number, until in self._late.items() if number not in asked.held_back}
+        self._push_seconds -= asked.push_seconds
         self.void_before(answer.epoch)
-        refused = not answer.slots and (wanted or answer.circuit != "closed")
+        refused = not answer.slots and (asked.wanted or answer.circuit != "closed")
         self.refusal = _refusal(answer, self._clock, now) if refused else None
-        moments = [answer.first_slot + number * answer.spacing_seconds for number in range(answer.slots)]
+        slots = deque(_slots(answer))
         for waiter in self._waiters:
-            if moments and waiter.slot is None and self._clock.monotonic(moments[0]) <= waiter.give_up_at:
-                waiter.slot = Slot(
-                    moment=moments.pop(0),
-                    spacing_seconds=answer.spacing_seconds,
-                    pushed_seconds=answer.pushed_seconds,
-                    epoch=answer.epoch,
-                    is_probe=answer.is_probe,
-                )
+            if slots and waiter.slot is None and self._begins_at(slots[0]) <= waiter.give_up_at:
+                waiter.slot = slots.popleft()
                 waiter.news.set()
             elif self.refusal is not None and waiter.slot is None:
                 waiter.news.set()
@@ -171,30 +178,39 @@ class Line:
     def seconds_to_wait(self, waiter: Waiter, *, now: float) -> float | None:
         """How long until the waiter's slot; 0 or less: go now, this thread is out of the line's hands.
 
-        None: the waiter has no slot (any more). A late request either moves all later slots, or gives its slot
-        up, whichever costs the fleet less.
+        None: the waiter has no slot (any more). Who is late goes all the same, and the slot a whole limit further on
+        is held back until a second later: then no two requests of the same place are within one second, and there are
+        only as many places as the limit allows. Threads that are late all the time slow the fleet down as well, by
+        as much as they are late on average.
         """
         slot = waiter.slot
         if slot is None:
             return None
-        early_seconds = self._clock.monotonic(slot.moment) - now
+        early_seconds = self._begins_at(slot) - now
         if early_seconds > 0 or slot.is_probe:
             return early_seconds
-        excess_seconds = -early_seconds - LATE_SECONDS
-        if excess_seconds > min(slot.spacing_seconds, _LONGEST_PUSH_SECONDS):
+        excess_seconds = now - self._clock.monotonic(slot.moment) - LATE_SECONDS
+        crowded = len(self._held_back) > _MOST_HELD_BACK and excess_seconds > slot.spacing_seconds
+        if excess_seconds > _LONGEST_LATE_SECONDS or crowded:
             waiter.slot = None
             return None
         if now - self._known_at > _STALE_SECONDS:
             return 0.001
         if excess_seconds > 0:
-            self.pushed_seconds = max(self.pushed_seconds, slot.pushed_seconds + excess_seconds)
+            self._late[slot.number + self._limit] = slot.moment + self._cycle_seconds + excess_seconds
+            self._push_seconds += max(0.0, -early_seconds - LATE_SECONDS) / self._limit
         return early_seconds
 
 
-def _moved(slot: Slot, pushed_seconds: float) -> Slot:
-    if slot.pushed_seconds == pushed_seconds:
-        return slot
-    return replace(slot, moment=slot.moment + pushed_seconds - slot.pushed_seconds, pushed_seconds=pushed_seconds)
+def _slots(answer: Answer) -> Iterator[Slot]:
+    for place in range(answer.slots):
+        yield Slot(
+            number=answer.first_number + place,
+            moment=answer.first_slot + place * answer.spacing_seconds,
+            spacing_seconds=answer.spacing_seconds,
+            epoch=answer.epoch,
+            is_probe=answer.is_probe,
+        )
 
 
 def _refusal(answer: Answer, clock: ServerClock, now: float) -> Refusal:

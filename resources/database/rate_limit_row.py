@@ -5,9 +5,10 @@ that want turns (`rate_limit.py`), deciding who gets which slot (`rate_limit_lin
 """
 
 import hashlib
+import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -22,7 +23,7 @@ from resources.database.server_clock import ServerClock
 _PLAN_LOST = "26000"
 """SQLSTATE: no such prepared statement. A pooler between us and the server hands statements to any connection."""
 
-_TYPES = {"key_id": "text", "wanted": "integer", "answered": "integer"}
+_TYPES = {"key_id": "text", "wanted": "integer", "answered": "integer", "held_back": "jsonb"}
 """Of the parameters of a prepared statement that are not seconds or rates."""
 
 
@@ -59,14 +60,27 @@ class Tuning:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What an exchange tells and asks the row."""
+
+    wanted: int
+    held_back: Mapping[int, float] = field(default_factory=dict)
+    """Slots by number, and the moment before which each may not be used."""
+    push_seconds: float = 0.0
+    """By how much all slots not yet given away are to move."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What the row said. Moments are seconds of the server's clock since 1970."""
 
     slots: int
+    first_number: int
     now: float
     first_slot: float
     spacing_seconds: float
-    pushed_seconds: float
+    requests_per_second: float
+    held_back: Mapping[int, float]
     epoch: int
     circuit: str
     is_probe: bool
@@ -115,23 +129,23 @@ class FleetRow:
         self.exchange_seconds = 0.002
         """How long an exchange takes, smoothed."""
 
-    def reserve(
-        self, *, wanted: int, patience_seconds: float, notice_seconds: float, answered: int, pushed_seconds: float
-    ) -> Answer:
-        """Ask for slots; `wanted=0` only learns the news.
+    def reserve(self, asked: Asked, *, patience_seconds: float, answered: int) -> Answer:
+        """Ask for slots, none later than `patience_seconds` from now; zero of them only learns the news.
 
         Raises:
             DatabaseAway: it cannot be reached now.
         """
         values = {
-            "wanted": wanted,
+            "wanted": asked.wanted,
+            "push_seconds": asked.push_seconds,
+            "held_back": json.dumps(asked.held_back),
             "patience_seconds": patience_seconds,
-            "notice_seconds": max(notice_seconds, self._settle_seconds),
+            "notice_seconds": max(self.exchange_seconds, self._settle_seconds),
             "answered": answered,
-            "pushed_seconds": pushed_seconds,
         }
         asked_at = time.monotonic()
-        answer = Answer(**self._one_row("reserve", values))
+        row = self._one_row("reserve", values)
+        answer = Answer(**row | {"held_back": {int(number): until for number, until in row["held_back"].items()}})
         answered_at = time.monotonic()
         self._settle_seconds = 0.0
         self.clock.observe(asked_at=asked_at, server_seconds=answer.now, answered_at=answered_at)

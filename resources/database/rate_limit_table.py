@@ -18,6 +18,7 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 _TIME = DateTime(timezone=True)
 
@@ -62,7 +63,21 @@ def _rate_columns() -> tuple[Column[Any], ...]:
             server_default=func.now(),
             comment="Earliest moment not yet given away (the theoretical arrival time of GCRA)",
         ),
-        _number("pushed_seconds", "0", "By how much late senders have moved all later slots, in total"),
+        Column(
+            "slots_given",
+            BigInteger,
+            nullable=False,
+            server_default=text("0"),
+            comment="Slots given away so far: the number of the next one",
+        ),
+        Column(
+            "held_back",
+            JSONB,
+            nullable=False,
+            server_default=text("'{}'"),
+            comment="Numbers of slots, each with the moment (seconds since 1970) before which it may not be used: "
+            "a second after a request that was late",
+        ),
         Column(
             "epoch",
             BigInteger,

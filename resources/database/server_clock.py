@@ -30,6 +30,10 @@ class ServerClock:
         """When a moment of the server's clock comes, by our monotonic clock."""
         return server_seconds + sum(self._bounds) / 2
 
+    def server(self, monotonic_seconds: float) -> float:
+        """What the server's clock shows at a moment of our monotonic clock."""
+        return monotonic_seconds - sum(self._bounds) / 2
+
     @property
     def uncertainty_seconds(self) -> float:
         """By how much `monotonic` may be wrong either way."""

@@ -15,7 +15,6 @@ agreed AS MATERIALIZED (
         held.*,
         :requests_per_second <= requests_per_second OR now > announced_at + interval '1 minute' AS announces,
         GREATEST(0, floor(extract(EPOCH FROM now - recovering_since) / :recovery_step_seconds)) AS steps,
-        GREATEST(0, :pushed_seconds - pushed_seconds) AS push_seconds,
         -- A moment this far ahead was written before the server's clock was set back.
         now + interval '10 minutes' AS too_far_at,
         circuit = 'closed' AND :answered > 0 AS counts_answers,
@@ -44,7 +43,7 @@ placed AS MATERIALIZED (
         GREATEST(
             CASE
                 WHEN next_slot_at > too_far_at + 100 * spacing_seconds * interval '1 second' THEN now
-                ELSE next_slot_at + push_seconds * interval '1 second'
+                ELSE next_slot_at + :push_seconds * interval '1 second'
             END,
             now + :notice_seconds * interval '1 second',
             CASE WHEN paused_until < too_far_at THEN paused_until END
@@ -74,9 +73,17 @@ SET
     announced_at = CASE WHEN g.announces THEN g.now ELSE g.announced_at END,
     next_slot_at = CASE
         WHEN g.slots > 0 THEN g.first_slot_at + g.slots * g.spacing_seconds * interval '1 second'
-        ELSE g.next_slot_at + g.push_seconds * interval '1 second'
+        ELSE g.next_slot_at + :push_seconds * interval '1 second'
     END,
-    pushed_seconds = g.pushed_seconds + g.push_seconds,
+    slots_given = g.slots_given + g.slots,
+    held_back = CASE
+        WHEN g.held_back || :held_back = '{}' THEN g.held_back
+        ELSE (
+            SELECT COALESCE(jsonb_object_agg(key, value), '{}')
+            FROM jsonb_each(g.held_back || :held_back)
+            WHERE CAST(value AS double precision) > extract(EPOCH FROM g.now)
+        )
+    END,
     throttle_factor = g.factor,
     recovering_since = g.recovering_since + g.steps * :recovery_step_seconds * interval '1 second',
     circuit = CASE WHEN g.slots > 0 AND g.may_probe THEN 'half_open' ELSE g.circuit END,
@@ -97,10 +104,12 @@ FROM granted AS g
 WHERE r.key_id = g.key_id
 RETURNING
     CAST(g.slots AS integer) AS slots,
+    g.slots_given AS first_number,
     CAST(extract(EPOCH FROM g.now) AS double precision) AS now,
     CAST(extract(EPOCH FROM g.first_slot_at) AS double precision) AS first_slot,
     CAST(g.spacing_seconds AS double precision) AS spacing_seconds,
-    r.pushed_seconds,
+    r.requests_per_second,
+    r.held_back,
     r.epoch,
     r.circuit,
     g.slots > 0 AND g.may_probe AS is_probe,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resources.database.rate_limit_line import Line, Waiter
-from resources.database.rate_limit_row import Answer
+from resources.database.rate_limit_row import Answer, Asked
 from resources.database.server_clock import ServerClock
 
 MARGIN_SECONDS = 0.017
@@ -22,10 +22,12 @@ def answer(*, now: float, slots: int = 0, first: float | None = None, **others: 
     """What the row says at a moment of our clock, nothing being wrong."""
     usual = Answer(
         slots=slots,
+        first_number=0,
         now=now + AHEAD_SECONDS,
         first_slot=(now if first is None else first) + AHEAD_SECONDS,
         spacing_seconds=0.1,
-        pushed_seconds=0.0,
+        requests_per_second=10,
+        held_back={},
         epoch=0,
         circuit="closed",
         is_probe=False,
@@ -47,7 +49,7 @@ def synchronised() -> ServerClock:
 
 def line_of(*give_up_at: float) -> tuple[Line, list[Waiter]]:
     """A line with these waiters."""
-    line = Line(synchronised(), requests_per_second=10)
+    line = Line(synchronised(), requests_per_second=10, margin_seconds=MARGIN_SECONDS)
     waiters = [Waiter(moment) for moment in give_up_at]
     for waiter in waiters:
         line.join(waiter)
@@ -58,23 +60,30 @@ def line_of(*give_up_at: float) -> tuple[Line, list[Waiter]]:
 class Row:
     """The shared row, as its statement would answer."""
 
-    spacing_seconds: float
+    limit: int
     next_slot: float = 0.0
-    pushed_seconds: float = 0.0
+    slots_given: int = 0
+    held_back: dict[int, float] = field(default_factory=dict)
 
-    def reserve(self, *, wanted: int, pushed_seconds: float, now: float) -> Answer:
-        """Give away the next slots; move those to come by what late requests ask for."""
-        self.next_slot += max(0.0, pushed_seconds - self.pushed_seconds)
-        self.pushed_seconds = max(self.pushed_seconds, pushed_seconds)
+    def reserve(self, asked: Asked, *, now: float) -> Answer:
+        """Give away the next slots; remember what late requests keep free."""
+        self.next_slot += asked.push_seconds
+        held_back = self.held_back | dict(asked.held_back)
+        self.held_back = {number: until for number, until in held_back.items() if until > now + AHEAD_SECONDS}
+        spacing_seconds = (1 + MARGIN_SECONDS) / self.limit
         first = max(self.next_slot, now + 0.001)
-        if wanted:
-            self.next_slot = first + wanted * self.spacing_seconds
+        first_number = self.slots_given
+        if asked.wanted:
+            self.next_slot = first + asked.wanted * spacing_seconds
+            self.slots_given += asked.wanted
         return answer(
             now=now,
-            slots=wanted,
+            slots=asked.wanted,
+            first_number=first_number,
             first=first,
-            spacing_seconds=self.spacing_seconds,
-            pushed_seconds=self.pushed_seconds,
+            spacing_seconds=spacing_seconds,
+            requests_per_second=self.limit,
+            held_back=dict(self.held_back),
         )
 
 
@@ -89,8 +98,11 @@ class Fleet:
     sent: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.row = Row((1 + MARGIN_SECONDS) / self.limit)
-        self.lines = [Line(synchronised(), requests_per_second=self.limit) for _ in range(self.processes)]
+        self.row = Row(self.limit)
+        self.lines = [
+            Line(synchronised(), requests_per_second=self.limit, margin_seconds=MARGIN_SECONDS)
+            for _ in range(self.processes)
+        ]
         self.late = itertools.cycle(self.lateness)
         self.wakes: list[tuple[float, int, Line, Waiter]] = []
         self.asleep: set[int] = set()
@@ -114,8 +126,8 @@ class Fleet:
         return sorted(self.sent)
 
     def _exchange(self, line: Line, now: float) -> None:
-        wanted = line.wanted(now, lead_seconds=LEAD_SECONDS)
-        line.take(self.row.reserve(wanted=wanted, pushed_seconds=line.pushed_seconds, now=now), wanted=wanted, now=now)
+        asked = line.to_ask(now, lead_seconds=LEAD_SECONDS)
+        line.take(self.row.reserve(asked, now=now), asked=asked, now=now)
         for waiter in line._waiters:  # noqa: SLF001 the threads of the simulation
             if waiter.slot is not None and id(waiter) not in self.asleep:
                 self._sleep(line, waiter, waiter.slot.moment - AHEAD_SECONDS)
@@ -181,10 +193,10 @@ def test_processes_get_equal_shares():
 def test_a_new_epoch_voids_the_slots_held_but_not_a_probe():
     """After throttling or an opened circuit nobody may use what was given away before."""
     line, (first, second) = line_of(100.0, 100.0)
-    line.take(answer(now=1.0, slots=1, first=2.0), wanted=2, now=1.0)
-    line.take(answer(now=1.0, slots=1, first=2.1, is_probe=True), wanted=1, now=1.0)
+    line.take(answer(now=1.0, slots=1, first=2.0), asked=Asked(wanted=2), now=1.0)
+    line.take(answer(now=1.0, slots=1, first=2.1, is_probe=True), asked=Asked(wanted=1), now=1.0)
 
-    line.take(answer(now=1.5, epoch=1), wanted=0, now=1.5)
+    line.take(answer(now=1.5, epoch=1), asked=Asked(wanted=0), now=1.5)
 
     assert line.seconds_to_wait(first, now=2.0) is None
     assert line.seconds_to_wait(second, now=2.1) == pytest.approx(0, abs=1e-6)
@@ -193,21 +205,21 @@ def test_a_new_epoch_voids_the_slots_held_but_not_a_probe():
 def test_a_slot_is_not_used_on_old_news():
     """While the database is away nobody would tell us that all slots were voided."""
     line, (waiter,) = line_of(100.0)
-    line.take(answer(now=1.0, slots=1, first=3.0), wanted=1, now=1.0)
+    line.take(answer(now=1.0, slots=1, first=3.0), asked=Asked(wanted=1), now=1.0)
     asks_at = line.next_exchange(lead_seconds=LEAD_SECONDS)
 
     assert asks_at is not None
     assert 2.9 < asks_at < 3.0 - LEAD_SECONDS
     assert line.seconds_to_wait(waiter, now=3.0) == pytest.approx(0.001)
-    assert line.seconds_to_wait(waiter, now=3.2) is None
+    assert line.seconds_to_wait(waiter, now=3.6) is None
 
 
 def test_news_that_come_a_little_late_cost_no_slot():
     """At 10/s a lost slot is a tenth of a second for the whole fleet."""
     line, (waiter,) = line_of(100.0)
-    line.take(answer(now=1.0, slots=1, first=3.0), wanted=1, now=1.0)
+    line.take(answer(now=1.0, slots=1, first=3.0), asked=Asked(wanted=1), now=1.0)
     assert line.seconds_to_wait(waiter, now=3.001) == pytest.approx(0.001)
-    line.take(answer(now=3.002), wanted=0, now=3.002)
+    line.take(answer(now=3.002), asked=Asked(wanted=0), now=3.002)
 
     seconds = line.seconds_to_wait(waiter, now=3.002)
     assert seconds is not None
@@ -217,7 +229,7 @@ def test_news_that_come_a_little_late_cost_no_slot():
 def test_whoever_gives_up_before_the_slot_does_not_take_it():
     """The next in line can use it."""
     line, (hasty, patient) = line_of(1.5, 9.0)
-    line.take(answer(now=1.0, slots=1, first=2.0), wanted=2, now=1.0)
+    line.take(answer(now=1.0, slots=1, first=2.0), asked=Asked(wanted=2), now=1.0)
 
     assert hasty.slot is None
     assert patient.slot is not None
@@ -226,22 +238,32 @@ def test_whoever_gives_up_before_the_slot_does_not_take_it():
 def test_slots_are_given_in_the_order_of_coming_also_to_who_lost_one():
     """A thread that was late once must not starve."""
     line, waiters = line_of(99.0, 99.0, 99.0)
-    line.take(answer(now=1.0, slots=2, first=1.1), wanted=2, now=1.0)
-    assert line.seconds_to_wait(waiters[0], now=1.3) is None
+    line.take(answer(now=1.0, slots=2, first=1.1), asked=Asked(wanted=2), now=1.0)
+    assert line.seconds_to_wait(waiters[0], now=1.7) is None
 
-    line.take(answer(now=1.3, slots=1, first=1.4), wanted=2, now=1.3)
+    line.take(answer(now=1.7, slots=1, first=1.8), asked=Asked(wanted=2), now=1.7)
 
     assert waiters[0].slot is not None
     assert waiters[2].slot is None
 
 
-@pytest.mark.parametrize(("spacing_seconds", "keeps_its_slot"), [(0.1, True), (0.001, False)])
-def test_a_late_thread_does_what_costs_the_fleet_less(spacing_seconds, keeps_its_slot):
-    """At 1,000/s one lost slot is nothing, while waiting 20 ms for one thread would cost twenty."""
+def test_a_late_request_holds_back_the_slot_that_shares_its_place_in_the_second():
+    """The window that begins with the late request ends late; everybody else's slots need not wait for it."""
     line, (waiter,) = line_of(100.0)
-    line.take(answer(now=1.0, slots=1, first=1.1, spacing_seconds=spacing_seconds), wanted=1, now=1.0)
+    line.take(answer(now=1.0, slots=1, first_number=7, first=1.1), asked=Asked(wanted=1), now=1.0)
+    assert line.seconds_to_wait(waiter, now=1.16) == pytest.approx(-0.06)
+    assert line.was_late
 
-    seconds = line.seconds_to_wait(waiter, now=1.12)
+    asked = line.to_ask(1.16, lead_seconds=LEAD_SECONDS)
+    assert list(asked.held_back) == [17]
+    assert 1.16 + 1 < asked.held_back[17] - AHEAD_SECONDS < 1.16 + 1 + MARGIN_SECONDS
+    line.take(answer(now=1.161), asked=asked, now=1.161)
+    assert not line.was_late
 
-    assert (seconds is not None) == keeps_its_slot
-    assert line.has_push == keeps_its_slot
+
+def test_who_is_far_too_late_loses_the_slot():
+    """All have to know of a late request before the second after it is over."""
+    line, (waiter,) = line_of(100.0)
+    line.take(answer(now=1.0, slots=1, first=1.1), asked=Asked(wanted=1), now=1.0)
+
+    assert line.seconds_to_wait(waiter, now=1.8) is None
