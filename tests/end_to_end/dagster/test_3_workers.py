@@ -1,0 +1,144 @@
+"""Batches on two worker processes of Celery over a real Redis: one rate for all, and killing one loses nothing."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from resources.database.engine import make_engine
+from resources.database.registry import import_users
+from tests.conftest import Simulator
+from tests.end_to_end.dagster.conftest import days_back, settings
+from tests.end_to_end.dagster.running import BIN, RunningDagster, free_port, process, running_dagster, until
+from tests.truth import differences
+
+pytestmark = pytest.mark.long
+
+USERS = 40
+RATE = 60
+DAYS = 20
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis of this test's own, which forgets everything at its end."""
+    program = shutil.which("redis-server")
+    if program is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("no Redis on a machine of CI: `make redis` installs it")
+        pytest.skip("no Redis here: `make redis` installs it")
+    port = free_port()
+    log = tmp_path_factory.mktemp("redis") / "redis.log"
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    with process(command, dict(os.environ), log):
+        until("Redis listens", lambda: "Ready to accept connections" in log.read_text(), seconds=20)
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+@dataclass
+class Fleet:
+    """A deployment whose steps run on two workers."""
+
+    dagster: RunningDagster
+    api: Simulator
+    workers: list[subprocess.Popen[bytes]]
+    database_url: str
+
+
+@pytest.fixture
+def fleet(
+    broker: str,
+    new_database: Callable[[], AbstractContextManager[str]],
+    simulate: Callable[..., AbstractContextManager[Simulator]],
+    tmp_path: Path,
+) -> Iterator[Fleet]:
+    """Webserver, daemon, code server and two Celery workers that share a database and a broker."""
+    options = ("--users", str(USERS), "--days", "30", "--seed", "3")  # no limit there: what comes is what we sent
+    with ExitStack() as stack:
+        api = stack.enter_context(simulate(*options))
+        url = stack.enter_context(new_database())
+        engine = make_engine(url, application_name="tests")
+        with engine.begin() as connection:
+            import_users(connection, [(user["user_id"], None) for user in api.ask("users")])
+        engine.dispose()
+        more = {
+            "DAGSTER_EXECUTOR": "celery",
+            "CELERY_BROKER_URL": broker,
+            "CELERY_VISIBILITY_TIMEOUT_SECONDS": "20",
+            "ASLEEP_REQUESTS_PER_SECOND": str(RATE),
+            "USER_BATCH_SIZE": "5",
+        }
+        dagster = stack.enter_context(running_dagster(url, tmp_path / "home", **settings(api, **more)))
+        workers = [_worker(stack, dagster, number) for number in range(2)]
+        yield Fleet(dagster, api, workers, url)
+
+
+def _worker(stack: ExitStack, dagster: RunningDagster, number: int) -> subprocess.Popen[bytes]:
+    log = dagster.home / f"worker{number}.log"
+    command = [
+        *(str(BIN / "celery"), "-A", "pipelines.celery_worker", "worker", "-Q", "dagster", "-n", f"w{number}@%h"),
+        *("--concurrency", "1", "--without-mingle", "--without-gossip", "--loglevel", "info"),
+    ]
+    started = stack.enter_context(process(command, dagster.environment, log))
+    until(f"worker {number} is ready", lambda: log.exists() and " ready." in log.read_text(), seconds=60)
+    return started
+
+
+def _batches_running(fleet: Fleet) -> int:
+    engine = make_engine(fleet.database_url, application_name="tests")
+    try:
+        with engine.connect() as connection:
+            return connection.scalar(text("SELECT count(*) FROM asleep.sync_batches WHERE finished_at IS NULL")) or 0
+    finally:
+        engine.dispose()
+
+
+def _sync(fleet: Fleet) -> str:
+    days = days_back(DAYS)
+    tags = {"dagster/asset_partition_range_start": days[0], "dagster/asset_partition_range_end": days[-1]}
+    run_id: str = fleet.dagster.launch("sync_sleep_sessions", tags=tags)["run"]["runId"]
+    return run_id
+
+
+def _differences(fleet: Fleet) -> list[str]:
+    engine = make_engine(fleet.database_url, application_name="tests")
+    try:
+        first, last = (date.fromisoformat(days_back(DAYS)[end]) for end in (0, -1))
+        return differences(engine, fleet.api.ask("truth"), first, last)
+    finally:
+        engine.dispose()
+
+
+def test_two_workers_share_the_work_and_one_rate_limit(fleet: Fleet):
+    """The limit belongs to the key: a second worker must not double the rate."""
+    fleet.api.reset()
+
+    run = fleet.dagster.finished(_sync(fleet), seconds=240)
+
+    assert run["status"] == "SUCCESS"
+    logs = [(fleet.dagster.home / f"worker{number}.log").read_text() for number in range(2)]
+    assert all(re.search(r"Task execute_plan\[.*succeeded", log) for log in logs), "one worker did it all"
+    stats = fleet.api.ask("stats")
+    assert stats["busiest_second"] <= 1.2 * RATE, "two limits instead of one would give twice the rate"
+    assert stats["total"] / (stats["last_at"] - stats["first_at"]) <= 1.05 * RATE
+    assert _differences(fleet) == []
+
+
+def test_killing_a_worker_in_the_middle_loses_nothing(fleet: Fleet):
+    """Its batch is done again by the other worker, which finds stored what had landed."""
+    run_id = _sync(fleet)
+    until("both workers are at a batch", lambda: _batches_running(fleet) >= 2, seconds=90)
+
+    os.killpg(fleet.workers[0].pid, signal.SIGKILL)
+
+    assert fleet.dagster.finished(run_id, seconds=280)["status"] == "SUCCESS"
+    assert _differences(fleet) == []
