@@ -11,7 +11,7 @@ export DAGSTER_DISABLE_TELEMETRY := 1
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev psql stop test lint types contracts unit integration end-to-end long chromium clean
+.PHONY: help install demo dev psql stop test lint types contracts unit integration end-to-end long chromium redis clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -23,7 +23,7 @@ $(UV):
 	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 $(VENV)/installed: $(UV) pyproject.toml uv.lock
-	$(UV) sync --quiet --frozen --python $(PYTHON)
+	$(UV) sync --quiet --frozen --all-extras --python $(PYTHON)
 	@touch $@
 
 install: $(VENV)/installed  ## Install the locked environment into .venv
@@ -63,7 +63,7 @@ integration: install  ## Real Postgres, real HTTP
 end-to-end: install chromium  ## The whole program, and Dagster's UI in Chromium
 	$(BIN)/pytest tests/end_to_end -m "not long"
 
-long: install  ## Minutes of faults: kill -9, restarts, outages with many seeds
+long: install chromium redis  ## Minutes of faults: kill -9, restarts, outages with many seeds
 	$(BIN)/pytest tests -m long
 
 chromium:  ## Install Chromium from the distribution's packages, where that is possible
@@ -76,6 +76,12 @@ data-dictionary: install  ## Write docs/data-dictionary.md from the comments in 
 	@$(BIN)/asleep-sync migrate >/dev/null
 	@$(BIN)/python -m resources.database.embedded url --directory .data/postgres | \
 	  $(BIN)/python -m resources.database.dictionary > docs/data-dictionary.md
+
+redis:  ## Install Redis from the distribution's packages, where that is possible
+	@command -v redis-server >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server >/dev/null; \
+	  else echo "make: no Redis and no right to install it: the test of Celery workers will be skipped" >&2; fi; }
 
 clean:  ## Remove environment and development data
 	-@test -x $(BIN)/python && $(BIN)/python -m resources.database.embedded destroy --directory .data/postgres
