@@ -15,7 +15,8 @@ from resources.asleep.records import ListedSession, SessionList
 
 PAGE_ROWS = 100
 OLD_PAGE_ROWS = 20
-"""Older documentation caps pages here, so a first page of exactly so many rows may not be the last."""
+"""Older documentation caps pages here, so a page of exactly so many rows may not be the last, not even after longer
+ones: servers of both kinds may stand side by side."""
 MOST_READS = 5
 MOST_PAGES = 1000
 
@@ -25,10 +26,7 @@ ReadPage = Callable[[int], Page]
 
 
 class Pager:
-    """Reads lists to their end; remembers what it learned about the size of pages. Threads may share it."""
-
-    def __init__(self) -> None:
-        self._has_seen_long_pages = False
+    """Reads lists to their end. Threads may share it."""
 
     def read_all(self, read_page: ReadPage) -> SessionList:
         """Read a whole list until it stands still.
@@ -52,11 +50,10 @@ class Pager:
     def _read_once(self, read_page: ReadPage) -> tuple[list[ListedSession], int, bool]:
         """Rows as they came, pages read, and whether nothing can have been lost."""
         first = read_page(0)
-        self._has_seen_long_pages |= len(first) > OLD_PAGE_ROWS
         rows = list(first)
         seen = {row.session_id for row in rows}
         is_whole = _distinct(first) == len(first)
-        if self._is_last(first):
+        if _is_last(first):
             return rows, 1, is_whole
         offset = _distinct(first) - 1
         for pages in range(2, MOST_PAGES):
@@ -66,16 +63,15 @@ class Pager:
             if is_whole:
                 rows.pop()
             rows += page
-            if brought <= seen or len(page) < len(first):
+            if brought <= seen or _is_last(page):
                 return rows, pages, is_whole and _distinct(rows) == len(rows)
             seen |= brought
             offset += _distinct(page) - 1
         raise Malformed("the list of sessions has no end")
 
-    def _is_last(self, first: Page) -> bool:
-        if len(first) == OLD_PAGE_ROWS:
-            return self._has_seen_long_pages
-        return len(first) < PAGE_ROWS
+
+def _is_last(page: Page) -> bool:
+    return len(page) < PAGE_ROWS and len(page) != OLD_PAGE_ROWS
 
 
 def _distinct(rows: Page | list[ListedSession]) -> int:

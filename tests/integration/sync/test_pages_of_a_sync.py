@@ -58,6 +58,14 @@ def test_pages_capped_at_twenty_rows_are_read_to_the_end(new_world):
     assert _stored(world) == 80
 
 
+def test_a_cap_that_holds_for_some_answers_only_loses_nothing(busy):
+    """Half of the servers are old: a page of 20 after one of 100 is not the end either."""
+    busy.add_user(nights=30)
+    busy.faults({"kind": "page_cap", "share": 0.5})
+    busy.sync(days=40)
+    assert busy.wrong(days=40) == []
+
+
 def test_a_list_that_never_settles_is_a_hole_until_it_does(busy):
     """A service that inserts between any two pages: give up, say so, try again next time."""
     busy.faults({"kind": "delete_between_pages"})
