@@ -68,7 +68,8 @@ class Job:
     scratch: str
 
 
-Request = Callable[[], bool]
+Request = Callable[[Callable[[], None]], bool]
+"""Send, call back once that is done, and tell whether the answer was good."""
 InTurn = Callable[[Request, float], None]
 """Send a request when its turn comes, or give up at the moment given."""
 
@@ -80,7 +81,7 @@ def in_turn_with_our_gate(job: Job, stack: ExitStack) -> InTurn:
 
     def in_turn(request: Request, give_up_at: float) -> None:
         turn = gate.enter(give_up_at=give_up_at)
-        gate.leave(turn, Outcome.ANSWERED if request() else Outcome.THROTTLED)
+        gate.leave(turn, Outcome.ANSWERED if request(lambda: gate.sent(turn)) else Outcome.THROTTLED)
 
     return in_turn
 
@@ -103,7 +104,7 @@ def in_turn_with_pyrate(job: Job, stack: ExitStack) -> InTurn:
     def in_turn(request: Request, give_up_at: float) -> None:
         remaining = give_up_at - time.monotonic()
         if remaining > 0 and limiter.try_acquire("benchmark", timeout=remaining):
-            request()
+            request(lambda: None)
 
     return in_turn
 
@@ -152,7 +153,7 @@ def worker(orders: Connection) -> None:
     while (job := orders.recv()) is not None:
         with ExitStack() as stack:
             in_turn = LIMITERS[job.cell.limiter](job, stack)
-            in_turn(lambda: True, time.monotonic() + 60)
+            in_turn(lambda _: True, time.monotonic() + 60)
             orders.send(None)
             start_at = orders.recv()
             callers = [threading.Thread(target=call, args=(job, n, in_turn, start_at)) for n in range(THREADS)]
@@ -172,8 +173,9 @@ def call(job: Job, number: int, in_turn: InTurn, start_at: float) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         message = f"GET /{job.number}.{number} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
-        def request() -> bool:
+        def request(sent: Callable[[], None]) -> bool:
             connection.sendall(message)
+            sent()
             return connection.recv(4096).startswith(b"HTTP/1.1 200")
 
         time.sleep(max(0.0, start_at - time.monotonic()))

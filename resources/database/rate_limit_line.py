@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from resources.database.rate_limit_row import Answer, Asked
 from resources.database.server_clock import ServerClock
 
-LATE_SECONDS = 0.006
+LATE_SECONDS = 0.004
 """A request this late still counts as on time; the margin of the spacing pays for it."""
 _LONGEST_LATE_SECONDS = 0.5
 """A second after a late request all must know that it was late; so nobody is later than this."""
@@ -196,10 +196,19 @@ class Line:
             return None
         if now - self._known_at > _STALE_SECONDS:
             return 0.001
+        self._note_late(slot, excess_seconds, -early_seconds - LATE_SECONDS)
+        return early_seconds
+
+    def was_sent(self, slot: Slot, *, went_at: float, now: float) -> None:
+        """The request of a thread that went is on its way only now: it had to connect, or to wait for a processor."""
+        excess_seconds = now - self._clock.monotonic(slot.moment) - LATE_SECONDS
+        if not slot.is_probe:
+            self._note_late(slot, excess_seconds, min(excess_seconds, now - went_at))
+
+    def _note_late(self, slot: Slot, excess_seconds: float, own_seconds: float) -> None:
         if excess_seconds > 0:
             self._late[slot.number + self._limit] = slot.moment + self._cycle_seconds + excess_seconds
-            self._push_seconds += max(0.0, -early_seconds - LATE_SECONDS) / self._limit
-        return early_seconds
+            self._push_seconds += max(0.0, own_seconds) / self._limit
 
 
 def _slots(answer: Answer) -> Iterator[Slot]:

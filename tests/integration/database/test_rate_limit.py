@@ -79,6 +79,18 @@ def test_what_a_late_request_holds_back_is_known_to_all_until_it_is_over(fleet: 
         row.close()
 
 
+def test_a_request_that_left_late_counts_from_when_it_left(fleet: Fleet):
+    """The API counts what arrives in a second; when we were allowed to send is nothing to it."""
+    gate = fleet.gate(rate=1)
+    turn = turn_of(gate)
+    time.sleep(0.3)
+    left_at = turn.granted_at.timestamp() + 0.3
+    gate.sent(turn)
+    gate.leave(turn, Outcome.ANSWERED)
+
+    assert turn_of(gate).granted_at.timestamp() - left_at >= 1
+
+
 def test_slots_are_numbered_and_move_as_far_as_late_threads_ask(fleet: Fleet):
     """Places in the second are told by number; a fleet that is late all the time must slow down."""
     row = FleetRow(fleet.engine, key_id=key_id_of(fleet.api_key), requests_per_second=10, tuning=Tuning())

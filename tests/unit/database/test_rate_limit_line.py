@@ -261,6 +261,20 @@ def test_a_late_request_holds_back_the_slot_that_shares_its_place_in_the_second(
     assert not line.was_late
 
 
+def test_a_request_that_took_long_to_get_on_its_way_holds_back_as_well():
+    """A new connection costs round trips; a busy machine takes the processor away just before the sending."""
+    line, (waiter,) = line_of(100.0)
+    line.take(answer(now=1.0, slots=1, first=1.1), asked=Asked(wanted=1), now=1.0)
+    slot = waiter.slot
+    assert slot is not None
+    line.seconds_to_wait(waiter, now=1.1)
+    line.was_sent(slot, went_at=1.1, now=1.102)
+    assert not line.was_late
+
+    line.was_sent(slot, went_at=1.1, now=1.3)
+    assert line.to_ask(1.3, lead_seconds=LEAD_SECONDS).held_back[10] - AHEAD_SECONDS > 1.3 + 1
+
+
 def test_who_is_far_too_late_loses_the_slot():
     """All have to know of a late request before the second after it is over."""
     line, (waiter,) = line_of(100.0)
