@@ -2,7 +2,7 @@
 
 The processes share one row of Postgres. It gives away slots, moments of the server's clock that are spaced so that
 no second holds more than the limit (GCRA without a burst), in small blocks, and only to threads that stand in line.
-A slot is good for its moment only: for a request that is late, a slot one second further on is held back. Throttling and
+A slot is good for its moment only: for a late request a slot one second further on is held back. Throttling and
 an open circuit void every slot given away, whoever holds it. Should the processes be configured with different rates,
 the lowest counts until it has not been announced for a minute.
 
