@@ -4,6 +4,7 @@ import io
 import logging
 import traceback
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -11,7 +12,7 @@ from sqlalchemy import text
 from pipelines.definitions import build_definitions
 from pipelines.observability import LOGGER, set_up_logs
 from pipelines.settings import Settings
-from resources.asleep.errors import KeyRejected
+from resources.asleep.errors import AsleepError
 from resources.asleep.events import pseudonym
 from tests.integration.sync.conftest import HASTY, Syncing
 
@@ -106,17 +107,20 @@ def test_the_key_is_in_no_log_no_table_no_run_and_no_event(populated, instance):
         assert user_id not in stored
 
 
-def test_the_key_is_in_no_exception_not_even_with_its_local_variables(populated):
-    """Error trackers send local variables along."""
-    syncing = Syncing(populated.engine, populated.api.url)
-    populated.faults({"kind": "key_revoked"})
-    with pytest.raises(KeyRejected) as caught:
-        syncing(populated.today, populated.today, key=KEY, patience=HASTY)
+@pytest.mark.parametrize("kind", ["key_revoked", "reset", "timeout", "oversized", "status_500", "not_json"])
+def test_the_key_is_in_no_exception_not_even_with_its_local_variables(populated, kind):
+    """Error trackers send local variables along, from the deepest frame up."""
+    populated.faults({"kind": kind, "mebibytes": 17})
+    api = Syncing(populated.engine, populated.api.url).api(
+        key=KEY, timeout_seconds=0.5 if kind == "timeout" else 5, patience=replace(HASTY, broken_attempts=1)
+    )
+    with api.client(populated.engine) as client, pytest.raises(AsleepError) as caught:
+        client.read_user(populated.users[0])
     told = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
 
-    assert "key_revoked" not in told
+    assert "read_user" in told
     assert KEY not in told
-    assert KEY not in repr(syncing.api(key=KEY))
+    assert KEY not in repr(api)
 
 
 def test_a_statement_that_the_database_refuses_quotes_no_row(populated, instance):
