@@ -43,6 +43,7 @@ def _run_everything(world, instance, name, **options):
         log_level="DEBUG",
         log_format="json",
         request_timeout=2,
+        enable_caching=False,
     )
     said, handler = io.StringIO(), logging.StreamHandler(captured := io.StringIO())
     root, ours = logging.getLogger(), logging.getLogger(LOGGER)
