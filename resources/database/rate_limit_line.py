@@ -17,8 +17,8 @@ LATE_SECONDS = 0.004
 """A request this late still counts as on time; the margin of the spacing pays for it."""
 _LONGEST_LATE_SECONDS = 0.5
 """A second after a late request all must know that it was late; so nobody is later than this."""
-_MOST_HELD_BACK = 200
-"""With more slots held back than this, the machine is too busy: late threads lose their slots."""
+_LONGEST_LATE_SLOTS = 8
+"""At a high rate it costs less to lose a slot than to have a thread wait for one that is held back."""
 _FRESH_SECONDS = 0.1
 """News older than this are asked for again before a slot is used: throttling or an open circuit void it."""
 _STALE_SECONDS = 0.3
@@ -190,8 +190,7 @@ class Line:
         if early_seconds > 0 or slot.is_probe:
             return early_seconds
         excess_seconds = now - self._clock.monotonic(slot.moment) - LATE_SECONDS
-        crowded = len(self._held_back) > _MOST_HELD_BACK and excess_seconds > slot.spacing_seconds
-        if excess_seconds > _LONGEST_LATE_SECONDS or crowded:
+        if excess_seconds > min(_LONGEST_LATE_SECONDS, _LONGEST_LATE_SLOTS * slot.spacing_seconds):
             waiter.slot = None
             return None
         if now - self._known_at > _STALE_SECONDS:

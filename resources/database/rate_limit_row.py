@@ -41,6 +41,9 @@ class Tuning:
 
     margin_seconds: float = 0.017
     """Slots for one second are spread over this much more: what the network may add to a request's way."""
+    catch_up_seconds: float = 0.05
+    catch_up_slots: float = 4.0
+    """Slots that passed so recently, and not more of them, are given away all the same: all were busy elsewhere."""
     cut_factor: float = 0.5
     lowest_factor: float = 0.05
     recovery_step: float = 0.1
@@ -140,7 +143,7 @@ class FleetRow:
             "push_seconds": asked.push_seconds,
             "held_back": json.dumps(asked.held_back),
             "patience_seconds": patience_seconds,
-            "notice_seconds": max(self.exchange_seconds, self._settle_seconds),
+            "settle_seconds": self._settle_seconds,
             "answered": answered,
         }
         asked_at = time.monotonic()

@@ -43,9 +43,12 @@ placed AS MATERIALIZED (
         GREATEST(
             CASE
                 WHEN next_slot_at > too_far_at + 100 * spacing_seconds * interval '1 second' THEN now
+                WHEN next_slot_at
+                    < now - LEAST(:catch_up_seconds, :catch_up_slots * spacing_seconds) * interval '1 second'
+                    THEN now
                 ELSE next_slot_at + :push_seconds * interval '1 second'
             END,
-            now + :notice_seconds * interval '1 second',
+            now + NULLIF(:settle_seconds, 0) * interval '1 second',
             CASE WHEN paused_until < too_far_at THEN paused_until END
         ) AS first_slot_at,
         CASE

@@ -14,6 +14,7 @@ from resources.database.server_clock import ServerClock
 
 MARGIN_SECONDS = 0.017
 LEAD_SECONDS = 0.005
+CATCH_UP_SECONDS = 0.05
 AHEAD_SECONDS = 1_000_000.0
 """The server's clock is this far ahead of the simulated processes' one."""
 
@@ -71,7 +72,7 @@ class Row:
         held_back = self.held_back | dict(asked.held_back)
         self.held_back = {number: until for number, until in held_back.items() if until > now + AHEAD_SECONDS}
         spacing_seconds = (1 + MARGIN_SECONDS) / self.limit
-        first = max(self.next_slot, now + 0.001)
+        first = self.next_slot if self.next_slot >= now - min(CATCH_UP_SECONDS, 4 * spacing_seconds) else now
         first_number = self.slots_given
         if asked.wanted:
             self.next_slot = first + asked.wanted * spacing_seconds
