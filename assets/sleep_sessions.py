@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+from sqlalchemy import Connection
 
 from assets.failures import told_to_dagster
 from assets.partitions import daily, day_key, window_of
+from assets.step_retries import tried_again
 from assets.sync_batch import Batch, Mode, sync_batch
 from assets.table_metadata import SESSIONS_LINEAGE, column_lineage, table_metadata
 from resources.asleep.events import Attempt
@@ -61,9 +63,6 @@ class BatchNames:
         return int(number), int(batches)
 
 
-_RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
-
-
 @dg.op(
     ins={"registered": dg.In(dg.Nothing)},
     out=dg.DynamicOut(dg.Nothing),
@@ -88,7 +87,6 @@ def plan_batches(
 @dg.op(
     ins={"planned": dg.In(dg.Nothing)},
     out=dg.Out(dg.Nothing),
-    retry_policy=_RETRY,
     description="Ask the API about the users of one batch, and write what it says.",
 )
 def sync_users(
@@ -115,6 +113,7 @@ def run_batch(context: dg.OpExecutionContext, asleep_api: AsleepApi, database: D
     """Sync a batch, counting its requests, and tell Dagster what came of it."""
     tally = Tally()
     with (
+        tried_again(context),
         told_to_dagster(context),
         batch_alone(context, database, batch),
         asleep_api.client(database.engine, tally) as client,
@@ -159,11 +158,16 @@ class Tally:
     out=dg.Out(dg.Nothing),
     description="Add up what the batches did, and count the sessions of each day.",
 )
-def report_sessions(context: dg.AssetExecutionContext, database: dg.ResourceParam[Database]) -> None:
+def report_sessions(
+    context: dg.AssetExecutionContext,
+    database: dg.ResourceParam[Database],
+    sync_options: dg.ResourceParam[SyncOptions],
+) -> None:
     """What an operator wants to see: rows on each day; what the run did on its last day, so that it counts once."""
     window = window_of(context.op_execution_context)
     span = {"window_start": window.start, "window_end": window.end}
     with told_to_dagster(context.op_execution_context), database.engine.connect() as connection:
+        _refuse_if_not_all_were_asked(context, connection, sync_options)
         counts = totals_of_run(sync_state.counts_of_run(connection, context.run.run_id))
         by_day = {row.day: row.sessions for row in connection.execute(statement("sessions_by_day", "assets"), span)}
     for key in context.partition_keys:
@@ -172,6 +176,23 @@ def report_sessions(context: dg.AssetExecutionContext, database: dg.ResourcePara
     last_day = day_key((window.end - timedelta(days=1)).date())
     context.add_asset_metadata({**dict.fromkeys(COUNTED, 0), **counts}, partition_key=last_day)
     context.add_asset_metadata(column_lineage(SESSIONS_LINEAGE), partition_key=last_day)
+
+
+def _refuse_if_not_all_were_asked(
+    context: dg.AssetExecutionContext, connection: Connection, sync_options: SyncOptions
+) -> None:
+    """Dagster continues a run that died "from failure" without the batches that it had not begun."""
+    record = context.instance.get_run_record_by_id(context.run.root_run_id or context.run.run_id)
+    began = record.create_timestamp if record else datetime.now(UTC)
+    since = began.replace(tzinfo=began.tzinfo or UTC) - timedelta(seconds=sync_options.cache_ttl_seconds)
+    left_out = connection.scalar(statement("users_not_asked", "assets"), {"since": since})
+    if left_out:
+        raise dg.Failure(
+            f"{left_out} users were not asked: this run was continued from one that died, without the batches that had "
+            'not begun. Start it again with all steps ("Re-execute all"); what is stored is not fetched again.',
+            metadata={"users_not_asked": left_out},
+            allow_retries=False,
+        )
 
 
 def totals_of_run(batches: list[dict[str, Any]]) -> dict[str, Any]:

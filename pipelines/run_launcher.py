@@ -1,17 +1,19 @@
-"""Dagster's default run launcher, which can also tell that the process of a run is gone.
+"""Dagster's default run launcher, which can also tell that the process of a run is gone, and starts it anew as a whole.
 
 Without it a run whose machine lost power stays "started" for ever, and whatever waits for its turn waits as long.
 
-Lives here: the health of a run's process.  Not here: what follows from it (`run_monitoring` in `dagster.yaml`).
+Lives here: the health of a run's process, how it is done again.  Not here: what follows from its health
+(`run_monitoring` in `dagster.yaml`).
 """
 
 import json
 from typing import Any
 
 from dagster import DagsterInstance, DagsterRun
-from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster._core.execution.plan.resume_retry import ReexecutionStrategy
+from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
-from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._core.storage.tags import GRPC_INFO_TAG, RETRY_STRATEGY_TAG
 from dagster._grpc.client import DagsterGrpcClient
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import deserialize_value
@@ -34,6 +36,16 @@ def lock_of(run_id: str) -> str:
 
 class WatchedRunLauncher(DefaultRunLauncher):
     """The default launcher with an answer to: is the process of this run still there?"""
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Launch; should the run die, all its steps are done again: nothing stored is fetched twice anyway.
+
+        Continued "from failure", Dagster leaves out the mapped steps that had not begun.
+        """
+        run = context.dagster_run
+        if RETRY_STRATEGY_TAG not in run.tags:
+            self._instance.add_run_tags(run.run_id, {RETRY_STRATEGY_TAG: ReexecutionStrategy.ALL_STEPS.value})
+        super().launch_run(context)
 
     @property
     def supports_check_run_worker_health(self) -> bool:

@@ -37,7 +37,8 @@ _LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $
 _EVENTS = """query ($id: ID!, $after: String) { logsForRun(runId: $id, afterCursor: $after, limit: 1000) { __typename
   ... on EventConnection { cursor hasMore events { __typename
     ... on MessageEvent { message stepKey timestamp eventType level }
-    ... on ExecutionStepFailureEvent { error { message } failureMetadata { description } }
+    ... on ErrorEvent { error { message causes { message } } }
+    ... on ExecutionStepFailureEvent { failureMetadata { description } }
     ... on MaterializationEvent { assetKey { path } partition metadataEntries { label
       ... on IntMetadataEntry { intValue } ... on FloatMetadataEntry { floatValue } } } } } } }"""
 _REPOSITORIES = "query { repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }"
@@ -145,6 +146,32 @@ class RunningDagster:
         """What the button "Terminate" sends."""
         return self.ask(_TERMINATE, id=run_id)
 
+    @contextmanager
+    def code_server(self) -> Iterator[subprocess.Popen[bytes]]:
+        """A code server at a new address, listening, until the block ends."""
+        port = free_port()
+        server = f"{{host: 127.0.0.1, port: {port}, location_name: {LOCATION}}}"
+        self.workspace.write_text(f"load_from:\n  - grpc_server: {server}\n")
+        command = [
+            *(str(BIN / "dagster"), "api", "grpc", "-h", "127.0.0.1", "-p", str(port)),
+            *("-m", "pipelines.definitions", "--location-name", LOCATION),
+        ]
+        with process(command, self.environment, self.home / "code.log") as started:
+            until("the code server listens", lambda: _listens(port), seconds=60)
+            yield started
+
+    @contextmanager
+    def daemon(self) -> Iterator[subprocess.Popen[bytes]]:
+        """A daemon, until the block ends."""
+        command = [str(BIN / "dagster-daemon"), "run", "-w", str(self.workspace)]
+        with process(command, self.environment, self.home / "daemon.log") as started:
+            yield started
+
+    @property
+    def workspace(self) -> Path:
+        """Where the code server is."""
+        return self.home / "workspace.yaml"
+
 
 @contextmanager
 def process(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
@@ -214,31 +241,18 @@ def _all_run(running: RunningDagster) -> bool:
 
 
 @contextmanager
-def running_dagster(database_url: str, home: Path, *, daemon: bool = True, **settings: str) -> Iterator[RunningDagster]:
+def running_dagster(database_url: str, home: Path, **settings: str) -> Iterator[RunningDagster]:
     """The repository's own `dagster.yaml`, a code server, a webserver and a daemon, until the block ends."""
     home.mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "dagster.yaml", home / "dagster.yaml")
-    code_port, web_port = free_port(), free_port()
-    workspace = home / "workspace.yaml"
-    workspace.write_text(
-        f"load_from:\n  - grpc_server: {{host: 127.0.0.1, port: {code_port}, location_name: {LOCATION}}}\n"
-    )
-    environment = environment_for(database_url, home, **settings)
-    commands = {
-        "code": ["dagster", "api", "grpc", "-h", "127.0.0.1", "-p", str(code_port), "-m", "pipelines.definitions",
-                 "--location-name", LOCATION],
-        "web": ["dagster-webserver", "-h", "127.0.0.1", "-p", str(web_port), "-w", str(workspace)],
-        "daemon": ["dagster-daemon", "run", "-w", str(workspace)],
-    }  # fmt: skip
-    running = RunningDagster(f"http://127.0.0.1:{web_port}", environment, home)
+    port = free_port()
+    running = RunningDagster(f"http://127.0.0.1:{port}", environment_for(database_url, home, **settings), home)
+    webserver = [str(BIN / "dagster-webserver"), "-h", "127.0.0.1", "-p", str(port), "-w", str(running.workspace)]
     with ExitStack() as stack:
-        for name, (program, *arguments) in commands.items():
-            if name == "daemon" and not daemon:
-                continue
-            log = home / f"{name}.log"
-            running.processes[name] = stack.enter_context(process([str(BIN / program), *arguments], environment, log))
-            if name == "code":
-                until("the code server listens", lambda: _listens(code_port), seconds=60)
+        running.processes["code"] = stack.enter_context(running.code_server())
+        running.processes["daemon"] = stack.enter_context(running.daemon())
+        web = process(webserver, running.environment, home / "web.log")
+        running.processes["web"] = stack.enter_context(web)
         until("the webserver answers", lambda: _all_run(running) and _answers(f"{running.url}/server_info"), seconds=90)
         yield running
 

@@ -1,0 +1,80 @@
+"""A run must not be green while it left users out."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+from sqlalchemy import Engine, text
+
+from pipelines.run_tags import range_tags
+from resources.database.registry import import_users
+from resources.database.statements import statement
+from tests.conftest import Simulator
+from tests.end_to_end.dagster.conftest import days_back
+from tests.integration.dagster.conftest import failure_messages
+
+DAYS = days_back(3)
+
+
+@pytest.fixture(autouse=True)
+def users(engine: Engine, api: Simulator) -> None:
+    """Registered long ago."""
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE asleep.users, asleep.sync_failures, asleep.sync_ledger"))
+        import_users(connection, [(user["user_id"], None) for user in api.ask("users")])
+        connection.execute(text("UPDATE asleep.users SET registered_at = now() - interval '10 days'"))
+
+
+def not_asked(engine: Engine, since: datetime) -> int:
+    with engine.connect() as connection:
+        return connection.scalar(statement("users_not_asked", "assets"), {"since": since}) or 0
+
+
+def test_after_a_whole_run_nobody_was_left_out(run: Callable[..., dg.ExecuteInProcessResult], engine: Engine):
+    """Those who failed count as asked: they have a check of their own."""
+    began = datetime.now(UTC)
+
+    assert run("sync_sleep_sessions", tags=range_tags(DAYS[0], DAYS[-1])).success
+
+    assert not_asked(engine, began) == 0
+
+
+def test_users_whose_batch_never_began_are_counted(engine: Engine):
+    """Active, not gone, registered before, neither synced nor failed since."""
+    now = datetime.now(UTC)
+    with engine.begin() as connection:
+        ids = connection.scalars(text("SELECT user_id FROM asleep.users ORDER BY 1")).all()
+        for user_id, change in zip(
+            ids,
+            ("active = false", "gone_at = now()", "last_synced_at = now()", "registered_at = now()"),
+            strict=False,
+        ):
+            connection.execute(text(f"UPDATE asleep.users SET {change} WHERE user_id = :id"), {"id": user_id})
+        connection.execute(
+            text("INSERT INTO asleep.sync_failures (user_id, kind, message) VALUES (:id, 'unavailable', 'x')"),
+            {"id": ids[4]},
+        )
+
+    assert not_asked(engine, now - timedelta(hours=1)) == len(ids) - 5
+
+
+def test_a_run_that_left_users_out_is_red_and_says_what_to_do(
+    run: Callable[..., dg.ExecuteInProcessResult], engine: Engine
+):
+    """Dagster once continued a dead run without two of three batches, and called it a success."""
+    with engine.begin() as connection:
+        connection.execute(
+            text("CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"),
+        )
+        connection.execute(
+            text("CREATE TRIGGER forget BEFORE UPDATE ON asleep.users FOR EACH ROW EXECUTE FUNCTION forget()")
+        )
+    try:
+        result = run("sync_sleep_sessions", tags=range_tags(DAYS[0], DAYS[-1]))
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text("DROP FUNCTION forget CASCADE"))
+
+    assert not result.success
+    assert "Re-execute all" in failure_messages(result)[0]
