@@ -1,6 +1,6 @@
 """One limit for all processes: ours against pyrate-limiter, at a strict server.
 
-    uv sync --group bench && python benchmarks/rate_limit.py --database-url postgresql://…  [--quick]
+    uv sync --group bench && python benchmarks/rate_limit.py      # --quick; --database-url: another server than its own
 
 Each cell: 1 to 8 processes with 8 threads each ask a server that counts every arrival over a sliding second. Printed
 as a markdown table: how much of the permitted rate was used once under way; the highest count in any second, wherever
@@ -37,6 +37,8 @@ from typing import Any, Self
 from sqlalchemy import MetaData, create_engine, text
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from surroundings import postgres
+
 from resources.asleep.errors import Unavailable
 from resources.asleep.gate import Outcome
 from resources.database.engine import database_url, make_engine
@@ -330,14 +332,19 @@ def strict_server() -> Iterator[int]:
 def main() -> None:
     """Run all cells, print a row as soon as it is known."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    known = os.environ.get("DATABASE_URL")
-    arguments.add_argument("--database-url", default=known, required=known is None)
+    arguments.add_argument("--database-url", help="a scratch database; without it, an embedded server is started")
     arguments.add_argument("--quick", action="store_true", help="a few cells only")
     arguments.add_argument("--only", choices=sorted(LIMITERS), help="one limiter")
     arguments.add_argument("--rate", type=int, help="one rate")
     arguments.add_argument("--processes", type=int, help="one number of processes")
     options = arguments.parse_args()
-    url = database_url(options.database_url).render_as_string(hide_password=False)
+    with ExitStack() as stack:
+        url = database_url(options.database_url or stack.enter_context(postgres()).url)
+        run(options, url.render_as_string(hide_password=False))
+
+
+def run(options: argparse.Namespace, url: str) -> None:
+    """The cells asked for."""
     engine = create_engine(url)
     metadata = MetaData(schema="asleep")
     rate_limits_table(metadata)
