@@ -13,7 +13,7 @@ Nothing is read from the environment: neither proxies nor certificate authoritie
 import ssl
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Self
@@ -82,13 +82,16 @@ class Exchange:
             base_url, most=max_connections, timeout_seconds=timeout_seconds, ca_bundle=ca_bundle
         )
 
-    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
+    def get(
+        self, path: str, params: Mapping[str, str], headers: Mapping[str, str], sent: Callable[[], None] | None = None
+    ) -> Reply:
         """Send one GET and wait for the whole answer.
 
         Args:
             path: with its identifiers quoted.
             params: of the query.
             headers: beside the key.
+            sent: called when the request has been written to its connection.
 
         Raises:
             Unavailable: no answer, or not all of it in time.
@@ -98,16 +101,18 @@ class Exchange:
         start = f"GET {self._path_prefix}{path}{query} HTTP/1.1\r\n".encode("ascii")
         request = _Hidden(b"%b%b%b\r\n" % (start, self._headers, _lines(headers)))
         try:
-            return self._exchange(request)
+            return self._exchange(request, sent)
         except Exception as error:  # noqa: BLE001 what has no name here is raised again
             failure = self._named(error)
         # Raised out here, so that the library's error, which knows paths and headers, is not even its context.
         raise failure
 
-    def _exchange(self, request: "_Hidden") -> Reply:
+    def _exchange(self, request: "_Hidden", sent: Callable[[], None] | None) -> Reply:
         with self._connections.one() as connection:
             deadline = time.monotonic() + self._timeout_seconds
             connection.sock.sendall(request)
+            if sent is not None:
+                sent()
             answer = read_answer(connection.sock, deadline=deadline, most_bytes=self._max_body_bytes)
             if answer.is_last:
                 connection.close()

@@ -46,6 +46,10 @@ class Gate(Protocol):
         """
         ...
 
+    def sent(self, turn: Turn) -> None:
+        """Say that the turn's request has just been written to its connection: that is when the server counts it."""
+        ...
+
     def leave(self, turn: Turn, outcome: Outcome, *, retry_after_seconds: float | None = None) -> None:
         """Report what came of the turn; every `enter` is followed by exactly one `leave`."""
         ...
@@ -57,6 +61,9 @@ class OpenGate:
     def enter(self, *, give_up_at: float) -> Turn:  # noqa: ARG002 the protocol's signature
         """Grant a turn without waiting."""
         return Turn(granted_at=datetime.now(UTC), waited_seconds=0.0)
+
+    def sent(self, turn: Turn) -> None:
+        """Nobody counts."""
 
     def leave(self, turn: Turn, outcome: Outcome, *, retry_after_seconds: float | None = None) -> None:
         """Forget the turn."""

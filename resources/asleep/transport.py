@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 from tenacity import RetryCallState, Retrying
@@ -53,7 +54,9 @@ class Answer:
 class Exchanging(Protocol):
     """One attempt, without opinion; in earnest that is `resources.asleep.exchange.Exchange`."""
 
-    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
+    def get(
+        self, path: str, params: Mapping[str, str], headers: Mapping[str, str], sent: Callable[[], None] | None = None
+    ) -> Reply:
         """Send one GET and wait for the whole answer, or raise `Unavailable` or `Malformed`."""
         ...
 
@@ -165,7 +168,7 @@ class Transport:
         reply = None
         started_at = self._clock()
         try:
-            reply = self._exchange.get(question.path, question.params, question.headers)
+            reply = self._exchange.get(question.path, question.params, question.headers, partial(self._gate.sent, turn))
         except (Unavailable, Malformed) as error:
             verdict = failed(error)
         duration_seconds = self._clock() - started_at

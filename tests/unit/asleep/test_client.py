@@ -24,7 +24,7 @@ class Api:
         self.result = result
         self.asked: list[tuple[str, dict[str, str], dict[str, str]]] = []
 
-    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
+    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], sent: Any = None) -> Reply:  # noqa: ARG002
         """Note the question."""
         self.asked.append((path, dict(params), dict(headers)))
         return Reply(200, json.dumps({"detail": "OK", "result": self.result}).encode())

@@ -58,7 +58,7 @@ class Script:
         self.steps = list(steps)
         self.asked: list[tuple[str, dict[str, str], dict[str, str]]] = []
 
-    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
+    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], sent: Any = None) -> Reply:  # noqa: ARG002
         """The next step of the script."""
         self.asked.append((path, dict(params), dict(headers)))
         step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
@@ -82,6 +82,9 @@ class Book:
             raise self.refusal
         self.entered.append(give_up_at)
         return Turn(FIRST_TURN + timedelta(seconds=len(self.entered)), waited_seconds=0.25)
+
+    def sent(self, turn: Turn) -> None:
+        assert turn
 
     def leave(self, turn: Turn, outcome: Outcome, *, retry_after_seconds: float | None = None) -> None:
         """Note how it went."""
@@ -337,7 +340,7 @@ def test_a_pause_ends_early_when_the_account_is_refused():
     asked_twice = threading.Event()
 
     class BrokenThenRejected(Script):
-        def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
+        def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], sent: Any = None) -> Reply:  # noqa: ARG002
             answer = super().get(path, params, headers)
             asked_twice.set()
             return answer
