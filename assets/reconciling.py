@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from assets.failures import told_to_dagster
-from assets.sleep_sessions import SyncOptions, Tally
+from assets.sleep_sessions import ASKING_POOL, SyncOptions, Tally
 from assets.statistics_sync import MOST_DAYS
 from assets.sync_batch import Batch, Mode, sync_batch
 from assets.window import Window
@@ -28,6 +28,7 @@ class Reconciliation(dg.Config):
 
 @dg.asset(
     deps=["sleep_sessions", "monthly_averages"],
+    pool=ASKING_POOL,
     group_name="sleep",
     kinds={"postgres", "python"},
     tags={"source": "asleep"},
@@ -58,7 +59,7 @@ def average_stats_reconciliation(
         batches = max(1, -(-users // sync_options.user_batch_size))
         for number in range(batches):
             batch = Batch(
-                run_id=context.run_id,
+                run_id=context.run.run_id,
                 number=number,
                 of=batches,
                 window=window,
