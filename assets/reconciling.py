@@ -3,18 +3,16 @@
 Lives here: the asset that reports it, and its batches.  Not here: the comparison (`statistics_sync.py`, `witness.py`).
 """
 
-from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from assets.failures import told_to_dagster
-from assets.sleep_sessions import ASKING_POOL, SyncOptions, Tally
+from assets.one_step import sync_batch_after_batch
+from assets.sleep_sessions import ASKING_POOL, SyncOptions
 from assets.statistics_sync import MOST_DAYS
-from assets.sync_batch import Batch, Mode, sync_batch
+from assets.sync_batch import Batch, Mode
 from assets.window import Window
 from resources.asleep.resource import AsleepApi
-from resources.database import sync_state
 from resources.database.resource import Database
 
 
@@ -48,25 +46,17 @@ def average_stats_reconciliation(
     """
     today = datetime.fromisoformat(config.last_day).date() if config.last_day else datetime.now(UTC).date()
     window = Window.of_days(today - timedelta(days=config.days - 1), today)
-    tally, totals = Tally(), Counter[str]()
-    with (
-        told_to_dagster(context.op_execution_context),
-        asleep_api.client(database.engine, tally) as client,
-    ):
-        database.require_migrated()
-        with database.engine.connect() as connection:
-            users = sync_state.count_users(connection)
-        batches = max(1, -(-users // sync_options.user_batch_size))
-        for number in range(batches):
-            batch = Batch(
-                run_id=context.run.run_id,
-                number=number,
-                of=batches,
-                window=window,
-                workers=asleep_api.max_connections,
-                cache_ttl_seconds=0,
-                pseudonyms=None if config.users is None else tuple(config.users),
-                mode=Mode.RECONCILE,
-            )
-            totals.update(sync_batch(database.engine, client, batch, dict))
-    return dg.MaterializeResult(metadata={**totals, **tally.counts()})
+    batch = Batch(
+        run_id=context.run.run_id,
+        number=0,
+        of=1,
+        window=window,
+        workers=asleep_api.max_connections,
+        cache_ttl_seconds=0,
+        pseudonyms=None if config.users is None else tuple(config.users),
+        mode=Mode.RECONCILE,
+    )
+    counts = sync_batch_after_batch(
+        context.op_execution_context, asleep_api, database, batch, users_a_batch=sync_options.user_batch_size
+    )
+    return dg.MaterializeResult(metadata=counts)

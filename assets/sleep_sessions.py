@@ -75,13 +75,17 @@ def plan_batches(
     """One batch for every USER_BATCH_SIZE users, once it is clear that the days can be synced."""
     with told_to_dagster(context):
         window = window_of(context)
-        database.require_migrated()
-        with database.engine.connect() as connection:
-            users = sync_state.count_users(connection)
-    batches = max(1, -(-users // sync_options.user_batch_size))
-    context.log.info("%s to %s: %d users in %d batches", window.start, window.end, users, batches)
+        batches = batches_for(database, sync_options.user_batch_size)
+    context.log.info("%s to %s in %d batches", window.start, window.end, batches)
     for number in range(batches):
         yield dg.DynamicOutput(None, mapping_key=BatchNames.of(number, batches))
+
+
+def batches_for(database: Database, users_a_batch: int) -> int:
+    """How many batches the registered users make, once it is clear that the database can be used."""
+    database.require_migrated()
+    with database.engine.connect() as connection:
+        return max(1, -(-sync_state.count_users(connection) // users_a_batch))
 
 
 @dg.op(

@@ -4,7 +4,6 @@ Lives here: the steps of the jobs that are not a whole partition, so that none i
 the sync (`sync_batch.py`).
 """
 
-from collections import Counter
 from datetime import date
 from typing import Any
 
@@ -12,12 +11,12 @@ import dagster as dg
 
 from assets.failures import told_to_dagster
 from assets.monthly_summary import summarise
+from assets.one_step import sync_batch_after_batch
 from assets.partitions import month_key
-from assets.sleep_sessions import ASKING_POOL, COUNTED, SyncOptions, Tally, batch_alone
-from assets.sync_batch import Batch, Mode, sync_batch
+from assets.sleep_sessions import ASKING_POOL, COUNTED, SyncOptions
+from assets.sync_batch import Batch, Mode
 from assets.window import Window
 from resources.asleep.resource import AsleepApi
-from resources.database import sync_state
 from resources.database.resource import Database
 from resources.database.statements import statement
 
@@ -43,27 +42,19 @@ def sync_some_users(
 ) -> None:
     """Batch after batch, in this one step."""
     window = Window.of_days(date.fromisoformat(config.first_day), date.fromisoformat(config.last_day))
-    tally, totals = Tally(), Counter[str]()
-    with told_to_dagster(context), asleep_api.client(database.engine, tally) as client:
-        database.require_migrated()
-        with database.engine.connect() as connection:
-            users = sync_state.count_users(connection)
-        batches = max(1, -(-users // sync_options.user_batch_size))
-        for number in range(batches):
-            batch = Batch(
-                run_id=context.run_id,
-                number=number,
-                of=batches,
-                window=window,
-                workers=asleep_api.max_connections,
-                cache_ttl_seconds=0,
-                mode=Mode.FILL if config.stages_only else Mode(sync_options.detail),
-                pseudonyms=None if config.users is None else tuple(config.users),
-                failed_only=config.failed_only,
-            )
-            with batch_alone(context, database, batch):
-                totals.update(sync_batch(database.engine, client, batch, dict))
-    context.add_output_metadata({**dict.fromkeys(COUNTED, 0), **totals, **tally.counts()})
+    batch = Batch(
+        run_id=context.run_id,
+        number=0,
+        of=1,
+        window=window,
+        workers=asleep_api.max_connections,
+        cache_ttl_seconds=0,
+        mode=Mode.FILL if config.stages_only else Mode(sync_options.detail),
+        pseudonyms=None if config.users is None else tuple(config.users),
+        failed_only=config.failed_only,
+    )
+    counts = sync_batch_after_batch(context, asleep_api, database, batch, users_a_batch=sync_options.user_batch_size)
+    context.add_output_metadata({**dict.fromkeys(COUNTED, 0), **counts})
 
 
 @dg.op(

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, any_, bindparam, func, select, text, update
+from sqlalchemy import BigInteger, Connection, any_, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from resources.database.bookkeeping import sync_batches, sync_failures
+from resources.database.registry import expire_lists
 from resources.database.statements import statement
 from resources.database.tables import users
 
@@ -195,7 +196,7 @@ def record_failures(connection: Connection, failures: Sequence[Failure]) -> None
             "raw_bodies": [f.raw_body for f in unique],
         },
     )
-    forget_lists(connection, {f.user_id for f in unique})
+    expire_lists(connection, {f.user_id for f in unique})
 
 
 def resolve_failures(connection: Connection, failure_ids: Sequence[int]) -> None:
@@ -207,14 +208,6 @@ def resolve_failures(connection: Connection, failure_ids: Sequence[int]) -> None
             .where(sync_failures.c.resolved_at.is_(None))
             .values(resolved_at=func.now())
         )
-
-
-def forget_lists(connection: Connection, user_ids: Iterable[str]) -> None:
-    """Invalidate the cached lists of these users: the next sync asks again."""
-    connection.execute(
-        text("DELETE FROM asleep.sync_ledger WHERE user_id = ANY(CAST(:user_ids AS text []))"),
-        {"user_ids": list(user_ids)},
-    )
 
 
 def begin_batch(connection: Connection, run_id: str, batch: int, window: tuple[datetime, datetime]) -> None:
