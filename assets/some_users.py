@@ -13,10 +13,11 @@ from assets.failures import told_to_dagster
 from assets.monthly_summary import summarise
 from assets.one_step import sync_batch_after_batch
 from assets.partitions import month_key
-from assets.sleep_sessions import ASKING_POOL, COUNTED, SyncOptions
+from assets.sleep_sessions import ASKING_POOL, COUNTED, SyncOptions, totals_of_run
 from assets.sync_batch import Batch, Mode
 from assets.window import Window
 from resources.asleep.resource import AsleepApi
+from resources.database import sync_state
 from resources.database.resource import Database
 from resources.database.statements import statement
 
@@ -69,6 +70,20 @@ def summarise_touched_months(context: dg.OpExecutionContext, database: dg.Resour
         counts = summarise(connection)._asdict()
     for month in months:
         context.log_event(dg.AssetMaterialization("monthly_averages", partition=month_key(month), metadata=counts))
+
+
+@dg.op(ins={"summarised": dg.In(dg.Nothing)}, description="Fail when a user named could not be synced.")
+def refuse_failures(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
+    """Only of this run: whoever asked for one user is not told of anybody else's holes."""
+    with told_to_dagster(context), database.engine.connect() as connection:
+        counts = totals_of_run(sync_state.counts_of_run(connection, context.run_id))
+    if found := counts.get("failures"):
+        raise dg.Failure(
+            f"Still missing: {found} lists or sessions of the users named. `asleep-sync status` lists them; the next "
+            "run tries them first.",
+            metadata={"failures": found},
+            allow_retries=False,
+        )
 
 
 @dg.op(ins={"summarised": dg.In(dg.Nothing)}, description="Fail while a user or session is missing.")

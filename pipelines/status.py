@@ -28,7 +28,7 @@ def show_status(engine: Engine, console: Console | None = None) -> bool:
         console.print(_table("Rate limit", ("what", "value"), _rates(connection)))
         console.print(_table("Webhooks and notifications", ("what", "value"), _boxes(connection)))
         failures = _failures(connection)
-        parked = connection.scalar(text("SELECT count(*) FROM asleep.sync_failures WHERE resolved_at IS NULL")) or 0
+        parked = connection.scalar(text("SELECT count(*) FROM asleep.holes")) or 0
     if failures:
         headings = ("user", "session", "kind", "attempts", "since (UTC)", "what happened")
         console.print(_table(f"Missing: {parked} waiting to be tried again", headings, failures))
@@ -106,7 +106,7 @@ def _failures(connection: Connection) -> list[tuple[Any, ...]]:
     found = connection.execute(
         text(
             "SELECT user_id, session_id IS NOT NULL AS of_session, kind, attempts, first_failed_at, message "
-            "FROM asleep.sync_failures WHERE resolved_at IS NULL ORDER BY first_failed_at LIMIT :most"
+            "FROM asleep.holes ORDER BY first_failed_at LIMIT :most"
         ),
         {"most": MOST_FAILURES_SHOWN},
     )

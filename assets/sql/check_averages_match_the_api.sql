@@ -1,6 +1,5 @@
 -- One row when statistics or averages of the API contradict what is stored, even after reading again.
 SELECT kind, count(*) AS found, min(first_failed_at) AS since
-FROM asleep.sync_failures
-WHERE resolved_at IS NULL
-    AND kind = 'disagrees'
+FROM asleep.holes
+WHERE kind = 'disagrees'
 GROUP BY kind

@@ -18,7 +18,7 @@ SELECT
     ) AS sessions_not_final,
     (SELECT max(month) FROM asleep.monthly_averages) AS newest_month,
     (SELECT count(*) FROM asleep.touched_months) AS user_months_waiting,
-    (SELECT count(*) FROM asleep.sync_failures WHERE resolved_at IS NULL) AS holes
+    (SELECT count(*) FROM asleep.holes) AS holes
 FROM (
     SELECT
         count(*) AS users,

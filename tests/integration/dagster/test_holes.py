@@ -1,13 +1,15 @@
 """A run must not be green while it left users out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
 from sqlalchemy import Engine, text
 
 from pipelines.run_tags import range_tags
+from resources.asleep.events import pseudonym
 from resources.database.registry import import_users
 from resources.database.statements import statement
 from tests.conftest import Simulator
@@ -78,3 +80,54 @@ def test_a_run_that_left_users_out_is_red_and_says_what_to_do(
 
     assert not result.success
     assert "Re-execute all" in failure_messages(result)[0]
+
+
+@pytest.fixture
+def broken(api: Simulator) -> Iterator[str]:
+    """A user whose list cannot be read."""
+    victim = str(api.ask("users")[0]["user_id"])
+    api.ask("faults", [{"kind": "html_200", "user": victim}])
+    yield victim
+    api.ask("faults", method="DELETE")
+
+
+def checked(result: dg.ExecuteInProcessResult) -> bool | None:
+    """What `no_session_missing` said."""
+    found = [c.passed for c in result.get_asset_check_evaluations() if c.check_name == "no_session_missing"]
+    return found[0] if found else None
+
+
+def named(*user_ids: str) -> dict[str, Any]:
+    """Run config of `sync_named_users`."""
+    config = {"first_day": DAYS[0], "last_day": DAYS[-1], "users": [pseudonym(user_id) for user_id in user_ids]}
+    return {"ops": {"sync_some_users": {"config": config}}}
+
+
+def test_a_sync_of_one_user_is_red_for_that_users_hole_only(
+    run: Callable[..., dg.ExecuteInProcessResult], api: Simulator, broken: str
+):
+    """Whoever mends one user wants to know about that one."""
+    other = str(api.ask("users")[1]["user_id"])
+    assert not run("sync_named_users", run_config=named(broken)).success
+
+    assert run("sync_named_users", run_config=named(other)).success
+
+
+def test_a_user_set_inactive_keeps_no_run_red_and_is_a_hole_again_when_active(
+    run: Callable[..., dg.ExecuteInProcessResult], engine: Engine, broken: str
+):
+    """A user who shall not be synced is set inactive by hand; what was missing is not forgotten by that."""
+    days = range_tags(DAYS[0], DAYS[-1])
+    assert not run("sync_sleep_sessions", tags=days).success
+
+    activate(engine, broken, active=False)
+    assert checked(run("sync_sleep_sessions", tags=days)) is True
+
+    activate(engine, broken, active=True)
+    assert checked(run("sync_sleep_sessions", tags=days)) is False
+
+
+def activate(engine: Engine, user_id: str, *, active: bool) -> None:
+    with engine.begin() as connection:
+        values = {"active": active, "id": user_id}
+        connection.execute(text("UPDATE asleep.users SET active = :active WHERE user_id = :id"), values)
