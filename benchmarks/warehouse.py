@@ -1,10 +1,10 @@
 """The warehouse at scale: load, size, averages and the cookbook's questions, on a Postgres of its own.
 
-    python benchmarks/warehouse.py [--sessions 1000000] [--server URL] > docs/benchmarks/warehouse.md
+    python benchmarks/warehouse.py [--sessions 1000000] [--server URL]
 
 Without --server an embedded Postgres is started in a temporary directory and destroyed after. Stage arrays are the
-real nights of the simulator. Peer of the averages: pandas over the same rows. Peers of the arrays: the other ways
-to store a hypnogram.
+real nights of the simulator. Peer of the averages: pandas over the same rows, in a process of its own (up to two
+million sessions: it holds them all). Peers of the arrays: the other ways to store a hypnogram.
 
 Lives here: measuring and the page.  Not here: tests.
 """
@@ -13,13 +13,17 @@ import argparse
 import csv
 import platform
 import re
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import NotSupportedError
@@ -29,6 +33,7 @@ from resources.database import embedded
 from resources.database.copy import copy_text, encoder_of
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate
+from resources.database.session_columns import MEANS, RATIOS
 from resources.database.tables import sleep_sessions
 from resources.database.upsert import SESSION_COLUMNS, upsert_sessions
 
@@ -38,6 +43,7 @@ DAYS = 180
 UNTIL, MONTH, DAY = date(2026, 5, 31), date(2026, 5, 1), date(2026, 5, 30)
 TOUCH = "INSERT INTO asleep.touched_months SELECT DISTINCT user_id, local_month FROM asleep.sleep_sessions"
 SAMPLE = 20_000
+MOST_FOR_PANDAS = 2_000_000
 
 ANEW = "sleep_stages || '{}'", "snoring_stages || '{}'"
 """Arrays made anew: a stored one would be copied as it is, compressed."""
@@ -78,6 +84,9 @@ def lines(engine: Engine, sessions: int) -> Iterator[str]:
     yield from upserting(engine)
     yield from sizes(engine, users * DAYS)
     yield from averages(engine)
+    if users * DAYS <= MOST_FOR_PANDAS:
+        command = [sys.executable, __file__, "--pandas", engine.url.render_as_string(hide_password=False)]
+        yield subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     yield from questions(engine)
     yield from stores(engine)
 
@@ -168,8 +177,44 @@ def averages(engine: Engine) -> Iterator[str]:
     yield f"| … one day's changes of every tenth user | {run(day + ' AND hashtext(user_id) % 10 = 0')} |"
 
 
+def with_pandas(url: str) -> str:
+    """The same averages by pandas: read the slept sessions, group, average; nothing is written back."""
+    import numpy as np
+    import pandas as pd
+
+    stats = [name for name, _ in MEANS]
+    clocks = [f"{edge}_local" for edge in ("session_start", "session_end", "sleep_time", "wake_time")]
+    query = (
+        f"SELECT user_id, local_month, {', '.join(stats + clocks)} FROM asleep.sleep_sessions "
+        "WHERE deleted_at IS NULL AND state = 'COMPLETE' AND time_in_sleep > 0"
+    )
+    with timed() as took:
+        engine = make_engine(url, application_name="benchmark")
+        with engine.connect() as connection:
+            frame = pd.read_sql(text(query), connection)
+        angles = []
+        for clock in clocks:
+            moment = frame[clock].dt
+            hand = np.exp(2j * np.pi * (moment.hour * 3600 + moment.minute * 60 + moment.second) / 86400)
+            frame[f"{clock}_x"], frame[f"{clock}_y"] = hand.to_numpy().real, hand.to_numpy().imag
+            angles += [f"{clock}_x", f"{clock}_y"]
+        groups = frame.groupby(["user_id", "local_month"])
+        means, sums = groups[stats + angles].mean(), groups[stats].sum()
+        for clock in clocks:
+            means[clock] = np.arctan2(means[f"{clock}_y"], means[f"{clock}_x"]) % (2 * np.pi) * 86400 / (2 * np.pi)
+        for name, part, whole in RATIOS:
+            means[name] = sums[part] / sums[whole]
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    cpu = time.process_time()
+    return (
+        f"| … of all months by pandas, nothing written | {took():,.2f} s ({cpu:,.2f} s of CPU here) for "
+        f"{len(means):,} user-months, {memory:,.0f} MiB |"
+    )
+
+
 def questions(engine: Engine) -> Iterator[str]:
-    """Each recipe of the cookbook, median of three, result thrown away on the server."""
+    """Each recipe of the cookbook, median of three, result thrown away on the server; and how it was answered."""
+    yield "\n| Question | Time | Blocks of 8 kB | Reads |\n|---|---|---|---|"
     book = (ROOT / "docs" / "cookbook.md").read_text("utf-8")
     with engine.connect() as connection:
         one = connection.execute(
@@ -179,12 +224,22 @@ def questions(engine: Engine) -> Iterator[str]:
         recipes = re.findall(r"^## (\d+)\. (.+?)\n.*?^```sql\n(.+?);\n```", book, flags=re.MULTILINE | re.DOTALL)
         for number, title, recipe in recipes:
             asked = re.sub(r":'(\w+)'", lambda found: f"'{values[found[1]]}'", recipe)
-            plans = [
-                connection.exec_driver_sql(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {asked}").scalar()
-                for _ in range(3)
-            ]
-            took = statistics.median(plan[0]["Execution Time"] for plan in plans)  # type: ignore[index]
-            yield f"| Question {number}: {title} | {took:,.1f} ms |"
+            explain = f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {asked}"
+            plans: list[Any] = [connection.exec_driver_sql(explain).scalar_one()[0] for _ in range(3)]
+            took = statistics.median(plan["Execution Time"] for plan in plans)
+            plan = plans[-1]["Plan"]
+            blocks = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+            yield f"| {number}. {title} | {took:,.1f} ms | {blocks:,} | {', '.join(dict.fromkeys(scans(plan)))} |"
+
+
+def scans(plan: dict[str, Any]) -> Iterator[str]:
+    """What a plan reads, and how many rows of it."""
+    name = plan.get("Index Name") or plan.get("Relation Name")
+    if name and plan["Node Type"].endswith("Scan") and plan["Node Type"] != "Bitmap Heap Scan":
+        rows = plan["Actual Rows"] * plan["Actual Loops"]
+        yield f"{plan['Node Type'].lower()} `{name}` {rows:,.0f}"
+    for part in plan.get("Plans", ()):
+        yield from scans(part)
 
 
 def stores(engine: Engine) -> Iterator[str]:
@@ -250,7 +305,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--sessions", type=int, default=1_000_000)
     parser.add_argument("--server", help="URL of an empty database; default: an embedded Postgres, destroyed after")
+    parser.add_argument("--pandas", metavar="URL", help="only the peer's averages, of a database that was filled")
     options = parser.parse_args()
+    if options.pandas:
+        print(with_pandas(options.pandas))
+        return
     with tempfile.TemporaryDirectory() as directory:
         url = options.server or embedded.start(Path(directory) / "postgres").url
         engine = make_engine(url, application_name="benchmark")
