@@ -108,7 +108,7 @@ class Sender:
             self.heard.seconds.append(time.perf_counter() - due)
 
     async def _exchange(self, body: bytes) -> int:
-        reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = await self._connection()
         head = f"POST /webhooks/asleep HTTP/1.1\r\nhost: x\r\nx-api-key: {KEY}\r\ncontent-length: {len(body)}\r\n\r\n"
         writer.write(head.encode() + body)
         answer = await reader.readuntil(b"\r\n\r\n")
@@ -116,6 +116,15 @@ class Sender:
         await reader.readexactly(length)
         self._idle.append((reader, writer))
         return int(answer.split(b" ", 2)[1])
+
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A kept one that the server has not closed for having been idle, or a new one."""
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection("127.0.0.1", self._port)
 
 
 @contextlib.contextmanager
