@@ -1,11 +1,12 @@
 """Webhook events from the inbox into the tables.
 
-Lives here: the step that handles what waits, chunk by chunk.  Not here: what an event means (`webhook_events.py`),
-the inbox itself, averages.
+Lives here: the step that handles what waits and what comes meanwhile, chunk by chunk.  Not here: what an event means
+(`webhook_events.py`), the inbox itself, averages.
 """
 
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -33,7 +34,9 @@ from resources.database.upsert import upsert_sessions
 
 EVENTS_AT_ONCE = 200
 MOST_EVENTS = 20_000
+LONGEST_SECONDS = 300.0
 """Of one run: then it ends and is told of, and the sensor starts the next one."""
+LOOK_SECONDS = 1.0
 DAYS_LISTED = 7
 """Of a user whose event names no session."""
 PAUSE_SECONDS = 60.0
@@ -67,16 +70,32 @@ class _Chunk:
         self.done.append(event_id)
 
 
-@dg.op(out=dg.Out(dg.Nothing), description="Handle the webhook events that are due.")
+class InboxOptions(dg.Config):
+    """How long a run stays for more."""
+
+    idle_seconds: float = 0.0
+    """It ends when nothing has come for so long, and after five minutes at the latest.
+
+    Nights end together in the morning: a run that stays has the next one in the tables within a second or two, where a
+    run for each would start a process every few seconds.
+    """
+
+
+@dg.op(out=dg.Out(dg.Nothing), description="Handle the webhook events that are due, and those that come meanwhile.")
 def handle_events(
-    context: dg.OpExecutionContext, asleep_api: dg.ResourceParam[AsleepApi], database: dg.ResourceParam[Database]
+    context: dg.OpExecutionContext,
+    config: InboxOptions,
+    asleep_api: dg.ResourceParam[AsleepApi],
+    database: dg.ResourceParam[Database],
 ) -> None:
     """Register the users that events name, store finished sessions, and ask the API for what is not whole."""
     tally, counts = Tally(), Counter[str]()
     with told_to_dagster(context), asleep_api.client(database.engine, tally) as client:
         database.require_migrated()
-        while counts["events"] < MOST_EVENTS and (taken := _take(database.engine)):
+        for taken in chunks_due(database.engine, config.idle_seconds):
             counts.update(handle_chunk(database.engine, client, taken, context.run_id, asleep_api.max_connections))
+            if counts["events"] >= MOST_EVENTS:
+                break
     context.add_output_metadata({**dict.fromkeys(COUNTED, 0), **counts, **tally.counts()})
     if counts["events_parked"]:
         context.log.error("%d events were given up; a person has to look at them", counts["events_parked"])
@@ -105,9 +124,19 @@ def handle_chunk(
     return _write(engine, chunk)
 
 
-def _take(engine: Engine) -> list[TakenEvent]:
-    with engine.begin() as connection:
-        return inbox.take_events(connection, EVENTS_AT_ONCE)
+def chunks_due(engine: Engine, idle_seconds: float) -> Iterator[list[TakenEvent]]:
+    """Events that are due, taken in chunks, until none has come for so long."""
+    began = last_came = time.monotonic()
+    while time.monotonic() - began < LONGEST_SECONDS:
+        with engine.begin() as connection:
+            taken = inbox.take_events(connection, EVENTS_AT_ONCE)
+        if taken:
+            yield taken
+            last_came = time.monotonic()
+        elif time.monotonic() - last_came >= idle_seconds:
+            return
+        else:
+            time.sleep(min(LOOK_SECONDS, idle_seconds))
 
 
 def _read(engine: Engine, taken: Sequence[TakenEvent]) -> _Chunk:

@@ -18,6 +18,9 @@ from resources.database.statements import statement
 LONGEST_WAIT = timedelta(minutes=15)
 """So long averages may lag behind a sync that takes hours."""
 
+IDLE_SECONDS = 30.0
+"""So long a run stays for more events when none comes."""
+
 UNFINISHED = (
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
@@ -73,10 +76,14 @@ def _moment(cursor: str | None) -> datetime | None:
 
 
 def _writes_sessions(instance: dg.DagsterInstance) -> bool:
-    """Whether a run that asks the API for sessions is under way, be it a job, a backfill or a command."""
+    """Whether a run that stores sessions is under way, be it a job, a backfill or a command.
+
+    The one that handles events computes its averages itself when it ends.
+    """
     runs = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED]))
     pools = (run.run_op_concurrency.all_pools for run in runs if run.run_op_concurrency)
-    return any(ASKING_POOL in (named or ()) for named in pools)
+    handles_events = any(run.job_name == process_webhook_events.name for run in runs)
+    return handles_events or any(ASKING_POOL in (named or ()) for named in pools)
 
 
 def waiting_events(*, enabled: bool) -> dg.SensorDefinition:
@@ -85,9 +92,10 @@ def waiting_events(*, enabled: bool) -> dg.SensorDefinition:
     @dg.sensor(
         name="waiting_events",
         job=process_webhook_events,
-        minimum_interval_seconds=15,
+        minimum_interval_seconds=4,  # the daemon looks every 5
         default_status=dg.DefaultSensorStatus.RUNNING if enabled else dg.DefaultSensorStatus.STOPPED,
-        description="Starts process_webhook_events when the inbox holds events that are due, one run at a time.",
+        description="Starts process_webhook_events when the inbox holds events that are due, one run at a time. A run "
+        f"stays until no event has come for {IDLE_SECONDS:.0f} seconds.",
     )
     def sensor(
         context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
@@ -96,6 +104,8 @@ def waiting_events(*, enabled: bool) -> dg.SensorDefinition:
             return dg.SkipReason("A run is handling the inbox: it takes new events as well.")
         with database.engine.connect() as connection:
             due = connection.scalar(statement("events_due", "assets"))
-        return dg.RunRequest() if due else dg.SkipReason("The inbox holds nothing that is due.")
+        if not due:
+            return dg.SkipReason("The inbox holds nothing that is due.")
+        return dg.RunRequest(run_config={"ops": {"handle_events": {"config": {"idle_seconds": IDLE_SECONDS}}}})
 
     return sensor

@@ -203,6 +203,14 @@ def test_the_wait_for_a_sync_survives_from_look_to_look(
     assert look(instance, database, cursor=long_ago).run_requests
 
 
+def test_months_are_left_to_a_run_that_handles_events(instance: dg.DagsterInstance, engine: Engine, database: Database):
+    """It computes them itself when it ends; a run of averages after each event would be one every half minute."""
+    _a_run(instance, "process_webhook_events", DagsterRunStatus.STARTED)
+    touched(engine, TODAY.replace(day=1))
+
+    assert not look(instance, database).run_requests
+
+
 @pytest.fixture
 def syncing(definitions: dg.Definitions, instance: dg.DagsterInstance) -> Callable[[], None]:
     """A sync is under way, as far as Dagster knows."""

@@ -1,6 +1,7 @@
 """Webhook events from the inbox into the tables: stored, fetched, refused, never lost."""
 
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -8,11 +9,14 @@ import dagster as dg
 import pytest
 from sqlalchemy import Engine, text
 
+from assets.webhook_inbox import chunks_due
 from pipelines.run_tags import range_tags
+from pipelines.sensors import waiting_events
 from resources.asleep.events import pseudonym
 from resources.asleep.resource import AsleepApi
 from resources.asleep.transport import Patience
 from resources.database.inbox import IncomingEvent, put_events
+from resources.database.resource import Database
 from tests.conftest import Simulator
 from tests.integration.dagster.conftest import KEY, definitions_for, failure_messages
 
@@ -189,3 +193,47 @@ def test_an_erased_user_does_not_come_back_by_an_event(
 
     for table in ("users", "sleep_sessions", "webhook_events"):
         assert rows(engine, f"SELECT count(*) FROM asleep.{table}") == [(0,)], table
+
+
+def test_what_comes_while_events_are_handled_is_handled_by_the_same_run(engine: Engine):
+    """Nights end together: a run for each would start a process every few seconds."""
+    put(engine, {"number": 1})
+    chunks = chunks_due(engine, idle_seconds=0)
+
+    first = next(chunks)
+    put(engine, {"number": 2})
+    second = next(chunks)
+
+    assert [json.loads(event.body)["number"] for event in (*first, *second)] == [1, 2]
+    assert next(chunks, None) is None, "with nothing more to come the run ends"
+
+
+def test_a_run_that_stays_takes_an_event_as_soon_as_it_comes(engine: Engine):
+    """Within seconds of the night's end its row is there."""
+    later = threading.Timer(0.2, put, (engine, {"number": 1}))
+    later.start()
+
+    (event,) = next(chunks_due(engine, idle_seconds=60))
+
+    later.join()
+    assert json.loads(event.body) == {"number": 1}
+
+
+def test_the_sensor_asks_for_a_run_that_stays(
+    engine: Engine, definitions: dg.Definitions, instance: dg.DagsterInstance
+):
+    """Only while something is due, and never for two at once."""
+    database = Database(lambda: engine.url.render_as_string(hide_password=False))
+    sensor = waiting_events(enabled=True)
+
+    def look() -> Any:
+        return sensor(dg.build_sensor_context(instance=instance), database=database)
+
+    assert isinstance(look(), dg.SkipReason)
+    put(engine, {"number": 1})
+    request = look()
+    job = definitions.resolve_job_def(JOB)
+    assert request.run_config["ops"]["handle_events"]["config"]["idle_seconds"] > 0
+    assert dg.validate_run_config(job, request.run_config)
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    assert isinstance(look(), dg.SkipReason)
