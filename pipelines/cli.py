@@ -59,8 +59,9 @@ def users() -> None:
 def import_users(file: Any) -> None:
     """Register the users of FILE: all of them, or none when a line is wrong.
 
-    FILE is a CSV with a column user_id (and, if you like, timezone: an IANA name such as Asia/Seoul), or simply one
-    user id a line. `-` reads from standard input. Doing it twice changes nothing.
+    FILE is a CSV with a column user_id (and, if you like, timezone: an IANA name such as Asia/Seoul), separated by
+    commas, semicolons or tabs, or simply one user id a line. `-` reads from standard input. Doing it twice changes
+    nothing.
 
     \b
     Example:
@@ -69,12 +70,13 @@ def import_users(file: Any) -> None:
     from pipelines.user_file import UserFileInvalid, read_users
     from resources.database.registry import import_users as register
 
+    name = getattr(file, "name", "<stdin>").replace("<stdin>", "standard input")
     try:
         found = read_users(file)
     except UnicodeDecodeError as error:
-        raise Refusal(f"{file.name} is not UTF-8 text (byte {error.start}): nothing was imported.") from None
+        raise Refusal(f"{name} is not UTF-8 text (byte {error.start}): nothing was imported.") from None
     except UserFileInvalid as error:
-        raise Refusal(f"{file.name}: nothing was imported.\n{error}") from None
+        raise Refusal(f"{name}: nothing was imported.\n{error}") from None
     database = read_database(read_settings())
     database.require_migrated()
     with database.engine.begin() as connection:
@@ -113,10 +115,11 @@ def _days(first: datetime | None, last: datetime | None, recent_days: int) -> tu
     today = datetime.now(UTC).date()
     to = last.date() if last else today
     start = first.date() if first else to - timedelta(days=recent_days - 1)
+    for option, day in (("--to", to), ("--from", start)):
+        if day > today:
+            raise Refusal(f"{option} {day} lies in the future: the last day to sync is today, {today} (UTC).")
     if start > to:
         raise Refusal(f"--from {start} lies after --to {to}: swap them.")
-    if to > today:
-        raise Refusal(f"--to {to} lies in the future: the last day that can be synced is today, {today}.")
     if start < date.fromisoformat(FIRST_DAY):
         raise Refusal(f"--from {start} is too early: nothing is older than {FIRST_DAY}.")
     return start, to
@@ -153,7 +156,10 @@ def forget(user_id: str, yes: bool) -> None:
     database.require_migrated()
     with database.engine.begin() as connection:
         removed = erase(connection, user_id, "requested")
-    click.echo(f"Erased: {', '.join(f'{rows} {table}' for table, rows in removed.items())}.")
+    if removed:
+        click.echo(f"Erased: {', '.join(f'{rows} {table}' for table, rows in removed.items())}.")
+    else:
+        click.echo("Nothing is stored of this user. Is the id right? It is on the record: no webhook will register it.")
 
 
 @main.command()

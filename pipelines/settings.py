@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     enable_metrics: bool = False
     cache_ttl_seconds: Annotated[float, Field(ge=0)] = 300.0
     service_api_keys: Keys = ()
+    service_requests_per_hour: Count = 100
+    service_sessions_per_minute: Count = 10
+    service_summaries_per_minute: Count = 5
     notify_url: str | None = None
     notify_secret: SecretStr | None = None
     alert_webhook_url: str | None = None

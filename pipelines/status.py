@@ -28,6 +28,7 @@ def show_status(engine: Engine, console: Console | None = None) -> bool:
         console.print(_table("Rate limit", ("what", "value"), _rates(connection)))
         console.print(_table("Webhooks and notifications", ("what", "value"), _boxes(connection)))
         failures = _failures(connection)
+        never = connection.scalar(text("SELECT never_synced_users FROM asleep.data_freshness")) or 0
         parked = connection.scalar(text("SELECT count(*) FROM asleep.holes")) or 0
     if failures:
         headings = ("user", "session", "kind", "attempts", "since (UTC)", "what happened")
@@ -37,7 +38,9 @@ def show_status(engine: Engine, console: Console | None = None) -> bool:
             "16 digits of the SHA-256 of their id."
         )
     else:
-        console.print("Nothing is missing.")
+        console.print("Nothing that was asked for is missing.")
+    if never:
+        console.print(f"{never} users were never synced: `asleep-sync sync` does it, or the next daily run.")
     return bool(failures)
 
 

@@ -5,6 +5,7 @@ Lives here: reading a CSV or one id a line, and saying which lines are wrong.  N
 
 import csv
 from collections.abc import Iterable
+from itertools import chain
 
 from assets.shaping import zone_of
 
@@ -18,10 +19,15 @@ class UserFileInvalid(ValueError):
 def read_users(lines: Iterable[str]) -> list[tuple[str, str | None]]:
     """Users and time zones of a file: CSV with a `user_id` column (`timezone` optional), or one id a line.
 
+    The first line tells what separates the columns: commas, semicolons or tabs.
+
     Raises:
         UserFileInvalid: names every bad line by its number.
     """
-    rows = list(csv.reader(lines))
+    remaining = iter(lines)
+    top = next(remaining, "")
+    separator = next((mark for mark in ";\t" if mark in top and "," not in top), ",")
+    rows = list(csv.reader(chain([top], remaining), delimiter=separator))
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
     if "user_id" in header:
         id_at, zone_at, first = header.index("user_id"), _position(header, "timezone"), 1
