@@ -1,6 +1,6 @@
 """How long from a finished night's event to its row, with the service and Dagster's daemon as they are deployed.
 
-    python -m benchmarks.event_to_row [--events 60] [--every 2]
+    python benchmarks/event_to_row.py [--events 60] [--every 2]
 
 The simulated API sends SESSION_COMPLETE events by the clock; the service puts them in the inbox, the daemon's sensor
 starts a run, the run stores the session. Both moments, the event's `received_at` and the row's `created_at`, are the
@@ -21,8 +21,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sqlalchemy import Engine, text
+from surroundings import KEY, ROOT, Surroundings, surroundings
 
-from benchmarks.surroundings import KEY, ROOT, Surroundings, surroundings
 from resources.database.engine import make_engine
 
 COMMAND = str(Path(sys.executable).parent / "asleep-sync")
