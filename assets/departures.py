@@ -5,8 +5,10 @@ Lives here: asking about each user, and the erasures that are due.  Not here: wh
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from itertools import islice
+from typing import NamedTuple
 
 import dagster as dg
 from sqlalchemy import Engine
@@ -14,14 +16,14 @@ from sqlalchemy import Engine
 from assets.failures import told_to_dagster
 from assets.fan_out import fan_out
 from assets.sleep_sessions import Tally
-from assets.work import refuse_a_key_that_sees_nobody
+from assets.work import key_sees_nobody
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import AsleepError, UserGone
 from resources.asleep.records import UserProfile
 from resources.asleep.resource import AsleepApi
 from resources.database import sync_state
 from resources.database.erase import due_for_erasure, erase, note_to_be_deleted
-from resources.database.registry import active_users
+from resources.database.registry import note_return, users_by_presence
 from resources.database.resource import Database
 
 USERS_AT_ONCE = 500
@@ -33,43 +35,65 @@ class Grace(dg.Config):
     days: int = 30
 
 
-@dg.op(out=dg.Out(dg.Nothing), description="Ask the API about every active user: gone, or to be deleted?")
+@dg.op(
+    out=dg.Out(dg.Nothing, is_required=False),
+    description="Ask the API about every active user: gone, or to be deleted? When it knows nobody at all, nobody is "
+    "erased: the key may belong to the other environment.",
+)
 def look_for_departures(
     context: dg.OpExecutionContext, asleep_api: dg.ResourceParam[AsleepApi], database: dg.ResourceParam[Database]
-) -> None:
-    """One request for each user, two for one who is gone; what could not be asked is asked again next time."""
+) -> Iterator[dg.Output[None]]:
+    """One request for each user, two for one who is gone; what could not be asked is asked again next time.
+
+    Those taken for gone before are asked about as well, so that a mistake mends itself before anything is erased.
+    """
     tally, counts = Tally(), Counter[str]()
     with told_to_dagster(context), asleep_api.client(database.engine, tally) as client:
         database.require_migrated()
         with database.engine.connect() as connection:
-            users = active_users(connection)
+            users = users_by_presence(connection)
         for start in range(0, len(users), USERS_AT_ONCE):
-            chunk = users[start : start + USERS_AT_ONCE]
-            counts.update(_look(client, database.engine, chunk, workers=asleep_api.max_connections))
-    context.add_output_metadata({**counts, **tally.counts()})
+            chunk = dict(islice(users.items(), start, start + USERS_AT_ONCE))
+            answers = _ask(client, list(chunk), workers=asleep_api.max_connections)
+            if not counts["known"] and not answers.known and not all(chunk[user_id] for user_id in answers.gone):
+                raise key_sees_nobody(len(answers.gone))
+            counts.update(users=len(chunk), known=len(answers.known), **_note(database.engine, answers))
+    if counts["known"]:
+        yield dg.Output(None, metadata={**counts, **tally.counts()})
+    else:
+        context.log.warning("The API knows none of the users, so nobody is erased; `asleep-sync forget` does it.")
 
 
-def _look(client: AsleepClient, engine: Engine, user_ids: Sequence[str], *, workers: int) -> Counter[str]:
-    staying, leaving, gone = list[str](), list[str](), list[str]()
-    suspected: list[str] = []
-    for asked, missing in ((user_ids, suspected), (suspected, gone)):  # nobody is gone on the word of one answer
+class _Answers(NamedTuple):
+    staying: list[str]
+    leaving: list[str]
+    gone: list[str]
+
+    @property
+    def known(self) -> list[str]:
+        return [*self.staying, *self.leaving]
+
+
+def _ask(client: AsleepClient, user_ids: Sequence[str], *, workers: int) -> _Answers:
+    answers, suspected = _Answers([], [], []), list[str]()
+    for asked, missing in ((user_ids, suspected), (suspected, answers.gone)):  # nobody is gone on one answer's word
         for user_id, answer in fan_out(iter(asked), client.read_user, workers=workers):
             if isinstance(answer, UserProfile):
-                (leaving if answer.to_be_deleted else staying).append(user_id)
+                (answers.leaving if answer.to_be_deleted else answers.staying).append(user_id)
             elif isinstance(answer, UserGone):
                 missing.append(user_id)
             elif not isinstance(answer, AsleepError) or answer.stops_everything:
                 raise answer
-    if not staying and not leaving:
-        refuse_a_key_that_sees_nobody(gone=len(gone))
+    return answers
+
+
+def _note(engine: Engine, answers: _Answers) -> dict[str, int]:
     with engine.begin() as connection:
-        note_to_be_deleted(connection, staying, scheduled=False)
-        note_to_be_deleted(connection, leaving, scheduled=True)
-        sync_state.users_gone(connection, gone)
-    answered = len(staying) + len(leaving) + len(gone)
-    return Counter(
-        users=len(user_ids), to_be_deleted=len(leaving), gone=len(gone), not_answered=len(user_ids) - answered
-    )
+        note_to_be_deleted(connection, answers.staying, scheduled=False)
+        note_to_be_deleted(connection, answers.leaving, scheduled=True)
+        back = note_return(connection, answers.known)
+        sync_state.users_gone(connection, answers.gone)
+    return {"to_be_deleted": len(answers.leaving), "gone": len(answers.gone), "back": back}
 
 
 @dg.op(ins={"looked": dg.In(dg.Nothing)}, description="Erase users gone, or to be deleted, for longer than the grace.")

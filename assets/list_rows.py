@@ -11,16 +11,19 @@ def wants_reading(row: ListedSession, stored: StoredSession | None) -> bool:
     """True when a listed session must be read in full: new, never read in full, deleted before, or changed.
 
     A session that is still running is read again only when its list row moved: without a new chunk or state its
-    stages cannot have changed.
+    stages cannot have changed. What the list leaves out, or tells unreadably, is no news.
     """
     if stored is None or stored.deleted or not stored.in_full:
         return True
+    told = (
+        (row.session_start_time, stored.session_start_time),
+        (row.session_end_time, stored.session_end_time),
+        (row.unexpected_end_time, stored.unexpected_end_time),
+        (row.created_timezone, stored.created_timezone),
+    )
     return (
         row.state != stored.state
-        or row.session_start_time != stored.session_start_time
-        or row.session_end_time != stored.session_end_time
-        or row.unexpected_end_time != stored.unexpected_end_time
-        or row.created_timezone != stored.created_timezone
+        or any(said is not None and said != known for said, known in told)
         or _more_arrived(row, stored)
     )
 

@@ -48,7 +48,9 @@ def monthly_averages(
     """
     with told_to_dagster(context.op_execution_context):
         database.require_migrated()
-        for month in months_of(context.partition_keys, datetime.now(UTC).date()):
+        with database.engine.connect() as connection:
+            waiting = connection.scalars(statement("months_waiting", "assets")).all()
+        for month in months_of(context.partition_keys, datetime.now(UTC).date(), waiting):
             with database.engine.begin() as connection:
                 counts = _summarised(connection, month)
             if (key := month_key(month)) in context.partition_keys:

@@ -3,7 +3,7 @@
 Lives here: the definitions, and partition ↔ window.  Not here: schedules.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
@@ -39,31 +39,31 @@ def window_of(context: dg.OpExecutionContext) -> Window:
     return window
 
 
-def months_of(keys: Sequence[str], today: date) -> list[date]:
-    """The months of monthly partitions; the running one brings the next along, for in the east it may have begun.
+def months_of(keys: Sequence[str], today: date, waiting: Iterable[date] = ()) -> list[date]:
+    """The months of monthly partitions, and those that wait and have no partition: they go along with any other.
+
+    In the east the next month may have begun already; a phone's clock may be years off.
 
     Raises:
-        Failure: one lies in the future.
+        Failure: one of the partitions lies in the future.
     """
-    this_month = today.replace(day=1)
     months = sorted(month_of(key) for key in keys)
-    if months[-1] > this_month:
+    if months[-1] > today:
         raise dg.Failure(
-            f"{months[-1]:%Y-%m} lies in the future: the last month with sessions is {this_month:%Y-%m}.",
+            f"{months[-1]:%Y-%m} lies in the future: the last month with sessions is {today:%Y-%m}.",
             allow_retries=False,
         )
-    return [*months, next_month(this_month)] if this_month in months else months
+    return [*months, *(month for month in waiting if month != _with_partition(month, today))]
 
 
 def month_keys(months: Sequence[date], today: date) -> tuple[str, str]:
     """Keys of the first and last partition that take along all of these months, in order; see `months_of`."""
-    this_month = today.replace(day=1)
-    return month_key(min(months[0], this_month)), month_key(min(months[-1], this_month))
+    return month_key(_with_partition(months[0], today)), month_key(_with_partition(months[-1], today))
 
 
-def next_month(month: date) -> date:
-    """The first day of the month after."""
-    return (month.replace(day=1) + timedelta(days=31)).replace(day=1)
+def _with_partition(month: date, today: date) -> date:
+    """The month, or the nearest that has a partition."""
+    return max(date.fromisoformat(FIRST_DAY), min(month, today.replace(day=1)))
 
 
 def day_key(day: date) -> str:

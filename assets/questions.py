@@ -3,11 +3,13 @@
 Lives here: the questions.  Not here: who asks them when (`user_sync.py`, `statistics_sync.py`), how (`sync_batch.py`).
 """
 
+from collections.abc import Container
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
 from assets.window import Window
+from resources.asleep.errors import AsleepError, IdentifierRefused
 from resources.asleep.records import AverageStats, SessionList, SleepSession, UserProfile
 
 
@@ -33,3 +35,8 @@ class Task:
 
 
 Answer = SessionList | SleepSession | UserProfile | AverageStats
+
+
+def is_no_session_at_all(error: AsleepError, task: Task, known: Container[str]) -> bool:
+    """Whether an id that no list and no row knows is not even an id to the API: a webhook event made it up."""
+    return isinstance(error, IdentifierRefused) and task.session_id is not None and task.session_id not in known

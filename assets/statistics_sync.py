@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from assets.questions import Answer, Question, Task
+from assets.questions import Answer, Question, Task, is_no_session_at_all
 from assets.shaping import Row, session_row, statistics_row, zone_of
 from assets.window import Window
 from assets.witness import Difference, averages_that_differ, statistics_that_differ
@@ -26,11 +26,9 @@ from resources.asleep.records import (
     UserProfile,
 )
 from resources.database.statistics_state import StoredStatistics
-from resources.database.sync_state import Failure, UserToSync
+from resources.database.sync_state import DISAGREES, Failure, UserToSync
 
 MOST_DAYS = 100
-DISAGREES = "disagrees"
-"""Kind of a failure: the API's statistics and its session, or its averages and ours, contradict each other."""
 
 
 @dataclass(slots=True)
@@ -123,6 +121,8 @@ class StatisticsSync:
         return found
 
     def _compare(self) -> Sequence[Task]:
+        for problem in (problem for answer in self._answers for problem in answer.problems):
+            self._fail(None, str(problem), problem)
         said = self._said()
         wanted = {i for i, session in said.items() if self._wants_reading(session, self.stored.get(i))}
         wanted.update(s.session_id for s in self.stored.values() if s.session_id not in said and self._was_expected(s))
@@ -147,11 +147,16 @@ class StatisticsSync:
         return False
 
     def _was_expected(self, stored: StoredStatistics) -> bool:
-        """Analysed, and wholly inside the window, whichever of its times the API assigns it by."""
+        """Analysed, and wholly inside the window, whichever time the API assigns it by.
+
+        Where no list is read that would show them, running ones as well.
+        """
+        if stored.deleted:
+            return False
+        if stored.state != COMPLETE:
+            return not self.reads_in_full
         return (
-            not stored.deleted
-            and stored.state == COMPLETE
-            and stored.stat.time_in_sleep is not None
+            (stored.stat.time_in_sleep is not None or stored.never_slept)
             and stored.session_start_time in self.window
             and stored.session_end_time is not None
             and stored.session_end_time in self.window
@@ -191,17 +196,21 @@ class StatisticsSync:
         elif isinstance(error, UserGone) and self._suspected is None:
             self._suspected = error
             return self._ask(Task(self.user.user_id, Question.USER))
-        elif isinstance(error, SessionGone) and task.session_id and task.asked_at and task.session_id in self.stored:
+        elif isinstance(error, SessionGone) and task.session_id and task.asked_at:
             self.deleted.append((task.session_id, task.asked_at))
+        elif is_no_session_at_all(error, task, self.stored):
+            return ()
         else:
             self._fail(task.session_id, str(error), error)
         return ()
 
     def _fail(self, session_id: str | None, message: str, error: AsleepError | None = None) -> None:
+        """Note a failure; a session is read again whatever the window, a contradiction is looked for in it."""
         kind = error.kind if error else DISAGREES
         raw = error.raw if error else None
-        span = (self.window.start, self.window.end)
-        self.failures.append(Failure(self.user.user_id, session_id, *span, kind, message, raw))
+        matters = session_id is None or error is None
+        start, end = (self.window.start, self.window.end) if matters else (None, None)
+        self.failures.append(Failure(self.user.user_id, session_id, start, end, kind, message, raw))
 
 
 def _fields(differences: Sequence[Difference]) -> str:

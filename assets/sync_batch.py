@@ -6,7 +6,7 @@ Lives here: the flow from questions to rows.  Not here: decisions about one user
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,17 +20,20 @@ from assets.questions import Answer, Question, Task
 from assets.statistics_sync import StatisticsSync
 from assets.user_sync import UserSync
 from assets.window import Window
-from assets.work import Sync, Work
+from assets.work import Sync, Work, key_sees_nobody
 from resources.asleep.client import AsleepClient
-from resources.asleep.errors import AsleepError, Rejected
+from resources.asleep.errors import AsleepError, Rejected, UserGone
 from resources.database import sync_state
-from resources.database.registry import hold_registered
+from resources.database.registry import hold_registered, some_other_users
 from resources.database.statistics_state import note_completed_times, note_last_chunks, stored_statistics
 from resources.database.sync_state import UserToSync
 from resources.database.upsert import upsert_sessions
 
 ROWS_PER_WRITE = 500
 SECONDS_PER_WRITE = 2.0
+USERS_LOOKED_UP_AT_ONCE = 50
+"""What is stored of so many users is in memory at a time, whatever the window."""
+WITNESSES = 3
 
 Counts = Counter[str]
 
@@ -109,6 +112,8 @@ def _ask_and_write(engine: Engine, api: AsleepClient, batch: Batch, work: Work, 
         if len(work.rows) >= ROWS_PER_WRITE or time.monotonic() >= write_at:
             _write(engine, batch, work, counts)
             write_at = time.monotonic() + SECONDS_PER_WRITE
+    if work.held:
+        _look_for_somebody(engine, api, work)
 
 
 def ask(api: AsleepClient, task: Task) -> Answer:
@@ -136,18 +141,24 @@ def _begin(engine: Engine, batch: Batch, counts: Counts, requests: Callable[[], 
             detail=batch.mode,
             pseudonyms=batch.pseudonyms,
             failed_only=batch.failed_only,
+            contradictions=batch.mode is Mode.RECONCILE,
         )
         now = _clock(connection.scalar(select(func.clock_timestamp())))
         stale = [user for user in users if not user.fresh]
-        waiting = _syncs(connection, batch, stale)
         counts.update(users=len(users), users_fresh=len(users) - len(stale))
         sync_state.note_progress(connection, batch.run_id, batch.number, dict(counts), finished=False)
-    return Work(now=now, waiting=iter(waiting), requests=requests)
+    return Work(now=now, waiting=_waiting(engine, batch, stale), requests=requests)
+
+
+def _waiting(engine: Engine, batch: Batch, users: Sequence[UserToSync]) -> Iterator[Sync]:
+    """The users' syncs; what is stored of them is looked up some users at a time."""
+    for first in range(0, len(users), USERS_LOOKED_UP_AT_ONCE):
+        with engine.connect() as connection:
+            syncs = _syncs(connection, batch, users[first : first + USERS_LOOKED_UP_AT_ONCE])
+        yield from syncs
 
 
 def _syncs(connection: Connection, batch: Batch, users: Sequence[UserToSync]) -> list[Sync]:
-    if not users:
-        return []
     spans = {u.user_id: batch.window.hull(u.failed_window_start, u.failed_window_end) for u in users}
     asked = [(user_id, span.listed.start, span.listed.end) for user_id, span in spans.items()]
     if batch.mode is Mode.FILL:
@@ -172,21 +183,47 @@ def _clock(server_now: datetime | None) -> Callable[[], datetime]:
     return lambda: server_now + timedelta(seconds=time.monotonic() - started)
 
 
+def _look_for_somebody(engine: Engine, api: AsleepClient, work: Work) -> None:
+    """Everybody asked about is gone or has no sessions. Is it so, or does the key belong to the other environment?
+
+    Raises:
+        KeyRejected: whoever else was asked about is unknown, too.
+    """
+    silent = [sync.user.user_id for sync in work.held if not sync.gone]
+    with engine.connect() as connection:
+        others = some_other_users(connection, {sync.user.user_id for sync in work.held}, WITNESSES)
+    asked, is_sure = len(work.held), True
+    for user_id in (*silent[:WITNESSES], *others):
+        try:
+            api.read_user(user_id)
+        except UserGone:
+            asked += user_id in others
+        except Rejected:
+            raise
+        except AsleepError:
+            is_sure = False
+        else:
+            return work.believe()
+    if is_sure:
+        raise key_sees_nobody(asked)
+    return work.doubt()
+
+
 def _write(engine: Engine, batch: Batch, work: Work, counts: Counts, *, is_last: bool = False) -> None:
     """One short transaction: sessions, deletions, and the users whose everything is now in.
 
     It begins with the users: whoever was erased meanwhile stays away, and whoever is to be erased waits for us.
     """
-    gone = work.take_gone(is_last=is_last)
     with engine.begin() as connection:
         work.keep_only(hold_registered(connection, work.user_ids))
-        done, failures = work.done, work.failures()
+        done, failures, gone = work.done, work.failures(), work.gone()
         written = upsert_sessions(connection, work.rows)
         deleted = sync_state.mark_deleted(connection, work.deleted)
         note_completed_times(connection, work.completed)
         note_last_chunks(connection, work.numbers)
         if batch.mode.covers_the_window:
             sync_state.finish_users(connection, work.finished(), detail=batch.mode)
+        if batch.mode is not Mode.FILL:
             sync_state.resolve_failures(connection, work.mended())
         sync_state.users_gone(connection, gone)
         sync_state.record_failures(connection, failures)

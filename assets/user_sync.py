@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from assets.list_rows import wants_reading
-from assets.questions import Answer, Question, Task
+from assets.questions import Answer, Question, Task, is_no_session_at_all
 from assets.shaping import Row, session_row, zone_of
 from assets.window import Window
 from resources.asleep.errors import AsleepError, Malformed, SessionGone, UserGone
@@ -100,10 +100,9 @@ class UserSync:
 
     def last_known_zone(self) -> str | None:
         """The zone of the user's newest listed session whose zone is known, else the registered one."""
-        for row in sorted(self.listed.values(), key=lambda r: r.session_start_time, reverse=True):
-            if zone_of(row.created_timezone):
-                return row.created_timezone
-        return self.user.timezone
+        known = [(row.session_start_time, row.created_timezone) for row in self.listed.values()]
+        zones = [(start, zone) for start, zone in known if start is not None and zone is not None and zone_of(zone)]
+        return max(zones)[1] if zones else self.user.timezone
 
     def _ask(self, *tasks: Task) -> Sequence[Task]:
         self._open += len(tasks)
@@ -114,7 +113,10 @@ class UserSync:
         return self._ask(*(Task(self.user.user_id, Question.SESSION, session_id=i) for i in session_ids))
 
     def _listed(self, task: Task, answer: SessionList) -> Sequence[Task]:
-        rows = {row.session_id: row for row in answer.rows}
+        for row in answer.rows:
+            if row.problem is not None:
+                self._fail(None, row.problem)
+        rows = {row.session_id: row for row in answer.rows if row.problem is None}
         if self._looked_again:
             return self._listed_again(rows)
         if task.window != self.window:
@@ -207,7 +209,8 @@ class UserSync:
             else:
                 self._is_deleted(task.session_id, task.asked_at)
             return ()
-        self._fail(task.session_id, error)
+        if not is_no_session_at_all(error, task, self.stored.keys() | self.listed.keys()):
+            self._fail(task.session_id, error)
         return ()
 
     def _is_deleted(self, session_id: str, asked_at: datetime | None) -> None:
@@ -219,8 +222,8 @@ class UserSync:
             Failure(
                 user_id=self.user.user_id,
                 session_id=session_id,
-                window_start=self.window.start,
-                window_end=self.window.end,
+                window_start=self.window.start if session_id is None else None,
+                window_end=self.window.end if session_id is None else None,
                 kind=error.kind,
                 message=str(error),
                 raw_body=error.raw,

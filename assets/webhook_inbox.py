@@ -49,7 +49,9 @@ class _Chunk:
 
     events: dict[int, Event]
     known: Mapping[str, KnownSession]
-    actions: dict[int, Action]
+    zones: Mapping[str, str]
+    """Last known time zones by user."""
+    actions: dict[int, Action] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
     failed: list[FailedEvent] = field(default_factory=list)
@@ -65,7 +67,7 @@ class _Chunk:
         self.failed.append(FailedEvent(event_id, message, event.user_id, event.session_id, is_hopeless))
 
     def store(self, event_id: int, session: SleepSession) -> None:
-        self.rows.append(session_row(session, last_known_zone=None))
+        self.rows.append(session_row(session, last_known_zone=self.zones.get(session.user_id)))
         self.changed.add(session.user_id)
         self.done.append(event_id)
 
@@ -144,7 +146,9 @@ def _read(engine: Engine, taken: Sequence[TakenEvent]) -> _Chunk:
     with engine.begin() as connection:
         known = known_sessions(connection, (e.session_id for e in events.values() if e.session_id))
         erased = registry.erased_among(connection, (e.user_id for e in events.values() if e.user_id))
-    chunk = _Chunk(events, known, {})
+        owners = {session.user_id for session in known.values()}
+        zones = registry.zones_of(connection, owners | {e.user_id for e in events.values() if e.user_id})
+    chunk = _Chunk(events, known, zones)
     for event in taken:
         read = events[event.event_id]
         if event.is_exhausted:

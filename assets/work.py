@@ -13,17 +13,18 @@ from typing import Any
 from assets.questions import Answer, Task
 from assets.statistics_sync import StatisticsSync
 from assets.user_sync import UserSync
-from resources.asleep.errors import AsleepError, KeyRejected
+from resources.asleep.errors import AsleepError, KeyRejected, Unavailable
 from resources.asleep.records import SessionList
 from resources.database.sync_state import Failure, FinishedUser
 from resources.database.upsert import SESSION_COLUMNS
 
 Sync = UserSync | StatisticsSync
 
-FEW = 2
-"""So many users may be all there are, and all be gone."""
-
 _USER_ID = SESSION_COLUMNS.index("user_id")
+_DOUBT = (
+    Unavailable.kind,
+    "The API knew nobody asked about at the same time, so its word about this user was not taken; ask again.",
+)
 
 
 @dataclass(slots=True)
@@ -40,9 +41,10 @@ class Work:
     completed: list[tuple[str, datetime]] = field(default_factory=list)
     numbers: list[tuple[str, int | None]] = field(default_factory=list)
     done: list[Sync] = field(default_factory=list)
-    gone: list[str] = field(default_factory=list)
+    held: list[Sync] = field(default_factory=list)
+    """Done, too, but each found gone or without sessions, which is also what a key of the other environment sees: not
+    believed until the API is seen to know somebody."""
     somebody_is_known: bool = False
-    """The API knew at least one of the users: the key sees the right environment."""
 
     def __iter__(self) -> Iterator[Task]:
         return self
@@ -58,7 +60,7 @@ class Work:
     def take(self, task: Task, answer: Answer | AsleepError) -> None:
         """Note an answer, and what follows from it."""
         if not isinstance(answer, AsleepError) and not (isinstance(answer, SessionList) and not answer.rows):
-            self.somebody_is_known = True
+            self.believe()
         sync = self.syncs[task.user_id]
         self.todo.extend(sync.take(task, answer))
         self.rows.extend(sync.take_rows())
@@ -71,8 +73,22 @@ class Work:
             self.numbers.extend(sync.numbers)
             sync.numbers = []
         if sync.is_done:
-            self.done.append(self.syncs.pop(task.user_id))
-            self.gone.extend([task.user_id] if sync.gone else [])
+            (self.done if self.somebody_is_known or sync.failures else self.held).append(sync)
+            del self.syncs[task.user_id]
+
+    def believe(self) -> None:
+        """The API knows somebody: the key sees the right environment."""
+        self.somebody_is_known = True
+        self.done.extend(self.held)
+        self.held = []
+
+    def doubt(self) -> None:
+        """Nobody could be asked whether the key sees the right environment: those held are to be asked again."""
+        for sync in self.held:
+            sync.gone = False
+            sync.failures = [Failure(sync.user.user_id, None, sync.window.start, sync.window.end, *_DOUBT, None)]
+        self.done.extend(self.held)
+        self.held = []
 
     @property
     def user_ids(self) -> set[str]:
@@ -84,18 +100,9 @@ class Work:
         self.rows = [row for row in self.rows if row[_USER_ID] in user_ids]
         self.done = [sync for sync in self.done if sync.user.user_id in user_ids]
 
-    def take_gone(self, *, is_last: bool) -> list[str]:
-        """Users to be marked as gone, handed out once; held back until the API is seen to know somebody.
-
-        Raises:
-            KeyRejected: it knows none of many.
-        """
-        if not self.somebody_is_known:
-            if not is_last:
-                return []
-            refuse_a_key_that_sees_nobody(gone=len(self.gone))
-        gone, self.gone = self.gone, []
-        return gone
+    def gone(self) -> list[str]:
+        """Users done with that the API no longer knows."""
+        return [sync.user.user_id for sync in self.done if sync.gone]
 
     def failures(self) -> list[Failure]:
         """What could not be synced, of users done with."""
@@ -124,16 +131,9 @@ class Work:
         self.rows, self.deleted, self.completed, self.numbers, self.done = [], [], [], [], []
 
 
-def refuse_a_key_that_sees_nobody(*, gone: int) -> None:
-    """Do nothing about a few users, or none; else raise, for a key of the other environment sees no user at all.
-
-    Call it when every user asked about is unknown to the API: to believe that all were deleted would erase them here.
-
-    Raises:
-        KeyRejected: says what to do.
-    """
-    if gone > FEW:
-        raise KeyRejected(
-            f"The Asleep API knows none of the {gone} users asked about: does ASLEEP_API_KEY belong to their "
-            "environment (Live or Test)? Nobody was marked as gone. If all were deleted indeed, set them inactive."
-        )
+def key_sees_nobody(asked: int) -> KeyRejected:
+    """What is wrong when every user asked about is unknown: to believe that all were deleted would erase them here."""
+    return KeyRejected(
+        f"The Asleep API knows none of the {asked} users asked about: does ASLEEP_API_KEY belong to their environment "
+        "(Live or Test)? Nobody was marked as gone. If all were deleted indeed, set them inactive or forget them."
+    )

@@ -3,6 +3,7 @@
 SELECT count(*) AS due
 FROM asleep.holes
 WHERE user_id <> ''
+    AND kind <> 'disagrees'
     AND last_failed_at < now() - CASE
         WHEN kind IN ('unavailable', 'malformed', 'webhook_event', 'session_gone') AND attempts < 24
             THEN interval '30 minutes'

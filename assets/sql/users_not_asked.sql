@@ -6,5 +6,5 @@ WHERE u.active
     AND u.registered_at < :since
     AND (u.last_synced_at IS NULL OR u.last_synced_at < :since)
     AND NOT EXISTS (
-        SELECT FROM asleep.sync_failures AS f WHERE f.user_id = u.user_id AND f.resolved_at IS NULL
+        SELECT FROM asleep.sync_failures AS f WHERE f.user_id = u.user_id AND f.resolved_at IS NULL AND f.kind <> 'disagrees'
     )

@@ -9,16 +9,19 @@ same rows in the same order.
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from resources.asleep.errors import Malformed, Unavailable
 from resources.asleep.records import ListedSession, SessionList
 
 PAGE_ROWS = 100
-OLD_PAGE_ROWS = 20
-"""Older documentation caps pages here, so a page of exactly so many rows may not be the last, not even after longer
-ones: servers of both kinds may stand side by side."""
+LIKELY_CAPS = frozenset({20, 25, 50})
+"""Older documentation caps pages at 20, and 25 and 50 are what else servers choose: a page of exactly so many rows
+may not be the last, not even after longer ones, since servers of several kinds may stand side by side."""
 MOST_READS = 5
 MOST_PAGES = 1000
+
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 Page = tuple[ListedSession, ...]
 ReadPage = Callable[[int], Page]
@@ -42,7 +45,7 @@ class Pager:
             requests += pages
             newest = {row.session_id: row for row in rows}
             if is_whole or list(newest) == ids_before:
-                by_start = sorted(newest.values(), key=lambda row: (row.session_start_time, row.session_id))
+                by_start = sorted(newest.values(), key=lambda row: (row.session_start_time or _LAST, row.session_id))
                 return SessionList(tuple(by_start), requests)
             ids_before = list(newest)
         raise Unavailable("the list would not settle")
@@ -71,7 +74,7 @@ class Pager:
 
 
 def _is_last(page: Page) -> bool:
-    return len(page) < PAGE_ROWS and len(page) != OLD_PAGE_ROWS
+    return len(page) < PAGE_ROWS and len(page) not in LIKELY_CAPS
 
 
 def _distinct(rows: Page | list[ListedSession]) -> int:

@@ -14,9 +14,10 @@ from typing import Any
 import orjson
 
 from resources.asleep import fields
+from resources.asleep.errors import Malformed
 from resources.asleep.fields import Object, Oddities, malformed
 from resources.asleep.parts import optional, peculiarities_of, required_start, stat_of, state_of
-from resources.asleep.records import ListedSession, SleepSession
+from resources.asleep.records import UNKNOWN_STATE, ListedSession, SleepSession
 
 _RESULT_NAMES = frozenset({"timezone", "peculiarities", "missing_data_ratio", "session", "stat"})
 _SESSION_NAMES = frozenset(
@@ -30,10 +31,10 @@ _ROW_NAMES = frozenset(
 
 
 def parse_session_list(result: Object) -> tuple[ListedSession, ...]:
-    """One page of the list of sessions.
+    """One page of the list of sessions. A row that cannot be read keeps its place, for pages are by offset.
 
     Raises:
-        Malformed: no list, or a row without an id or a start.
+        Malformed: no list.
     """
     rows = result.get("sleep_session_list")
     if type(rows) is not list:
@@ -42,15 +43,20 @@ def parse_session_list(result: Object) -> tuple[ListedSession, ...]:
 
 
 def _listed_session(row: Any) -> ListedSession:
-    if type(row) is not dict:
-        malformed("sleep_session_list[]: not an object", row)
     odd = Oddities()
+    try:
+        if type(row) is not dict:
+            malformed("sleep_session_list[]: not an object", row)
+        session_id = fields.identifier(row.get("session_id"), "session_id", row)
+    except Malformed as problem:
+        number = hashlib.blake2b(problem.raw or b"", digest_size=8).hexdigest()
+        return ListedSession(f"unreadable row {number}", UNKNOWN_STATE, None, problem=problem)
     if not _ROW_NAMES.issuperset(row):
         odd.unknown_fields("", row.keys() - _ROW_NAMES)
     return ListedSession(
-        session_id=fields.identifier(row.get("session_id"), "session_id", row),
+        session_id=session_id,
         state=state_of(row, odd),
-        session_start_time=required_start(row.get("session_start_time"), "session_start_time", row),
+        session_start_time=fields.timestamp(row.get("session_start_time"), "session_start_time", odd),
         session_end_time=optional(row, "session_end_time", fields.timestamp, odd),
         unexpected_end_time=optional(row, "unexpected_end_time", fields.timestamp, odd),
         created_timezone=optional(row, "created_timezone", fields.text, odd),

@@ -3,10 +3,12 @@
 Lives here: their fields and how they are read.  Not here: sessions in full (those are in `parsing`), HTTP.
 """
 
+from collections.abc import Callable, Iterator
 from datetime import datetime, time
-from typing import Any
+from typing import Any, TypeVar
 
 from resources.asleep import fields
+from resources.asleep.errors import Malformed
 from resources.asleep.fields import Object, Oddities, malformed
 from resources.asleep.parts import (
     STAT_NAMES,
@@ -18,6 +20,8 @@ from resources.asleep.parts import (
     state_of,
 )
 from resources.asleep.records import AverageStats, LastSession, NeverSleptSession, SleptSession, UserProfile
+
+Session = TypeVar("Session", SleptSession, NeverSleptSession)
 
 _CLOCK_TIMES = frozenset({"start_time", "end_time", "sleep_time", "wake_time"})
 _NOT_AVERAGED = frozenset({"breathing_pattern", "sleep_cycle_time"})
@@ -36,9 +40,10 @@ def parse_average_stats(result: Object, *, asked_at: datetime) -> AverageStats:
     """The averages of a period and the sessions they were made from.
 
     Raises:
-        Malformed: a list of sessions that is none, or a session without an id or a start.
+        Malformed: a list of sessions that is none.
     """
     odd = Oddities()
+    problems: list[Malformed] = []
     if not _RESULT_NAMES.issuperset(result):
         odd.unknown_fields("", result.keys() - _RESULT_NAMES)
     period = _object(result, "period", odd) or {}
@@ -48,11 +53,21 @@ def parse_average_stats(result: Object, *, asked_at: datetime) -> AverageStats:
         last_day=optional(period, "end_date", fields.day, odd, "period."),
         peculiarities=peculiarities_of(result, odd),
         averages=_averages(_object(result, "average_stats", odd), odd),
-        slept=tuple(_slept(row) for row in _rows(result, "slept_sessions")),
-        never_slept=tuple(_never_slept(row) for row in _rows(result, "never_slept_sessions")),
+        slept=tuple(_readable(_slept, _rows(result, "slept_sessions"), problems)),
+        never_slept=tuple(_readable(_never_slept, _rows(result, "never_slept_sessions"), problems)),
         asked_at=asked_at,
         oddities=tuple(odd),
+        problems=tuple(problems),
     )
+
+
+def _readable(read: Callable[[Object], Session], rows: list[Object], problems: list[Malformed]) -> Iterator[Session]:
+    """The rows that can be read; what is wrong with the others is noted."""
+    for row in rows:
+        try:
+            yield read(row)
+        except Malformed as problem:
+            problems.append(problem)
 
 
 def _object(holder: Object, name: str, odd: Oddities) -> Object | None:

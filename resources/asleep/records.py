@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import NamedTuple
 
+from resources.asleep.errors import Malformed
+
 COMPLETE = "COMPLETE"
 """The only state in which a session is finished; every other one, known or not, is read again."""
 
@@ -88,13 +90,16 @@ class ListedSession:
     session_id: str
     state: str
     """As received, or `UNKNOWN` when it was missing or not text."""
-    session_start_time: datetime
+    session_start_time: datetime | None
+    """None when it cannot be read; the session in full may tell it."""
     session_end_time: datetime | None = None
     unexpected_end_time: datetime | None = None
     created_timezone: str | None = None
     last_received_seq_num: int | None = None
     time_in_bed: int | None = None
     oddities: tuple[str, ...] = ()
+    problem: Malformed | None = None
+    """Why not even the id could be read; `session_id` then only tells the row from others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,7 @@ class SessionList:
     """All sessions of one user in a range of days, read until it stood still."""
 
     rows: tuple[ListedSession, ...]
-    """By start time, each session once."""
+    """By start time, each session once; those without one last."""
     requests: int
     """Pages asked for, repeated reads included, repeated attempts at one page not."""
 
@@ -172,6 +177,8 @@ class AverageStats:
     never_slept: tuple[NeverSleptSession, ...]
     asked_at: datetime
     oddities: tuple[str, ...] = ()
+    problems: tuple[Malformed, ...] = ()
+    """Sessions among them that cannot be told: without a readable id or start."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,13 @@ SELECT user_id, timezone, 'import'
 FROM unnest(CAST(:ids AS text[]), CAST(:timezones AS text[])) AS incoming (user_id, timezone)
 ORDER BY user_id
 ON CONFLICT (user_id) DO UPDATE
-SET timezone = excluded.timezone
-WHERE excluded.timezone IS DISTINCT FROM stored.timezone
+SET timezone = CASE
+        WHEN stored.timezone IS NULL OR stored.last_synced_at IS NULL THEN coalesce(excluded.timezone, stored.timezone)
+        ELSE stored.timezone
+    END,
+    gone_at = NULL
+WHERE stored.gone_at IS NOT NULL
+    OR excluded.timezone IS DISTINCT FROM stored.timezone
     AND excluded.timezone IS NOT NULL
     AND (stored.timezone IS NULL OR stored.last_synced_at IS NULL)
 RETURNING xmax = 0 AS inserted
@@ -72,7 +77,7 @@ def register_users(connection: Connection, ids: Iterable[str], source: str) -> f
 
 
 def import_users(connection: Connection, users: Iterable[tuple[str, str | None]]) -> Imported:
-    """Add users and their time zones on a person's word, which also brings back those who were erased.
+    """Add users and their time zones on a person's word, which also brings back those erased or taken for gone.
 
     A user without a zone keeps the one that is stored. Repeating an import changes nothing.
 
@@ -106,13 +111,34 @@ def erased_among(connection: Connection, ids: Iterable[str]) -> frozenset[str]:
     return frozenset(by_pseudonym[name] for name in found)
 
 
+def zones_of(connection: Connection, ids: Iterable[str]) -> dict[str, str]:
+    """The last known time zone of each of the users for whom there is one."""
+    query = text("SELECT user_id, timezone FROM asleep.users WHERE user_id = ANY (:ids) AND timezone IS NOT NULL")
+    return dict(tuple(row) for row in connection.execute(query, {"ids": sorted(set(ids))}))
+
+
 def expire_lists(connection: Connection, ids: Iterable[str]) -> None:
     """Forget that these users' sessions were listed lately: something happened since."""
     if wanted := sorted(set(ids)):
         connection.execute(_EXPIRE_LISTS, {"ids": wanted})
 
 
-def active_users(connection: Connection) -> list[str]:
-    """Ids of the users that are synced when nobody in particular is asked for."""
-    query = text("SELECT user_id FROM asleep.users WHERE active AND gone_at IS NULL ORDER BY user_id")
-    return list(connection.scalars(query))
+def some_other_users(connection: Connection, besides: Iterable[str], most: int) -> list[str]:
+    """A few active users, those synced last first."""
+    query = text(
+        "SELECT user_id FROM asleep.users WHERE active AND gone_at IS NULL AND user_id <> ALL (:besides) "
+        "ORDER BY last_synced_at DESC NULLS LAST, user_id LIMIT :most"
+    )
+    return list(connection.scalars(query, {"besides": sorted(besides), "most": most}))
+
+
+def users_by_presence(connection: Connection) -> dict[str, bool]:
+    """Active users, with whether the API was seen not to know them any more."""
+    query = text("SELECT user_id, gone_at IS NOT NULL FROM asleep.users WHERE active ORDER BY user_id")
+    return dict(tuple(row) for row in connection.execute(query))
+
+
+def note_return(connection: Connection, ids: Iterable[str]) -> int:
+    """Users once taken for gone whom the API knows after all are synced again; returns how many."""
+    query = text("UPDATE asleep.users SET gone_at = NULL WHERE user_id = ANY (:ids) AND gone_at IS NOT NULL")
+    return connection.execute(query, {"ids": sorted(ids)}).rowcount

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from resources.asleep.records import Stat
 from resources.database.statements import statement
 
-_BEFORE_STATISTICS = 9
+_BEFORE_STATISTICS = 10
 
 
 class StoredStatistics(NamedTuple):
@@ -27,13 +27,14 @@ class StoredStatistics(NamedTuple):
     completed_time: datetime | None
     in_full: bool
     deleted: bool
+    never_slept: bool
     stat: Stat
 
 
 def stored_statistics(
     connection: Connection, asked: Iterable[tuple[str, datetime, datetime]]
 ) -> dict[str, list[StoredStatistics]]:
-    """Stored sessions by user, those that started in each user's window (start, end exclusive)."""
+    """Stored sessions by user: those of each user's window (start, end exclusive), and older ones not final."""
     rows = list(asked)
     found = connection.execute(
         statement("stored_statistics"),

@@ -17,6 +17,10 @@ from resources.database.registry import expire_lists
 from resources.database.statements import statement
 from resources.database.tables import users
 
+DISAGREES = "disagrees"
+"""Kind of a failure: the API's statistics and its session, or its averages and ours, contradict each other. Only a
+reconciliation can tell that it is mended."""
+
 
 class UserToSync(NamedTuple):
     """A registered user, and what failed for them before."""
@@ -65,8 +69,9 @@ class Failure:
 
     user_id: str
     session_id: str | None
-    window_start: datetime
-    window_end: datetime
+    """None: the user's list, over the window."""
+    window_start: datetime | None
+    window_end: datetime | None
     kind: str
     message: str
     raw_body: bytes | None
@@ -89,6 +94,7 @@ def users_to_sync(  # noqa: PLR0913 each is a condition of its own
     detail: str,
     pseudonyms: Sequence[str] | None = None,
     failed_only: bool = False,
+    contradictions: bool = False,
 ) -> list[UserToSync]:
     """The users of one batch, those with unresolved failures first.
 
@@ -101,6 +107,7 @@ def users_to_sync(  # noqa: PLR0913 each is a condition of its own
         detail: `full` or `statistics`.
         pseudonyms: only these users, synced even when inactive or gone.
         failed_only: only users with unresolved failures.
+        contradictions: the failures meant are those of kind `DISAGREES`; else all others.
     """
     found = connection.execute(
         statement("users_to_sync"),
@@ -108,6 +115,7 @@ def users_to_sync(  # noqa: PLR0913 each is a condition of its own
             "batch": batch, "batches": batches, "window_start": window[0], "window_end": window[1],
             "cache_ttl_seconds": cache_ttl_seconds, "detail": detail, "failed_only": failed_only,
             "pseudonyms": None if pseudonyms is None else list(pseudonyms),
+            "contradictions": contradictions,
         },
     )  # fmt: skip
     return [

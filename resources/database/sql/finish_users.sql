@@ -8,7 +8,17 @@ WITH finished AS (
 ),
 seen AS (
     UPDATE asleep.users AS u
-    SET last_synced_at = now(), timezone = coalesce(finished.timezone, u.timezone), gone_at = NULL
+    SET
+        last_synced_at = now(),
+        timezone = CASE
+            WHEN EXISTS (
+                SELECT FROM asleep.sleep_sessions AS s
+                WHERE s.user_id = finished.user_id
+                    AND s.session_start_time >= finished.window_end
+            ) THEN coalesce(u.timezone, finished.timezone) -- a backfill: it knows an older one
+            ELSE coalesce(finished.timezone, u.timezone)
+        END,
+        gone_at = NULL
     FROM finished
     WHERE u.user_id = finished.user_id
     RETURNING u.user_id

@@ -1,4 +1,5 @@
--- One row per stored session that started in the user's window, with its statistics in the API's order.
+-- One row per stored session that started in the user's window or, however old, that the API had not finished; with
+-- its statistics in the API's order.
 SELECT
     s.session_id,
     s.user_id,
@@ -9,6 +10,7 @@ SELECT
     s.completed_time,
     s.payload_hash IS NOT NULL AS in_full,
     s.deleted_at IS NOT NULL AS deleted,
+    'NEVER_SLEPT' = ANY(coalesce(s.peculiarities, '{}')) AS never_slept,
     s.sleep_time,
     s.wake_time,
     s.sleep_index,
@@ -47,9 +49,20 @@ SELECT
     s.sleep_cycle,
     s.sleep_cycle_time,
     s.snoring_count
-FROM unnest(CAST(:user_ids AS text []), CAST(:starts AS timestamptz []), CAST(:ends AS timestamptz []))
-    AS asked (user_id, window_start, window_end)
+FROM (
+    SELECT s.session_id
+    FROM unnest(CAST(:user_ids AS text []), CAST(:starts AS timestamptz []), CAST(:ends AS timestamptz []))
+        AS asked (user_id, window_start, window_end)
+    INNER JOIN asleep.sleep_sessions AS s
+        ON s.user_id = asked.user_id
+        AND s.session_start_time >= asked.window_start
+        AND s.session_start_time < asked.window_end
+    UNION
+    SELECT session_id
+    FROM asleep.sleep_sessions
+    WHERE user_id = ANY(CAST(:user_ids AS text []))
+        AND deleted_at IS NULL
+        AND state <> 'COMPLETE'
+) AS known
 INNER JOIN asleep.sleep_sessions AS s
-    ON s.user_id = asked.user_id
-    AND s.session_start_time >= asked.window_start
-    AND s.session_start_time < asked.window_end
+    ON s.session_id = known.session_id

@@ -1,5 +1,5 @@
 -- One row per user that a batch shall sync: those with unresolved failures first, with the window and the
--- sessions of these failures. `fresh`: the same window was synced in full so recently that nothing is asked.
+-- sessions of these failures; contradictions are for a reconciliation, all others for a sync. `fresh`: the same window was synced in full so recently that nothing is asked.
 SELECT
     u.user_id,
     u.timezone,
@@ -27,6 +27,7 @@ LEFT JOIN LATERAL (
     FROM asleep.sync_failures
     WHERE user_id = u.user_id
         AND resolved_at IS NULL
+        AND (kind = 'disagrees') = :contradictions
     HAVING count(*) > 0
 ) AS f ON TRUE
 WHERE (hashtextextended(u.user_id, 0) & 9223372036854775807) % :batches = :batch

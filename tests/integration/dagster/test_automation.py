@@ -15,6 +15,8 @@ from pipelines.schedules import daily_sync, hourly_retry, monthly_close
 from pipelines.sensors import LONGEST_WAIT, months_follow_sessions, why_not_yet
 from resources.database.resource import Database
 
+Runner = Callable[..., dg.ExecuteInProcessResult]
+
 TODAY = datetime.now(UTC).date()
 
 
@@ -175,6 +177,20 @@ def test_a_month_that_has_begun_only_in_the_east_goes_with_the_running_one(
     (request,) = look(instance, database).run_requests or ()
 
     assert span(request) == (this_month.isoformat(), this_month.isoformat())
+
+
+@pytest.mark.parametrize("stray", [date(2019, 5, 1), date(2031, 1, 1)])
+def test_a_month_that_no_partition_has_goes_along_and_blocks_no_other(
+    instance: dg.DagsterInstance, engine: Engine, database: Database, run: Runner, stray: date
+):
+    """A phone whose clock is years off would stop everybody's averages, or start a run every half minute."""
+    this_month = TODAY.replace(day=1)
+    touched(engine, stray, this_month)
+    (request,) = look(instance, database).run_requests or ()
+
+    assert run("summarise_months", tags=request.tags).success
+
+    assert not look(instance, database).run_requests
 
 
 def test_no_month_waits_longer_than_a_quarter_of_an_hour_for_a_long_sync():

@@ -16,6 +16,7 @@ from resources.asleep.events import pseudonym
 from resources.asleep.resource import AsleepApi
 from resources.asleep.transport import Patience
 from resources.database.inbox import IncomingEvent, put_events
+from resources.database.registry import import_users
 from resources.database.resource import Database
 from tests.conftest import Simulator
 from tests.integration.dagster.conftest import KEY, definitions_for, failure_messages
@@ -193,6 +194,23 @@ def test_an_erased_user_does_not_come_back_by_an_event(
 
     for table in ("users", "sleep_sessions", "webhook_events"):
         assert rows(engine, f"SELECT count(*) FROM asleep.{table}") == [(0,)], table
+
+
+def test_a_night_in_an_unknown_zone_has_the_date_of_the_users_last_known_one(
+    run: Runner, engine: Engine, api: Simulator
+):
+    """Seven in the evening in London is the next morning in Seoul; a list would not correct it later."""
+    user_id = api.ask("users", {"timezone": "Asia/Seoul"})["user_id"]
+    [made] = api.ask("sessions", [{"user_id": user_id, "start": "2026-10-01T20:00:00+00:00", "zone": "Not/AZone"}])
+    with engine.begin() as connection:
+        import_users(connection, [(user_id, "Asia/Seoul")])
+    put(engine, complete(user_id, result_of(api, engine, user_id, made["session_id"])))
+
+    assert run(JOB).success
+
+    assert [str(row.local_date) for row in rows(engine, "SELECT local_date FROM asleep.sleep_sessions")] == [
+        "2026-10-02"
+    ]
 
 
 def test_what_comes_while_events_are_handled_is_handled_by_the_same_run(engine: Engine):

@@ -72,3 +72,35 @@ def test_one_false_answer_makes_nobody_depart(simulate, syncing, engine, run):
         query = text("SELECT count(*) FROM asleep.users WHERE gone_at IS NOT NULL AND user_id = ANY(:ours)")
         with engine.connect() as connection:
             assert connection.scalar(query, {"ours": ours}) == 0
+
+
+def gone(engine):
+    with engine.connect() as connection:
+        return set(connection.scalars(text("SELECT user_id FROM asleep.users WHERE gone_at IS NOT NULL")))
+
+
+def test_a_user_once_taken_for_gone_is_synced_again_when_the_api_knows_them(simulate, syncing, engine, run):
+    """A mistake must mend itself before the grace is over."""
+    with simulate("--users", "5", "--days", "5", "--seed", "6") as api:
+        sync = syncing(api.url)
+        sync.register(api.ask("users"))
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE asleep.users SET gone_at = now() - interval '31 days'"))
+        run(api.url, 30)
+
+    assert gone(engine) == set()
+
+
+def test_nobody_is_erased_while_the_api_knows_nobody(simulate, syncing, engine, run):
+    """A key of the other environment sees no user at all, week after week."""
+    with simulate("--users", "2", "--days", "5", "--seed", "7") as api:
+        sync = syncing(api.url)
+        sync.register(api.ask("users"))
+        ours = {user["user_id"] for user in api.ask("users")}
+        with engine.begin() as connection:
+            connection.execute(text("DELETE FROM asleep.users WHERE user_id <> ALL (:ours)"), {"ours": list(ours)})
+            connection.execute(text("UPDATE asleep.users SET gone_at = now() - interval '31 days'"))
+        api.ask("faults", [{"kind": "missing_user"}])
+        run(api.url, 30)
+
+    assert gone(engine) == ours

@@ -54,7 +54,7 @@ def expected(numbers: list[int]) -> list[str]:
     return [f"s{number}" for number in sorted(numbers)]
 
 
-@pytest.mark.parametrize("page_cap", [100, 20])
+@pytest.mark.parametrize("page_cap", [100, 50, 25, 20])
 @pytest.mark.parametrize("size", range(260))
 def test_every_list_that_stands_still_is_read_whole(size: int, page_cap: int):
     """Every size, so that each way in which a last page can end is among them."""

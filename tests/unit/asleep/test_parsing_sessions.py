@@ -324,15 +324,30 @@ def test_an_odd_row_is_kept_and_told():
         {},
         {"sleep_session_list": None},
         {"sleep_session_list": {}},
-        {"sleep_session_list": [None]},
-        {"sleep_session_list": [list_row() | {"session_id": None}]},
-        {"sleep_session_list": [list_row(), list_row() | {"session_start_time": "?"}]},
     ],
 )
-def test_a_list_with_a_hole_is_malformed(result: Any):
-    """A row left out would look like a deleted session."""
+def test_what_is_no_list_is_malformed(result: Any):
+    """It must not look like a user without sessions."""
     with pytest.raises(Malformed):
         parse_session_list(result)
+
+
+@pytest.mark.parametrize("bad", [None, [], {}, list_row() | {"session_id": None}, list_row() | {"session_id": 7}])
+def test_a_row_without_identity_keeps_its_place_and_is_told(bad: Any):
+    """Pages are by offset: a row left out would make a full page look like the last one."""
+    first, second, third = parse_session_list({"sleep_session_list": [list_row(), bad, bad]})
+
+    assert first.problem is None
+    assert second.problem is not None
+    assert second.session_id == third.session_id != first.session_id
+
+
+def test_a_row_without_a_readable_start_is_a_row_all_the_same():
+    """The session in full may tell it."""
+    (listed,) = parse_session_list({"sleep_session_list": [list_row() | {"session_start_time": "?"}]})
+
+    assert (listed.session_id, listed.session_start_time, listed.problem) == (SESSION, None, None)
+    assert listed.oddities == ("session_start_time: not a timestamp",)
 
 
 JSON = st.recursive(

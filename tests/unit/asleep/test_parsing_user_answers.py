@@ -89,11 +89,23 @@ def test_odd_averages_are_left_out_and_told():
 
 
 @pytest.mark.parametrize("name", ["slept_sessions", "never_slept_sessions"])
-@pytest.mark.parametrize("rows", [{}, "none", [None], [{}], [{"id": SESSION}], [{"id": "", "start_time": "x"}]])
-def test_sessions_without_identity_make_averages_malformed(name: str, rows: Any):
-    """Reconciliation compares whole lists; one with a hole would accuse the wrong session."""
+@pytest.mark.parametrize("rows", [{}, "none", [None]])
+def test_a_list_of_sessions_that_is_none_makes_averages_malformed(name: str, rows: Any):
+    """It must not look like a period without sleep."""
     with pytest.raises(Malformed):
         parsed(averages_result() | {name: rows})
+
+
+@pytest.mark.parametrize("name", ["slept_sessions", "never_slept_sessions"])
+@pytest.mark.parametrize("bad", [{}, {"id": SESSION}, {"id": "", "start_time": "x"}])
+def test_a_session_without_identity_hides_no_other(name: str, bad: Any):
+    """One odd session of ninety; the others are right."""
+    whole = parsed(averages_result())
+    rows = averages_result()[name]
+    told = parsed(averages_result() | {name: [bad, *rows]})
+
+    assert len(told.problems) == 1
+    assert (told.slept, told.never_slept) == (whole.slept, whole.never_slept)
 
 
 def test_a_profile_is_read_and_the_person_left_out():
