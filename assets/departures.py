@@ -37,7 +37,7 @@ class Grace(dg.Config):
 
 @dg.op(
     out=dg.Out(dg.Nothing, is_required=False),
-    description="Ask the API about every active user: gone, or to be deleted? When it knows nobody at all, nobody is "
+    description="Ask the API about every user: gone, or to be deleted? When it knows nobody at all, nobody is "
     "erased: the key may belong to the other environment.",
 )
 def look_for_departures(
@@ -45,7 +45,8 @@ def look_for_departures(
 ) -> Iterator[dg.Output[None]]:
     """One request for each user, two for one who is gone; what could not be asked is asked again next time.
 
-    Those taken for gone before are asked about as well, so that a mistake mends itself before anything is erased.
+    Those taken for gone before are asked about as well, so that a mistake mends itself before anything is erased; and
+    those set inactive, for whoever leaves the source leaves here too.
     """
     tally, counts = Tally(), Counter[str]()
     with told_to_dagster(context), asleep_api.client(database.engine, tally) as client:

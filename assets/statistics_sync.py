@@ -136,9 +136,7 @@ class StatisticsSync:
             if not self.reads_in_full:
                 self._rows.append(self._row_of(said))
             return self.reads_in_full
-        if isinstance(said, SleptSession) and statistics_that_differ(stored.stat, said.stat):
-            return True
-        if stored.completed_time is not None and said.completed_time not in {None, stored.completed_time}:
+        if _contradicts(said, stored):
             return True
         self.unchanged += 1
         self._stats[stored.session_id] = stored.stat
@@ -176,10 +174,12 @@ class StatisticsSync:
         self._rows.append(session_row(session, last_known_zone=self.last_known_zone(), completed_time=completed))
         if session.stat is not None:
             self._stats[session.session_id] = session.stat
-        if isinstance(said, SleptSession):
-            differing = statistics_that_differ(session.stat or Stat(), said.stat)
-            if differing:
-                self._fail(session.session_id, f"Read in full, still unlike average-stats: {_fields(differing)}.")
+        stat = session.stat or Stat()
+        differing = statistics_that_differ(stat, said.stat) if isinstance(said, SleptSession) else []
+        if differing:
+            self._fail(session.session_id, f"Read in full, still unlike average-stats: {_fields(differing)}.")
+        elif isinstance(said, NeverSleptSession) and stat.time_in_sleep:
+            self._fail(session.session_id, "Read in full there is sleep in it; average-stats says that there is none.")
 
     def _hold_averages_together(self) -> None:
         """Compare each period's averages with those of what is stored of the same sessions."""
@@ -196,6 +196,9 @@ class StatisticsSync:
         elif isinstance(error, UserGone) and self._suspected is None:
             self._suspected = error
             return self._ask(Task(self.user.user_id, Question.USER))
+        elif isinstance(error, SessionGone) and task.session_id in self._said():
+            message = "Average-stats tells of this session, but the API says that it does not exist when it is read."
+            self._fail(task.session_id, message, error)
         elif isinstance(error, SessionGone) and task.session_id and task.asked_at:
             self.deleted.append((task.session_id, task.asked_at))
         elif is_no_session_at_all(error, task, self.stored):
@@ -211,6 +214,22 @@ class StatisticsSync:
         matters = session_id is None or error is None
         start, end = (self.window.start, self.window.end) if matters else (None, None)
         self.failures.append(Failure(self.user.user_id, session_id, start, end, kind, message, raw))
+
+
+def _contradicts(said: SleptSession | NeverSleptSession, stored: StoredStatistics) -> bool:
+    """Whether average-stats tells of a session what is not stored of it. What it leaves out says nothing."""
+    told: list[tuple[object, object]] = [
+        (said.session_start_time, stored.session_start_time),
+        (said.session_end_time, stored.session_end_time),
+        (said.completed_time, stored.completed_time or said.completed_time),
+    ]
+    if isinstance(said, SleptSession):
+        told.append((said.created_timezone, stored.created_timezone))
+        if statistics_that_differ(stored.stat, said.stat):
+            return True
+    elif stored.stat.time_in_sleep:
+        return True
+    return any(theirs is not None and theirs != ours for theirs, ours in told)
 
 
 def _fields(differences: Sequence[Difference]) -> str:

@@ -17,6 +17,8 @@ from resources.database.session_columns import MEANS, RATIOS
 
 DAY_SECONDS = 24 * 3600
 _NO_DIRECTION = 1e-6
+_TOGETHER = 0.9
+"""Clock times that lie less close together have several means, hours apart: which one the API takes is not known."""
 _NOISE = 1e-9
 """Decimal fractions are not exact in binary: a difference of just the tolerance must not count."""
 
@@ -40,14 +42,15 @@ SESSION_TOLERANCES: dict[str, float] = {
 """Fields not named here are whole seconds, counts, moments and words of one stored result: they must be equal."""
 
 AVERAGE_TOLERANCES: dict[str, float] = {
-    # Durations and counts "may be fractional", and are whole in the documented example: rounded to whole ones.
-    **{name: 0.5 for name, _ in MEANS},
-    # Three decimals in every payload seen.
-    **dict.fromkeys(_OTHER_SHARES, 0.0005),
+    # Durations and counts "may be fractional", and are whole in the documented example: rounded or cut to whole ones.
+    **{name: 1.0 for name, _ in MEANS},
+    # Three decimals in every payload seen, made from exact sums or from the whole averages above: half of the last
+    # decimal, and a second or two in ten minutes of sleep.
+    **dict.fromkeys(_OTHER_SHARES, 0.0025),
     # If they are forced to add up to 1 like those of a session, in steps of their last decimal: two steps more.
-    **dict.fromkeys(_FORCED_SHARES, 0.0025),
+    **dict.fromkeys(_FORCED_SHARES, 0.0045),
     # Which mean the API takes is not known, so this only finds figures of another zone, of noon for midnight, or of
-    # other nights: half an hour, round the clock.
+    # other nights: half an hour, round the clock, where the times lie close together.
     **dict.fromkeys(("start_time", "end_time", "sleep_time", "wake_time"), 1800.0),
 }
 
@@ -84,11 +87,14 @@ def averages_that_differ(ours: Sequence[Stat], theirs: AverageStats) -> list[Dif
     starts = [session.session_start_time for session in theirs.slept]
     ends = [session.session_end_time for session in theirs.slept]
     mine: dict[str, float | time | None] = averages_of(ours) | {
-        "start_time": circular_mean(starts, zone),
-        "end_time": circular_mean(ends, zone),
-        "sleep_time": circular_mean([stat.sleep_time for stat in ours], zone),
-        "wake_time": circular_mean([stat.wake_time for stat in ours], zone),
+        "start_time": circular_mean(starts, zone, least=_TOGETHER),
+        "end_time": circular_mean(ends, zone, least=_TOGETHER),
+        "sleep_time": circular_mean([stat.sleep_time for stat in ours], zone, least=_TOGETHER),
+        "wake_time": circular_mean([stat.wake_time for stat in ours], zone, least=_TOGETHER),
     }
+    for name, over, under in RATIOS:  # averages do not share one denominator: which one is the API's is not known
+        if any((getattr(stat, over) is None) != (getattr(stat, under) is None) for stat in ours):
+            del mine[name]
     return differing_averages(mine, theirs)
 
 
@@ -111,12 +117,18 @@ def averages_of(stats: Sequence[Stat]) -> dict[str, float | time | None]:
     return {**means, **ratios}
 
 
-def circular_mean(moments: Iterable[datetime | None], zone: tzinfo) -> time | None:
-    """The mean of clock times in a zone; None when there is none, as for midnight and noon."""
+def circular_mean(moments: Iterable[datetime | None], zone: tzinfo, *, least: float = _NO_DIRECTION) -> time | None:
+    """The mean of clock times in a zone; None when there is none, as for midnight and noon.
+
+    Args:
+        moments: when, None left out.
+        zone: whose clock.
+        least: how much they must have in common, from 0 (opposite times) to 1 (the same time).
+    """
     clocks = [moment.astimezone(zone) for moment in moments if moment is not None]
     angles = [(at.hour * 3600 + at.minute * 60 + at.second) * 2 * pi / DAY_SECONDS for at in clocks]
     sine, cosine = sum(map(sin, angles)), sum(map(cos, angles))
-    if hypot(sine, cosine) <= _NO_DIRECTION * len(angles):
+    if hypot(sine, cosine) <= least * len(angles):
         return None
     seconds = round(atan2(sine, cosine) * DAY_SECONDS / (2 * pi)) % DAY_SECONDS
     return time(seconds // 3600, seconds // 60 % 60, seconds % 60)

@@ -20,18 +20,23 @@ _OF_A_SESSION = "session_id IN (SELECT session_id FROM asleep.sleep_sessions WHE
 _OF_A_USER = "user_id = :user_id"
 _NAMES_THE_USER = """
 headers ->> 'x-user-id' = :user_id OR position(convert_to(to_json(CAST(:user_id AS text))::text, 'UTF8') IN body) > 0
+OR NOT headers ? 'x-user-id' AND position('"user_id"' IN body) = 0 AND EXISTS (
+    SELECT FROM asleep.sleep_sessions AS theirs
+    WHERE theirs.user_id = :user_id AND position(convert_to(theirs.session_id, 'UTF8') IN body) > 0
+)
 """
+"""An event names a user, or, when it names none, one of their sessions."""
 
 _WHAT_GOES = {
     "users": _OF_A_USER,
     "touched_months": _OF_A_USER,
     "notifications": f"{_OF_A_USER} OR {_OF_A_SESSION}",
     "session_payloads": _OF_A_SESSION,
+    "sync_failures": f"{_OF_A_USER} OR user_id = '' AND {_OF_A_SESSION}",
+    "webhook_events": _NAMES_THE_USER,
     "sleep_sessions": _OF_A_USER,
     "monthly_averages": _OF_A_USER,
     "sync_ledger": _OF_A_USER,
-    "sync_failures": _OF_A_USER,
-    "webhook_events": _NAMES_THE_USER,
 }
 """Every table with something of a user, in this order.
 

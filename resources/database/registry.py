@@ -133,8 +133,8 @@ def some_other_users(connection: Connection, besides: Iterable[str], most: int) 
 
 
 def users_by_presence(connection: Connection) -> dict[str, bool]:
-    """Active users, with whether the API was seen not to know them any more."""
-    query = text("SELECT user_id, gone_at IS NOT NULL FROM asleep.users WHERE active ORDER BY user_id")
+    """All users, those set inactive included, with whether the API was seen not to know them any more."""
+    query = text("SELECT user_id, gone_at IS NOT NULL FROM asleep.users ORDER BY user_id")
     return dict(tuple(row) for row in connection.execute(query))
 
 

@@ -17,3 +17,5 @@ ON CONFLICT (user_id, coalesce(session_id, '')) WHERE resolved_at IS NULL DO UPD
         raw_body = excluded.raw_body,
         attempts = stored.attempts + 1,
         last_failed_at = now()
+    WHERE excluded.kind <> 'disagrees'
+        OR stored.kind = 'disagrees' -- a hole outweighs a contradiction, which the next reconciliation finds again

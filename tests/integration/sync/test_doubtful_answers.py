@@ -8,6 +8,7 @@ from sqlalchemy import text
 from assets.sync_batch import Mode
 from resources.asleep.errors import KeyRejected
 from resources.database.registry import import_users
+from resources.database.sync_state import Failure, record_failures
 from tests.integration.sync.conftest import HASTY, Syncing
 
 
@@ -251,3 +252,57 @@ def test_a_backfill_does_not_bring_back_the_time_zone_of_long_ago(world):
     Syncing(world.engine, world.api.url)(world.ago(103).date(), world.ago(97).date(), patience=HASTY)
 
     assert [row.timezone for row in world.rows("SELECT timezone FROM asleep.users")] == ["America/New_York"]
+
+
+def test_times_and_zones_are_held_against_average_stats_as_well(world):
+    """A finished session whose list row is never read again: outside the daily window only this can tell."""
+    world.add_user(nights=3)
+    world.sync()
+    with world.engine.begin() as connection:
+        connection.execute(text("UPDATE asleep.sleep_sessions SET created_timezone = 'UTC'"))
+    counts = world.sync(mode=Mode.RECONCILE)
+
+    assert (counts["sessions_updated"], counts["failures"]) == (3, 0)
+    assert world.wrong() == []
+
+
+def test_sleep_that_one_answer_knows_and_the_other_denies_is_a_contradiction(world):
+    """The session in full has hours of sleep; average-stats lists it among those without."""
+    world.add_user(nights=2)
+    world.sync()
+    row = {"start_time": None, "end_time": None, "completed_time": None}
+    session = world.rows("SELECT session_id, session_start_time FROM asleep.sleep_sessions ORDER BY 2")[0]
+    row |= {"id": session.session_id, "start_time": session.session_start_time.isoformat()}
+    changes = {"slept_sessions": [], "never_slept_sessions": [row], "average_stats": None}
+    world.faults({"kind": "wrong_types", "endpoint": "average_stats", "changes": changes})
+    world.sync(mode=Mode.RECONCILE)
+
+    assert [(hole.kind, hole.session_id) for hole in world.holes()] == [("disagrees", session.session_id)]
+
+
+def test_a_session_that_average_stats_knows_is_not_deleted_on_one_404(world):
+    """Two answers contradict each other: the list decides, with the next sync."""
+    world.add_user(nights=2)
+    world.sync()
+    session = world.rows("SELECT session_id FROM asleep.sleep_sessions ORDER BY 1")[0].session_id
+    world.api.ask(f"sessions/{session}/reanalyse", {})
+    world.faults({"kind": "status_404", "endpoint": "read_session", "message": "session does not exist"})
+    counts = world.sync(mode=Mode.RECONCILE)
+
+    assert counts["sessions_deleted"] == 0
+    assert [(hole.kind, hole.session_id) for hole in world.holes()] == [("session_gone", session)]
+    world.faults()
+    world.sync()
+    assert world.holes() == []
+    assert world.wrong() == []
+
+
+def test_a_contradiction_does_not_hide_a_hole(world):
+    """The check of holes would turn green over one that is still there."""
+    user = world.add_user(nights=2)
+    with world.engine.begin() as connection:
+        record = [Failure(user, None, None, None, kind, kind, None) for kind in ("unavailable", "disagrees")]
+        for failure in record:
+            record_failures(connection, [failure])
+
+    assert [(hole.kind, hole.attempts) for hole in world.holes()] == [("unavailable", 1)]

@@ -33,7 +33,15 @@ def everything_of(connection: Connection, user_id: str) -> None:
         connection.execute(text(statement), {"user": user_id, "session": first.session_id})
     body = json.dumps({"event": "SESSION_COMPLETE", "data": {"user_id": user_id}}).encode()
     by_header = IncomingEvent(b"not even JSON of " + user_id.encode(), {"x-user-id": user_id})
-    put_events(connection, [IncomingEvent(body, {}), by_header])
+    by_session = IncomingEvent(json.dumps({"data": {"session": {"id": first.session_id}}}).encode(), {})
+    put_events(connection, [IncomingEvent(body, {}), by_header, by_session])
+    connection.execute(
+        text(
+            "INSERT INTO asleep.sync_failures (user_id, session_id, kind, message) "
+            "VALUES ('', :id, 'webhook_event', 'x')"
+        ),
+        {"id": first.session_id},
+    )
 
 
 def rows_by_table(connection: Connection) -> dict[str, int]:
