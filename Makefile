@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
+PORT ?= 3000
 VENV := .venv
 UV := .uv/bin/uv
 BIN := $(VENV)/bin
@@ -31,10 +32,12 @@ install: $(VENV)/installed  ## Install the locked environment into .venv
 demo: install  ## See it work: embedded Postgres, simulated API with real nights, the job, the averages
 	@$(BIN)/asleep-sync demo
 
-dev: install  ## Open the Dagster UI and daemon on http://127.0.0.1:3000, with the demo's data
+dev: install  ## Open the Dagster UI and daemon on http://127.0.0.1:3000 (PORT=… for another), with the demo's data
+	@$(BIN)/python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT)))' 2>/dev/null || \
+	  { echo "make: port $(PORT) is taken, by another \`make dev\` perhaps. Name another: make dev PORT=3001" >&2; exit 2; }
 	@$(BIN)/asleep-sync migrate
-	@echo "Dagster's UI: http://127.0.0.1:3000 (Ctrl-C ends it)"
-	@$(BIN)/asleep-sync exec -- dagster dev -h 127.0.0.1 -p 3000 -w $(CURDIR)/workspace.yaml
+	@echo "Dagster's UI: http://127.0.0.1:$(PORT) (Ctrl-C ends it)"
+	@$(BIN)/asleep-sync exec -- dagster dev -h 127.0.0.1 -p $(PORT) -w $(CURDIR)/workspace.yaml
 
 psql: install  ## Open psql on the development database
 	@sh -c "$$($(BIN)/python -c 'from pathlib import Path; from resources.database.embedded import start; print(start(Path(".data/postgres")).psql_command)')"

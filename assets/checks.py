@@ -1,4 +1,4 @@
-"""Asset checks: each states a truth and is a query that must return no rows.
+"""Asset checks: each states a truth; all but one are a query that must return no rows.
 
 Lives here: the truths and how grave it is when one does not hold.  Not here: repairs, SQL text.
 """
@@ -6,8 +6,11 @@ Lives here: the truths and how grave it is when one does not hold.  Not here: re
 import dagster as dg
 
 from assets.failures import told_to_dagster
+from assets.monthly_summary import count_differing
 from resources.database.resource import Database
 from resources.database.statements import statement
+
+MONTHS_TRIED = 500
 
 
 def truth(
@@ -26,7 +29,22 @@ def truth(
     return check
 
 
+@dg.asset_check(
+    asset="average_stats_reconciliation",
+    description="Some user-months, chosen anew each time and computed again from their sessions, are what is stored.",
+)
+def averages_follow_their_sessions(
+    context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
+) -> dg.AssetCheckResult:
+    """The last link of the chain: the API's averages, those of the stored sessions, and the table of averages."""
+    with told_to_dagster(context.op_execution_context), database.engine.begin() as connection:
+        found = count_differing(connection, MONTHS_TRIED)
+    metadata = {"found": found or 0, "compared": found is not None}
+    return dg.AssetCheckResult(passed=not found, severity=dg.AssetCheckSeverity.ERROR, metadata=metadata)
+
+
 checks = (
+    averages_follow_their_sessions,
     truth(
         "no_session_missing",
         "sleep_sessions",
@@ -68,7 +86,7 @@ checks = (
     ),
     truth(
         "every_user_is_synced_daily",
-        "users",
+        "sleep_sessions",
         "Every active user was synced in full within the last 48 hours, or was registered since.",
         severity=dg.AssetCheckSeverity.WARN,
     ),

@@ -16,6 +16,8 @@ from resources.database.migrate import NotMigrated
 NO_RUN_RETRY = {"dagster/max_retries": "0"}
 STOPPED = "asleep-sync/stopped"
 """Tag of a run that was refused, value `<run id> <kind>`: its other steps need not knock, too."""
+REFUSED = "asleep-sync/refused"
+"""Tag of the same runs, value `true`: by it automation finds them, and waits."""
 PERMANENT = "permanent"
 """Key of the failure's metadata that says: nothing will be better by trying again."""
 
@@ -25,7 +27,7 @@ def told_to_dagster(context: dg.OpExecutionContext) -> Iterator[None]:
     """Turn what goes wrong into a `Failure` that says what to do, and stop every retry when none can help.
 
     Three mechanisms retry in Dagster: the op's policy (stopped by `allow_retries=False`), the run's (stopped by
-    the tag), and automation (not triggered, for nothing was materialised). Only what time can mend keeps its
+    a tag), and automation (which looks for another, see `pipelines.pauses`). Only what time can mend keeps its
     retries: the API or the database being away. Once a step was refused, the run's other steps fail unasked.
     """
     _refuse_if_stopped(context)
@@ -33,7 +35,7 @@ def told_to_dagster(context: dg.OpExecutionContext) -> Iterator[None]:
         yield
     except (Rejected, KeyMissing, NotMigrated) as error:
         kind = getattr(error, "kind", "configuration")
-        context.instance.add_run_tags(context.run_id, {**NO_RUN_RETRY, STOPPED: f"{context.run_id} {kind}"})
+        context.instance.add_run_tags(context.run_id, {**NO_RUN_RETRY, **stopped(context.run_id, kind)})
         raise dg.Failure(str(error), metadata={PERMANENT: kind}, allow_retries=False) from None
     except (OperationalError, InterfaceError) as error:
         reason = str(error.orig).strip().splitlines()[0] if error.orig else "no reason given"
@@ -48,6 +50,11 @@ def told_to_dagster(context: dg.OpExecutionContext) -> Iterator[None]:
         raise
     except Exception as error:
         raise dg.Failure(f"{type(error).__name__}: {error}", metadata={"kind": "bug"}, allow_retries=False) from error
+
+
+def stopped(run_id: str, kind: str) -> dict[str, str]:
+    """Tags of a run that was refused."""
+    return {STOPPED: f"{run_id} {kind}", REFUSED: "true"}
 
 
 def _refuse_if_stopped(context: dg.OpExecutionContext) -> None:

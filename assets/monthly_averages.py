@@ -52,13 +52,14 @@ def monthly_averages(
             waiting = connection.scalars(statement("months_waiting", "assets")).all()
         for month in months_of(context.partition_keys, datetime.now(UTC).date(), waiting):
             with database.engine.begin() as connection:
-                counts = _summarised(connection, month)
+                counts = summarise_month(connection, month)
             if (key := month_key(month)) in context.partition_keys:
                 context.add_asset_metadata(counts | column_lineage(AVERAGES_LINEAGE), partition_key=key)
     return dg.MaterializeResult()
 
 
-def _summarised(connection: Connection, month: date) -> dict[str, Any]:
+def summarise_month(connection: Connection, month: date) -> dict[str, Any]:
+    """Compute a month's averages; returns what became of them, as the asset's metadata."""
     counts = summarise(connection, month)._asdict()
     rows = connection.scalar(statement("user_months_of_month", "assets"), {"month": month})
     return {"dagster/partition_row_count": rows, **counts}

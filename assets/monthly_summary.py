@@ -49,3 +49,22 @@ def summarise(connection: Connection, month: date | None = None) -> Summarised:
         removed=counted.removed,
         still_waiting=counted.still_waiting,
     )
+
+
+def count_differing(connection: Connection, most: int) -> int | None:
+    """How many of some stored user-months differ from what their sessions give now; nothing is written.
+
+    Args:
+        connection: open, in a transaction.
+        most: how many are computed anew, chosen at random.
+
+    Returns:
+        None while any user-month waits: then it is known that averages lag behind.
+    """
+    with connection.begin_nested() as trial:
+        if connection.scalar(statement("months_waiting", "assets")) is not None:
+            return None
+        connection.execute(statement("touch_some_months", "assets"), {"most": most})
+        anew = summarise(connection)
+        trial.rollback()
+    return anew.written + anew.removed

@@ -76,11 +76,8 @@ class InboxOptions(dg.Config):
     """How long a run stays for more."""
 
     idle_seconds: float = 0.0
-    """It ends when nothing has come for so long, and after five minutes at the latest.
-
-    Nights end together in the morning: a run that stays has the next one in the tables within a second or two, where a
-    run for each would start a process every few seconds.
-    """
+    """It ends when nothing has come for so long, and after five minutes at the latest. Nights end together: a run that
+    stays has the next one in the tables within a second, where a run for each would start a process every time."""
 
 
 @dg.op(out=dg.Out(dg.Nothing), description="Handle the webhook events that are due, and those that come meanwhile.")

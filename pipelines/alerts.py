@@ -13,6 +13,7 @@ from resources.alerts import AlertNotDelivered, post_alert
 
 WILL_RETRY = "dagster/will_retry"
 MOST_REASONS = 5
+INTERRUPTED = "its process was asked to stop, as happens when a machine or the daemon is restarted"
 
 
 def tell_a_person(settings: Settings) -> dg.SensorDefinition:
@@ -52,8 +53,12 @@ def reasons_of(context: dg.RunFailureSensorContext) -> list[str]:
         failure = event.step_failure_data
         told = failure.user_failure_data
         said.setdefault((told.description if told else None) or (failure.error.message if failure.error else ""))
-    reasons = [reason.strip() for reason in said if reason.strip()]
+    reasons = [_plain(reason.strip()) for reason in said if reason.strip()]
     return (reasons or [context.failure_event.message or "no reason given"])[:MOST_REASONS]
+
+
+def _plain(reason: str) -> str:
+    return INTERRUPTED if "DagsterExecutionInterruptedError" in reason else reason
 
 
 def job_of(run: DagsterRun) -> str:

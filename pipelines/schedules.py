@@ -6,24 +6,35 @@ All times are UTC. A daemon that was down runs the newest missed tick of each sc
 sync then reaches back to the last day that was synced, so no day is left out.
 """
 
+from collections.abc import Collection
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
 from assets.partitions import FIRST_DAY, daily, day_key
 from pipelines.jobs import clear_away, departures, reconcile, report_month, retry_failures, sync_sleep_sessions
+from pipelines.pauses import is_under_way, why_paused
 from pipelines.run_tags import range_tags
-from pipelines.sensors import is_under_way
 from resources.database.resource import Database
 from resources.database.statements import statement
 
 SESSIONS = dg.AssetKey("sleep_sessions")
 
+GAP_DAYS = 35
+"""So far back days are looked for that were left out; what is missing further back somebody decides on."""
 
-def days_to_sync(today: date, recent_days: int, newest_synced: date | None) -> tuple[date, date]:
-    """The last `recent_days` days, or more when the newest day synced lies further back; both ends included."""
+
+def days_to_sync(today: date, recent_days: int, synced: Collection[date]) -> tuple[date, date]:
+    """First and last day to sync: the last `recent_days` days at least.
+
+    More when the newest day synced lies further back, or when days of the last weeks were left out after others had
+    been synced.
+    """
     recent = today - timedelta(days=recent_days - 1)
-    return min(recent, newest_synced or recent), today
+    lately = [day for day in synced if day >= today - timedelta(days=GAP_DAYS)]
+    expected = (min(lately) + timedelta(days=n) for n in range((today - min(lately)).days + 1)) if lately else ()
+    gap = next((day for day in expected if day not in synced), recent)
+    return min(recent, gap, max(synced, default=recent)), today
 
 
 def previous_month(today: date) -> tuple[date, date]:
@@ -37,9 +48,9 @@ def _today(context: dg.ScheduleEvaluationContext) -> date:
     return max(context.scheduled_execution_time.astimezone(UTC), datetime.now(UTC)).date()
 
 
-def _newest_synced(instance: dg.DagsterInstance) -> date | None:
-    keys = sorted(instance.get_materialized_partitions(SESSIONS), reverse=True)
-    return next((date.fromisoformat(key) for key in keys if daily.has_partition_key(key)), None)
+def _synced(instance: dg.DagsterInstance) -> set[date]:
+    keys = instance.get_materialized_partitions(SESSIONS)
+    return {date.fromisoformat(key) for key in keys if daily.has_partition_key(key)}
 
 
 def daily_sync(recent_days: int) -> dg.ScheduleDefinition:
@@ -58,8 +69,10 @@ def daily_sync(recent_days: int) -> dg.ScheduleDefinition:
         description=f"Syncs the last {recent_days} days of all registered users, once a day; after a pause, all days "
         "since the last sync.",
     )
-    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        first, last = days_to_sync(_today(context), recent_days, _newest_synced(context.instance))
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if is_under_way(context.instance, sync_sleep_sessions.name):
+            return dg.SkipReason("A sync waits or runs already; tomorrow's reaches back as far as it must.")
+        first, last = days_to_sync(_today(context), recent_days, _synced(context.instance))
         return dg.RunRequest(tags=range_tags(day_key(first), day_key(last)))
 
     return schedule
@@ -83,6 +96,8 @@ def hourly_retry(
         due = connection.scalar(statement("failures_due", "assets"))
     if not due:
         return dg.SkipReason("Nothing failed that is due to be tried again.")
+    if reason := why_paused(context.instance, retry_failures.name, asks=True):
+        return dg.SkipReason(reason)
     today = day_key(_today(context))
     config = {"first_day": today, "last_day": today, "failed_only": True}
     return dg.RunRequest(run_config={"ops": {"sync_some_users": {"config": config}}})

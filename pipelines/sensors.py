@@ -11,6 +11,7 @@ from dagster import DagsterRunStatus, RunsFilter
 from assets.partitions import month_keys
 from assets.sleep_sessions import ASKING_POOL
 from pipelines.jobs import process_webhook_events, summarise_months
+from pipelines.pauses import is_under_way, why_paused
 from pipelines.run_tags import range_tags
 from resources.database.resource import Database
 from resources.database.statements import statement
@@ -20,19 +21,6 @@ LONGEST_WAIT = timedelta(minutes=15)
 
 IDLE_SECONDS = 30.0
 """So long a run stays for more events when none comes."""
-
-UNFINISHED = (
-    DagsterRunStatus.QUEUED,
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
-)
-
-
-def is_under_way(instance: dg.DagsterInstance, job: str) -> bool:
-    """Whether a run of the job waits or runs."""
-    return instance.get_runs_count(RunsFilter(job_name=job, statuses=list(UNFINISHED))) > 0
 
 
 @dg.sensor(
@@ -57,6 +45,7 @@ def months_follow_sessions(
     reason = why_not_yet(waiting_since, now, is_settled=is_settled)
     if reason is None and is_under_way(context.instance, summarise_months.name):
         reason = "A run computes averages just now."
+    reason = reason or why_paused(context.instance, summarise_months.name, asks=False)
     if reason is not None:
         return dg.SensorResult(skip_reason=reason, cursor=waiting_since.isoformat() if waiting_since else "")
     return dg.SensorResult(run_requests=[dg.RunRequest(tags=range_tags(*month_keys(months, now.date())))], cursor="")
@@ -80,7 +69,7 @@ def _writes_sessions(instance: dg.DagsterInstance) -> bool:
 
     The one that handles events computes its averages itself when it ends.
     """
-    runs = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED]))
+    runs = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]))
     pools = (run.run_op_concurrency.all_pools for run in runs if run.run_op_concurrency)
     handles_events = any(run.job_name == process_webhook_events.name for run in runs)
     return handles_events or any(ASKING_POOL in (named or ()) for named in pools)
@@ -106,6 +95,8 @@ def waiting_events(*, enabled: bool) -> dg.SensorDefinition:
             due = connection.scalar(statement("events_due", "assets"))
         if not due:
             return dg.SkipReason("The inbox holds nothing that is due.")
+        if reason := why_paused(context.instance, process_webhook_events.name, asks=True):
+            return dg.SkipReason(reason)
         return dg.RunRequest(run_config={"ops": {"handle_events": {"config": {"idle_seconds": IDLE_SECONDS}}}})
 
     return sensor

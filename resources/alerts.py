@@ -1,22 +1,31 @@
 """Telling a person through a chat's webhook.
 
-Lives here: one POST.  Not here: when, what about, retries.
+Lives here: one message, tried a few times.  Not here: when, what about.
 """
 
 import requests
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 TIMEOUT_SECONDS = 10.0
+ATTEMPTS = 3
+"""Within a sensor's look: whoever starts it does not come back to a message that was not taken."""
 
 
 class AlertNotDelivered(Exception):
     """The alert webhook did not accept the message."""
 
 
+@retry(
+    retry=retry_if_exception_type(AlertNotDelivered),
+    stop=stop_after_attempt(ATTEMPTS),
+    wait=wait_exponential(multiplier=0.5, max=5),
+    reraise=True,
+)
 def post_alert(url: str, text: str) -> None:
     """Send `{"text": …}`, the form that Slack, Mattermost, Teams and Google Chat accept. Redirects are refusals.
 
     Raises:
-        AlertNotDelivered: no answer, or any but 2xx. The message holds neither the address nor the answer.
+        AlertNotDelivered: no answer, or any but 2xx, each time. The message holds neither the address nor the answer.
     """
     try:
         answer = requests.post(url, json={"text": text}, timeout=TIMEOUT_SECONDS, allow_redirects=False)

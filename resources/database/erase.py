@@ -19,7 +19,9 @@ REASONS = frozenset({"requested", "gone", "to_be_deleted"})
 _OF_A_SESSION = "session_id IN (SELECT session_id FROM asleep.sleep_sessions WHERE user_id = :user_id)"
 _OF_A_USER = "user_id = :user_id"
 _NAMES_THE_USER = """
-headers ->> 'x-user-id' = :user_id OR position(convert_to(to_json(CAST(:user_id AS text))::text, 'UTF8') IN body) > 0
+headers ->> 'x-user-id' = :user_id
+OR position(convert_to('"user_id":' || to_json(CAST(:user_id AS text)), 'UTF8') IN body) > 0
+OR position(convert_to('"user_id": ' || to_json(CAST(:user_id AS text)), 'UTF8') IN body) > 0
 OR NOT headers ? 'x-user-id' AND position('"user_id"' IN body) = 0 AND EXISTS (
     SELECT FROM asleep.sleep_sessions AS theirs
     WHERE theirs.user_id = :user_id AND position(convert_to(theirs.session_id, 'UTF8') IN body) > 0

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from pipelines.alerts import tell_a_person
 from pipelines.settings import Settings
-from resources.alerts import AlertNotDelivered
+from resources.alerts import ATTEMPTS, AlertNotDelivered
 from tests.conftest import Simulator
 from tests.integration.dagster.conftest import definitions_for
 
@@ -23,12 +23,14 @@ class Listener:
     def __init__(self) -> None:
         self.heard: list[Any] = []
         self.status = 200
+        self.first: list[int] = []
+        """Answers before that."""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 outer.heard.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-                self.send_response(outer.status)
+                self.send_response(outer.first.pop() if outer.first else outer.status)
                 self.send_header("location", "http://127.0.0.1:9/")
                 self.end_headers()
 
@@ -98,4 +100,13 @@ def test_a_chat_that_is_down_or_moved_is_an_error_of_the_sensor(tell: Callable[[
     with pytest.raises(AlertNotDelivered, match="status 302"):
         tell(listener.url)
 
-    assert len(listener.heard) == 1
+    assert len(listener.heard) == ATTEMPTS
+
+
+def test_a_chat_that_is_busy_for_a_moment_hears_it_all_the_same(tell: Callable[[str], None], listener: Listener):
+    """Dagster's sensor does not come back to a run that it has told of."""
+    listener.first = [503]
+
+    tell(listener.url)
+
+    assert len(listener.heard) == 2

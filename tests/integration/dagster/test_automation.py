@@ -9,10 +9,13 @@ import pytest
 from dagster import DagsterRunStatus
 from sqlalchemy import Engine, text
 
+from assets.failures import stopped
 from assets.partitions import FIRST_DAY
+from pipelines.pauses import AFTER_FAILURE, why_paused
 from pipelines.run_tags import RANGE_END, RANGE_START
 from pipelines.schedules import daily_sync, hourly_retry, monthly_close
-from pipelines.sensors import LONGEST_WAIT, months_follow_sessions, why_not_yet
+from pipelines.sensors import LONGEST_WAIT, months_follow_sessions, waiting_events, why_not_yet
+from resources.database.inbox import IncomingEvent, put_events
 from resources.database.resource import Database
 
 Runner = Callable[..., dg.ExecuteInProcessResult]
@@ -67,6 +70,21 @@ def test_after_a_long_pause_the_daily_sync_reaches_back_to_the_last_day_synced(i
     materialised(instance, last_synced - timedelta(days=300))
 
     assert span(tick(instance, daily_sync(7)))[0] == last_synced.isoformat()
+
+
+def test_days_that_were_left_out_lately_are_synced_too(instance: dg.DagsterInstance):
+    """The daemon was down for three weeks, then somebody ran a sync of the last days by hand."""
+    for days_ago in (30, 29, 28, 6, 5, 4, 3, 2, 1, 0):
+        materialised(instance, TODAY - timedelta(days=days_ago))
+
+    assert span(tick(instance, daily_sync(7)))[0] == (TODAY - timedelta(days=27)).isoformat()
+
+
+def test_a_sync_that_takes_days_is_not_followed_by_a_queue_of_them(instance: dg.DagsterInstance):
+    """One at a time is enough: the next reaches back as far as it must."""
+    _a_run(instance, "sync_sleep_sessions", DagsterRunStatus.STARTED)
+
+    assert isinstance(tick(instance, daily_sync(7)), dg.SkipReason)
 
 
 def test_a_new_organisation_begins_with_the_recent_days(instance: dg.DagsterInstance):
@@ -138,6 +156,39 @@ def test_an_event_that_names_nobody_is_never_retried(instance: dg.DagsterInstanc
     failed(engine, "webhook_event", hours_ago=30, user_id="")
 
     assert isinstance(tick(instance, hourly_retry, database=database), dg.SkipReason)
+
+
+def test_a_refused_account_is_not_asked_again_by_anything_until_something_succeeds(
+    instance: dg.DagsterInstance, engine: Engine, database: Database
+):
+    """A person has to renew the plan; until then every run would be one more alarm, every minute."""
+    failed(engine, "unavailable", hours_ago=2)
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE asleep.webhook_events"))
+        put_events(connection, [IncomingEvent(b"{}", {})])
+    events = waiting_events(enabled=True)
+    refused = stopped("00000000-0000-0000-0000-000000000001", "plan_expired")
+
+    def asked_for() -> list[bool]:
+        context = dg.build_sensor_context(instance=instance)
+        answers = (tick(instance, hourly_retry, database=database), events(context, database=database))
+        return [isinstance(answer, dg.RunRequest) for answer in answers]
+
+    assert asked_for() == [True, True]
+    _a_run(instance, "sync_sleep_sessions", DagsterRunStatus.FAILURE, tags=refused)
+    assert asked_for() == [False, False]
+    _a_run(instance, "sync_named_users", DagsterRunStatus.SUCCESS, number=2)
+    assert asked_for() == [True, True]
+
+
+def test_what_has_just_failed_rests_a_while(instance: dg.DagsterInstance, engine: Engine, database: Database):
+    """A run of averages that fails would be started again every half minute."""
+    touched(engine, TODAY.replace(day=1))
+    _a_run(instance, "summarise_months", DagsterRunStatus.FAILURE)
+
+    assert not look(instance, database).run_requests
+    later = datetime.now(UTC) + AFTER_FAILURE
+    assert why_paused(instance, "summarise_months", asks=False, now=later) is None
 
 
 def touched(engine: Engine, *months: date) -> None:
@@ -238,5 +289,8 @@ def syncing(definitions: dg.Definitions, instance: dg.DagsterInstance) -> Callab
     return begin
 
 
-def _a_run(instance: dg.DagsterInstance, job: str, status: DagsterRunStatus) -> None:
-    instance.add_run(dg.DagsterRun(job_name=job, run_id="00000000-0000-0000-0000-000000000001", status=status))
+def _a_run(
+    instance: dg.DagsterInstance, job: str, status: DagsterRunStatus, *, number: int = 1, tags: Any = None
+) -> None:
+    run_id = f"00000000-0000-0000-0000-00000000000{number}"
+    instance.add_run(dg.DagsterRun(job_name=job, run_id=run_id, status=status, tags=tags or {}))

@@ -131,3 +131,23 @@ def activate(engine: Engine, user_id: str, *, active: bool) -> None:
     with engine.begin() as connection:
         values = {"active": active, "id": user_id}
         connection.execute(text("UPDATE asleep.users SET active = :active WHERE user_id = :id"), values)
+
+
+def test_a_retry_that_mends_everything_turns_the_check_green(
+    run: Callable[..., dg.ExecuteInProcessResult], api: Simulator, instance: dg.DagsterInstance, broken: str
+):
+    """Whoever looks at the asset's page must not see yesterday's hole."""
+    config = {"ops": {"sync_some_users": {"config": {"first_day": DAYS[0], "last_day": DAYS[-1], "failed_only": True}}}}
+
+    def shown() -> Any:
+        key = dg.AssetCheckKey(dg.AssetKey("sleep_sessions"), "no_session_missing")
+        [record] = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
+        assert record.event is not None
+        return record.event.dagster_event.asset_check_evaluation_data.passed
+
+    assert not run("sync_sleep_sessions", tags=range_tags(DAYS[0], DAYS[-1])).success
+    assert shown() is False
+    api.ask("faults", method="DELETE")
+    assert run("retry_failures", run_config=config).success
+    assert shown() is True
+    assert broken

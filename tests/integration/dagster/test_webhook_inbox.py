@@ -101,7 +101,11 @@ def test_the_month_of_an_event_is_summarised_at_once(
 
     (month,) = rows(engine, "SELECT month, sessions FROM asleep.monthly_averages")
     assert month.sessions == 1
-    assert instance.get_materialized_partitions(dg.AssetKey("monthly_averages")) == {month.month.isoformat()}
+    months = dg.AssetKey("monthly_averages")
+    assert instance.get_materialized_partitions(months) == {month.month.isoformat()}
+    for run_of_events in instance.get_runs():
+        instance.delete_run(run_of_events.run_id)
+    assert instance.get_materialized_partitions(months) == {month.month.isoformat()}, "old runs are cleared away"
 
 
 def test_an_event_without_a_result_makes_us_ask_for_just_that_session(

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from warehouse_sessions import session, slept, store
 
-from assets.monthly_summary import Summarised, summarise
+from assets.monthly_summary import Summarised, count_differing, summarise
 
 MARCH, APRIL = date(2026, 3, 1), date(2026, 4, 1)
 GATE = 4711
@@ -219,6 +219,25 @@ def test_a_month_queued_anew_is_not_mistaken_for_the_old_entry(engine: Engine):
     assert waiting(engine) == 1
     summarised(engine)
     assert sessions_counted(engine) == {("one", MARCH): 2}
+
+
+def test_averages_that_do_not_follow_from_their_sessions_are_found_and_left_as_they_are(engine: Engine):
+    """The check computes some anew and compares; it must neither mend in silence nor leave anything queued."""
+
+    def differing() -> int | None:
+        with engine.begin() as connection:
+            return count_differing(connection, 100)
+
+    write(engine, night("one", 3, 5))
+    write(engine, night("two", 3, 5))
+    assert differing() is None, "what waits is known to lag behind"
+    summarised(engine)
+    assert differing() == 0
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE asleep.monthly_averages SET avg_time_in_sleep = 1 WHERE user_id = 'one'"))
+    assert differing() == 1
+    assert differing() == 1
+    assert waiting(engine) == 0
 
 
 def test_writers_and_summaries_at_once_end_with_right_averages(engine: Engine):
