@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from resources.database.engine import DatabaseUrlInvalid, database_url
 
 APP_ROOT = Path(__file__).resolve().parent.parent
 Keys = Annotated[tuple[SecretStr, ...], NoDecode]
-PositiveNumber = Annotated[float, Field(gt=0)]
+PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+LongestRequest = Annotated[float, Field(gt=0, le=45, allow_inf_nan=False)]
+"""Seconds: less than the 60 for which the circuit breaker lends its one probe to a process."""
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -47,14 +49,14 @@ class Settings(BaseSettings):
     data_directory: Path = APP_ROOT / ".data"
     asleep_requests_per_second: PositiveNumber = 10.0
     max_connections: Annotated[int, Field(ge=1, le=256)] = 20
-    request_timeout: PositiveNumber = 30.0
+    request_timeout: LongestRequest = 30.0
     recent_days: Annotated[int, Field(ge=1, le=3650)] = 7
     sync_detail: Literal["full", "statistics"] = "full"
     user_batch_size: Count = 500
     enable_caching: bool = True
     enable_webhooks: bool = True
     enable_metrics: bool = False
-    cache_ttl_seconds: Annotated[float, Field(ge=0)] = 300.0
+    cache_ttl_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300.0
     service_api_keys: Keys = ()
     service_requests_per_hour: Count = 100
     service_sessions_per_minute: Count = 10
@@ -83,13 +85,17 @@ class Settings(BaseSettings):
 
     @field_validator("asleep_base_url", "notify_url", "alert_webhook_url")
     @classmethod
-    def _is_a_web_address(cls, value: str | None) -> str | None:
+    def _is_a_web_address(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None:
             return None
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
-            raise ValueError("must look like https://host or http://host:port, without a user name")
-        return value.rstrip("/")
+        value = value.strip()
+        if not _is_web_address(value):
+            raise ValueError("must look like https://host or http://host:port, without a user name or fragment")
+        if "?" not in value:
+            return value.rstrip("/")
+        if info.field_name == "asleep_base_url":
+            raise ValueError("may have a path but no query: paths and queries of requests are put behind it")
+        return value
 
     @field_validator("database_url")
     @classmethod
@@ -141,12 +147,45 @@ def load_settings(env_file: Path | None = None) -> Settings:
     try:
         return Settings(_env_file=env_file or ".env")  # type: ignore[call-arg]
     except ValidationError as error:
-        lines: list[str] = []
-        for problem in error.errors(include_input=False, include_url=False, include_context=False):
-            message = problem["msg"].removeprefix("Value error, ")
-            name = str(problem["loc"][0]).upper() if problem["loc"] else ""
-            lines.extend(f"{name}: {line}" if name else line for line in message.splitlines())
+        lines = [*_told(error), *_told_of_the_rest(error, env_file)]
         raise SettingsInvalid("\n".join(lines)) from None
+
+
+def _told(error: ValidationError) -> list[str]:
+    lines: list[str] = []
+    for problem in error.errors(include_input=False, include_url=False, include_context=False):
+        message = problem["msg"].removeprefix("Value error, ")
+        name = str(problem["loc"][0]).upper() if problem["loc"] else ""
+        lines.extend(f"{name}: {line}" if name else line for line in message.splitlines())
+    return lines
+
+
+def _told_of_the_rest(error: ValidationError, env_file: Path | None) -> list[str]:
+    """What is wrong beside the variables of this error: what they contradict is looked at once each can be read.
+
+    So they are read again with the defaults of those that were wrong; what is then said of these is not true.
+    """
+    wrong = {str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}
+    if not wrong:
+        return []
+    defaults = {name: Settings.model_fields[name].get_default() for name in wrong}
+    try:
+        Settings(_env_file=env_file or ".env", **defaults)  # type: ignore[call-arg]
+    except ValidationError as rest:
+        return [line for line in _told(rest) if line.partition(":")[0].lower() not in wrong]
+    return []
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+        parts.netloc.encode("idna")
+    except ValueError:  # its text quotes the address
+        return False
+    is_one_word = text.isprintable() and not any(c.isspace() for c in text)
+    names_a_host = parts.scheme in {"http", "https"} and bool(parts.hostname) and port != 0
+    return is_one_word and names_a_host and "@" not in parts.netloc and "#" not in text
 
 
 def without_unknown(environment: dict[str, str] | None = None) -> list[str]:

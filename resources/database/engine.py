@@ -4,6 +4,8 @@ Lives here: how an engine is made from a URL, and the bulk paths that need the d
 statements, sessions kept.
 """
 
+import psycopg2
+from psycopg2.extensions import make_dsn
 from sqlalchemy import URL, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -12,6 +14,7 @@ _OPTIONS = (
     "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
 )
 """A machine that lost power is noticed within a minute, on both sides: until then it holds its locks."""
+_HIGHEST_PORT = 65535
 
 
 class DatabaseUrlInvalid(ValueError):
@@ -29,11 +32,24 @@ def database_url(text: str) -> URL:
     """
     try:
         url = make_url(text.strip())
-    except ArgumentError:
-        raise DatabaseUrlInvalid(DatabaseUrlInvalid.__doc__) from None
-    if url.drivername not in {"postgres", "postgresql", "postgresql+psycopg2"}:
-        raise DatabaseUrlInvalid(DatabaseUrlInvalid.__doc__)
-    return url.set(drivername="postgresql+psycopg2")
+        is_ours = url.drivername in {"postgres", "postgresql", "postgresql+psycopg2"}
+        url = url.set(drivername="postgresql+psycopg2")
+        if is_ours and _can_be_connected_to(url):
+            return url
+    except (ArgumentError, ValueError, psycopg2.ProgrammingError):  # each may quote a part of it
+        pass
+    raise DatabaseUrlInvalid(DatabaseUrlInvalid.__doc__)
+
+
+def _can_be_connected_to(url: URL) -> bool:
+    """False when a part of a password was taken for host or port: drivers repeat those when they cannot connect.
+
+    Raises:
+        ArgumentError, psycopg2.ProgrammingError: the query names options that the driver does not know.
+    """
+    _, named = url.get_dialect()().create_connect_args(url)
+    make_dsn(**named)
+    return "@" not in (url.host or "") and (url.port is None or 0 < url.port <= _HIGHEST_PORT)
 
 
 def make_engine(url: str | URL, *, application_name: str, pool_size: int = 5) -> Engine:

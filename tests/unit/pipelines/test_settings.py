@@ -66,6 +66,86 @@ def test_production_names_everything_it_lacks(load: Load):
     ]  # fmt: skip
 
 
+def test_production_is_told_of_typos_and_of_what_it_lacks_at_once(load: Load):
+    """Mending one, starting again and finding the next costs a deployment each time."""
+    with pytest.raises(SettingsInvalid) as refused:
+        load(ENVIRONMENT="production", RECENT_DAYS="x", ASLEEP_BASE_URL="http://example.test")
+    assert [line.partition(":")[0] for line in str(refused.value).splitlines()] == [
+        "RECENT_DAYS", "DATABASE_URL", "ASLEEP_BASE_URL",
+    ]  # fmt: skip
+
+
+def test_a_variable_that_is_wrong_is_not_called_missing_as_well(load: Load):
+    """It is there; two lines about it would contradict each other."""
+    with pytest.raises(SettingsInvalid) as refused:
+        load(ENVIRONMENT="production", DATABASE_URL="mysql://host/data")
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://asleep:hunter2secret/asleep",
+        "postgresql://asleep:987654321/asleep",
+        "postgresql://asleep:pass@hunter2@host/asleep",
+        "postgresql://asleep@host/asleep?hunter2=1",
+        "postgresql:///asleep?host=a:1&host=b:hunter2",
+    ],
+)
+def test_a_database_url_that_leads_nowhere_is_refused_without_a_part_of_it(load: Load, url: str):
+    """Without a host, or with an @ in it, a password is taken for a port or a host: drivers print those."""
+    with pytest.raises(SettingsInvalid) as refused:
+        load(DATABASE_URL=url)
+    assert str(refused.value).startswith("DATABASE_URL: The database URL cannot be read")
+    assert "hunter" not in str(refused.value)
+    assert "987654321" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["ASLEEP_BASE_URL", "NOTIFY_URL", "ALERT_WEBHOOK_URL"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://host:abc", "http://host:99999", "http://host:0", "http://host/#part", "http://:pass@host",
+        "http://[::1", "http://a..b", "http://ho st", "ftp://host", "host",
+    ],
+)  # fmt: skip
+def test_a_web_address_that_cannot_be_asked_is_refused_by_name(load: Load, name: str, url: str):
+    """Not at the first request, by whatever the HTTP client says then."""
+    with pytest.raises(SettingsInvalid) as refused:
+        load(**{name: url})
+    assert [line.partition(":")[0] for line in str(refused.value).splitlines()] == [name]
+    assert url not in str(refused.value).replace("http://host:port", "").replace("https://host", "")
+
+
+def test_only_the_base_url_may_hold_no_query(load: Load):
+    """Paths are put behind it; receivers of messages are often told apart by a query."""
+    settings = load(
+        ASLEEP_BASE_URL="https://proxy.test/asleep/", NOTIFY_URL="https://example.test/in?from=a/",
+        ALERT_WEBHOOK_URL="https://example.test/alert?token=b",
+    )  # fmt: skip
+    assert settings.asleep_base_url == "https://proxy.test/asleep"
+    assert (settings.notify_url, settings.alert_webhook_url) == (
+        "https://example.test/in?from=a/", "https://example.test/alert?token=b",
+    )  # fmt: skip
+    with pytest.raises(SettingsInvalid, match="ASLEEP_BASE_URL: may have a path but no query"):
+        load(ASLEEP_BASE_URL="https://host/?a=b")
+
+
+@pytest.mark.parametrize("number", ["inf", "-inf", "nan"])
+@pytest.mark.parametrize("name", ["ASLEEP_REQUESTS_PER_SECOND", "CACHE_TTL_SECONDS", "REQUEST_TIMEOUT"])
+def test_a_number_without_end_is_refused(load: Load, name: str, number: str):
+    """No limit at all is not a limit: it would fail later, in arithmetic."""
+    with pytest.raises(SettingsInvalid, match=f"^{name}: "):
+        load(**{name: number})
+
+
+def test_a_request_may_not_outlive_the_turn_in_which_it_probes(load: Load):
+    """The circuit breaker lends its one probe for 60 s: a longer request would be joined by another's."""
+    assert load(REQUEST_TIMEOUT="45").request_timeout == 45
+    with pytest.raises(SettingsInvalid, match=r"REQUEST_TIMEOUT: .* 45"):
+        load(REQUEST_TIMEOUT="46")
+
+
 def test_a_file_is_read_below_the_environment(load: Load):
     """What is set for one command wins over the file."""
     settings = load("RECENT_DAYS=3\nLOG_LEVEL=debug\nASLEEP_API_KEY= one , two \n", RECENT_DAYS="5")
