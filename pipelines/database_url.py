@@ -4,6 +4,7 @@ Lives here: that choice, and what Dagster's programs must find in their environm
 """
 
 import os
+from pathlib import Path
 
 from sqlalchemy import make_url
 
@@ -11,6 +12,10 @@ from pipelines.settings import APP_ROOT, Settings
 from resources.database.engine import database_url
 
 DAGSTER_SCHEMA = "dagster"
+
+
+class DagsterHomeInvalid(ValueError):
+    """DAGSTER_HOME must be the absolute path of a folder that exists; unset, it is this project's own."""
 
 
 def find_database_url(settings: Settings) -> str:
@@ -23,13 +28,20 @@ def find_database_url(settings: Settings) -> str:
 
 
 def dagster_environment(settings: Settings, url: str) -> dict[str, str]:
-    """What `dagster.yaml` and `workspace.yaml` read: Dagster's own tables live in schema `dagster` of the database."""
+    """What `dagster.yaml` and `workspace.yaml` read: Dagster's own tables live in schema `dagster` of the database.
+
+    Raises:
+        DagsterHomeInvalid: Dagster would refuse the folder that DAGSTER_HOME names.
+    """
+    home = Path(os.environ.get("DAGSTER_HOME") or APP_ROOT).expanduser()
+    if not home.is_absolute() or not home.is_dir():
+        raise DagsterHomeInvalid(DagsterHomeInvalid.__doc__)
     local = settings.data_directory.resolve() / "dagster"
     local.mkdir(parents=True, exist_ok=True)
     storage = make_url(database_url(url)).update_query_dict({"options": f"-csearch_path={DAGSTER_SCHEMA}"})
     return {
         "APP_ROOT": str(APP_ROOT),
-        "DAGSTER_HOME": os.environ.get("DAGSTER_HOME") or str(APP_ROOT),
+        "DAGSTER_HOME": str(home),
         "DAGSTER_LOCAL_DIR": str(local),
         "DAGSTER_STORAGE_URL": storage.render_as_string(hide_password=False),
         "DAGSTER_DISABLE_TELEMETRY": "1",

@@ -75,7 +75,7 @@ def simulator(directory: Path, users: int, days: int) -> Iterator[Simulator]:
 
 def run_demo(users: int, days: int) -> int:
     """Everything from an empty folder to monthly averages; returns the exit code of the sync."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     began = time.monotonic()
     console.print("1. Postgres: embedded, for this folder only")
     directory = load_settings().data_directory

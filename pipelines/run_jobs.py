@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import dagster as dg
+from dagster._core.errors import DagsterAssetCheckFailedError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy import Engine
@@ -21,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from assets.failures import PERMANENT
 from assets.partitions import day_key, month_keys
 from assets.sleep_sessions import totals_of_run
+from assets.some_users import refuse_failures
 from pipelines.run_launcher import HELD_TAG, lock_of
 from pipelines.run_tags import range_tags
 from resources.database import sync_state
@@ -39,6 +41,7 @@ class Outcome:
     run_id: str
     counts: dict[str, Any] = field(default_factory=dict)
     message: str = ""
+    """Why it failed; empty when it did, and only says that users or sessions are missing: those can be listed."""
     permanent: str | None = None
     """The kind of a failure that no repetition mends; None when there was none."""
 
@@ -93,11 +96,18 @@ def _why(result: dg.ExecuteInProcessResult) -> tuple[str, str | None]:
     message = ""
     for event in result.filter_events(lambda event: event.is_step_failure):
         failure = event.step_failure_data
+        if event.step_key == refuse_failures.name or _is_of_a_check(failure.error):
+            continue
         told = failure.user_failure_data
         message = (told.description if told else None) or _root(failure.error)
         if told and PERMANENT in told.metadata:
             return message, str(told.metadata[PERMANENT].value)
     return message, None
+
+
+def _is_of_a_check(error: Any) -> bool:
+    """True for the failed check that stops a run: there is one only, and it says that something is missing."""
+    return error is not None and error.cls_name == DagsterAssetCheckFailedError.__name__
 
 
 def _root(error: Any) -> str:

@@ -3,7 +3,9 @@
 Lives here: a table for each question an operator asks.  Not here: repairs.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -19,20 +21,40 @@ MOST_FAILURES_SHOWN = 20
 _COUNTED = (tables.users, tables.sleep_sessions, tables.session_payloads, tables.monthly_averages)
 
 
+_HOLES = text("""
+SELECT user_id, session_id, kind, attempts, first_failed_at, message, count(*) OVER () AS waiting
+FROM asleep.holes
+WHERE CAST(:user_ids AS text[]) IS NULL OR user_id = ANY (CAST(:user_ids AS text[]))
+ORDER BY first_failed_at, failure_id
+LIMIT :most
+""")
+
+
+class Hole(NamedTuple):
+    """A user or session that is missing, as a person may see it: without an id."""
+
+    user: str
+    what: str
+    kind: str
+    attempts: int
+    since: datetime
+    message: str
+
+
 def show_status(engine: Engine, console: Console | None = None) -> bool:
     """Print counts, freshness, failures waiting, and the rate in force; True while something is missing."""
-    console = console or Console()
+    console = console or Console(markup=False, emoji=False)
     with engine.connect() as connection:
         console.print(_table("Stored", ("table", "rows"), _counts(connection)))
         console.print(_table("Freshness", ("what", "when (UTC)"), _freshness(connection)))
         console.print(_table("Rate limit", ("what", "value"), _rates(connection)))
         console.print(_table("Webhooks and notifications", ("what", "value"), _boxes(connection)))
-        failures = _failures(connection)
+        waiting, holes = read_holes(connection)
         never = connection.scalar(text("SELECT never_synced_users FROM asleep.data_freshness")) or 0
-        parked = connection.scalar(text("SELECT count(*) FROM asleep.holes")) or 0
-    if failures:
+    if holes:
         headings = ("user", "session", "kind", "attempts", "since (UTC)", "what happened")
-        console.print(_table(f"Missing: {parked} waiting to be tried again", headings, failures))
+        shown = [(h.user, h.what, h.kind, h.attempts, h.since, h.message) for h in holes]
+        console.print(_table(f"Missing: {waiting} waiting to be tried again", headings, shown))
         console.print(
             "The next run tries these first; `asleep-sync sync` does it now. Users are shown by pseudonym: the first "
             "16 digits of the SHA-256 of their id."
@@ -41,7 +63,21 @@ def show_status(engine: Engine, console: Console | None = None) -> bool:
         console.print("Nothing that was asked for is missing.")
     if never:
         console.print(f"{never} users were never synced: `asleep-sync sync` does it, or the next daily run.")
-    return bool(failures)
+    return bool(holes)
+
+
+def read_holes(connection: Connection, user_ids: Sequence[str] = ()) -> tuple[int, list[Hole]]:
+    """How much is missing, of these users or of all, and the first so many of it."""
+    values = {"user_ids": list(user_ids) or None, "most": MOST_FAILURES_SHOWN}
+    found = connection.execute(_HOLES, values).all()
+    holes = [
+        Hole(
+            pseudonym(row.user_id), "list" if row.session_id is None else "one",
+            row.kind, row.attempts, row.first_failed_at, row.message,
+        )
+        for row in found
+    ]  # fmt: skip
+    return (found[0].waiting if found else 0), holes
 
 
 def _table(title: str, headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Table:
@@ -103,17 +139,3 @@ def _boxes(connection: Connection) -> list[tuple[Any, ...]]:
 def vars_of(record: Any) -> dict[str, Any]:
     """The fields of a frozen record."""
     return {name: getattr(record, name) for name in record.__dataclass_fields__}
-
-
-def _failures(connection: Connection) -> list[tuple[Any, ...]]:
-    found = connection.execute(
-        text(
-            "SELECT user_id, session_id IS NOT NULL AS of_session, kind, attempts, first_failed_at, message "
-            "FROM asleep.holes ORDER BY first_failed_at LIMIT :most"
-        ),
-        {"most": MOST_FAILURES_SHOWN},
-    )
-    return [
-        (pseudonym(r.user_id), "one" if r.of_session else "list", r.kind, r.attempts, r.first_failed_at, r.message)
-        for r in found
-    ]

@@ -2,6 +2,10 @@
 
 import json
 
+from sqlalchemy import text
+
+from resources.asleep.events import pseudonym
+
 
 def _events(deployment, kind):
     found = deployment.rows(
@@ -24,7 +28,9 @@ def test_all_synced_is_zero_and_some_failed_is_one_until_mended(deployment):
     deployment.api.ask("faults", [{"kind": "html_200", "user": victim}])
     code, said = deployment.run()
     assert code == 1, said
-    assert "not everything was synced" in said
+    assert "not everything was synced: 1 users or sessions are missing" in said
+    assert f"{pseudonym(victim)}, malformed, " in said
+    assert "DagsterAssetCheck" not in said
     assert victim not in said
     assert _check(deployment) == "FAILED"
     assert len(deployment.holes()) == 1
@@ -42,6 +48,32 @@ def test_all_synced_is_zero_and_some_failed_is_one_until_mended(deployment):
     assert deployment.holes() == []
     assert deployment.wrong() == []
     assert deployment.run("status")[0] == 0
+
+
+def test_who_failed_is_listed_a_screenful_of_them_and_only_whom_one_asked_for(deployment):
+    """The exit code says that some failed; whoever reads it by mail wants to know who, and not of others."""
+    victim = deployment.api.ask("users")[0]["user_id"]
+    deployment.api.ask("faults", [{"kind": "html_200", "user": victim}])
+    with deployment.engine.begin() as connection:  # of users who are registered no more: no run mends them
+        connection.execute(
+            text(
+                "INSERT INTO asleep.sync_failures (user_id, kind, message) "
+                "SELECT 'ghost' || n, 'malformed', '[/x] of old' FROM generate_series(1, 24) AS n"
+            )
+        )
+
+    code, said = deployment.run()
+    assert code == 1, said
+    assert "not everything was synced: 25 users or sessions are missing" in said
+    assert said.count(", malformed, [/x] of old\n") == 20
+    assert "… and 5 more" in said
+
+    code, said = deployment.run("sync", "--user", victim)
+    assert code == 1, said
+    assert "not everything was synced: 1 users or sessions are missing" in said
+    assert f"{pseudonym(victim)}, malformed, " in said
+    assert "of old" not in said
+    assert victim not in said
 
 
 def test_a_refused_key_is_two_says_which_and_keeps_what_landed(deployment):
