@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from sqlalchemy import Connection, func, select
 
-from pipelines.cli_common import Commands, Refusal, read_database, read_settings
+from pipelines.cli_common import Commands, Refusal, id_of_user, read_database, read_settings
 from pipelines.cli_programs import demo, execute, serve, simulate
 
 SOME_FAILED = 1
@@ -21,8 +22,8 @@ SOME_FAILED = 1
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 all well, 1 some users failed, 2 nothing could be done. Settings come from the environment "
-    "and from .env; .env.example lists them.",
+    epilog="Exit codes: 0 all well, 1 some users failed (they are listed), 2 nothing could be done. Settings come from "
+    "the environment and from .env; .env.example lists them.",
 )
 @click.version_option(package_name="asleep-sync")
 def main() -> None:
@@ -87,7 +88,9 @@ def import_users(file: Any) -> None:
 @main.command()
 @click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="First UTC day of session starts.")
 @click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Last UTC day, included. Default: today.")
-@click.option("--user", "user_ids", multiple=True, metavar="ID", help="Only this user; may be given several times.")
+@click.option(
+    "--user", "user_ids", type=id_of_user, multiple=True, metavar="ID", help="Only this user; may be repeated."
+)
 def sync(first: datetime | None, last: datetime | None, user_ids: tuple[str, ...]) -> None:
     """Fetch sessions and bring the monthly averages up to date.
 
@@ -112,16 +115,17 @@ def sync(first: datetime | None, last: datetime | None, user_ids: tuple[str, ...
 def _days(first: datetime | None, last: datetime | None, recent_days: int) -> tuple[date, date]:
     from assets.partitions import FIRST_DAY
 
-    today = datetime.now(UTC).date()
-    to = last.date() if last else today
-    start = first.date() if first else to - timedelta(days=recent_days - 1)
-    for option, day in (("--to", to), ("--from", start)):
+    today, earliest = datetime.now(UTC).date(), date.fromisoformat(FIRST_DAY)
+    for option, moment in (("--to", last), ("--from", first)):
+        day = moment.date() if moment else today
         if day > today:
             raise Refusal(f"{option} {day} lies in the future: the last day to sync is today, {today} (UTC).")
+        if day < earliest:
+            raise Refusal(f"{option} {day} is too early: nothing is older than {FIRST_DAY}.")
+    to = last.date() if last else today
+    start = first.date() if first else max(earliest, to - timedelta(days=recent_days - 1))
     if start > to:
         raise Refusal(f"--from {start} lies after --to {to}: swap them.")
-    if start < date.fromisoformat(FIRST_DAY):
-        raise Refusal(f"--from {start} is too early: nothing is older than {FIRST_DAY}.")
     return start, to
 
 
@@ -140,13 +144,14 @@ def status() -> None:
 
 
 @main.command()
-@click.argument("user_id")
+@click.argument("user_id", type=id_of_user)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def forget(user_id: str, yes: bool) -> None:
     """Erase everything stored of USER_ID here, for good, and keep a record that it was done.
 
     Nothing is deleted at Asleep: do that in your app's backend, or the next webhook would bring the user's data
-    back. An erased user is not registered again by webhooks; `users import` may do so.
+    back. An erased user is not registered again by webhooks; `users import` may do so. An id of which nothing is
+    stored is refused, unless the user was erased before.
     """
     from resources.database.erase import erase
 
@@ -155,16 +160,28 @@ def forget(user_id: str, yes: bool) -> None:
     database = read_database(read_settings())
     database.require_migrated()
     with database.engine.begin() as connection:
+        erased_before = _last_erasure(connection, user_id)
         removed = erase(connection, user_id, "requested")
+        if not removed and erased_before is None:  # inside: the record of an erasure that was none goes, too
+            raise Refusal("nothing is stored of this user, and nothing was erased. Is the id right?")
     if removed:
         click.echo(f"Erased: {', '.join(f'{rows} {table}' for table, rows in removed.items())}.")
     else:
-        click.echo("Nothing is stored of this user. Is the id right? It is on the record: no webhook will register it.")
+        click.echo(f"This user was erased already, on {erased_before:%Y-%m-%d %H:%M:%S} (UTC): nothing is stored.")
+
+
+def _last_erasure(connection: Connection, user_id: str) -> datetime | None:
+    from resources.asleep.events import pseudonym
+    from resources.database.bookkeeping import erasures
+
+    query = select(func.max(erasures.c.erased_at)).where(erasures.c.user_pseudonym == pseudonym(user_id))
+    moment: datetime | None = connection.scalar(query)
+    return moment
 
 
 @main.command()
 @click.option("--month", type=click.DateTime(["%Y-%m"]), help="Default: the month of yesterday.")
-@click.option("--user", "user_id", metavar="ID", help="Of this user; default: of the whole organisation.")
+@click.option("--user", "user_id", type=id_of_user, metavar="ID", help="Of this user; default: of the organisation.")
 @click.option("--out", type=click.Path(dir_okay=False, writable=True), help="Default: asleep-YYYY-MM.html here.")
 def report(month: datetime | None, user_id: str | None, out: str | None) -> None:
     """Draw the monthly report as one HTML file: stages, efficiency, bed times, and a user's hypnograms.

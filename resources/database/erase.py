@@ -85,6 +85,8 @@ def erase(connection: Connection, user_id: str, reason: str) -> dict[str, int]:
     """
     if reason not in REASONS:
         raise ValueError(f"a reason is one of {', '.join(sorted(REASONS))}")
+    if not user_id.strip():
+        raise ValueError("a blank id names nobody, but events and failures that name nobody would match it")
     deleted = {
         table: connection.execute(text(f"DELETE FROM asleep.{table} WHERE {theirs}"), {"user_id": user_id}).rowcount
         for table, theirs in _WHAT_GOES.items()
