@@ -24,7 +24,7 @@ PASSING = {
     "a gateway's own 429": [{"kind": "gateway_message", "status": 429, "after": 20, "count": 1}],
 }
 LASTING = {
-    "server errors": [{"kind": "status_500", **READ, "share": 0.6}],
+    "server errors": [{"kind": "status_500", **READ, "share": 0.35}],
     "lists that fail": [{"kind": "not_json", **LIST, "every": 3}, {"kind": "html_200", **LIST}],
     "bodies that are not JSON": [{"kind": "not_json", **READ, "share": 0.6}],
     "portals": [{"kind": "html_200", **READ, "share": 0.6}],
