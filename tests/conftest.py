@@ -4,6 +4,7 @@ Not here: test data.
 """
 
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -39,7 +40,15 @@ sys.addaudithook(_guard)
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.EmbeddedPostgres]:
-    """A Postgres server of this test session's own."""
+    """A Postgres server of this test session's own; or the one at TEST_SERVER_URL, to try other versions.
+
+    The role in that URL must be allowed to make databases and roles.
+    """
+    if url := os.environ.get("TEST_SERVER_URL"):
+        yield embedded.EmbeddedPostgres(
+            url.replace("postgresql://", "postgresql+psycopg2://", 1), Path(), Path(), None, url
+        )
+        return
     directory = tmp_path_factory.mktemp("postgres")
     try:
         yield embedded.start(directory)
@@ -51,6 +60,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Embe
 def template(postgres: embedded.EmbeddedPostgres) -> str:
     """Name of a migrated, empty database to copy."""
     name = "template_migrated"
+    embedded.drop_database(postgres, name)
     with _administration(postgres) as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
     engine = make_engine(postgres.url_for(name), application_name="tests")
