@@ -202,7 +202,10 @@ def report(month: datetime | None, user_id: str | None, out: str | None) -> None
     except NothingToReport:
         raise Refusal(f"no sleep is stored for {first:%Y-%m}: sync that month first, or name another.") from None
     path = Path(out or f"asleep-{first:%Y-%m}.html")
-    path.write_text(page, "utf-8")
+    try:
+        path.write_text(page, "utf-8")
+    except OSError as error:
+        raise Refusal(f"{path} cannot be written ({error.strerror}): name another with --out.") from None
     click.echo(f"Written: {path}")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from pipelines.settings import APP_ROOT, Settings
+from pipelines.settings import APP_ROOT, Settings, SettingsInvalid
 from resources.database.engine import database_url
 
 DAGSTER_SCHEMA = "dagster"
@@ -32,12 +32,16 @@ def dagster_environment(settings: Settings, url: str) -> dict[str, str]:
 
     Raises:
         DagsterHomeInvalid: Dagster would refuse the folder that DAGSTER_HOME names.
+        SettingsInvalid: DATA_DIRECTORY cannot be written, e.g. in a container without a volume there.
     """
     home = Path(os.environ.get("DAGSTER_HOME") or APP_ROOT).expanduser()
     if not home.is_absolute() or not home.is_dir():
         raise DagsterHomeInvalid(DagsterHomeInvalid.__doc__)
     local = settings.data_directory.resolve() / "dagster"
-    local.mkdir(parents=True, exist_ok=True)
+    try:
+        local.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsInvalid(f"DATA_DIRECTORY: {local} cannot be made ({error.strerror})") from None
     storage = make_url(database_url(url)).update_query_dict({"options": f"-csearch_path={DAGSTER_SCHEMA}"})
     return {
         "APP_ROOT": str(APP_ROOT),

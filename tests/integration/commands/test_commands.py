@@ -355,3 +355,27 @@ def test_tables_of_a_newer_release_are_named_as_such(typed: Type, engine: Engine
 
     assert result.exit_code == 2
     assert "of another release: Can't locate revision identified by 'newer" in result.output
+
+
+@pytest.mark.parametrize("command", ["sync", "exec -- no-such-program"])
+def test_a_data_directory_that_cannot_be_made_is_named(
+    typed: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+):
+    """In a container most folders are read-only."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DATA_DIRECTORY", str(tmp_path / "file"))
+
+    result = typed(*command.split())
+
+    assert result.exit_code == 2
+    assert f"DATA_DIRECTORY: {tmp_path}/file/dagster cannot be made (Not a directory)" in result.output
+
+
+def test_a_report_that_cannot_be_written_is_told_in_one_line(typed: Type, monkeypatch: pytest.MonkeyPatch):
+    """In a container the folder of the program is read-only."""
+    monkeypatch.setattr("assets.report.monthly_report.render_report", lambda *_: "a page")
+
+    result = typed("report", "--out", "no/such/folder/report.html")
+
+    assert result.exit_code == 2
+    assert result.output.startswith("asleep-sync: no/such/folder/report.html cannot be written (No such file")
