@@ -1,0 +1,49 @@
+"""What the container files promise each other, as far as it shows without an engine."""
+
+import re
+from fnmatch import fnmatch
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+COMPOSE = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text("utf-8"))
+SERVICES = COMPOSE["services"]
+
+
+def _lines(name: str) -> list[str]:
+    return [line for line in (ROOT / name).read_text("utf-8").splitlines() if line and not line.startswith("#")]
+
+
+def test_the_build_gets_what_it_copies_and_no_more():
+    """An image without a module fails when it is run; a context with secrets or `.venv` fails later still."""
+    copies = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "deploy/Dockerfile").read_text("utf-8"), re.MULTILINE)
+    everything, *exceptions = _lines(".dockerignore")
+
+    assert everything == "*"
+    assert {f"!{source}" for line in copies for source in line.split()} == {e for e in exceptions if e.startswith("!")}
+    assert all((ROOT / source).exists() for line in copies for source in line.split())
+
+
+def test_the_files_with_secrets_are_kept_out_of_git():
+    """The first `git add .` after `docker compose up` would publish them."""
+    secrets = [SERVICES["service"]["env_file"], *(secret["file"] for secret in COMPOSE["secrets"].values())]
+
+    assert [s for s in secrets if not any(fnmatch(f"/deploy/{s}", line) for line in _lines(".gitignore"))] == []
+
+
+def test_the_ui_reaches_the_runs_that_the_daemon_started():
+    """Both start a code server; to end a run the UI asks the daemon's, by a socket in /tmp."""
+    daemon, ui = (SERVICES[name] for name in ("daemon", "webserver"))
+
+    assert set(daemon["volumes"]) == set(ui["volumes"]) == {"dagster:/app/.data", "tmp:/tmp"}
+    assert daemon["tmpfs"] == ui["tmpfs"] == []
+    unit = (ROOT / "deploy/systemd/asleep-sync-webserver.service").read_text("utf-8")
+    assert "\nJoinsNamespaceOf=asleep-sync-daemon.service\n" in unit
+
+
+def test_postgres_is_healthy_only_when_others_can_reach_it():
+    """While it makes the database, its image runs a server that answers on the socket alone and is stopped again."""
+    test = SERVICES["postgres"]["healthcheck"]["test"]
+
+    assert test[test.index("-h") + 1] == "127.0.0.1"
