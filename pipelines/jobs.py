@@ -4,6 +4,8 @@ Lives here: what is run together, in one sentence each.  Not here: logic.
 """
 
 import dagster as dg
+from dagster._core.execution.plan.resume_retry import ReexecutionStrategy
+from dagster._core.storage.tags import RETRY_STRATEGY_TAG
 
 from assets.departures import erase_departed, look_for_departures
 from assets.partitions import FIRST_DAY
@@ -14,6 +16,7 @@ from pipelines.housekeeping import remove_old_rows, remove_old_runs
 sync_sleep_sessions = dg.define_asset_job(
     "sync_sleep_sessions",
     selection=dg.AssetSelection.assets("users", "sleep_sessions"),
+    tags={RETRY_STRATEGY_TAG: ReexecutionStrategy.ALL_STEPS.value},  # "from failure" leaves out steps not begun
     description="List every registered user's sessions of the days chosen, and store what is new or changed.",
 )
 

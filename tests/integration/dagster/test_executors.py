@@ -8,6 +8,7 @@ import pytest
 import yaml
 from dagster._config import process_config
 from dagster._core.instance.config import dagster_instance_config_schema
+from dagster._core.run_coordinator import QueuedRunCoordinator
 from dagster_k8s import K8sRunLauncher
 from pydantic import SecretStr
 from sqlalchemy import Engine
@@ -82,9 +83,36 @@ def test_the_instance_of_the_cluster_and_of_one_machine_agree():
     one_machine = yaml.safe_load((DEPLOY.parent / "dagster.yaml").read_text())
     cluster = yaml.safe_load((DEPLOY / "kubernetes" / "values.yaml").read_text())["additionalInstanceConfig"]
 
-    assert cluster["concurrency"]["pools"] == one_machine["concurrency"]["pools"]
-    for name in ("nux", "freshness", "python_logs"):
+    for name in ("nux", "freshness", "python_logs", "concurrency", "run_retries", "run_queue"):
         assert cluster[name] == one_machine[name]
+
+
+def test_the_chart_adds_nothing_that_dagster_refuses_beside_it(tmp_path: Path):
+    """The chart writes a queue and retries of its own into the same file, unless it is told not to."""
+    values = yaml.safe_load((DEPLOY / "kubernetes" / "values.yaml").read_text())
+    daemon, extra = values["dagsterDaemon"], values["additionalInstanceConfig"]
+    monitoring = daemon["runMonitoring"]
+    rendered = {
+        "telemetry": values["telemetry"],
+        "run_monitoring": {
+            "enabled": monitoring["enabled"],
+            "start_timeout_seconds": monitoring["startTimeoutSeconds"],
+            "poll_interval_seconds": monitoring["pollIntervalSeconds"],
+        },
+        "retention": {
+            kind: {"purge_after_days": values["retention"][kind]["purgeAfterDays"]} for kind in ("schedule", "sensor")
+        },
+    }
+    assert not daemon["runCoordinator"]["enabled"]
+    assert not daemon["runRetries"]["enabled"]
+    assert rendered.keys().isdisjoint(extra)
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump({**rendered, **extra}))
+
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert instance.run_retries_max_retries == 2
+        assert not instance.run_retries_retry_on_asset_or_op_failure
+        assert isinstance(instance.run_coordinator, QueuedRunCoordinator)
+        assert instance.get_concurrency_config().pool_config.default_pool_limit == 1
 
 
 def test_the_workers_of_the_compose_file_listen_where_steps_are_sent():
