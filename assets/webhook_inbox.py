@@ -1,75 +1,45 @@
 """Webhook events from the inbox into the tables.
 
-Lives here: the step that handles what waits and what comes meanwhile, chunk by chunk.  Not here: what an event means
-(`webhook_events.py`), the inbox itself, averages.
+Lives here: the step that handles what waits and what comes meanwhile, chunk by chunk.  Not here: what a chunk asks for
+(`webhook_chunk.py`), the inbox itself, averages.
 """
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from sqlalchemy import Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from assets.failures import told_to_dagster
 from assets.fan_out import fan_out
-from assets.shaping import Row, session_row
 from assets.sleep_sessions import COUNTED, Tally
 from assets.sync_batch import Batch, sync_batch
-from assets.webhook_events import Action, Event, decide, read_event, user_to_ask
+from assets.webhook_chunk import Chunk, read_chunk
+from assets.webhook_events import Action
 from assets.window import Window
 from resources.asleep.client import AsleepClient
-from resources.asleep.errors import AsleepError, Gone, Malformed, Rejected, RequestRefused, Unavailable
+from resources.asleep.errors import Rejected
 from resources.asleep.events import pseudonym
-from resources.asleep.parsing import parse_session_result
-from resources.asleep.records import SleepSession
 from resources.asleep.resource import AsleepApi
 from resources.database import inbox, registry
-from resources.database.event_context import KnownSession, known_sessions
+from resources.database.event_context import note_unverified, note_verified
 from resources.database.inbox import FailedEvent, TakenEvent
 from resources.database.resource import Database
-from resources.database.upsert import upsert_sessions
+from resources.database.upsert import SESSION_COLUMNS, upsert_sessions
 
 EVENTS_AT_ONCE = 200
 MOST_EVENTS = 20_000
 LONGEST_SECONDS = 300.0
 """Of one run: then it ends and is told of, and the sensor starts the next one."""
 LOOK_SECONDS = 1.0
+SESSION_ID = SESSION_COLUMNS.index("session_id")
 DAYS_LISTED = 7
 """Of a user whose event names no session."""
 PAUSE_SECONDS = 60.0
 """Before events are tried again that found the API away."""
-
-
-@dataclass(slots=True)
-class _Chunk:
-    """Events taken together: what they ask for, and what has come of it."""
-
-    events: dict[int, Event]
-    known: Mapping[str, KnownSession]
-    zones: Mapping[str, str]
-    """Last known time zones by user."""
-    actions: dict[int, Action] = field(default_factory=dict)
-    rows: list[Row] = field(default_factory=list)
-    done: list[int] = field(default_factory=list)
-    failed: list[FailedEvent] = field(default_factory=list)
-    postponed: list[int] = field(default_factory=list)
-    changed: set[str] = field(default_factory=set)
-    """Users whose cached list no longer holds."""
-
-    def ids_of(self, *actions: Action) -> list[int]:
-        return [event_id for event_id, action in self.actions.items() if action in actions]
-
-    def fail(self, event_id: int, message: str, *, is_hopeless: bool = False) -> None:
-        event = self.events[event_id]
-        self.failed.append(FailedEvent(event_id, message, event.user_id, event.session_id, is_hopeless))
-
-    def store(self, event_id: int, session: SleepSession) -> None:
-        self.rows.append(session_row(session, last_known_zone=self.zones.get(session.user_id)))
-        self.changed.add(session.user_id)
-        self.done.append(event_id)
 
 
 class InboxOptions(dg.Config):
@@ -92,7 +62,7 @@ def handle_events(
     with told_to_dagster(context), asleep_api.client(database.engine, tally) as client:
         database.require_migrated()
         for taken in chunks_due(database.engine, config.idle_seconds):
-            counts.update(handle_chunk(database.engine, client, taken, context.run_id, asleep_api.max_connections))
+            counts.update(handle_events_of(database.engine, client, taken, context.run_id, asleep_api.max_connections))
             if counts["events"] >= MOST_EVENTS:
                 break
     context.add_output_metadata({**dict.fromkeys(COUNTED, 0), **counts, **tally.counts()})
@@ -100,27 +70,42 @@ def handle_events(
         context.log.error("%d events were given up; a person has to look at them", counts["events_parked"])
 
 
-def handle_chunk(
+def handle_events_of(
     engine: Engine, client: AsleepClient, taken: Sequence[TakenEvent], run_id: str, workers: int
-) -> dict[str, int]:
-    """Handle events that this process holds; returns counts.
+) -> Counter[str]:
+    """Handle events that this process holds, one by one when together they cannot be: one shall not spoil all.
 
     Raises:
         Rejected: the account is refused; events not handled by then are given back.
     """
-    chunk = _read(engine, taken)
-    received = {event.event_id: event.received_at for event in taken}
-    for event_id in chunk.ids_of(Action.STORE_BODY):
-        _store_body(chunk, event_id, received[event_id])
+    try:
+        return handle_chunk(engine, client, taken, run_id, workers)
+    except (Rejected, OperationalError, InterfaceError):
+        raise
+    except Exception as error:  # noqa: BLE001 whatever it is, it is one event's, and stands in its row
+        if len(taken) > 1:
+            return sum((handle_events_of(engine, client, [event], run_id, workers) for event in taken), Counter())
+        [event] = taken
+        failure = FailedEvent(event.event_id, f"could not be handled: {type(error).__name__}")
+        with engine.begin() as connection:
+            inbox.mark_failed(connection, [failure])
+        return Counter(events=1, events_failed=1)
+
+
+def handle_chunk(
+    engine: Engine, client: AsleepClient, taken: Sequence[TakenEvent], run_id: str, workers: int
+) -> Counter[str]:
+    """Handle events together; what needs no question is written before any is asked. Returns counts."""
+    chunk = read_chunk(engine, taken)
+    counts = _write(engine, chunk)
     try:
         _fetch(chunk, client, workers)
         _list_users(chunk, engine, client, run_id, workers)
     except Rejected:
-        settled = {*chunk.done, *(failure.event_id for failure in chunk.failed)}
-        chunk.postponed = [event_id for event_id in chunk.events if event_id not in settled]
+        chunk.postpone_the_rest()
         _write(engine, chunk)
         raise
-    return _write(engine, chunk)
+    return counts + _write(engine, chunk) + Counter(events=len(taken))
 
 
 def chunks_due(engine: Engine, idle_seconds: float) -> Iterator[list[TakenEvent]]:
@@ -138,69 +123,16 @@ def chunks_due(engine: Engine, idle_seconds: float) -> Iterator[list[TakenEvent]
             time.sleep(min(LOOK_SECONDS, idle_seconds))
 
 
-def _read(engine: Engine, taken: Sequence[TakenEvent]) -> _Chunk:
-    events = {event.event_id: read_event(event.body, event.headers) for event in taken}
-    with engine.begin() as connection:
-        known = known_sessions(connection, (e.session_id for e in events.values() if e.session_id))
-        erased = registry.erased_among(connection, (e.user_id for e in events.values() if e.user_id))
-        owners = {session.user_id for session in known.values()}
-        zones = registry.zones_of(connection, owners | {e.user_id for e in events.values() if e.user_id})
-    chunk = _Chunk(events, known, zones)
-    for event in taken:
-        read = events[event.event_id]
-        if event.is_exhausted:
-            chunk.fail(event.event_id, "the last attempt never reported", is_hopeless=True)
-            continue
-        stored = known.get(read.session_id or "")
-        action = decide(read, known=stored, user_is_erased=read.user_id in erased)
-        chunk.actions[event.event_id] = action
-        if action is Action.PARK:
-            chunk.fail(event.event_id, "names no user and no session that is known", is_hopeless=True)
-        elif action is Action.KEEP:
-            chunk.done.append(event.event_id)
-    return chunk
-
-
-def _store_body(chunk: _Chunk, event_id: int, received_at: datetime) -> None:
-    event = chunk.events[event_id]
-    assert event.user_id is not None  # noqa: S101 `decide` stores only what names its user
-    try:
-        session = parse_session_result(event.result, user_id=event.user_id, asked_at=received_at)
-    except Malformed:
-        chunk.actions[event_id] = Action.FETCH_SESSION
-    else:
-        chunk.store(event_id, session)
-
-
-def _fetch(chunk: _Chunk, client: AsleepClient, workers: int) -> None:
+def _fetch(chunk: Chunk, client: AsleepClient, workers: int) -> None:
     """Ask for each session once, however many events name it."""
-    by_session: dict[tuple[str, str], list[int]] = {}
-    for event_id in chunk.ids_of(Action.FETCH_SESSION):
-        event = chunk.events[event_id]
-        user_id = user_to_ask(event, chunk.known.get(event.session_id or ""))
-        if user_id is not None and event.session_id is not None:
-            by_session.setdefault((user_id, event.session_id), []).append(event_id)
-    asked = fan_out(iter(by_session), lambda whose: client.read_session(*whose), workers=workers)
+    questions = chunk.questions()
+    asked = fan_out(iter(questions), lambda whose: client.read_session(*whose), workers=workers)
     for whose, answer in asked:
-        for event_id in by_session[whose]:
-            _take_answer(chunk, event_id, whose[0], answer)
+        for event_id in questions[whose]:
+            chunk.take(event_id, whose[0], answer)
 
 
-def _take_answer(chunk: _Chunk, event_id: int, user_id: str, answer: SleepSession | Exception) -> None:
-    if isinstance(answer, SleepSession):
-        chunk.store(event_id, answer)
-    elif isinstance(answer, Gone):  # the next sync looks a second time before anything is called deleted
-        chunk.changed.add(user_id)
-        chunk.done.append(event_id)
-    elif isinstance(answer, Unavailable):
-        chunk.postponed.append(event_id)
-    elif isinstance(answer, Rejected) or not isinstance(answer, AsleepError):
-        raise answer
-    else:
-        chunk.fail(event_id, str(answer), is_hopeless=isinstance(answer, RequestRefused))
-
-
-def _list_users(chunk: _Chunk, engine: Engine, client: AsleepClient, run_id: str, workers: int) -> None:
+def _list_users(chunk: Chunk, engine: Engine, client: AsleepClient, run_id: str, workers: int) -> None:
     """Events that name a user and no session: sync that user's last days."""
     by_user: dict[str, list[int]] = {}
     for event_id in chunk.ids_of(Action.LIST_USER):
@@ -223,27 +155,29 @@ def _list_users(chunk: _Chunk, engine: Engine, client: AsleepClient, run_id: str
     chunk.done.extend(event_id for ids in by_user.values() for event_id in ids)
 
 
-def _write(engine: Engine, chunk: _Chunk) -> dict[str, int]:
-    """One short transaction: users, sessions, and what became of each event."""
+def _write(engine: Engine, chunk: Chunk) -> Counter[str]:
+    """One short transaction: users, sessions, and what became of each event; what is written is settled."""
     dropped = chunk.ids_of(Action.DROP)
-    named = {str(e.user_id) for i, e in chunk.events.items() if e.user_id and i not in dropped and i in chunk.done}
     with engine.begin() as connection:
-        new = registry.register_users(connection, named, "webhook")
+        new = registry.register_users(connection, chunk.users_to_register(), "webhook")
         written = upsert_sessions(connection, chunk.rows)
+        note_verified(connection, [row[SESSION_ID] for row in chunk.rows])
+        note_unverified(connection, chunk.unverified)
         registry.expire_lists(connection, chunk.changed)
         inbox.mark_done(connection, chunk.done)
         inbox.drop_events(connection, dropped)
         parked = inbox.mark_failed(connection, chunk.failed)
         inbox.postpone_events(connection, chunk.postponed, seconds=PAUSE_SECONDS)
-    return {
-        "events": len(chunk.events),
-        "events_done": len(chunk.done),
-        "events_dropped": len(dropped),
-        "events_failed": len(chunk.failed),
-        "events_parked": len(parked),
-        "events_postponed": len(chunk.postponed),
-        "users_new": len(new),
-        "sessions_inserted": written.inserted,
-        "sessions_updated": written.updated,
-        "sessions_unchanged": written.unchanged,
-    }
+    counts = Counter(
+        events_done=len(chunk.done),
+        events_dropped=len(dropped),
+        events_failed=len(chunk.failed),
+        events_parked=len(parked),
+        events_postponed=len(chunk.postponed),
+        users_new=len(new),
+        sessions_inserted=written.inserted,
+        sessions_updated=written.updated,
+        sessions_unchanged=written.unchanged,
+    )
+    chunk.begin_anew()
+    return counts

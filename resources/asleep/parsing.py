@@ -83,7 +83,10 @@ def parse_session_result(result: object, *, user_id: str, asked_at: datetime) ->
         odd.unknown_fields("", result.keys() - _RESULT_NAMES)
     if not _SESSION_NAMES.issuperset(session):
         odd.unknown_fields("session.", session.keys() - _SESSION_NAMES)
-    raw = _as_json(result)
+    try:
+        raw = _as_json(result)
+    except RecursionError:
+        raise Malformed("result: nested too deeply") from None
     return SleepSession(
         session_id=fields.identifier(session.get("id"), "session.id", result),
         user_id=user_id,

@@ -74,6 +74,13 @@ sync_failures = Table(
     comment="One row per user or session that could not be synced. Unresolved rows are holes. Not for analysts.",
 )
 
+unverified_sessions = Table(
+    "unverified_sessions",
+    metadata,
+    Column("session_id", Text, primary_key=True, comment="The session"),
+    comment="One row per session stored as an event told it and not read from the API yet. Not for analysts.",
+)
+
 sync_batches = Table(
     "sync_batches",
     metadata,

@@ -34,6 +34,7 @@ _WHAT_GOES = {
     "touched_months": _OF_A_USER,
     "notifications": f"{_OF_A_USER} OR {_OF_A_SESSION}",
     "session_payloads": _OF_A_SESSION,
+    "unverified_sessions": _OF_A_SESSION,
     "sync_failures": f"{_OF_A_USER} OR user_id = '' AND {_OF_A_SESSION}",
     "webhook_events": _NAMES_THE_USER,
     "sleep_sessions": _OF_A_USER,

@@ -1,6 +1,6 @@
-"""What our tables already know about the sessions that events name.
+"""What our tables already know about the sessions that events name, and which of them only an event told.
 
-Lives here: one read.  Not here: what follows from it.
+Lives here: reading and noting that.  Not here: what follows from it.
 """
 
 from collections.abc import Iterable
@@ -37,3 +37,23 @@ def known_sessions(connection: Connection, session_ids: Iterable[str]) -> dict[s
         return {}
     rows = connection.execute(_KNOWN, {"ids": wanted})
     return {row.session_id: KnownSession(row.user_id, row.is_final, row.is_deleted) for row in rows}
+
+
+_UNVERIFIED = text("""
+INSERT INTO asleep.unverified_sessions (session_id)
+SELECT session_id FROM unnest(CAST(:ids AS text[])) AS told (session_id) ORDER BY session_id
+ON CONFLICT (session_id) DO NOTHING
+""")
+_VERIFIED = text("DELETE FROM asleep.unverified_sessions WHERE session_id = ANY (:ids)")
+
+
+def note_unverified(connection: Connection, session_ids: Iterable[str]) -> None:
+    """These sessions were stored as an event told them: the next sync reads them once from the API."""
+    if wanted := sorted(set(session_ids)):
+        connection.execute(_UNVERIFIED, {"ids": wanted})
+
+
+def note_verified(connection: Connection, session_ids: Iterable[str]) -> None:
+    """These sessions were read from the API."""
+    if wanted := sorted(set(session_ids)):
+        connection.execute(_VERIFIED, {"ids": wanted})

@@ -68,10 +68,15 @@ RETURNING event.event_id, event.attempts, event.processed_at IS NOT NULL AS park
 
 _RECORD_FAILURES = text("""
 INSERT INTO asleep.sync_failures AS stored (user_id, session_id, kind, message, attempts)
-SELECT user_id, session_id, 'webhook_event', message, attempts
+SELECT DISTINCT ON (place.user_id, session_id) place.user_id, session_id, 'webhook_event', message, attempts
 FROM unnest(CAST(:users AS text[]), CAST(:sessions AS text[]), CAST(:messages AS text[]), CAST(:attempts AS int[]))
     AS parked (user_id, session_id, message, attempts)
-ORDER BY user_id, session_id
+CROSS JOIN LATERAL (
+    SELECT CASE
+        WHEN EXISTS (SELECT FROM asleep.users AS u WHERE u.user_id = parked.user_id) THEN parked.user_id ELSE ''
+    END AS user_id
+) AS place
+ORDER BY place.user_id, session_id
 ON CONFLICT (user_id, coalesce(session_id, '')) WHERE resolved_at IS NULL DO UPDATE
 SET kind = excluded.kind, message = excluded.message, attempts = stored.attempts + 1,
     last_failed_at = excluded.last_failed_at
@@ -155,7 +160,7 @@ def postpone_events(connection: Connection, event_ids: Iterable[int], *, seconds
 def mark_failed(connection: Connection, failures: Sequence[FailedEvent]) -> frozenset[int]:
     """Try these later: after 30 s, 2, 8, 32 minutes; the fifth failure parks an event in `sync_failures`.
 
-    An event whose user nobody knows is recorded there under the empty user id.
+    An event whose user is not registered is recorded there under the empty user id: no sync could ever mend it.
 
     Returns:
         The events that are parked now.

@@ -8,7 +8,7 @@ SELECT
     s.session_end_time,
     s.created_timezone,
     s.completed_time,
-    s.payload_hash IS NOT NULL AS in_full,
+    s.payload_hash IS NOT NULL AND u.session_id IS NULL AS in_full,
     s.deleted_at IS NOT NULL AS deleted,
     'NEVER_SLEPT' = ANY(coalesce(s.peculiarities, '{}')) AS never_slept,
     s.sleep_time,
@@ -66,3 +66,5 @@ FROM (
 ) AS known
 INNER JOIN asleep.sleep_sessions AS s
     ON s.session_id = known.session_id
+LEFT JOIN asleep.unverified_sessions AS u
+    ON u.session_id = s.session_id

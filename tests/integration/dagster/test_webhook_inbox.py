@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -28,13 +29,12 @@ JOB = "process_webhook_events"
 @pytest.fixture(autouse=True)
 def empty(engine: Engine) -> None:
     """Every test begins with empty tables."""
-    tables = "users, sleep_sessions, session_payloads, monthly_averages, touched_months, sync_failures, webhook_events"
+    tables = (
+        "users, sleep_sessions, session_payloads, monthly_averages, touched_months, sync_failures, webhook_events, "
+        "sync_ledger, erasures, unverified_sessions"
+    )
     with engine.begin() as connection:
-        connection.execute(
-            text(
-                f"TRUNCATE {', '.join(f'asleep.{t}' for t in tables.split(', '))}, asleep.sync_ledger, asleep.erasures"
-            )
-        )
+        connection.execute(text(f"TRUNCATE {', '.join(f'asleep.{t}' for t in tables.split(', '))}"))
 
 
 @pytest.fixture(scope="module")
@@ -74,12 +74,11 @@ def rows(engine: Engine, query: str) -> list[Any]:
         return list(connection.execute(text(query)))
 
 
-def test_a_whole_event_is_stored_without_asking_the_api(
-    run: Runner, engine: Engine, api: Simulator, finished: list[tuple[str, str]]
-):
+def test_a_whole_event_is_stored_without_asking_the_api(run: Runner, engine: Engine, api: Simulator):
     """A night is on the analyst's screen seconds after it ended, and costs no request."""
-    user_id, session_id = finished[0]
-    put(engine, complete(user_id, result_of(api, engine, user_id, session_id)))
+    [(user_id, result)] = recent(api, engine)
+    session_id = result["session"]["id"]
+    put(engine, complete(user_id, result))
     api.reset()
 
     assert run(JOB).success
@@ -259,3 +258,155 @@ def test_the_sensor_asks_for_a_run_that_stays(
     assert dg.validate_run_config(job, request.run_config)
     instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
     assert isinstance(look(), dg.SkipReason)
+
+
+def recent(api: Simulator, engine: Engine, nights: int = 1, days_ago: int = 2) -> list[tuple[str, dict[str, Any]]]:
+    """A new user's finished nights, as the API answers them."""
+    user_id = str(api.ask("users", {"timezone": "Asia/Seoul"})["user_id"])
+    first = datetime.now(UTC).replace(hour=14, minute=0, second=0, microsecond=0) - timedelta(days=days_ago + nights)
+    orders = [{"user_id": user_id, "start": (first + timedelta(days=n)).isoformat()} for n in range(nights)]
+    made = api.ask("sessions", orders)
+    return [(user_id, result_of(api, engine, user_id, each["session_id"])) for each in made]
+
+
+def sync_of_last_days(run: Runner) -> dg.ExecuteInProcessResult:
+    today = datetime.now(UTC).date()
+    return run("sync_sleep_sessions", tags=range_tags((today - timedelta(days=8)).isoformat(), today.isoformat()))
+
+
+def test_what_an_event_told_is_read_once_by_the_next_sync(run: Runner, engine: Engine, api: Simulator):
+    """Whoever has the key of an app can tell us anything; the API has the last word."""
+    [(user_id, result)] = recent(api, engine)
+    truth = result["stat"]["sleep_index"]
+    put(engine, complete(user_id, {**result, "stat": {**result["stat"], "sleep_index": truth - 1}}))
+    assert run(JOB).success
+    assert rows(engine, "SELECT sleep_index FROM asleep.sleep_sessions") == [(truth - 1,)]
+    api.reset()
+
+    assert sync_of_last_days(run).success
+    assert rows(engine, "SELECT sleep_index FROM asleep.sleep_sessions") == [(truth,)]
+    assert api.requests()["read_session"] == 1
+    api.reset()
+    assert sync_of_last_days(run).success
+    assert "read_session" not in api.requests(), "once is enough"
+
+
+def test_bodies_that_contradict_each_other_are_put_to_the_api(run: Runner, engine: Engine, api: Simulator):
+    """The later one is not the truer one."""
+    [(user_id, result)] = recent(api, engine)
+    for wrong in (1, 2):
+        put(engine, complete(user_id, {**result, "stat": {**result["stat"], "sleep_index": wrong}}))
+    api.reset()
+
+    assert run(JOB).success
+
+    assert api.requests() == {"read_session": 1}
+    assert rows(engine, "SELECT sleep_index FROM asleep.sleep_sessions") == [(result["stat"]["sleep_index"],)]
+
+
+@pytest.mark.parametrize("start", ["2015-03-01T14:00:00+00:00", "2099-03-01T14:00:00+00:00"])
+def test_a_night_of_another_time_is_asked_for(run: Runner, engine: Engine, api: Simulator, start: str):
+    """No sync of the last days would ever look at it again."""
+    [(user_id, result)] = recent(api, engine)
+    made_up = {**result["session"], "id": "20150301140000_aaaaa", "start_time": start}
+    put(engine, complete(user_id, {**result, "session": made_up}))
+
+    assert run(JOB).success
+
+    assert rows(engine, "SELECT count(*) FROM asleep.sleep_sessions") == [(0,)]
+
+
+def test_one_event_that_cannot_be_handled_spoils_no_other(run: Runner, engine: Engine, api: Simulator):
+    """Two hundred good nights were given up with it, unread."""
+    nights = recent(api, engine, nights=4)
+    bad = nights[2][1]["session"]["id"]
+    put(engine, *(complete(user_id, result) for user_id, result in nights))
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+                f"IF NEW.session_id = '{bad}' THEN RAISE 'no' USING ERRCODE = 'check_violation'; END IF; "
+                "RETURN NEW; END $$"
+            )
+        )
+        connection.execute(
+            text("CREATE TRIGGER refuse BEFORE INSERT ON asleep.sleep_sessions FOR EACH ROW EXECUTE FUNCTION refuse()")
+        )
+    try:
+        assert run(JOB).success
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text("DROP FUNCTION refuse CASCADE"))
+
+    stored = {row.session_id for row in rows(engine, "SELECT session_id FROM asleep.sleep_sessions")}
+    assert stored == {result["session"]["id"] for _, result in nights} - {bad}
+    [failed] = rows(engine, "SELECT attempts, error FROM asleep.webhook_events WHERE error IS NOT NULL")
+    assert failed.attempts == 1
+    assert "IntegrityError" in failed.error
+
+
+def test_a_body_nested_beyond_all_reason_is_asked_for(run: Runner, engine: Engine, api: Simulator):
+    """What cannot be kept as it came is not stored as it came."""
+    [(user_id, result)] = recent(api, engine)
+    deep: dict[str, Any] = {}
+    for _ in range(600):
+        deep = {"deeper": deep}
+    put(engine, complete(user_id, {**result, "unknown": deep}))
+    api.reset()
+
+    assert run(JOB).success
+
+    assert api.requests() == {"read_session": 1}
+    assert rows(engine, "SELECT count(*) FROM asleep.sleep_sessions") == [(1,)]
+
+
+def test_a_whole_night_does_not_wait_for_the_questions_of_others(run: Runner, engine: Engine, api: Simulator):
+    """The API is away for minutes: what needs no question is there all the same."""
+    [(user_id, result)] = recent(api, engine)
+    put(engine, complete(user_id, result), {"event": "SESSION_COMPLETE", "data": {"user_id": "U", "session_id": "s"}})
+    seen: list[Any] = []
+
+    def look(_: Any) -> None:
+        seen.append(rows(engine, "SELECT count(*) FROM asleep.sleep_sessions"))
+
+    away = AsleepApi(
+        base_url="http://127.0.0.1:9", key="k", requests_per_second=1000, max_connections=2, timeout_seconds=1,
+        patience=Patience(total_seconds=2, broken_attempts=1, garbled_attempts=1, first_pause_seconds=0.01),
+        listeners=(look,),
+    )  # fmt: skip
+
+    assert run(JOB, resources={"asleep_api": away}).success
+    assert seen[0] == [(1,)]
+
+
+def test_a_session_that_the_api_cannot_serve_is_given_up_in_the_end_and_its_user_known(
+    run: Runner, engine: Engine, api: Simulator
+):
+    """Asked for every minute for ever, it would open the circuit for everybody."""
+    [(user_id, result)] = recent(api, engine)
+    api.ask("faults", [{"kind": "status_500", "endpoint": "read_session"}])
+    hasty = Patience(total_seconds=5, broken_attempts=1, garbled_attempts=1, first_pause_seconds=0.01)
+    asleep = AsleepApi(
+        base_url=api.url, key=KEY, requests_per_second=1000, max_connections=1, timeout_seconds=5, patience=hasty
+    )
+    put(engine, {"event": "SESSION_COMPLETE", "data": {"user_id": user_id, "session_id": result["session"]["id"]}})
+    try:
+        for _ in range(5):
+            assert run(JOB, resources={"asleep_api": asleep}).success
+            with engine.begin() as connection:
+                connection.execute(text("UPDATE asleep.webhook_events SET next_attempt_at = now()"))
+                connection.execute(text("DELETE FROM asleep.rate_limits"))
+    finally:
+        api.ask("faults", method="DELETE")
+
+    assert rows(engine, "SELECT attempts, processed_at IS NOT NULL FROM asleep.webhook_events") == [(5, True)]
+    assert rows(engine, "SELECT user_id FROM asleep.users") == [(user_id,)]
+
+
+def test_an_event_given_up_of_a_user_who_is_not_registered_is_nobodys_hole(run: Runner, engine: Engine):
+    """No sync could ever mend it; the run would be red for ever, for an id that somebody made up."""
+    put(engine, {"event": "SESSION_COMPLETE", "data": {"user_id": "日本", "session_id": "x1"}})
+
+    assert run(JOB).success
+
+    assert rows(engine, "SELECT user_id, kind FROM asleep.sync_failures") == [("", "webhook_event")]

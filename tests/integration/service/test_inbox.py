@@ -95,6 +95,7 @@ def test_the_wait_grows_with_every_failure(connection: Connection):
 def test_the_fifth_failure_parks_an_event_where_people_look(connection: Connection):
     """A poison event must neither block the others nor vanish."""
     put_events(connection, [event("poison")])
+    connection.execute(text("INSERT INTO asleep.users (user_id, source) VALUES ('G-1', 'import')"))
     for _ in range(MAX_ATTEMPTS):
         hurry(connection)
         (taken,) = take_events(connection, 1)

@@ -29,6 +29,7 @@ def everything_of(connection: Connection, user_id: str) -> None:
         "INSERT INTO asleep.sync_ledger VALUES (:user, now(), now(), now(), 'full')",
         "INSERT INTO asleep.sync_failures (user_id, kind, message) VALUES (:user, 'malformed', 'x')",
         "INSERT INTO asleep.notifications (session_id, user_id) VALUES (:session, :user)",
+        "INSERT INTO asleep.unverified_sessions (session_id) VALUES (:session)",
     ):
         connection.execute(text(statement), {"user": user_id, "session": first.session_id})
     body = json.dumps({"event": "SESSION_COMPLETE", "data": {"user_id": user_id}}).encode()
