@@ -91,10 +91,17 @@ class Settings(BaseSettings):
         value = value.strip()
         if not _is_web_address(value):
             raise ValueError("must look like https://host or http://host:port, without a user name or fragment")
-        if "?" not in value:
-            return value.rstrip("/")
-        if info.field_name == "asleep_base_url":
+        if info.field_name != "asleep_base_url":
+            return value
+        if "?" in value:
             raise ValueError("may have a path but no query: paths and queries of requests are put behind it")
+        return value.rstrip("/")
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _holds_a_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not any(part.strip() for part in value.get_secret_value().split(",")):
+            raise ValueError("is set but holds no secret: unset it, or events would not be checked")
         return value
 
     @field_validator("database_url")

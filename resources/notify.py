@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from resources.asleep.events import pseudonym
 from resources.database.outbox import (
     Notification,
+    is_still_wanted,
     mark_delivered,
     mark_undelivered,
     release_notifications,
@@ -107,7 +108,12 @@ def deliver_due(engine: Engine, notifier: Notifier, *, should_stop: Callable[[],
         waiting = take_notifications(connection, _BATCH)
     delivered = failed = in_row = 0
     while waiting and in_row < _FAILURES_IN_ROW and not should_stop():
-        if _deliver(engine, notifier, waiting.pop(0)):
+        notification = waiting.pop(0)
+        with engine.begin() as connection:  # the batch may be minutes old, and its user erased since
+            is_wanted = is_still_wanted(connection, notification.notification_id)
+        if not is_wanted:
+            continue
+        if _deliver(engine, notifier, notification):
             delivered, in_row = delivered + 1, 0
         else:
             failed, in_row = failed + 1, in_row + 1

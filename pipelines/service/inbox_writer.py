@@ -3,15 +3,15 @@
 While one commit runs, the events that arrive wait together for the next: nobody waits for company, and the cost of a
 commit is shared exactly when there is a crowd. An event is answered only after its commit.
 
-Lives here: the queue and its one thread.  Not here: SQL, HTTP.
+Lives here: the queue and its one writer.  Not here: SQL, HTTP.
 """
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Sequence
 
 import structlog
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import SQLAlchemyError
 
 from resources.database.inbox import IncomingEvent, put_events
 
@@ -29,14 +29,13 @@ class InboxAway(Exception):
 
 
 class InboxWriter:
-    """Writes events with one thread and one connection. Belongs to one event loop."""
+    """Writes events one batch at a time. Belongs to one event loop."""
 
     def __init__(self, engine: Engine, *, seconds: float) -> None:
         self._engine = engine
         self._seconds = seconds
         self._waiting: list[Waiting] = []
         self._waiting_bytes = 0
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="inbox")
         self._writing: asyncio.Task[None] | None = None
 
     async def put(self, event: IncomingEvent) -> bool:
@@ -59,26 +58,57 @@ class InboxWriter:
             raise InboxAway from None
 
     async def close(self) -> None:
-        """Wait until everything that was accepted is written or refused."""
+        """Wait until everything that was accepted is written or refused; a write that hangs is not waited for."""
         if self._writing is not None:
             await self._writing
-        self._thread.shutdown()
 
     async def _write_all(self) -> None:
+        try:
+            while batch := self._next_batch():
+                await self._write_batch(batch)
+        finally:
+            self._writing = None
+
+    async def _write_batch(self, batch: Sequence[Waiting]) -> None:
+        """Answer everybody who waits, whatever happens to the write."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                answers = await self._in_a_thread([event for event, _ in batch])
+        except Exception as error:  # noqa: BLE001 told to the senders, who try again
+            _log.warning("inbox_away", events=len(batch), kind=type(error).__name__)
+            if isinstance(error, TimeoutError):  # the connection may hang for ever: the next write takes another
+                self._engine.dispose(close=False)
+            for _, stored in batch:
+                if not stored.done():
+                    stored.set_exception(InboxAway())
+        else:
+            for (_, stored), is_new in zip(batch, answers, strict=True):
+                if not stored.done():
+                    stored.set_result(is_new)
+
+    def _in_a_thread(self, events: list[IncomingEvent]) -> asyncio.Future[list[bool]]:
+        """Write in a thread that nobody has to wait for, not even the end of the process."""
         loop = asyncio.get_running_loop()
-        while batch := self._next_batch():
-            try:
-                answers = await loop.run_in_executor(self._thread, self._write, [event for event, _ in batch])
-            except SQLAlchemyError as error:
-                _log.warning("inbox_away", events=len(batch), kind=type(error).__name__)
-                for _, stored in batch:
-                    if not stored.done():
-                        stored.set_exception(InboxAway())
+        written: asyncio.Future[list[bool]] = loop.create_future()
+
+        def tell(answer: list[bool] | BaseException) -> None:
+            if written.done():
+                return
+            if isinstance(answer, BaseException):
+                written.set_exception(answer)
             else:
-                for (_, stored), is_new in zip(batch, answers, strict=True):
-                    if not stored.done():
-                        stored.set_result(is_new)
-        self._writing = None
+                written.set_result(answer)
+
+        def write() -> None:
+            try:
+                answer: list[bool] | BaseException = self._write(events)
+            except BaseException as error:  # noqa: BLE001 raised where it is awaited
+                answer = error
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(tell, answer)
+
+        threading.Thread(target=write, name="inbox", daemon=True).start()
+        return written
 
     def _next_batch(self) -> list[Waiting]:
         """The next events that still have somebody waiting for them."""

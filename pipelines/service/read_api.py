@@ -16,7 +16,7 @@ from pipelines.service.keys import KeyRing
 from pipelines.service.options import ServiceOptions
 from pipelines.service.read_limits import admission
 from pipelines.service.read_models import Session, SessionPage, UserSummary
-from pipelines.service.refusals import Refused, problems
+from pipelines.service.refusals import Refused, problems, whole_number
 from resources.asleep.events import pseudonym
 from resources.database.read_queries import Place, is_registered, read_glance, read_page, read_session
 from resources.database.service_limits import Limit
@@ -24,7 +24,14 @@ from resources.database.service_limits import Limit
 _Id = Path(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/]+$")
 SessionId = Annotated[str, _Id]
 UserId = Annotated[str, _Id]
+FIRST_YEAR, LAST_YEAR = 2000, 9000
 _REFUSALS = problems(400, 401, 404, 422, 429, 503)
+_LIMITS = {
+    "RateLimit-Limit": whole_number("Requests that the tightest limit permits"),
+    "RateLimit-Remaining": whole_number("Requests that it still permits"),
+    "RateLimit-Reset": whole_number("Seconds until it permits all of them again"),
+    "RateLimit-Policy": {"description": "All limits, as requests;w=seconds", "schema": {"type": "string"}},
+}
 
 
 def read_routes(options: ServiceOptions, engine: Engine, clients: Clients) -> APIRouter:
@@ -40,7 +47,14 @@ def read_routes(options: ServiceOptions, engine: Engine, clients: Clients) -> AP
         ("/users/{user_id}/summary", reader.user_summary, UserSummary, summary, "See a user at a glance"),
     ):
         may_read = Depends(admission(engine, keys, clients, (limit, overall)))
-        router.add_api_route(path, answer, response_model=model, dependencies=[may_read], summary=title)
+        router.add_api_route(
+            path,
+            answer,
+            response_model=model,
+            dependencies=[may_read],
+            summary=title,
+            responses={200: {"headers": _LIMITS}},
+        )
     return router
 
 
@@ -131,6 +145,8 @@ def _place_of(cursor: str) -> Place:
         place = Place(datetime.fromisoformat(start), session_id)
     except (UnicodeError, binascii.Error, ValueError):
         raise Refused(400, "cursor: not one of ours", outcome="invalid") from None
-    if place.session_start_time.tzinfo is None or not session_id or "\x00" in session_id:
+    start_time = place.session_start_time
+    is_possible = start_time.tzinfo is not None and FIRST_YEAR <= start_time.year <= LAST_YEAR
+    if not is_possible or not session_id or "\x00" in session_id:
         raise Refused(400, "cursor: not one of ours", outcome="invalid")
     return place

@@ -8,7 +8,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 _log = structlog.get_logger("asleep_sync.service")
@@ -48,7 +49,17 @@ def database_away() -> Refused:
 
 def problems(*statuses: int) -> dict[int | str, dict[str, object]]:
     """The refusals of a route, for the OpenAPI document."""
-    return {status: {"model": Problem, "description": _DESCRIPTIONS[status]} for status in statuses}
+    found: dict[int | str, dict[str, object]] = {
+        status: {"model": Problem, "description": _DESCRIPTIONS[status]} for status in statuses
+    }
+    for status in {429, 503} & set(statuses):
+        found[status]["headers"] = {"Retry-After": whole_number("Seconds after which to come back")}
+    return found
+
+
+def whole_number(description: str) -> dict[str, object]:
+    """A header that holds a whole number, for the OpenAPI document."""
+    return {"description": description, "schema": {"type": "integer", "minimum": 0}}
 
 
 _DESCRIPTIONS = {
@@ -59,7 +70,7 @@ _DESCRIPTIONS = {
     413: "The body is too large",
     422: "A parameter is not valid",
     429: "Too many requests; Retry-After tells when to come back",
-    503: "The database is not available; try again",
+    503: "The database is not available; Retry-After tells when to come back",
 }
 
 
@@ -68,7 +79,8 @@ def answer_errors(app: FastAPI) -> None:
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _unmatched)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(SQLAlchemyError, _database_failed)
+    for away in (OperationalError, InterfaceError, PoolTimeout):
+        app.add_exception_handler(away, _database_failed)
     app.add_exception_handler(Exception, _failed)
 
 

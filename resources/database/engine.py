@@ -71,6 +71,7 @@ def make_engine(url: str | URL, *, application_name: str, pool_size: int = 5) ->
             "connect_timeout": 10,
             "application_name": application_name,
             "options": _OPTIONS,
+            "tcp_user_timeout": 20_000,
             "keepalives_idle": 30,
             "keepalives_interval": 10,
             "keepalives_count": 3,

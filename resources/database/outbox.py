@@ -43,6 +43,15 @@ WHERE told.notification_id = due.notification_id
 RETURNING told.notification_id, told.session_id, told.user_id, told.became_final_at, told.attempts
 """)
 
+_STILL_WANTED = text("""
+SELECT EXISTS (
+    SELECT
+    FROM asleep.notifications AS n
+    INNER JOIN asleep.sleep_sessions AS s USING (session_id)
+    WHERE n.notification_id = :notification_id AND s.deleted_at IS NULL
+)
+""")
+
 _DELIVERED = text("""
 UPDATE asleep.notifications
 SET delivered_at = clock_timestamp(), error = NULL
@@ -142,6 +151,11 @@ def take_notifications(connection: Connection, limit: int, *, lease_seconds: flo
         if row.session_id in sessions
     )
     return sorted(kept, key=lambda notification: notification.notification_id)
+
+
+def is_still_wanted(connection: Connection, notification_id: int) -> bool:
+    """Whether the notification and its session are still there: erased or deleted meanwhile, nobody is told of it."""
+    return bool(connection.scalar(_STILL_WANTED, {"notification_id": notification_id}))
 
 
 def mark_delivered(connection: Connection, notification_id: int) -> None:

@@ -35,6 +35,17 @@ def test_a_body_is_stored_once_however_often_it_arrives(connection: Connection):
     assert sorted(taken.body for taken in take_events(connection, 10)) == [b"a", b"b", b"c"]
 
 
+def test_two_users_whom_only_a_header_names_are_two_events(connection: Connection):
+    """The same body, "a session of yours ended", for two people: one of them would be forgotten."""
+    one, other = ({"x-user-id": f"G-{name}"} for name in ("one", "two"))
+    same = IncomingEvent(b'{"event": "SESSION_COMPLETE"}', one), IncomingEvent(b'{"event": "SESSION_COMPLETE"}', other)
+    named = IncomingEvent(b'{"user_id": "G-one"}', one), IncomingEvent(b'{"user_id": "G-one"}', {})
+
+    assert put_events(connection, same) == [True, True]
+    assert put_events(connection, same) == [False, False]
+    assert put_events(connection, named) == [True, False]
+
+
 def test_any_bytes_and_headers_come_back_as_they_went_in(connection: Connection):
     """The body is evidence: it is kept byte for byte, JSON or not."""
     body = bytes(range(256)) + b"\\x00'\"%s%(x)s{}"

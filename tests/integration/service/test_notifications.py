@@ -10,6 +10,7 @@ from serving import Receiver, Service, await_truth
 from sqlalchemy import Connection, Engine, insert, text, update
 
 from pipelines.service.options import ServiceOptions
+from resources.database.erase import erase
 from resources.database.outbox import (
     MAX_ATTEMPTS,
     count_outbox,
@@ -208,6 +209,24 @@ def test_a_session_that_went_away_is_not_told(engine: Engine, deliver: Callable[
     assert deliver() == (0, 0)
     with engine.connect() as connection:
         assert noted(connection) == []
+
+
+def test_a_user_erased_while_others_are_told_is_not_told_any_more(
+    engine: Engine, receiver: Receiver, deliver: Callable[[], tuple[int, int]]
+):
+    """A batch is in memory for minutes while a slow receiver takes one after the other."""
+    with engine.begin() as connection:
+        turn_on(connection)
+        store(connection, session("first"), session("second", user_id="G-2"))
+
+    def erase_the_other() -> None:
+        with engine.begin() as connection:
+            erase(connection, "G-2", "requested")
+
+    receiver.on_post = erase_the_other
+    deliver()
+
+    assert [orjson.loads(body)["session_id"] for _, body in receiver.heard] == ["first"]
 
 
 def test_care_of_the_outbox(connection: Connection):

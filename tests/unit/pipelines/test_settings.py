@@ -163,6 +163,23 @@ def test_no_secret_shows_in_the_settings_own_words(load: Load):
     assert "hunter" not in f"{settings!r} {settings}"
 
 
+def test_the_address_of_a_receiver_is_taken_as_it_is(load: Load):
+    """A backend that insists on its last slash would redirect, and redirects are refusals."""
+    settings = load(
+        NOTIFY_URL="https://b.test/hooks/", ALERT_WEBHOOK_URL="https://c.test/x/", ASLEEP_BASE_URL="https://a.test/"
+    )
+
+    assert (settings.notify_url, settings.alert_webhook_url) == ("https://b.test/hooks/", "https://c.test/x/")
+    assert settings.asleep_base_url == "https://a.test"
+
+
+@pytest.mark.parametrize("secret", [" , ", ",", " "])
+def test_a_secret_that_is_none_is_refused(load: Load, secret: str):
+    """Signatures would go unchecked in silence."""
+    with pytest.raises(SettingsInvalid, match="WEBHOOK_SECRET"):
+        load(WEBHOOK_SECRET=secret)
+
+
 def test_settings_stay_as_they_were_read(load: Load):
     """They are read once."""
     with pytest.raises(ValueError, match="frozen"):
