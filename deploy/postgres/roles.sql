@@ -1,5 +1,6 @@
 -- Least-privilege roles for the programs of asleep-sync. Run as an administrator, after `asleep-sync migrate`, and again
 -- after every upgrade: psql -v ON_ERROR_STOP=1 -f deploy/postgres/roles.sql "$ADMIN_DATABASE_URL"
+-- On a new server run it once before a restore as well: then it makes the roles.
 --
 --   asleep_pipeline   Dagster, `asleep-sync sync`, `forget`: reads and writes all tables, changes no structure
 --   asleep_receiver   `asleep-sync serve`: puts events in the inbox, reads what the read API tells, sends notifications
@@ -7,6 +8,8 @@
 --
 -- Migrations run as the schema's owner, who needs no access at any other time. Programs log in with roles of their own:
 --   CREATE ROLE receiver_1 LOGIN PASSWORD '…' IN ROLE asleep_receiver;
+--   CREATE ROLE pipeline_1 LOGIN PASSWORD '…' IN ROLE asleep_pipeline;
+--   ALTER ROLE pipeline_1 SET role = asleep_pipeline;   -- what it makes belongs to the group
 DO $$
 DECLARE
     name text;
@@ -19,38 +22,54 @@ BEGIN
 END
 $$;
 
-GRANT USAGE ON SCHEMA asleep TO asleep_pipeline, asleep_receiver;
-REVOKE ALL ON ALL TABLES IN SCHEMA asleep FROM asleep_pipeline, asleep_receiver;
-REVOKE ALL ON ALL SEQUENCES IN SCHEMA asleep FROM asleep_pipeline, asleep_receiver;
-
-GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA asleep TO asleep_pipeline;
-REVOKE INSERT, UPDATE, DELETE ON asleep.alembic_version FROM asleep_pipeline;
-GRANT USAGE ON ALL SEQUENCES IN SCHEMA asleep TO asleep_pipeline;
-
--- Dagster keeps its own tables beside ours and changes their structure itself.
 DO $$
+DECLARE
+    name text;
 BEGIN
-    IF EXISTS (SELECT FROM pg_namespace WHERE nspname = 'dagster') THEN
+    -- Before the first migration, or before a restore, there are roles to make and nothing to grant yet.
+    IF to_regnamespace('asleep') IS NULL THEN
+        RETURN;
+    END IF;
+
+    GRANT USAGE ON SCHEMA asleep TO asleep_pipeline, asleep_receiver;
+    REVOKE ALL ON ALL TABLES IN SCHEMA asleep FROM asleep_pipeline, asleep_receiver;
+    REVOKE ALL ON ALL SEQUENCES IN SCHEMA asleep FROM asleep_pipeline, asleep_receiver;
+
+    GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA asleep TO asleep_pipeline;
+    REVOKE INSERT, UPDATE, DELETE ON asleep.alembic_version FROM asleep_pipeline;
+    GRANT USAGE ON ALL SEQUENCES IN SCHEMA asleep TO asleep_pipeline;
+
+    -- Dagster keeps its own tables beside ours and changes their structure itself. They belong to the group, whichever
+    -- login made them, so that logins come and go.
+    IF to_regnamespace('dagster') IS NOT NULL THEN
+        FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'dagster' AND tableowner <> 'asleep_pipeline' LOOP
+            BEGIN
+                EXECUTE format('ALTER TABLE dagster.%I OWNER TO asleep_pipeline', name);
+            EXCEPTION
+                WHEN insufficient_privilege THEN
+                    RAISE NOTICE 'dagster.% keeps its owner: let an administrator run this file', name;
+            END;
+        END LOOP;
         GRANT USAGE, CREATE ON SCHEMA dagster TO asleep_pipeline;
         GRANT ALL ON ALL TABLES IN SCHEMA dagster TO asleep_pipeline;
         GRANT ALL ON ALL SEQUENCES IN SCHEMA dagster TO asleep_pipeline;
     END IF;
+
+    -- The receiver may put events and see whether they arrived before; it cannot read the bodies that others sent.
+    GRANT INSERT ON asleep.webhook_events TO asleep_receiver;
+    GRANT SELECT (event_id, body_hash, received_at, processed_at, attempts, next_attempt_at, error)
+        ON asleep.webhook_events TO asleep_receiver;
+    GRANT SELECT, INSERT, UPDATE ON asleep.service_limits TO asleep_receiver;
+    GRANT SELECT, UPDATE, DELETE ON asleep.notifications TO asleep_receiver;
+    GRANT SELECT, INSERT, DELETE ON asleep.notification_switch TO asleep_receiver;
+    GRANT SELECT ON
+        asleep.alembic_version,
+        asleep.users,
+        asleep.sleep_sessions,
+        asleep.monthly_averages,
+        asleep.touched_months,
+        asleep.rate_limits
+    TO asleep_receiver;
+    GRANT USAGE ON ALL SEQUENCES IN SCHEMA asleep TO asleep_receiver;
 END
 $$;
-
--- The receiver may put events and see whether they arrived before; it cannot read the bodies that others sent.
-GRANT INSERT ON asleep.webhook_events TO asleep_receiver;
-GRANT SELECT (event_id, body_hash, received_at, processed_at, attempts, next_attempt_at, error)
-    ON asleep.webhook_events TO asleep_receiver;
-GRANT SELECT, INSERT, UPDATE ON asleep.service_limits TO asleep_receiver;
-GRANT SELECT, UPDATE, DELETE ON asleep.notifications TO asleep_receiver;
-GRANT SELECT, INSERT, DELETE ON asleep.notification_switch TO asleep_receiver;
-GRANT SELECT ON
-    asleep.alembic_version,
-    asleep.users,
-    asleep.sleep_sessions,
-    asleep.monthly_averages,
-    asleep.touched_months,
-    asleep.rate_limits
-TO asleep_receiver;
-GRANT USAGE ON ALL SEQUENCES IN SCHEMA asleep TO asleep_receiver;
