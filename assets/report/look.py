@@ -101,5 +101,17 @@ def unwrapped(minutes: Sequence[float | None]) -> list[float | None]:
     return [None if minute is None else anchor + _apart(minute, anchor) for minute in minutes]
 
 
+def following(minutes: Sequence[float | None], begins: Sequence[float | None]) -> list[float | None]:
+    """Clock times within the day after their beginnings: whoever falls asleep at 15:00 wakes at 23:00 of that day.
+
+    Those without a beginning lie as `unwrapped` puts them.
+    """
+    alone = unwrapped(minutes)
+    return [
+        lonely if minute is None or begin is None else begin + (minute - begin) % DAY_MINUTES
+        for minute, begin, lonely in zip(minutes, begins, alone, strict=True)
+    ]
+
+
 def _apart(minute: float, anchor: float) -> float:
     return (minute - anchor + DAY_MINUTES / 2) % DAY_MINUTES - DAY_MINUTES / 2

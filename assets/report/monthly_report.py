@@ -79,7 +79,7 @@ def _tiles_of_everybody(months: Rows) -> list[Tile]:
     more_efficient = _points(_change(this, before, "avg_sleep_efficiency"))
     return [
         Tile("Nights", number(this.nights), f"{number(this.nights_per_user, 1)} a user"),
-        Tile("Asleep", duration(this.avg_time_in_sleep), against_before(more_sleep, "min")),
+        Tile("Asleep a session", duration(this.avg_time_in_sleep), against_before(more_sleep, "min")),
         Tile("Efficiency", percent(this.avg_sleep_efficiency), against_before(more_efficient, "points", 1)),
         Tile("Falls asleep", clock_time(this.avg_sleep_time), f"after {duration(this.avg_sleep_latency)} in bed"),
         Tile("Wakes up", clock_time(this.avg_wake_time), f"{number(this.avg_waso_count, 1)} times awake between"),
@@ -89,12 +89,14 @@ def _tiles_of_everybody(months: Rows) -> list[Tile]:
 
 def _pictures_of_everybody(months: Rows, users: Rows) -> list[Picture]:
     labels = [pictures.month_label(row.month) for row in months]
-    hours = [user.avg_time_in_sleep / 3600 for user in users if user.avg_time_in_sleep is not None]
+    hours = [seconds / 3600 for user in users if (seconds := _asleep_a_date(user)) is not None]
     drifts = [user.change_in_sleep_time_minutes for user in users if user.change_in_sleep_time_minutes is not None]
     stages = svg(pictures.stages(months, labels, prefix="avg_"), "stages")
     shown = [
-        Picture("Stages by month", "Mean hours a night.", stages),
-        Picture("Sleep by user", "Mean hours asleep a night.", svg(pictures.spread(hours, 0.5, "h"), "spread")),
+        Picture("Stages by month", "Mean hours a session.", stages),
+        Picture(
+            "Sleep by user", "Mean hours asleep a date, naps included.", svg(pictures.spread(hours, 0.5, "h"), "spread")
+        ),
         Picture("Efficiency by month", _EFFICIENCY, svg(_efficiency(months, labels), "efficiency")),
         Picture("Bed time by month", "By each person's own clock.", svg(_clocks(months, labels), "clocks")),
     ]
@@ -116,7 +118,7 @@ def _most_changed(users: Rows) -> list[Sheet]:
          clock_time(user.avg_sleep_time), change(user.change_in_sleep_time_minutes, "min"))
         for user in top
     ]  # fmt: skip
-    head = ("User", "Nights", "Asleep", "Change", "Efficiency", "Falls asleep", "Drift")
+    head = ("User", "Nights", "Asleep a session", "Change", "Efficiency", "Falls asleep", "Drift")
     words = f"Users with at least {_ENOUGH_NIGHTS} nights in this month and the one before."
     return [Sheet("Largest changes in sleep", words, head, rows)] if rows else []
 
@@ -141,7 +143,11 @@ def _tiles_of_one(this: Any) -> list[Tile]:
     later_to_bed, later_up = this.change_in_sleep_time_minutes, this.change_in_wake_time_minutes
     return [
         Tile("Nights", number(this.nights), f"{number(this.slept_sessions - this.nights)} naps beside them"),
-        Tile("Asleep", duration(this.avg_time_in_sleep), against_before(more_sleep, "min")),
+        Tile(
+            "Asleep a date",
+            duration(_asleep_a_date(this)),
+            f"a session: {against_before(more_sleep, 'min')}",
+        ),
         Tile("Efficiency", percent(this.avg_sleep_efficiency), against_before(more_efficient, "points", 1)),
         Tile("Falls asleep", clock_time(this.avg_sleep_time), against_before(later_to_bed, "min")),
         Tile("Wakes up", clock_time(this.avg_wake_time), against_before(later_up, "min")),
@@ -191,6 +197,12 @@ def _clocks(months: Rows, labels: list[str]) -> Any:
 def _times(nights: Rows, name: str) -> list[time | None]:
     moments = [getattr(night, name) for night in nights]
     return [None if moment is None else moment.time() for moment in moments]
+
+
+def _asleep_a_date(this: Any) -> float | None:
+    """Seconds asleep on a date with sleep: the mean of the sessions would misjudge those who nap."""
+    known = this.avg_time_in_sleep is not None and this.nights
+    return this.avg_time_in_sleep * this.slept_sessions / this.nights if known else None
 
 
 def _change(this: Any, before: Any, name: str) -> float | None:

@@ -20,6 +20,7 @@ from assets.report.look import (
     canvas,
     clock,
     clock_ticks,
+    following,
     legend,
     unwrapped,
 )
@@ -84,12 +85,12 @@ def efficiency(values: Sequence[float | None], labels: Sequence[str], band: Rows
 def clocks(asleep: Sequence[time | None], awake: Sequence[time | None], labels: Sequence[str]) -> "Figure":
     """When people fall asleep and wake up, on one clock; drift shows as slope."""
     figure, axes = canvas()
-    everything: list[float] = []
-    for name, colour, moments in (("Falls asleep", STAGE_COLOURS[2], asleep), ("Wakes up", STAGE_COLOURS[0], awake)):
-        minutes = unwrapped([None if moment is None else moment.hour * 60 + moment.minute for moment in moments])
+    begins = unwrapped([_clock_minutes(moment) for moment in asleep])
+    ends = following([_clock_minutes(moment) for moment in awake], begins)
+    everything = [minute for minute in (*begins, *ends) if minute is not None]
+    for name, colour, minutes in (("Falls asleep", STAGE_COLOURS[2], begins), ("Wakes up", STAGE_COLOURS[0], ends)):
         heights = [float("nan") if minute is None else minute for minute in minutes]
         axes.plot(range(len(heights)), heights, color=colour, marker="o", markersize=4, label=name)
-        everything += [minute for minute in minutes if minute is not None]
     axes.set_xticks(range(len(labels)), labels)
     axes.set_xlim(-0.6, max(len(labels), 6) - 0.4)
     axes.invert_yaxis()
@@ -98,6 +99,10 @@ def clocks(asleep: Sequence[time | None], awake: Sequence[time | None], labels: 
         axes.set_yticks(ticks, [clock(tick) for tick in ticks])
     legend(axes, 2)
     return figure
+
+
+def _clock_minutes(moment: time | None) -> float | None:
+    return None if moment is None else moment.hour * 60 + moment.minute
 
 
 def spread(values: Sequence[float], step: float, unit: str, *, width: str = "half") -> "Figure":

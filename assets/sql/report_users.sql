@@ -2,6 +2,7 @@
 SELECT
     user_id,
     nights,
+    slept_sessions,
     avg_time_in_sleep,
     avg_sleep_efficiency,
     avg_sleep_time,

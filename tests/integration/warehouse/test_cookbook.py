@@ -42,6 +42,8 @@ ROWS_NEEDED = {
     10: 14 * USERS,  # what was written in the last days
     11: 0,
     12: 7,
+    13: 2 * 31,  # a month's sessions, and its nights
+    14: 1,
 }
 """The most rows of the large tables that an answer needs, with this many users and nights."""
 
@@ -56,6 +58,13 @@ def filled(engine: Engine) -> dict[str, str]:
             )
         )
         connection.execute(text(GENERATOR), {"users": USERS, "days": DAYS, "until": "2026-05-31"})
+        connection.execute(
+            text(
+                "UPDATE asleep.sleep_sessions SET local_date = '2026-05-21' "
+                "WHERE user_id = :user AND local_date = '2026-05-22'"
+            ),
+            {"user": PERSON},
+        )
         connection.execute(text(f"INSERT INTO asleep.users (user_id, source) {EVERYBODY}"))
         connection.execute(
             text("INSERT INTO asleep.touched_months SELECT DISTINCT user_id, local_month FROM asleep.sleep_sessions")
@@ -152,6 +161,11 @@ def test_a_recipe_touches_few_pages(asking: Connection, filled: dict[str, str], 
     pages = top["Shared Hit Blocks"] + top["Shared Read Blocks"]
 
     assert pages <= 4 * ROWS_NEEDED[number] + 60
+
+
+def test_the_shorter_of_a_dates_sessions_is_the_nap(asking: Connection, filled: dict[str, str]):
+    """Two sessions of one date: the longer is the night."""
+    assert [str(row["local_date"]) for row in answer(asking, 13, filled)] == ["2026-05-21"]
 
 
 def test_last_nights_are_whole(asking: Connection, filled: dict[str, str]):

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from warehouse_sessions import session, slept, store
 
 from assets.monthly_summary import summarise
-from assets.report.look import clock_ticks, unwrapped
+from assets.report.look import clock_ticks, following, unwrapped
 from assets.report.monthly_report import NothingToReport, previews, render_report
 
 APRIL, MAY = date(2026, 4, 1), date(2026, 5, 1)
@@ -138,6 +138,12 @@ def test_clock_times_round_midnight_stay_together():
     assert unwrapped([23 * 60 + 50, None, 10, 30]) == [-10, None, 10, 30]
     assert unwrapped([6 * 60, 7 * 60]) == [360, 420]
     assert unwrapped([None]) == [None]
+
+
+def test_people_who_sleep_by_day_wake_after_they_fall_asleep():
+    """At 15:00 to bed and up at 23:00: drawn the other way they would wake the evening before."""
+    asleep = unwrapped([15 * 60, 15 * 60 + 30, None])
+    assert following([23 * 60, 30, 23 * 60], asleep) == [23 * 60, 24 * 60 + 30, -60]
 
 
 def test_clock_ticks_are_round_and_cover_the_values():
