@@ -45,6 +45,7 @@ class Work:
     held: list[Sync] = field(default_factory=list)
     """Done, too, but each found gone or without sessions, which is also what a key of the other environment sees: not
     believed until the API is seen to know somebody."""
+    held_deleted: list[tuple[str, str, datetime]] = field(default_factory=list)
     somebody_is_known: bool = False
 
     def __iter__(self) -> Iterator[Task]:
@@ -65,7 +66,8 @@ class Work:
         sync = self.syncs[task.user_id]
         self.todo.extend(sync.take(task, answer))
         self.rows.extend(sync.take_rows())
-        self.deleted.extend((task.user_id, session_id, asked_at) for session_id, asked_at in sync.deleted)
+        deleted = self.deleted if self.somebody_is_known else self.held_deleted
+        deleted.extend((task.user_id, session_id, asked_at) for session_id, asked_at in sync.deleted)
         sync.deleted = []
         if isinstance(sync, StatisticsSync):
             self.completed.extend(sync.completed)
@@ -81,7 +83,8 @@ class Work:
         """The API knows somebody: the key sees the right environment."""
         self.somebody_is_known = True
         self.done.extend(self.held)
-        self.held = []
+        self.deleted.extend(self.held_deleted)
+        self.held, self.held_deleted = [], []
 
     def doubt(self) -> None:
         """Nobody could be asked whether the key sees the right environment: those held are to be asked again."""
@@ -89,7 +92,7 @@ class Work:
             sync.gone = False
             sync.failures = [Failure(sync.user.user_id, None, sync.window.start, sync.window.end, *_DOUBT, None)]
         self.done.extend(self.held)
-        self.held = []
+        self.held, self.held_deleted = [], []
 
     @property
     def user_ids(self) -> set[str]:

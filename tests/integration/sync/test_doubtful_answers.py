@@ -110,6 +110,21 @@ def test_a_key_that_sees_nobody_is_noticed_before_anything_is_stored(new_world):
     assert world.wrong() == []
 
 
+def test_a_key_that_sees_nobody_deletes_no_old_session_either(world):
+    """Still open a month ago, outside the window: asked for by itself, and unknown to the other environment."""
+    world.add_nights(world.add_user(), world.ago(40), state="OPEN", epochs=100)
+    world.sync(days=60)
+    world.faults(
+        {"kind": "wrong_types", "endpoint": "list_sessions", "changes": {"sleep_session_list": []}},
+        {"kind": "status_404", "endpoint": "read_session", "message": "session does not exist"},
+        {"kind": "missing_user", "endpoint": "read_user"},
+    )
+    with pytest.raises(KeyRejected):
+        world.sync(days=7)
+
+    assert world.rows("SELECT FROM asleep.sleep_sessions WHERE deleted_at IS NULL")
+
+
 @pytest.mark.parametrize("users", [1, 2])
 def test_not_even_one_user_is_given_up_on_the_word_of_a_key_that_sees_nobody(world, users):
     """Erased a month later, because of a mistyped key."""
