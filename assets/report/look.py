@@ -7,6 +7,7 @@ picture is drawn, not when this module is imported.
 import base64
 import io
 from collections.abc import Sequence
+from math import atan2, ceil, cos, hypot, sin, tau
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def legend(axes: "Axes", columns: int) -> None:
         handlelength=0.9,
         handleheight=0.9,
         columnspacing=1.2,
-        borderaxespad=0.2,
+        borderaxespad=0.5,
     )
 
 
@@ -74,6 +75,12 @@ def markdown(figure: "Figure", words: str) -> str:
     return f"![{words}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
 
 
+def signed(value: float, digits: int | None = None) -> str:
+    """A figure on an axis, with a real minus sign before less than nothing."""
+    shown = f"{value:g}" if digits is None else f"{value:.{digits}f}"
+    return shown.replace("-", "\N{MINUS SIGN}")
+
+
 def clock(minutes: float) -> str:
     """Minutes after some midnight as hh:mm."""
     rounded = round(minutes) % DAY_MINUTES
@@ -91,27 +98,38 @@ def clock_ticks(minutes: Sequence[float]) -> list[int]:
 def unwrapped(minutes: Sequence[float | None]) -> list[float | None]:
     """Clock times put beside each other round midnight: 23:50 and 00:10 lie 20 minutes apart.
 
-    All are moved to within half a day of the middle one.
+    All are moved to within half a day of their circular mean.
     """
-    known = sorted(minute for minute in minutes if minute is not None)
+    known = [minute for minute in minutes if minute is not None]
     if not known:
         return list(minutes)
-    middle = min(known, key=lambda candidate: sum(abs(_apart(minute, candidate)) for minute in known))
+    middle = _circular_mean(known)
     anchor = middle if middle < _EVENING_MINUTES else middle - DAY_MINUTES
-    return [None if minute is None else anchor + _apart(minute, anchor) for minute in minutes]
-
-
-def following(minutes: Sequence[float | None], begins: Sequence[float | None]) -> list[float | None]:
-    """Clock times within the day after their beginnings: whoever falls asleep at 15:00 wakes at 23:00 of that day.
-
-    Those without a beginning lie as `unwrapped` puts them.
-    """
-    alone = unwrapped(minutes)
     return [
-        lonely if minute is None or begin is None else begin + (minute - begin) % DAY_MINUTES
-        for minute, begin, lonely in zip(minutes, begins, alone, strict=True)
+        None if minute is None else minute + DAY_MINUTES * round((anchor - minute) / DAY_MINUTES) for minute in minutes
     ]
 
 
-def _apart(minute: float, anchor: float) -> float:
-    return (minute - anchor + DAY_MINUTES / 2) % DAY_MINUTES - DAY_MINUTES / 2
+def following(earlier: Sequence[float | None], later: Sequence[float | None]) -> list[float | None]:
+    """Clock times put within the day after those they follow, which are unwrapped already.
+
+    People wake up after they fell asleep, whatever the hour. Where the earlier time is unknown, their mean stands in.
+    """
+    known = [minute for minute in earlier if minute is not None]
+    if not known:
+        return unwrapped(later)
+    mean = sum(known) / len(known)
+    floors = [mean if minute is None else minute for minute in earlier]
+    return [
+        None if minute is None else minute + DAY_MINUTES * ceil((floor - minute) / DAY_MINUTES)
+        for floor, minute in zip(floors, later, strict=True)
+    ]
+
+
+def _circular_mean(minutes: Sequence[float]) -> float:
+    """The mean on the clock, from 0 up to a day; times that cancel each other have none, so the first stands in."""
+    angles = [minute * tau / DAY_MINUTES for minute in minutes]
+    sine, cosine = sum(map(sin, angles)), sum(map(cos, angles))
+    if hypot(sine, cosine) < 1e-6 * len(minutes):
+        return minutes[0] % DAY_MINUTES
+    return atan2(sine, cosine) * DAY_MINUTES / tau % DAY_MINUTES

@@ -12,11 +12,13 @@ from sqlalchemy import Connection, text
 from assets.report import pictures
 from assets.report.look import markdown, svg
 from assets.report.page import Page, Picture, Sheet, Tile
-from assets.report.words import against_before, change, clock_time, duration, number, percent
+from assets.report.words import against_before, change, clock_time, counted, duration, number, percent
 from resources.database.statements import statement
 
 Rows = Sequence[Any]
-_EFFICIENCY = "Time asleep of the time in bed."
+_EFFICIENCY = "Time asleep of the time in bed, naps included."
+_EVERY_SESSION = "naps count, too"
+_PER_DATE = "asleep per date, naps included"
 _TOP = 10
 _ENOUGH_NIGHTS = 5
 
@@ -45,11 +47,13 @@ def previews(connection: Connection, month: date) -> dict[str, str]:
     months = _ask(connection, "report_months", month=month)
     if not months or months[-1].month != month or not months[-1].sleeping_users:
         return {}
-    labels = [pictures.month_label(row.month) for row in months]
+    across = pictures.by_month([row.month for row in months])
     return {
-        "stages_by_month": markdown(pictures.stages(months, labels, prefix="avg_"), "Hours in each stage by month"),
-        "efficiency_by_month": markdown(_efficiency(months, labels), "Sleep efficiency by month"),
-        "clock_by_month": markdown(_clocks(months, labels), "Falling asleep and waking up by month"),
+        "stages_by_month": markdown(
+            pictures.stages(months, across, prefix="avg_"), "Hours in each stage a session by month"
+        ),
+        "efficiency_by_month": markdown(_efficiency(months, across), "Sleep efficiency by month"),
+        "clock_by_month": markdown(_clocks(months, across), "Falling asleep and waking up by month"),
     }
 
 
@@ -65,7 +69,7 @@ def _of_everybody(connection: Connection, month: date) -> Page:
     return Page(
         over="Sleep of all users",
         title=f"{month:%B %Y}",
-        under=f"{number(months[-1].sleeping_users)} users with sleep. Each user counts once, whatever their nights.",
+        under=f"{counted(months[-1].sleeping_users, 'user')} with sleep. Each user counts once, whatever their nights.",
         tiles=_tiles_of_everybody(months),
         blocks=[*_pictures_of_everybody(months, users), *_most_changed(users)],
         foot=_foot(connection),
@@ -75,30 +79,42 @@ def _of_everybody(connection: Connection, month: date) -> Page:
 def _tiles_of_everybody(months: Rows) -> list[Tile]:
     this = months[-1]
     before = months[-2] if len(months) > 1 and _is_month_before(months[-2].month, this.month) else None
-    more_sleep = _minutes(_change(this, before, "avg_time_in_sleep"))
+    more_sleep = _change(this, before, "avg_time_in_sleep_of_date")
     more_efficient = _points(_change(this, before, "avg_sleep_efficiency"))
     return [
         Tile("Nights", number(this.nights), f"{number(this.nights_per_user, 1)} a user"),
-        Tile("Asleep a session", duration(this.avg_time_in_sleep), against_before(more_sleep, "min")),
+        _asleep(this, more_sleep),
         Tile("Efficiency", percent(this.avg_sleep_efficiency), against_before(more_efficient, "points", 1)),
         Tile("Falls asleep", clock_time(this.avg_sleep_time), f"after {duration(this.avg_sleep_latency)} in bed"),
         Tile("Wakes up", clock_time(this.avg_wake_time), f"{number(this.avg_waso_count, 1)} times awake between"),
-        Tile("Deep sleep", duration(this.avg_time_in_deep), f"{percent(this.avg_deep_ratio)} of the sleep period"),
+        _deep(this),
     ]
 
 
+def _asleep(this: Any, more_seconds: float | None) -> Tile:
+    note = f"{against_before(_minutes(more_seconds), 'min')}; naps included"
+    return Tile("Asleep per date", duration(this.avg_time_in_sleep_of_date), note)
+
+
+def _deep(this: Any) -> Tile:
+    note = f"a session, {percent(this.avg_deep_ratio)} of the sleep period"
+    return Tile("Deep sleep", duration(this.avg_time_in_deep), note)
+
+
 def _pictures_of_everybody(months: Rows, users: Rows) -> list[Picture]:
-    labels = [pictures.month_label(row.month) for row in months]
-    hours = [seconds / 3600 for user in users if (seconds := _asleep_a_date(user)) is not None]
+    across = pictures.by_month([row.month for row in months])
+    hours = [user.avg_time_in_sleep_of_date / 3600 for user in users if user.avg_time_in_sleep_of_date is not None]
     drifts = [user.change_in_sleep_time_minutes for user in users if user.change_in_sleep_time_minutes is not None]
-    stages = svg(pictures.stages(months, labels, prefix="avg_"), "stages")
+    stages = svg(pictures.stages(months, across, prefix="avg_"), "stages")
     shown = [
-        Picture("Stages by month", "Mean hours a session.", stages),
+        Picture("Stages by month", "Mean hours a session; a nap is one, too.", stages),
+        Picture("Sleep by user", f"Mean hours {_PER_DATE}.", svg(pictures.spread(hours, 0.5, "h"), "spread")),
+        Picture("Efficiency by month", _EFFICIENCY, svg(_efficiency(months, across), "efficiency")),
         Picture(
-            "Sleep by user", "Mean hours asleep a date, naps included.", svg(pictures.spread(hours, 0.5, "h"), "spread")
+            "Bed time by month",
+            f"By each person's own clock; {_EVERY_SESSION}.",
+            svg(_clocks(months, across), "clocks"),
         ),
-        Picture("Efficiency by month", _EFFICIENCY, svg(_efficiency(months, labels), "efficiency")),
-        Picture("Bed time by month", "By each person's own clock.", svg(_clocks(months, labels), "clocks")),
     ]
     if drifts:
         drift = svg(pictures.spread(drifts, 5, "min", width="full"), "drift")
@@ -109,17 +125,17 @@ def _pictures_of_everybody(months: Rows, users: Rows) -> list[Picture]:
 def _most_changed(users: Rows) -> list[Sheet]:
     enough = [
         user for user in users
-        if user.change_in_time_in_sleep is not None and min(user.nights, user.nights_before) >= _ENOUGH_NIGHTS
+        if user.change_in_time_in_sleep_of_date is not None and min(user.nights, user.nights_before) >= _ENOUGH_NIGHTS
     ]  # fmt: skip
-    top = sorted(enough, key=lambda user: (-abs(user.change_in_time_in_sleep), user.user_id))[:_TOP]
+    top = sorted(enough, key=lambda user: (-abs(user.change_in_time_in_sleep_of_date), user.user_id))[:_TOP]
     rows = [
-        (user.user_id, number(user.nights), duration(user.avg_time_in_sleep),
-         change(user.change_in_time_in_sleep / 60, "min"), percent(user.avg_sleep_efficiency),
+        (user.user_id, number(user.nights), duration(user.avg_time_in_sleep_of_date),
+         change(user.change_in_time_in_sleep_of_date / 60, "min"), percent(user.avg_sleep_efficiency),
          clock_time(user.avg_sleep_time), change(user.change_in_sleep_time_minutes, "min"))
         for user in top
     ]  # fmt: skip
-    head = ("User", "Nights", "Asleep a session", "Change", "Efficiency", "Falls asleep", "Drift")
-    words = f"Users with at least {_ENOUGH_NIGHTS} nights in this month and the one before."
+    head = ("User", "Nights", "Asleep per date", "Change", "Efficiency", "Falls asleep", "Drift")
+    words = f"Time {_PER_DATE}: users with at least {_ENOUGH_NIGHTS} nights in this month and the one before."
     return [Sheet("Largest changes in sleep", words, head, rows)] if rows else []
 
 
@@ -139,33 +155,32 @@ def _of_one(connection: Connection, month: date, user_id: str) -> Page:
 
 
 def _tiles_of_one(this: Any) -> list[Tile]:
-    more_sleep, more_efficient = _minutes(this.change_in_time_in_sleep), _points(this.change_in_sleep_efficiency)
+    more_sleep = this.change_in_time_in_sleep_of_date
+    more_efficient = _points(this.change_in_sleep_efficiency)
     later_to_bed, later_up = this.change_in_sleep_time_minutes, this.change_in_wake_time_minutes
     return [
-        Tile("Nights", number(this.nights), f"{number(this.slept_sessions - this.nights)} naps beside them"),
-        Tile(
-            "Asleep a date",
-            duration(_asleep_a_date(this)),
-            f"a session: {against_before(more_sleep, 'min')}",
-        ),
+        Tile("Nights", number(this.nights), f"{counted(this.slept_sessions - this.nights, 'nap')} beside them"),
+        _asleep(this, more_sleep),
         Tile("Efficiency", percent(this.avg_sleep_efficiency), against_before(more_efficient, "points", 1)),
         Tile("Falls asleep", clock_time(this.avg_sleep_time), against_before(later_to_bed, "min")),
         Tile("Wakes up", clock_time(this.avg_wake_time), against_before(later_up, "min")),
-        Tile("Deep sleep", duration(this.avg_time_in_deep), f"{percent(this.avg_deep_ratio)} of the sleep period"),
+        _deep(this),
     ]
 
 
 def _pictures_of_one(months: Rows, nights: Rows) -> list[Picture]:
-    dates = [str(night.local_date.day) if place % 3 == 0 else "" for place, night in enumerate(nights)]
-    labels = [pictures.month_label(row.month) for row in months]
+    days = pictures.by_day([night.local_date for night in nights])
+    across = pictures.by_month([row.month for row in months])
     asleep, awake = _times(nights, "sleep_time_local"), _times(nights, "wake_time_local")
-    by_night = svg(pictures.clocks(asleep, awake, dates), "clocks")
+    by_night = svg(pictures.clocks(asleep, awake, days), "clocks")
     return [
         *_hypnograms(nights),
-        Picture("Stages by night", "Hours in each stage.", svg(pictures.stages(nights, dates), "stages")),
-        Picture("Bed time by night", "Falling asleep and waking up.", by_night),
-        Picture("Efficiency by month", _EFFICIENCY, svg(_efficiency(months, labels), "efficiency")),
-        Picture("Bed time by month", "Mean clock times.", svg(_clocks(months, labels), "drift")),
+        Picture(
+            "Stages by night", "Hours in each stage of the main sleep.", svg(pictures.stages(nights, days), "stages")
+        ),
+        Picture("Bed time by night", "Falling asleep and waking up, main sleep.", by_night),
+        Picture("Efficiency by month", _EFFICIENCY, svg(_efficiency(months, across), "efficiency")),
+        Picture("Bed time by month", f"Mean clock times; {_EVERY_SESSION}.", svg(_clocks(months, across), "drift")),
     ]
 
 
@@ -178,31 +193,27 @@ def _hypnograms(nights: Rows) -> list[Picture]:
     one = svg(pictures.hypnogram(last.session_start_local, last.sleep_stages), "hypnogram")
     every = svg(pictures.nights_by_clock(nights), "nights")
     return [
-        Picture(title, "The newest night with stages, by the local clock.", one, wide=True),
+        Picture(
+            title, "The newest night with stages, by the local clock; grey where the stage is unknown.", one, wide=True
+        ),
         Picture("Every night", "Main sleeps by the local clock; a row is the date of the start.", every, wide=True),
     ]
 
 
-def _efficiency(months: Rows, labels: list[str]) -> Any:
+def _efficiency(months: Rows, across: pictures.Across) -> Any:
     band = None
     if hasattr(months[0], "lower_efficiency"):
         band = [(row.lower_efficiency, row.upper_efficiency) for row in months]
-    return pictures.efficiency([row.avg_sleep_efficiency for row in months], labels, band)
+    return pictures.efficiency([row.avg_sleep_efficiency for row in months], across, band)
 
 
-def _clocks(months: Rows, labels: list[str]) -> Any:
-    return pictures.clocks([row.avg_sleep_time for row in months], [row.avg_wake_time for row in months], labels)
+def _clocks(months: Rows, across: pictures.Across) -> Any:
+    return pictures.clocks([row.avg_sleep_time for row in months], [row.avg_wake_time for row in months], across)
 
 
 def _times(nights: Rows, name: str) -> list[time | None]:
     moments = [getattr(night, name) for night in nights]
     return [None if moment is None else moment.time() for moment in moments]
-
-
-def _asleep_a_date(this: Any) -> float | None:
-    """Seconds asleep on a date with sleep: the mean of the sessions would misjudge those who nap."""
-    known = this.avg_time_in_sleep is not None and this.nights
-    return this.avg_time_in_sleep * this.slept_sessions / this.nights if known else None
 
 
 def _change(this: Any, before: Any, name: str) -> float | None:

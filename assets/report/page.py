@@ -23,7 +23,7 @@ h2 {{ margin: 0; font-size: 16px; }}
 .tile {{ padding: 14px 16px; }}
 .tile span {{ display: block; color: {MUTED}; font-size: 13px; }}
 .tile b {{ display: block; font-size: 22px; white-space: nowrap; line-height: 1.25; letter-spacing: -0.02em; }}
-.tile small {{ color: {MUTED}; font-size: 12.5px; }}
+.tile small {{ display: block; margin-top: 2px; color: {MUTED}; font-size: 12.5px; line-height: 1.35; }}
 .grid {{ display: grid; grid-template-columns: 1fr 1fr; gap: 16px; }}
 .wide {{ grid-column: 1 / -1; }}
 figure {{ margin: 0; padding: 16px 18px 12px; break-inside: avoid; min-width: 0; }}

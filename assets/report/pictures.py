@@ -3,11 +3,13 @@
 Lives here: what is drawn.  Not here: colours and formats (`look.py`), reading data, the page.
 """
 
+from calendar import monthrange
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime, time
 from itertools import groupby
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assets.report.look import (
     ACCENT,
@@ -22,6 +24,7 @@ from assets.report.look import (
     clock_ticks,
     following,
     legend,
+    signed,
     unwrapped,
 )
 
@@ -34,37 +37,57 @@ Rows = Sequence[Any]
 _STACK = ((2, "time_in_deep"), (1, "time_in_light"), (3, "time_in_rem"), (0, "time_in_wake"))
 _LEVELS = {0: 3, 3: 2, 1: 1, 2: 0}
 _EPOCH_MINUTES = 0.5
+_FEWEST_MONTHS = 6
+_MOST_BARS = 60
 
 
-def month_label(month: date) -> str:
-    """Jan, Feb, …; with the year in January."""
-    return f"{month:%b\n%Y}" if month.month == 1 else f"{month:%b}"
+class Across(NamedTuple):
+    """Where the rows of a picture stand from left to right, and which places carry a name."""
+
+    places: Sequence[int]
+    names: dict[int, str]
+    ends: tuple[int, int]
+
+    def dress(self, axes: "Axes") -> None:
+        """Name the places below the picture."""
+        axes.set_xticks(list(self.names), list(self.names.values()))
+        axes.set_xlim(self.ends[0] - 0.6, self.ends[1] + 0.6)
 
 
-def stages(rows: Rows, labels: Sequence[str], *, prefix: str = "", width: str = "half") -> "Figure":
+def by_month(months: Sequence[date]) -> Across:
+    """A place for each month there is: Jan, Feb, …; with the year in January. Few months do not fill the picture."""
+    places = range(len(months))
+    names = {place: f"{month:%b\n%Y}" if month.month == 1 else f"{month:%b}" for place, month in enumerate(months)}
+    return Across(places, names, (0, max(len(months), _FEWEST_MONTHS) - 1))
+
+
+def by_day(dates: Sequence[date]) -> Across:
+    """A place for each day of the dates' month, whether or not there is a row for it: a gap is seen as one."""
+    last = monthrange(dates[0].year, dates[0].month)[1]
+    names = {day: str(day) for day in (1, *range(5, last + 1, 5))}
+    return Across([each.day for each in dates], names, (1, last))
+
+
+def stages(rows: Rows, across: Across, *, prefix: str = "", width: str = "half") -> "Figure":
     """Hours in each stage, one stacked bar a row."""
     figure, axes = canvas(width)
     bottoms = [0.0] * len(rows)
     for stage, column in _STACK:
         hours = [(getattr(row, prefix + column) or 0) / 3600 for row in rows]
-        axes.bar(
-            range(len(rows)), hours, bottom=bottoms, width=0.72, color=STAGE_COLOURS[stage], label=STAGE_NAMES[stage]
-        )
+        axes.bar(across.places, hours, bottom=bottoms, width=0.72, color=STAGE_COLOURS[stage], label=STAGE_NAMES[stage])
         bottoms = [bottom + hour for bottom, hour in zip(bottoms, hours, strict=True)]
-    axes.set_xticks(range(len(rows)), labels)
-    axes.set_xlim(-0.6, max(len(rows), 6) - 0.4)
+    across.dress(axes)
     axes.yaxis.set_major_formatter(lambda hours, _: f"{hours:g} h")
     legend(axes, 4)
     return figure
 
 
-def efficiency(values: Sequence[float | None], labels: Sequence[str], band: Rows | None = None) -> "Figure":
+def efficiency(values: Sequence[float | None], across: Across, band: Rows | None = None) -> "Figure":
     """Sleep efficiency over time, with the middle half of the users where given as pairs."""
     figure, axes = canvas()
-    places = range(len(values))
     if band:
         axes.fill_between(
-            places,
+            across.places,
             [_percent(low) for low, _ in band],
             [_percent(high) for _, high in band],
             color=ACCENT_SOFT,
@@ -72,9 +95,10 @@ def efficiency(values: Sequence[float | None], labels: Sequence[str], band: Rows
             linewidth=0,
             label="Middle half of the users",
         )
-    axes.plot(places, [_percent(value) for value in values], color=ACCENT, marker="o", markersize=4, label="Mean")
-    axes.set_xticks(places, labels)
-    axes.set_xlim(-0.6, max(len(values), 6) - 0.4)
+    axes.plot(
+        across.places, [_percent(value) for value in values], color=ACCENT, marker="o", markersize=4, label="Mean"
+    )
+    across.dress(axes)
     axes.yaxis.set_major_formatter(lambda percent, _: f"{percent:g} %")
     axes.margins(y=0.25)
     if band:
@@ -82,18 +106,17 @@ def efficiency(values: Sequence[float | None], labels: Sequence[str], band: Rows
     return figure
 
 
-def clocks(asleep: Sequence[time | None], awake: Sequence[time | None], labels: Sequence[str]) -> "Figure":
-    """When people fall asleep and wake up, on one clock; drift shows as slope."""
+def clocks(asleep: Sequence[time | None], awake: Sequence[time | None], across: Across) -> "Figure":
+    """When people fall asleep and wake up, on one clock that reads downwards; drift shows as slope."""
     figure, axes = canvas()
-    begins = unwrapped([_clock_minutes(moment) for moment in asleep])
-    ends = following([_clock_minutes(moment) for moment in awake], begins)
-    everything = [minute for minute in (*begins, *ends) if minute is not None]
-    for name, colour, minutes in (("Falls asleep", STAGE_COLOURS[2], begins), ("Wakes up", STAGE_COLOURS[0], ends)):
+    beds = unwrapped([_minute_or_none(moment) for moment in asleep])
+    wakes = following(beds, [_minute_or_none(moment) for moment in awake])
+    for name, colour, minutes in (("Falls asleep", STAGE_COLOURS[2], beds), ("Wakes up", STAGE_COLOURS[0], wakes)):
         heights = [float("nan") if minute is None else minute for minute in minutes]
-        axes.plot(range(len(heights)), heights, color=colour, marker="o", markersize=4, label=name)
-    axes.set_xticks(range(len(labels)), labels)
-    axes.set_xlim(-0.6, max(len(labels), 6) - 0.4)
+        axes.plot(across.places, heights, color=colour, marker="o", markersize=4, label=name)
+    across.dress(axes)
     axes.invert_yaxis()
+    everything = [minute for minute in (*beds, *wakes) if minute is not None]
     if everything:
         ticks = clock_ticks(everything)
         axes.set_yticks(ticks, [clock(tick) for tick in ticks])
@@ -101,46 +124,46 @@ def clocks(asleep: Sequence[time | None], awake: Sequence[time | None], labels: 
     return figure
 
 
-def _clock_minutes(moment: time | None) -> float | None:
-    return None if moment is None else moment.hour * 60 + moment.minute
-
-
 def spread(values: Sequence[float], step: float, unit: str, *, width: str = "half") -> "Figure":
-    """How many users have which value: a histogram with steps of `step`, and a mark at the median."""
+    """How many users have which value: a histogram, and a mark at the median.
+
+    The steps are of `step`, or of its smallest multiple that keeps the bars wide enough to be seen.
+    """
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = canvas(width)
-    low = step * (min(values, default=0) // step)
-    count = int((max(values, default=0) - low) // step) + 1
-    heights = [0] * count
-    for value in values:
-        heights[int((value - low) // step)] += 1
-    places = [low + step * (number + 0.5) for number in range(count)]
-    axes.bar(places, heights, width=step * 0.9, color=ACCENT_SOFT, edgecolor=ACCENT, linewidth=0.6)
+    while (max(values, default=0) - min(values, default=0)) / step > _MOST_BARS:
+        step *= 2
+    heights = Counter(int(value // step) for value in values)
+    axes.bar(
+        [step * (place + 0.5) for place in heights], list(heights.values()), width=step * 0.9,
+        color=ACCENT_SOFT, edgecolor=ACCENT, linewidth=0.6,
+    )  # fmt: skip
     if values:
         mark = median(values)
         axes.axvline(mark, color=INK, linewidth=1.2)
         axes.annotate(
-            f"median {mark:.1f} {unit}", (mark, 1), xycoords=("data", "axes fraction"), xytext=(5, -2),
-            textcoords="offset points", va="top", fontsize=9, color=INK,
+            f"median {signed(mark, 1)} {unit}", (mark, 1), xycoords=("data", "axes fraction"), xytext=(0, 3),
+            textcoords="offset points", ha="center", va="bottom", fontsize=9, color=INK,
         )  # fmt: skip
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} {unit}")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{signed(value)} {unit}")
     axes.yaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
     axes.set_ylabel("users", color=MUTED, fontsize=9)
     return figure
 
 
 def hypnogram(start_local: datetime, sleep_stages: Sequence[int | None]) -> "Figure":
-    """One night: a step for each stage, by the local clock of the session's start."""
+    """One night: a step for each stage, by the local clock of the session's start; grey where the stage is unknown."""
     figure, axes = canvas("full", 2.4)
     begin = start_local.hour * 60 + start_local.minute + start_local.second / 60
     previous: tuple[float, int] | None = None
     for stage, first, length in _runs(sleep_stages):
         level = _LEVELS.get(stage)
+        left, right = begin + first * _EPOCH_MINUTES, begin + (first + length) * _EPOCH_MINUTES
         if level is None:
+            axes.axvspan(left, right, color=STAGE_COLOURS[-1], alpha=0.5, linewidth=0, zorder=0)
             previous = None
             continue
-        left, right = begin + first * _EPOCH_MINUTES, begin + (first + length) * _EPOCH_MINUTES
         if previous is not None:
             axes.plot([left, left], [previous[1], level], color=MUTED, linewidth=0.7, alpha=0.6, zorder=1)
         axes.plot(
@@ -209,7 +232,11 @@ def _clock_axis(axes: "Axes", begin: float, end: float) -> None:
     axes.set_xlim(begin - 5, end + 5)
 
 
-def _minute(moment: datetime) -> float:
+def _minute_or_none(moment: time | None) -> float | None:
+    return None if moment is None else _minute(moment)
+
+
+def _minute(moment: datetime | time) -> float:
     return moment.hour * 60 + moment.minute + moment.second / 60
 
 

@@ -31,6 +31,11 @@ def number(value: float | None, digits: int = 0) -> str:
     return NONE if value is None else f"{value:,.{digits}f}"
 
 
+def counted(count: int, one: str) -> str:
+    """1 nap, 2 naps."""
+    return f"{number(count)} {one if count == 1 else one + 's'}"
+
+
 def change(value: float | None, unit: str, digits: int = 0) -> str:
     """+12 min, ±0 min, and a minus sign before less."""
     if value is None:

@@ -7,13 +7,14 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 from sqlalchemy import Connection, text
 from warehouse_sessions import session, slept, store
 
 from assets.monthly_summary import summarise
+from assets.report import pictures as drawn_by
 from assets.report.look import clock_ticks, following, unwrapped
 from assets.report.monthly_report import NothingToReport, previews, render_report
 
@@ -68,6 +69,22 @@ def test_the_organisations_report_shows_its_month(connection: Connection):
     assert "2 users with sleep" in page
     assert "+10 min to the month before" in page
     assert page.count("user &lt;") == 2
+
+
+def test_naps_belong_to_the_sleep_of_their_date(connection: Connection):
+    """Six hours at night and two after lunch are eight hours, not four: a mean per session misjudged who naps."""
+    for day in range(10, 16):
+        evening = datetime(2026, 5, day, 14, tzinfo=UTC)
+        night = slept(time_in_sleep=21600, sleep_time=evening, wake_time=evening + timedelta(hours=6))
+        lunch = evening - timedelta(hours=9)
+        nap = slept(time_in_sleep=7200, sleep_time=lunch, wake_time=lunch + timedelta(hours=2))
+        store(connection, [session("one", evening, night), session("one", lunch, nap)])
+    summarise(connection)
+
+    for user_id in (None, "one"):
+        assert "<span>Asleep per date</span><b>8 h 00 min</b>" in render_report(connection, MAY, user_id)
+    assert "6 naps beside them" in render_report(connection, MAY, "one")
+    assert "1 user with sleep" in render_report(connection, MAY)
 
 
 def test_a_users_report_shows_the_hypnogram_and_nobody_else(connection: Connection):
@@ -138,12 +155,43 @@ def test_clock_times_round_midnight_stay_together():
     assert unwrapped([23 * 60 + 50, None, 10, 30]) == [-10, None, 10, 30]
     assert unwrapped([6 * 60, 7 * 60]) == [360, 420]
     assert unwrapped([None]) == [None]
+    assert unwrapped([15 * 60, 14 * 60 + 30]) == [900, 870]
 
 
-def test_people_who_sleep_by_day_wake_after_they_fall_asleep():
-    """At 15:00 to bed and up at 23:00: drawn the other way they would wake the evening before."""
-    asleep = unwrapped([15 * 60, 15 * 60 + 30, None])
-    assert following([23 * 60, 30, 23 * 60], asleep) == [23 * 60, 24 * 60 + 30, -60]
+def test_opposite_clock_times_have_no_mean_but_a_place():
+    """Noon and midnight cancel each other; the picture must be drawn all the same, and each time alike."""
+    assert unwrapped([720, 0]) == [720, 0]
+    assert unwrapped([0, 720]) == [0, 720]
+
+
+def test_waking_follows_falling_asleep():
+    """Someone who sleeps from 15:00 to 23:00 was drawn waking up before they fell asleep."""
+    by_day, by_night = unwrapped([15 * 60, 15 * 60 + 20]), unwrapped([23 * 60, 30])
+
+    assert following(by_day, [23 * 60, 10]) == [23 * 60, 24 * 60 + 10]
+    assert following(by_night, [7 * 60, 8 * 60]) == [7 * 60, 8 * 60]
+    assert following(by_night, [None, 15 * 60]) == [None, 15 * 60]
+    assert following([900, None], [None, 10]) == [None, 24 * 60 + 10]
+    assert following([None], [7 * 60]) == [7 * 60]
+
+
+@pytest.mark.parametrize(("asleep", "awake"), [((15, 0), (23, 0)), ((23, 30), (7, 0)), ((6, 0), (13, 0))])
+def test_a_picture_of_bed_times_reads_downwards(asleep: tuple[int, int], awake: tuple[int, int]):
+    """Whenever somebody sleeps: the line of waking up lies below that of falling asleep."""
+    across = drawn_by.by_day([date(2026, 5, day) for day in (1, 2, 4)])
+    axes = drawn_by.clocks([time(*asleep)] * 3, [time(*awake)] * 3, across).axes[0]
+    above, below = (line.get_window_extent().y0 for line in axes.get_lines())
+
+    assert below < above
+
+
+def test_a_night_stands_at_its_day():
+    """Side by side, nights that are a week apart looked like neighbours."""
+    across = drawn_by.by_day([date(2026, 2, 3), date(2026, 2, 10)])
+
+    assert across.places == [3, 10]
+    assert across.ends == (1, 28)
+    assert list(across.names) == [1, 5, 10, 15, 20, 25]
 
 
 def test_clock_ticks_are_round_and_cover_the_values():
