@@ -84,7 +84,9 @@ BEGIN
 END
 $$;
 
-COMMENT ON COLUMN asleep.nights.session_id IS 'The session that is the main sleep of the date';
+COMMENT ON COLUMN asleep.nights.session_id IS
+    'The session that is the main sleep of the date. To find one session by its id, ask sleep_sessions: a filter on '
+    'this column alone reads every session';
 COMMENT ON COLUMN asleep.nights.naps IS 'Further slept sessions that started on the same local date';
 COMMENT ON COLUMN asleep.nights.time_in_sleep_of_naps IS 'Sleep in those naps together, seconds';
 COMMENT ON COLUMN asleep.nights.time_in_sleep_of_date IS 'Sleep in the main sleep and the naps together, seconds';

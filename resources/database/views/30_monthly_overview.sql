@@ -89,9 +89,12 @@ COMMENT ON COLUMN asleep.monthly_overview.nights_per_user IS 'nights / sleeping_
 COMMENT ON COLUMN asleep.monthly_overview.avg_sleep_time IS
     'Circular mean of the users'' clock times of falling asleep';
 COMMENT ON COLUMN asleep.monthly_overview.avg_wake_time IS 'Circular mean of the users'' clock times of waking up';
-COMMENT ON COLUMN asleep.monthly_overview.avg_time_in_bed IS 'Mean of the users'' averages, seconds';
-COMMENT ON COLUMN asleep.monthly_overview.avg_time_in_sleep IS 'Mean of the users'' averages, seconds';
-COMMENT ON COLUMN asleep.monthly_overview.median_time_in_sleep IS 'Median of the users'' averages, seconds';
+COMMENT ON COLUMN asleep.monthly_overview.avg_time_in_bed IS 'Mean of the users'' averages a session, seconds';
+COMMENT ON COLUMN asleep.monthly_overview.avg_time_in_sleep IS
+    'Mean of the users'' averages a session, seconds; a nap is a session. Asleep per date, naps included: the mean of '
+    'avg_time_in_sleep * slept_sessions / nights over monthly_averages';
+COMMENT ON COLUMN asleep.monthly_overview.median_time_in_sleep IS
+    'Median of the users'' averages a session, seconds';
 COMMENT ON COLUMN asleep.monthly_overview.avg_time_in_wake IS
     'Wake inside the sleep period: mean of the users'' averages, seconds';
 COMMENT ON COLUMN asleep.monthly_overview.avg_time_in_light IS 'Light sleep: mean of the users'' averages, seconds';

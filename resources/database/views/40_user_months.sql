@@ -49,12 +49,16 @@ BEGIN
 END
 $$;
 
+COMMENT ON COLUMN asleep.user_months.avg_time_in_sleep IS
+    'Mean a slept session, naps among them. Light + deep + REM, seconds. Asleep per date, naps included: '
+    'avg_time_in_sleep * slept_sessions / nights';
 COMMENT ON COLUMN asleep.user_months.nights_before IS 'nights of the month before';
 COMMENT ON COLUMN asleep.user_months.avg_time_in_sleep_before IS 'avg_time_in_sleep of the month before, seconds';
 COMMENT ON COLUMN asleep.user_months.change_in_nights IS 'nights - those of the month before';
 COMMENT ON COLUMN asleep.user_months.change_in_time_in_bed IS 'avg_time_in_bed - that of the month before, seconds';
 COMMENT ON COLUMN asleep.user_months.change_in_time_in_sleep IS
-    'avg_time_in_sleep - that of the month before, seconds; positive: more sleep';
+    'avg_time_in_sleep - that of the month before, seconds; positive: more sleep a session. It falls, too, when naps '
+    'become more frequent';
 COMMENT ON COLUMN asleep.user_months.change_in_time_in_light IS
     'avg_time_in_light - that of the month before, seconds';
 COMMENT ON COLUMN asleep.user_months.change_in_time_in_deep IS 'avg_time_in_deep - that of the month before, seconds';

@@ -7,13 +7,16 @@ import json
 import re
 import secrets
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, make_url, text
+from warehouse_sessions import session, slept, store
 
 from assets.monthly_summary import summarise
+from resources.asleep.records import SleepSession
 from resources.database.engine import make_engine
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -23,6 +26,7 @@ NO_STAGES = "CREATE TEMPORARY TABLE night_pool (number integer, sleep_stages sma
 EVERYBODY = "SELECT DISTINCT user_id, 'import' FROM asleep.sleep_sessions"
 USERS, DAYS = 1000, 200
 PERSON = "G-20260101000000-xxxxxxxxxxxxxxxxxxxb"
+NAPPER = "naps after lunch"
 LARGE = {"sleep_sessions", "monthly_averages"}
 
 RECIPES = {int(number): (title, sql) for number, title, sql in re.findall(
@@ -32,20 +36,30 @@ RECIPES = {int(number): (title, sql) for number, title, sql in re.findall(
 ROWS_NEEDED = {
     1: 30,  # thirty nights
     2: 2 * 8,  # a user's months, and the month before each
-    3: USERS,  # the month's users
-    4: USERS + USERS * 8,  # the month's users, and the months before: all are read at once while they are few
-    5: USERS * 8,  # all months are wanted; there are eight
+    3: USERS + 1,  # the month's users, and who naps
+    4: 2 * USERS + USERS * 8,  # two months' users, and the months before: all are read at once while they are few
+    5: 2 * USERS * 8,  # all months are wanted, for the overview and for the sleep per date; there are eight
     6: 2 * USERS,  # two days of everybody
     7: 1,
     8: 3 + USERS // 10,  # the newest of three kinds, and what is not final
     9: USERS // 10,  # what is not final
-    10: 14 * USERS,  # what was written in the last days
+    10: 14 * USERS + 25,  # what was written in the last days, and the naps
     11: 0,
     12: 7,
-    13: 2 * 31,  # a month's sessions, and its nights
-    14: 1,
+    13: 1,
+    14: 2 * 32,  # a month's sessions, and its nights
 }
 """The most rows of the large tables that an answer needs, with this many users and nights."""
+
+
+def naps() -> Iterator[SleepSession]:
+    """One nap of a user among many, and a user who sleeps short nights and a nap on each of twelve dates in May."""
+    lunch = datetime(2026, 5, 25, 5, tzinfo=UTC)
+    yield session(PERSON, lunch, slept(time_in_sleep=2400), session_end_time=lunch + timedelta(hours=1))
+    for day in range(1, 13):
+        lunch = datetime(2026, 5, day, 5, tzinfo=UTC)
+        yield session(NAPPER, lunch, slept(time_in_sleep=6000), session_end_time=lunch + timedelta(hours=2))
+        yield session(NAPPER, lunch + timedelta(hours=9), slept(time_in_sleep=21000))
 
 
 @pytest.fixture(scope="module")
@@ -58,17 +72,11 @@ def filled(engine: Engine) -> dict[str, str]:
             )
         )
         connection.execute(text(GENERATOR), {"users": USERS, "days": DAYS, "until": "2026-05-31"})
-        connection.execute(
-            text(
-                "UPDATE asleep.sleep_sessions SET local_date = '2026-05-21' "
-                "WHERE user_id = :user AND local_date = '2026-05-22'"
-            ),
-            {"user": PERSON},
-        )
         connection.execute(text(f"INSERT INTO asleep.users (user_id, source) {EVERYBODY}"))
         connection.execute(
             text("INSERT INTO asleep.touched_months SELECT DISTINCT user_id, local_month FROM asleep.sleep_sessions")
         )
+        store(connection, naps())
         summarise(connection)
         night = connection.scalar(
             text(
@@ -163,11 +171,6 @@ def test_a_recipe_touches_few_pages(asking: Connection, filled: dict[str, str], 
     assert pages <= 4 * ROWS_NEEDED[number] + 60
 
 
-def test_the_shorter_of_a_dates_sessions_is_the_nap(asking: Connection, filled: dict[str, str]):
-    """Two sessions of one date: the longer is the night."""
-    assert [str(row["local_date"]) for row in answer(asking, 13, filled)] == ["2026-05-21"]
-
-
 def test_last_nights_are_whole(asking: Connection, filled: dict[str, str]):
     """Thirty dates, newest first; a date without sleep is missing, none comes twice."""
     dates = [row["local_date"] for row in answer(asking, 1, filled)]
@@ -181,3 +184,41 @@ def test_a_hypnogram_has_a_row_for_each_slot(asking: Connection, filled: dict[st
     rows = [(row["epoch"], row["stage_name"], row["snoring_stage"]) for row in answer(asking, 7, filled)]
 
     assert rows == [(0, "wake", 0), (1, "light", 0), (2, "deep", 1), (3, "rem", 1), (4, "unknown", None)]
+
+
+def test_who_naps_does_not_sleep_too_little(asking: Connection, filled: dict[str, str]):
+    """5 h 50 min at night and 1 h 40 min after lunch: a mean per session made that less than four hours."""
+    short = {row["user_id"]: row["hours_asleep_per_date"] for row in answer(asking, 3, filled)}
+    own = answer(asking, 2, filled | {"user": NAPPER})
+
+    assert NAPPER not in short
+    assert [float(row["hours_asleep_per_date"]) for row in own] == [7.5]
+    assert all(float(hours) <= 7 for hours in short.values())
+
+
+def test_the_organisations_hours_are_the_mean_of_its_users(asking: Connection, filled: dict[str, str]):
+    """The nights themselves say the same, naps included."""
+    hours = asking.scalar(
+        text(
+            "SELECT round(avg(hours), 2) FROM (SELECT avg(time_in_sleep_of_date) / 3600 AS hours FROM asleep.nights "
+            "WHERE local_date >= '2026-05-01' AND local_date < '2026-06-01' GROUP BY user_id) AS users"
+        )
+    )
+
+    assert answer(asking, 5, filled)[-1]["hours_asleep_per_date"] == hours
+
+
+def test_naps_are_the_sleeps_beside_the_nights(asking: Connection, filled: dict[str, str]):
+    """A night among them, or a nap that is missing, would be counted as sleep of the wrong kind."""
+    one, many = answer(asking, 14, filled), answer(asking, 14, filled | {"user": NAPPER})
+
+    assert [(str(row["local_date"]), row["minutes_asleep"]) for row in one] == [("2026-05-25", 40)]
+    assert [row["local_date"].day for row in many] == list(range(1, 13))
+
+
+def test_a_session_is_found_by_its_id(asking: Connection, filled: dict[str, str]):
+    """Naps too: the view of nights does not show them."""
+    nap = answer(asking, 14, filled)[0]["session_id"]
+    found = answer(asking, 13, filled | {"session": nap})
+
+    assert [(row["user_id"], row["state"]) for row in found] == [(PERSON, "COMPLETE")]
