@@ -1,9 +1,10 @@
-"""Reading a body from a client that may mean harm: too large, too slow, cut off.
+"""Reading a body from a client that may mean harm: too large, too slow, cut off, too deep.
 
-Lives here: one bounded read.  Not here: what the body says.
+Lives here: one bounded read, and the measure of its nesting.  Not here: what the body says.
 """
 
 import asyncio
+from collections.abc import Iterable
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -44,6 +45,22 @@ async def read_body(request: Request, *, limit_bytes: int, seconds: float) -> by
     if size > limit_bytes:
         raise too_large
     return b"".join(parts)
+
+
+def is_deeper_than(levels: int, value: object) -> bool:
+    """Whether more than so many objects and lists lie one within the other; found level by level, not by recursion."""
+    containers = [value]
+    for _ in range(levels):
+        containers = [inner for outer in containers for inner in _within(outer) if isinstance(inner, dict | list)]
+        if not containers:
+            return False
+    return True
+
+
+def _within(container: object) -> Iterable[object]:
+    if isinstance(container, dict):
+        return container.values()
+    return container if isinstance(container, list) else ()
 
 
 def _declared_bytes(request: Request) -> int:

@@ -12,7 +12,7 @@ from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, Field
 
 from assets.webhook_events import read_event
-from pipelines.service.body import read_body
+from pipelines.service.body import is_deeper_than, read_body
 from pipelines.service.clients import Clients
 from pipelines.service.inbox_writer import InboxAway, InboxWriter
 from pipelines.service.keys import KeyRing
@@ -24,6 +24,8 @@ from resources.signature import verify
 
 _SECRET_HEADERS = frozenset({"x-api-key", "x-signature", "authorization", "proxy-authorization", "cookie"})
 _MOST_HEADERS, _LONGEST_HEADER = 50, 1024
+_MOST_LEVELS = 100
+"""No real event comes near; thousands would exhaust the stack of whoever reads them later."""
 
 _asleep_key = APIKeyHeader(
     name="x-api-key", scheme_name="AsleepKey", description="A key of the Asleep environment", auto_error=False
@@ -32,7 +34,7 @@ _asleep_key = APIKeyHeader(
 _BODY = {
     "requestBody": {
         "required": True,
-        "description": "An event of version V1, V2 or V3; any JSON object is stored.",
+        "description": "An event of version V1, V2 or V3; any JSON object of at most 100 levels is stored.",
         "content": {"application/json": {"schema": {"type": "object"}}},
     }
 }
@@ -98,6 +100,8 @@ def _require_object(body: bytes) -> None:
         raise Refused(400, "The body is not JSON.", outcome="not_json") from None
     if not isinstance(value, dict):
         raise Refused(400, "The body is not a JSON object.", outcome="not_an_object")
+    if is_deeper_than(_MOST_LEVELS, value):
+        raise Refused(400, f"The body has more than {_MOST_LEVELS} levels.", outcome="too_deep")
 
 
 def _without_secrets(headers: Mapping[str, str], keys: KeyRing) -> dict[str, str]:

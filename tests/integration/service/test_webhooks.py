@@ -98,6 +98,19 @@ def test_what_is_no_object_is_a_bad_request(service: Service, engine: Engine, bo
     assert inbox(engine) == []
 
 
+def nested(levels: int) -> bytes:
+    """Objects and lists in turns, and brackets in a text, which are no levels."""
+    opening, closing = b'{"a":[' * (levels // 2), b"]}" * (levels // 2)
+    return opening + b'"' + b"[{" * 200 + b'\\"[{"' + closing
+
+
+def test_a_body_of_a_thousand_levels_is_a_bad_request(service: Service, engine: Engine):
+    """Whoever reads it later would run out of stack, again and again."""
+    for levels, status in ((100, 200), (102, 400), (1000, 400)):
+        assert service.event(nested(levels)).status_code == status
+    assert [body for body, _ in inbox(engine)] == [nested(100)]
+
+
 @pytest.mark.parametrize("form", [sign, lambda *a: sign(*a).removeprefix("sha256="), lambda *a: sign(*a).upper()])
 def test_a_right_signature_opens(signed: Service, form: Callable[[str, bytes], str]):
     """In every usual spelling."""
