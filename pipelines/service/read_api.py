@@ -5,7 +5,7 @@ Lives here: routes, parameters, cursors.  Not here: SQL, the fields of an answer
 
 import base64
 import binascii
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -142,11 +142,11 @@ def _place_of(cursor: str) -> Place:
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         start, _, session_id = base64.b64decode(padded, b"-_", validate=True).decode().partition(" ")
-        place = Place(datetime.fromisoformat(start), session_id)
-    except (UnicodeError, binascii.Error, ValueError):
+        moment = datetime.fromisoformat(start)
+        place = Place(moment.astimezone(UTC), session_id)
+    except (UnicodeError, binascii.Error, ValueError, OverflowError):
         raise Refused(400, "cursor: not one of ours", outcome="invalid") from None
-    start_time = place.session_start_time
-    is_possible = start_time.tzinfo is not None and FIRST_YEAR <= start_time.year <= LAST_YEAR
+    is_possible = moment.tzinfo is not None and FIRST_YEAR <= moment.year <= LAST_YEAR
     if not is_possible or not session_id or "\x00" in session_id:
         raise Refused(400, "cursor: not one of ours", outcome="invalid")
     return place

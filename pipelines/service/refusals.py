@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
@@ -81,6 +81,7 @@ def answer_errors(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     for away in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(away, _database_failed)
+    app.add_exception_handler(SQLAlchemyError, _statement_refused)
     app.add_exception_handler(Exception, _failed)
 
 
@@ -109,6 +110,12 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 async def _database_failed(request: Request, error: Exception) -> JSONResponse:
     _log.error("database_failed", kind=type(error).__name__, route=request.scope["path"].split("/")[1])
     return _answer(database_away(), request)
+
+
+async def _statement_refused(request: Request, error: Exception) -> JSONResponse:
+    """A mistake of ours; told by its kind, for the database's own words may repeat a row."""
+    _log.error("database_refused", kind=type(error).__name__, route=request.scope["path"].split("/")[1])
+    return _answer(Refused(500, "Something went wrong here.", outcome="failed"), request)
 
 
 async def _failed(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 the server logs it

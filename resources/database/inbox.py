@@ -97,7 +97,8 @@ class IncomingEvent:
     def digest(self) -> bytes:
         """What makes it the same event: its body, and its user where only the header names one."""
         user = self.headers.get("x-user-id", "").encode("utf-8", "replace")
-        return hashlib.sha256(self.body if user in self.body else self.body + b"\0" + user).digest()
+        is_named = not user or b'"' + user + b'"' in self.body
+        return hashlib.sha256(self.body if is_named else self.body + b"\0" + user).digest()
 
 
 @dataclass(frozen=True, slots=True)

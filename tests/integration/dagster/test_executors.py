@@ -83,7 +83,7 @@ def test_the_instance_of_the_cluster_and_of_one_machine_agree():
     one_machine = yaml.safe_load((DEPLOY.parent / "dagster.yaml").read_text())
     cluster = yaml.safe_load((DEPLOY / "kubernetes" / "values.yaml").read_text())["additionalInstanceConfig"]
 
-    for name in ("nux", "freshness", "python_logs", "concurrency", "run_retries", "run_queue"):
+    for name in ("nux", "freshness", "python_logs", "concurrency", "run_retries"):
         assert cluster[name] == one_machine[name]
 
 
@@ -94,6 +94,7 @@ def test_the_chart_adds_nothing_that_dagster_refuses_beside_it(tmp_path: Path):
     monitoring = daemon["runMonitoring"]
     rendered = {
         "telemetry": values["telemetry"],
+        "run_coordinator": daemon["runCoordinator"]["config"]["customRunCoordinator"],
         "run_monitoring": {
             "enabled": monitoring["enabled"],
             "start_timeout_seconds": monitoring["startTimeoutSeconds"],
@@ -103,7 +104,8 @@ def test_the_chart_adds_nothing_that_dagster_refuses_beside_it(tmp_path: Path):
             kind: {"purge_after_days": values["retention"][kind]["purgeAfterDays"]} for kind in ("schedule", "sensor")
         },
     }
-    assert not daemon["runCoordinator"]["enabled"]
+    assert daemon["runCoordinator"]["enabled"]
+    assert daemon["runCoordinator"]["type"] == "CustomRunCoordinator"
     assert not daemon["runRetries"]["enabled"]
     assert rendered.keys().isdisjoint(extra)
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump({**rendered, **extra}))
@@ -112,6 +114,7 @@ def test_the_chart_adds_nothing_that_dagster_refuses_beside_it(tmp_path: Path):
         assert instance.run_retries_max_retries == 2
         assert not instance.run_retries_retry_on_asset_or_op_failure
         assert isinstance(instance.run_coordinator, QueuedRunCoordinator)
+        assert instance.run_coordinator.dequeue_interval_seconds == 1
         assert instance.get_concurrency_config().pool_config.default_pool_limit == 1
 
 

@@ -39,6 +39,8 @@ def test_two_users_whom_only_a_header_names_are_two_events(connection: Connectio
     """The same body, "a session of yours ended", for two people: one of them would be forgotten."""
     one, other = ({"x-user-id": f"G-{name}"} for name in ("one", "two"))
     same = IncomingEvent(b'{"event": "SESSION_COMPLETE"}', one), IncomingEvent(b'{"event": "SESSION_COMPLETE"}', other)
+    longer = IncomingEvent(b'{"session": "G-one-two"}', one), IncomingEvent(b'{"session": "G-one-two"}', other)
+    assert put_events(connection, longer) == [True, True], "a part of another id names nobody"
     named = IncomingEvent(b'{"user_id": "G-one"}', one), IncomingEvent(b'{"user_id": "G-one"}', {})
 
     assert put_events(connection, same) == [True, True]
