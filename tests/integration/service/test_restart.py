@@ -122,7 +122,7 @@ def test_a_connection_that_hangs_costs_one_refusal_and_nobody_waits_for_it_at_th
     url = make_url(database_url)
     proxy = FreezingProxy(url.port or 0)
     through = url.set(port=proxy.port).render_as_string(hide_password=False)
-    service = serve_app(ServiceOptions(through, api_keys=(KEY,), inbox_seconds=1))
+    service = serve_app(ServiceOptions(through, api_keys=(KEY,), inbox_seconds=3))
     try:
         assert service.event(b'{"number": 1}').status_code == 200
         proxy.freeze()
