@@ -10,7 +10,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from serving import KEY, READ_KEY, Service, await_truth
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import ProgrammingError
 
 from pipelines.service.events import count_served, tell_levels
@@ -48,7 +48,7 @@ def log_in(administrator: Engine) -> Callable[[str], str]:
     """The URL of a new login that is a member of a role only."""
     with administrator.begin() as connection:
         for _ in range(2):
-            connection.exec_driver_sql((ROOT / "deploy/postgres/roles.sql").read_text("utf-8").replace("%", "%%"))
+            run_roles(connection)
 
     def make(role: str) -> str:
         with administrator.begin() as connection:
@@ -57,6 +57,10 @@ def log_in(administrator: Engine) -> Callable[[str], str]:
         return url.render_as_string(hide_password=False)
 
     return make
+
+
+def run_roles(connection: Connection) -> None:
+    connection.exec_driver_sql((ROOT / "deploy/postgres/roles.sql").read_text("utf-8").replace("%", "%%"))
 
 
 def is_refused(engine: Engine, statement: str) -> bool:
@@ -118,6 +122,46 @@ def test_the_pipeline_changes_rows_but_no_structure(log_in: Callable[[str], str]
         with pytest.raises(ProgrammingError), engine.begin() as connection:
             connection.execute(text(statement))
     engine.dispose()
+
+
+@pytest.mark.usefixtures("log_in")
+def test_logins_of_the_pipeline_come_and_go(administrator: Engine):
+    """What Dagster made belongs to the group: by the login's own setting, or once `roles.sql` ran again."""
+    with administrator.begin() as connection:
+        for name in ("early_1", "pipeline_1"):
+            connection.exec_driver_sql(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}' IN ROLE asleep_pipeline")
+        connection.exec_driver_sql("ALTER ROLE pipeline_1 SET role = asleep_pipeline")
+        connection.exec_driver_sql(f"CREATE ROLE backup_1 LOGIN PASSWORD '{PASSWORD}' IN ROLE pg_read_all_data")
+
+    def act(name: str, statement: str) -> None:
+        engine = create_engine(administrator.url.set(username=name, password=PASSWORD))
+        try:
+            with engine.begin() as connection:
+                connection.exec_driver_sql(statement)
+        finally:
+            engine.dispose()
+
+    act("early_1", "CREATE TABLE dagster.made_early (id serial PRIMARY KEY)")
+    act("pipeline_1", "CREATE TABLE dagster.made_late (id serial PRIMARY KEY)")
+    with pytest.raises(ProgrammingError, match="permission denied"):
+        act("pipeline_1", "SELECT * FROM dagster.made_early")
+    with administrator.begin() as connection:
+        connection.exec_driver_sql("DROP ROLE pipeline_1")
+        run_roles(connection)
+        connection.exec_driver_sql("DROP ROLE early_1")
+    act("backup_1", "LOCK TABLE dagster.made_early, dagster.made_late, asleep.users IN ACCESS SHARE MODE")
+
+
+def test_roles_can_be_made_before_there_is_a_schema(administrator: Engine):
+    """The first step of a restore: the dump's grants name the roles."""
+    with administrator.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("CREATE DATABASE empty"))
+    engine = create_engine(administrator.url.set(database="empty"))
+    with engine.begin() as connection:
+        run_roles(connection)
+        found = connection.scalar(text("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'asleep\\_%'"))
+    engine.dispose()
+    assert found == 3
 
 
 def test_an_upgrade_from_the_first_schema_keeps_the_data(administrator: Engine):
