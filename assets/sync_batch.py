@@ -24,7 +24,6 @@ from assets.work import Sync, Work, key_sees_nobody
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import AsleepError, Rejected, UserGone
 from resources.database import sync_state
-from resources.database.event_context import note_verified
 from resources.database.registry import hold_registered, some_other_users
 from resources.database.statistics_state import note_completed_times, note_last_chunks, stored_statistics
 from resources.database.sync_state import UserToSync
@@ -219,7 +218,6 @@ def _write(engine: Engine, batch: Batch, work: Work, counts: Counts, *, is_last:
         work.keep_only(hold_registered(connection, work.user_ids))
         done, failures, gone = work.done, work.failures(), work.gone()
         written = upsert_sessions(connection, work.rows)
-        note_verified(connection, work.read_in_full())
         deleted = sync_state.mark_deleted(connection, work.deleted)
         note_completed_times(connection, work.completed)
         note_last_chunks(connection, work.numbers)

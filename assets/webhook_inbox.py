@@ -25,17 +25,16 @@ from resources.asleep.errors import Rejected
 from resources.asleep.events import pseudonym
 from resources.asleep.resource import AsleepApi
 from resources.database import inbox, registry
-from resources.database.event_context import note_unverified, note_verified
+from resources.database.event_context import note_unverified
 from resources.database.inbox import FailedEvent, TakenEvent
 from resources.database.resource import Database
-from resources.database.upsert import SESSION_COLUMNS, upsert_sessions
+from resources.database.upsert import upsert_sessions
 
 EVENTS_AT_ONCE = 200
 MOST_EVENTS = 20_000
 LONGEST_SECONDS = 300.0
 """Of one run: then it ends and is told of, and the sensor starts the next one."""
 LOOK_SECONDS = 1.0
-SESSION_ID = SESSION_COLUMNS.index("session_id")
 DAYS_LISTED = 7
 """Of a user whose event names no session."""
 PAUSE_SECONDS = 60.0
@@ -97,7 +96,9 @@ def handle_chunk(
 ) -> Counter[str]:
     """Handle events together; what needs no question is written before any is asked. Returns counts."""
     chunk = read_chunk(engine, taken)
-    counts = _write(engine, chunk)
+    counts = _write(engine, chunk) + Counter(events=len(taken))
+    if not chunk.ids_of(Action.FETCH_SESSION, Action.LIST_USER):
+        return counts
     try:
         _fetch(chunk, client, workers)
         _list_users(chunk, engine, client, run_id, workers)
@@ -105,7 +106,7 @@ def handle_chunk(
         chunk.postpone_the_rest()
         _write(engine, chunk)
         raise
-    return counts + _write(engine, chunk) + Counter(events=len(taken))
+    return counts + _write(engine, chunk)
 
 
 def chunks_due(engine: Engine, idle_seconds: float) -> Iterator[list[TakenEvent]]:
@@ -161,7 +162,6 @@ def _write(engine: Engine, chunk: Chunk) -> Counter[str]:
     with engine.begin() as connection:
         new = registry.register_users(connection, chunk.users_to_register(), "webhook")
         written = upsert_sessions(connection, chunk.rows)
-        note_verified(connection, [row[SESSION_ID] for row in chunk.rows])
         note_unverified(connection, chunk.unverified)
         registry.expire_lists(connection, chunk.changed)
         inbox.mark_done(connection, chunk.done)

@@ -21,7 +21,6 @@ from resources.database.upsert import SESSION_COLUMNS
 Sync = UserSync | StatisticsSync
 
 _USER_ID = SESSION_COLUMNS.index("user_id")
-_SESSION_ID = SESSION_COLUMNS.index("session_id")
 _DOUBT = (
     Unavailable.kind,
     "The API knew nobody asked about at the same time, so its word about this user was not taken; ask again.",
@@ -98,10 +97,6 @@ class Work:
     def user_ids(self) -> set[str]:
         """Users about whom there is something to write."""
         return {row[_USER_ID] for row in self.rows} | {d[0] for d in self.deleted} | {s.user.user_id for s in self.done}
-
-    def read_in_full(self) -> list[str]:
-        """Sessions among the rows that were read from the API."""
-        return [row[_SESSION_ID] for row in self.rows if row[-1] is not None]
 
     def keep_only(self, user_ids: Container[str]) -> None:
         """Forget what belongs to anybody else."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from sqlalchemy import Connection, func, select
 
 from pipelines.cli_common import Commands, Refusal, id_of_user, read_database, read_settings
 from pipelines.cli_programs import demo, execute, serve, simulate
@@ -153,14 +152,14 @@ def forget(user_id: str, yes: bool) -> None:
     back. An erased user is not registered again by webhooks; `users import` may do so. An id of which nothing is
     stored is refused, unless the user was erased before.
     """
-    from resources.database.erase import erase
+    from resources.database.erase import erase, last_erasure
 
     if not yes:
         click.confirm("Everything stored of this user will be erased and cannot be brought back. Go on?", abort=True)
     database = read_database(read_settings())
     database.require_migrated()
     with database.engine.begin() as connection:
-        erased_before = _last_erasure(connection, user_id)
+        erased_before = last_erasure(connection, user_id)
         removed = erase(connection, user_id, "requested")
         if not removed and erased_before is None:  # inside: the record of an erasure that was none goes, too
             raise Refusal("nothing is stored of this user, and nothing was erased. Is the id right?")
@@ -168,15 +167,6 @@ def forget(user_id: str, yes: bool) -> None:
         click.echo(f"Erased: {', '.join(f'{rows} {table}' for table, rows in removed.items())}.")
     else:
         click.echo(f"This user was erased already, on {erased_before:%Y-%m-%d %H:%M:%S} (UTC): nothing is stored.")
-
-
-def _last_erasure(connection: Connection, user_id: str) -> datetime | None:
-    from resources.asleep.events import pseudonym
-    from resources.database.bookkeeping import erasures
-
-    query = select(func.max(erasures.c.erased_at)).where(erasures.c.user_pseudonym == pseudonym(user_id))
-    moment: datetime | None = connection.scalar(query)
-    return moment
 
 
 @main.command()

@@ -5,7 +5,7 @@ transactions.
 """
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import orjson
@@ -101,6 +101,13 @@ def erase(connection: Connection, user_id: str, reason: str) -> dict[str, int]:
     }
     connection.execute(_RECORD, values)
     return removed
+
+
+def last_erasure(connection: Connection, user_id: str) -> datetime | None:
+    """When the user was last erased; None: never."""
+    query = text("SELECT max(erased_at) FROM asleep.erasures WHERE user_pseudonym = :pseudonym")
+    moment: datetime | None = connection.scalar(query, {"pseudonym": pseudonym(user_id)})
+    return moment
 
 
 def due_for_erasure(connection: Connection, grace: timedelta) -> list[DueForErasure]:

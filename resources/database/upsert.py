@@ -30,6 +30,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from resources.database.bookkeeping import touched_months
 from resources.database.copy import copy_in, copy_text, encoder_of
+from resources.database.event_context import note_verified
 from resources.database.tables import session_payloads, sleep_sessions
 
 _KEPT_BY_THE_DATABASE = {"created_at", "updated_at", "deleted_at"}
@@ -62,7 +63,8 @@ def upsert_sessions(connection: Connection, rows: Iterable[tuple[Any, ...]]) -> 
     """Write sessions in the connection's transaction; a row equal to the stored one is not rewritten.
 
     The newest answer wins: a row asked for earlier than the stored one changes nothing. Rows without
-    `payload_hash` (statistics only) never overwrite a session fetched in full.
+    `payload_hash` (statistics only) never overwrite a session fetched in full. What is written in full counts as read
+    from the API; whoever has it from elsewhere says so afterwards.
 
     Args:
         connection: open, in a transaction.
@@ -77,6 +79,7 @@ def upsert_sessions(connection: Connection, rows: Iterable[tuple[Any, ...]]) -> 
     connection.execute(_make_incoming())
     copy_in(connection, _incoming, [c.name for c in _incoming.c], copy_text(folded.values(), _ENCODERS))
     inserted, updated = connection.execute(_statement()).one()
+    note_verified(connection, (session_id for session_id, row in folded.items() if row[-1] is not None))
     return Written(inserted, updated, len(folded) - inserted - updated)
 
 
