@@ -9,22 +9,14 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
 from assets.failures import REFUSED
+from assets.sleep_sessions import ASKING_POOL
 
 AFTER_FAILURE = timedelta(minutes=10)
 AFTER_REFUSAL = timedelta(hours=6)
 """A person has to mend the key, the plan or the quota; whatever asks the API and ends well ends the pause at once."""
 
-ASKING = (
-    "sync_sleep_sessions",
-    "sync_named_users",
-    "retry_failures",
-    "process_webhook_events",
-    "reconcile",
-    "departures",
-    "fill_stage_arrays",
-    "__ASSET_JOB",
-)
-"""Jobs that ask the API; the last is what the UI launches from an asset's page."""
+ASKING_OUTSIDE_THE_POOL = frozenset({"process_webhook_events", "departures"})
+"""Jobs that ask the API without standing in the queue of the others."""
 
 UNFINISHED = (
     DagsterRunStatus.QUEUED,
@@ -38,6 +30,11 @@ UNFINISHED = (
 def is_under_way(instance: dg.DagsterInstance, job: str) -> bool:
     """Whether a run of the job waits or runs."""
     return instance.get_runs_count(RunsFilter(job_name=job, statuses=list(UNFINISHED))) > 0
+
+
+def is_in_asking_pool(run: dg.DagsterRun) -> bool:
+    """Whether a run asks the API about users by the batch, be it a job, a backfill or a command."""
+    return run.run_op_concurrency is not None and ASKING_POOL in (run.run_op_concurrency.all_pools or ())
 
 
 def why_paused(instance: dg.DagsterInstance, job: str, *, asks: bool, now: datetime | None = None) -> str | None:
@@ -75,7 +72,7 @@ def _refused_since(instance: dg.DagsterInstance, now: datetime) -> datetime | No
     well = instance.get_runs(
         RunsFilter(statuses=[DagsterRunStatus.SUCCESS], updated_after=since - timedelta(seconds=1))
     )
-    return None if any(run.job_name.startswith(ASKING) for run in well) else since
+    return None if any(is_in_asking_pool(run) or run.job_name in ASKING_OUTSIDE_THE_POOL for run in well) else since
 
 
 def _aware(moment: datetime) -> datetime:

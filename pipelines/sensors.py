@@ -9,9 +9,8 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
 from assets.partitions import month_keys
-from assets.sleep_sessions import ASKING_POOL
 from pipelines.jobs import process_webhook_events, summarise_months
-from pipelines.pauses import is_under_way, why_paused
+from pipelines.pauses import is_in_asking_pool, is_under_way, why_paused
 from pipelines.run_tags import range_tags
 from resources.database.resource import Database
 from resources.database.statements import statement
@@ -70,9 +69,7 @@ def _writes_sessions(instance: dg.DagsterInstance) -> bool:
     The one that handles events computes its averages itself when it ends.
     """
     runs = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]))
-    pools = (run.run_op_concurrency.all_pools for run in runs if run.run_op_concurrency)
-    handles_events = any(run.job_name == process_webhook_events.name for run in runs)
-    return handles_events or any(ASKING_POOL in (named or ()) for named in pools)
+    return any(is_in_asking_pool(run) or run.job_name == process_webhook_events.name for run in runs)
 
 
 def waiting_events(*, enabled: bool) -> dg.SensorDefinition:
