@@ -13,8 +13,8 @@ from sqlalchemy import Connection
 from pipelines.database_url import find_database_url
 from pipelines.observability import LOGGER, set_up_logs, statsd_client
 from pipelines.service.app import create_app
-from pipelines.service.events import count_served, tell_levels
 from pipelines.service.options import ServiceOptions
+from pipelines.service.served_requests import count_served, report_levels
 from pipelines.service.server import serve
 from pipelines.settings import Settings, load_settings
 from resources.database.rate_limit_state import read_state
@@ -41,7 +41,7 @@ def options_from(settings: Settings) -> ServiceOptions:
         notify_url=settings.notify_url,
         notify_secret=settings.notify_secret.get_secret_value() if settings.notify_secret else None,
         listeners=(count_served(statsd),) if statsd else (),
-        levels=tell_levels(statsd) if statsd else None,
+        levels=report_levels(statsd) if statsd else None,
         checks={"asleep_api": _asleep_api},
     )
 

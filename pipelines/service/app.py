@@ -11,14 +11,13 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from pipelines.service.clients import Clients
-from pipelines.service.events import log_served
 from pipelines.service.health import HealthCheck, health_routes
+from pipelines.service.http_errors import answer_errors
 from pipelines.service.inbox_writer import InboxWriter
 from pipelines.service.notifying import Notifying
 from pipelines.service.options import ServiceOptions
 from pipelines.service.read_api import read_routes
-from pipelines.service.refusals import answer_errors
-from pipelines.service.watch import Watch
+from pipelines.service.served_requests import ServedRequests, log_served
 from pipelines.service.webhooks import webhook_routes
 from resources.database.engine import make_engine
 
@@ -60,5 +59,5 @@ def create_app(options: ServiceOptions) -> FastAPI:
     if options.service_api_keys:
         app.include_router(read_routes(options, engine, clients))
     app.include_router(health_routes(HealthCheck(engine, options)))
-    app.add_middleware(Watch, listeners=(log_served, *options.listeners))
+    app.add_middleware(ServedRequests, listeners=(log_served, *options.listeners))
     return app

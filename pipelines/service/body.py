@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from pipelines.service.refusals import Refused
+from pipelines.service.http_errors import Refused
 
 _SWALLOWED_BYTES = 4 * 1024 * 1024
 """So much beyond the limit is read and thrown away, so that a client still sending can hear the refusal."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from pipelines.service.events import Levels, Listener
+from pipelines.service.served_requests import Levels, Listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class ServiceOptions:
     """An event that cannot be stored within this is refused, so that the sender tries again."""
     notify_every_seconds: float = 2.0
     listeners: tuple[Listener, ...] = ()
-    """Told about every request served; see `pipelines.service.events`."""
+    """Told about every request served; see `pipelines.service.served_requests`."""
     levels: Levels | None = None
     """Told the figures of the dependencies whenever somebody looks at the health."""
     checks: Mapping[str, Callable[[Connection], Mapping[str, object]]] = field(default_factory=dict)

@@ -12,11 +12,11 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from sqlalchemy import Engine
 
 from pipelines.service.clients import Clients
+from pipelines.service.http_errors import Refused, problems, whole_number
 from pipelines.service.keys import KeyRing
 from pipelines.service.options import ServiceOptions
 from pipelines.service.read_limits import admission
 from pipelines.service.read_models import Session, SessionPage, UserSummary
-from pipelines.service.refusals import Refused, problems, whole_number
 from resources.asleep.events import pseudonym
 from resources.database.read_queries import Place, is_registered, read_glance, read_page, read_session
 from resources.database.service_limits import Limit

@@ -12,8 +12,8 @@ from fastapi.security import APIKeyHeader
 from sqlalchemy import Engine
 
 from pipelines.service.clients import Clients
+from pipelines.service.http_errors import Refused
 from pipelines.service.keys import KeyRing
-from pipelines.service.refusals import Refused
 from resources.database.service_limits import Limit, Verdict, take_turn
 
 _service_key = APIKeyHeader(

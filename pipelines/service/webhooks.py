@@ -14,10 +14,10 @@ from pydantic import BaseModel, Field
 from assets.webhook_events import read_event
 from pipelines.service.body import is_deeper_than, read_body
 from pipelines.service.clients import Clients
+from pipelines.service.http_errors import Refused, database_away, problems
 from pipelines.service.inbox_writer import InboxAway, InboxWriter
 from pipelines.service.keys import KeyRing
 from pipelines.service.options import ServiceOptions
-from pipelines.service.refusals import Refused, database_away, problems
 from resources.asleep.events import pseudonym
 from resources.database.inbox import IncomingEvent
 from resources.signature import verify

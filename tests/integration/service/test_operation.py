@@ -13,8 +13,8 @@ from serving import KEY, READ_KEY, Service, await_truth
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import ProgrammingError
 
-from pipelines.service.events import count_served, tell_levels
 from pipelines.service.options import ServiceOptions
+from pipelines.service.served_requests import count_served, report_levels
 from resources.database import embedded
 from resources.database.embedded_files import find_home
 from resources.database.engine import make_engine
@@ -221,7 +221,7 @@ def test_the_service_sends_what_the_page_describes(serve_app: Callable[..., Serv
         notify_url="http://127.0.0.1:9/",
         notify_secret="secret",  # noqa: S106 a made-up one
         listeners=(count_served(Heard()),),
-        levels=tell_levels(Heard()),
+        levels=report_levels(Heard()),
     )
     assert serve_app(options).get("/health").status_code == 200
     page = (ROOT / "docs/reference/logs-and-metrics.md").read_text("utf-8")

@@ -1,15 +1,17 @@
-"""One frozen event per request served; logs and metrics listen to them.
+"""One frozen event per request served, the listeners that log and count it, and the ASGI middleware that emits it."""
 
-Lives here: the event and the listener that logs.  Not here: decisions, ids in clear, bodies.
-"""
-
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _log = structlog.get_logger("asleep_sync.service")
+
+_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +85,52 @@ def count_served(statsd: Statsd) -> Listener:
     return listen
 
 
-def tell_levels(statsd: Statsd) -> Levels:
+def report_levels(statsd: Statsd) -> Levels:
     """A listener that tells each dependency's figures as `asleep_sync.<dependency>.<figure>`."""
 
     def tell(dependency: str, figure: str, value: float) -> None:
         statsd.gauge(f"asleep_sync.{dependency}.{figure}", value)
 
     return tell
+
+
+class ServedRequests:
+    """Tells the listeners about each request; adds `request.state.headers` to its answer."""
+
+    def __init__(self, app: ASGIApp, listeners: Sequence[Listener]) -> None:
+        self._app = app
+        self._listeners = listeners
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 500
+        state = scope.setdefault("state", {})
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message).update({**_HEADERS, **state.get("headers", {})})
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            self._tell(scope, status, time.perf_counter() - started)
+
+    def _tell(self, scope: Scope, status: int, duration_seconds: float) -> None:
+        state = scope["state"]
+        served = Served(
+            route=getattr(scope.get("route"), "path", "unmatched"),
+            method=scope["method"] if scope["method"] in {"GET", "POST", "HEAD"} else "other",
+            status=status,
+            duration_seconds=duration_seconds,
+            outcome=state.get("outcome", "ok"),
+            client=state.get("client"),
+            user=state.get("user"),
+        )
+        for listener in self._listeners:
+            listener(served)
