@@ -11,17 +11,19 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from simulator.api import Api
 from simulator.application import Application
+from simulator.behaviour import CHOICES, Behaviour
 from simulator.changes import Changes
 from simulator.oddities import populate
 from simulator.population import Plan
 from simulator.rate import RateLimit
 from simulator.truth import users_csv
-from simulator.world import Behaviour, Clock, World, moment_of
+from simulator.world import Clock, World, moment_of
 
 EXAMPLES = """\
 examples:
@@ -63,12 +65,15 @@ def parser() -> argparse.ArgumentParser:
     add("--latency-ms", type=float, default=0, help="added to every answer of the API (default 0)")
     add("--api-key", default="simulated-key", help="valid keys, comma separated (default simulated-key)")
     add("--test-key", help="a key of the other environment: valid, but it sees no users")
-    add("--page-cap", type=int, default=100, help="most rows of a page whatever is asked: 100, older service 20")
-    add("--never-slept-stat", choices=["object", "null"], default="object", help="`stat` of a night without sleep")
-    add("--unknown-user-list", choices=["404", "empty"], default="404", help="what listing an unknown user answers")
     add("--state-file", type=Path, metavar="PATH", help="keep changes here and replay them at the next start")
     add("--stop-with-parent", action="store_true", help="stop when standard input closes")
     add("--max-seconds", type=float, metavar="N", help="stop after N seconds")
+    choices = found.add_argument_group("where the contract leaves a choice; also changed by POST /_simulator/behaviour")
+    for name, rules in CHOICES.items():
+        default = getattr(Behaviour(), name)
+        kind: dict[str, Any] = {"choices": rules["values"]} if "values" in rules else {"type": int, "metavar": "N"}
+        text = f"{rules['help']} (default {default})"
+        choices.add_argument(f"--{name.replace('_', '-')}", default=default, help=text, **kind)
     return found
 
 
@@ -80,11 +85,10 @@ def build(options: argparse.Namespace) -> Application:
     behaviour = Behaviour(
         keys=tuple(filter(None, options.api_key.split(","))),
         test_key=options.test_key,
-        page_cap=options.page_cap,
         latency_seconds=options.latency_ms / 1000,
-        never_slept_stat=options.never_slept_stat == "object",
-        list_of_unknown_user=options.unknown_user_list,
     )
+    for name in CHOICES:
+        behaviour.change(name, getattr(options, name))
     world = World(options.seed, Clock(moment_of(base) if base else fixed), behaviour)
     plan = Plan(
         users=options.users,

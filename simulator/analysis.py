@@ -3,13 +3,13 @@
 Lives here: the tracks of a recording, made once and kept as JSON.  Not here: sessions, clocks, HTTP.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
 
 import orjson
 
-from simulator.figures import SLEEP, Figures, figures_of
+from simulator.figures import DEEP, LIGHT, SLEEP, Figures, figures_of
 from simulator.hypnograms import STAGE_OF, stage_text
 
 SNORING_TAIL_EPOCHS = 4
@@ -29,6 +29,10 @@ class Recording:
     breathing: bool
     decimals: int = 2
     """Of the ratios; older results carry three."""
+    edition: int = 0
+    """Counts analyses that changed the tracks and left every statistic alone."""
+    moved_share: bool = False
+    """Whether a hundredth of the sleep period is called deep instead of light, in the ratios only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,11 @@ def analysis_of(recording: Recording) -> Analysis:
         snoring = snoring[:-SNORING_TAIL_EPOCHS]
     breath = _episodes(stages, recording, share=0.05, name="breath") if recording.breathing else None
     figures = figures_of(stages, snoring, breath, recording.decimals)
+    if recording.moved_share:
+        figures = _with_moved_share(figures)
+    if recording.edition:
+        stages = _edited(stages, recording.edition, (LIGHT, DEEP))
+        snoring = _edited(snoring, recording.edition, (0, 1))
     return Analysis(
         orjson.dumps(stages),
         orjson.dumps(snoring),
@@ -78,3 +87,28 @@ def _episodes(stages: list[int], recording: Recording, *, share: float, name: st
             track[each] = int(stages[each] in SLEEP)
         epoch += length + 1 + int(dice.expovariate(share / 6.5))
     return track
+
+
+def _edited(track: list[int], edition: int, values: tuple[int, int]) -> list[int]:
+    """The track with two different neighbours exchanged, at another place for each edition.
+
+    Neighbours that hold the first epoch of their kind stay, for latencies depend on them.
+    """
+    first = {track.index(value) for value in values if value in track}
+    places = [
+        place
+        for place in range(len(track) - 1)
+        if {track[place], track[place + 1]} == set(values) and not first & {place, place + 1}
+    ]
+    if not places:
+        return track
+    place = places[(edition - 1) % len(places)]
+    return [*track[:place], track[place + 1], track[place], *track[place + 2 :]]
+
+
+def _with_moved_share(figures: Figures) -> Figures:
+    """A hundredth less light sleep and more deep sleep, or the reverse where there is no light sleep."""
+    light, deep = figures.values["light_ratio"], figures.values["deep_ratio"]
+    step = 0.01 if light >= 0.01 else -0.01  # noqa: PLR2004 (the step itself)
+    moved = {"light_ratio": round(light - step, 3), "deep_ratio": round(deep + step, 3)}
+    return replace(figures, values=figures.values | moved)

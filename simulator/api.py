@@ -46,11 +46,11 @@ class Api:
         offset = _integer(request, "offset", 0, None)
         limit = min(_integer(request, "limit", DEFAULT_LIMIT, LARGEST_LIMIT), self.world.behaviour.page_cap)
         user = self.world.user(user_id)
-        if user is None and self.world.behaviour.list_of_unknown_user == "404":
+        if user is None and self.world.behaviour.unknown_user_list == "404":
             raise ApiError(404, "user does not exist")
-        found = self.world.between(user, *window) if user else []
+        found = [each for each in self.world.between(user, *window) if each.listed] if user else []
         if order == "DESC":
-            found = found[::-1]
+            found.reverse()
         now = self.world.clock.now()
         rows = b",".join(row_json(session, now, zone) for session in found[offset : offset + limit])
         head = b'{"detail":"OK","result":{"timezone":' + orjson.dumps(zone_name)
@@ -61,8 +61,7 @@ class Api:
         zone_name, zone = requested_zone(request)
         user_id = data_user_id(request)
         session = self._session_of(session_id, user_id)
-        stat = self.world.behaviour.never_slept_stat
-        result = result_of(session, self.world.clock.now(), zone_name, zone, never_slept_stat=stat)
+        result = result_of(session, self.world.clock.now(), zone_name, zone, self.world.behaviour)
         return json_response({"detail": "OK", "result": result})
 
     def average_stats(self, request: Request, user_id: str) -> Response:
@@ -79,7 +78,7 @@ class Api:
             if session.state(now) == "COMPLETE" and session.finding not in WITHOUT_STAT
         ]
         period = {"timezone": zone_name, "start_date": str(first), "end_date": str(last)}
-        averages = averages_of(sessions, now, zone, breathing=user.breathing)
+        averages = averages_of(sessions, now, zone, self.world.behaviour, breathing=user.breathing)
         return json_response({"detail": "OK", "result": {"period": period, **averages}})
 
     def read_user(self, _: Request, user_id: str) -> Response:

@@ -8,10 +8,11 @@ from datetime import datetime, tzinfo
 from math import atan2, cos, pi, sin
 from typing import Any
 
+from simulator.behaviour import Behaviour
 from simulator.fields import BREATHING_FIELDS, MEANS, SLEPT_FIELDS
-from simulator.figures import stamp, stat_of
+from simulator.figures import stamp
 from simulator.model import NO_BREATHING, Session
-from simulator.render import visible_analysis
+from simulator.render import shown_stat, visible_analysis
 
 DAY_SECONDS = 24 * 3600
 CLOCK_TIMES = ("start_time", "end_time", "sleep_time", "wake_time")
@@ -56,24 +57,26 @@ def never_slept_row(session: Session, zone: tzinfo) -> Json:
     }
 
 
-def averages_of(sessions: Sequence[Session], now: datetime, zone: tzinfo, *, breathing: bool) -> Json:
+def averages_of(
+    sessions: Sequence[Session], now: datetime, zone: tzinfo, behaviour: Behaviour, *, breathing: bool
+) -> Json:
     """`peculiarities`, `average_stats` and both lists for the finished `sessions` of a period."""
     slept, never_slept = [], []
     for session in sessions:
         analysis = visible_analysis(session, now)
         if analysis and session.end and analysis.figures.slept:
-            slept.append((session, stat_of(analysis.figures, session.start, session.end, zone)))
+            slept.append((session, shown_stat(session, analysis, zone, behaviour)))
         else:
             never_slept.append(session)
     return {
         "peculiarities": [] if breathing else [NO_BREATHING],
-        "average_stats": _averages(slept, zone, breathing=breathing) if slept else None,
+        "average_stats": _averages(slept, zone, behaviour, breathing=breathing) if slept else None,
         "never_slept_sessions": [never_slept_row(session, zone) for session in never_slept],
         "slept_sessions": [slept_row(session, stat, zone) for session, stat in slept],
     }
 
 
-def _averages(slept: list[tuple[Session, Json]], zone: tzinfo, *, breathing: bool) -> Json:
+def _averages(slept: list[tuple[Session, Json]], zone: tzinfo, behaviour: Behaviour, *, breathing: bool) -> Json:
     stats = [
         stat | {"start_time": stamp(session.start, zone), "end_time": stamp(session.end or session.start, zone)}
         for session, stat in slept
@@ -82,7 +85,7 @@ def _averages(slept: list[tuple[Session, Json]], zone: tzinfo, *, breathing: boo
     return {
         **{name: mean_clock_time([stat[name] for stat in stats]) for name in CLOCK_TIMES},
         **{name: _mean(stats, name) for name in MEANS},
-        **{name: _ratio(stats, *parts) for name, parts in ratios.items()},
+        **{name: _ratio(stats, name, parts, behaviour) for name, parts in ratios.items()},
         **{name: _mean(stats, name) for name in COUNTS},
     }
 
@@ -95,7 +98,12 @@ def _mean(stats: list[Json], name: str) -> float | None:
     return int(mean) if mean == int(mean) else mean
 
 
-def _ratio(stats: list[Json], part: str, whole: str) -> float | None:
+def _ratio(stats: list[Json], name: str, parts: tuple[str, str], behaviour: Behaviour) -> float | None:
+    """The ratio of the sums, or the mean of the nightly ratios."""
+    if behaviour.average_ratios == "mean":
+        values = [stat[name] for stat in stats if stat[name] is not None]
+        return round(sum(values) / len(values), 3) if values else None
+    part, whole = parts
     both = [(stat[part], stat[whole]) for stat in stats if stat[part] is not None and stat[whole] is not None]
     total = sum(each for _, each in both)
     return round(sum(each for each, _ in both) / total, 3) if total else None

@@ -3,6 +3,7 @@
 Lives here: one method per kind of change, with arguments that JSON can carry.  Not here: routes, checks of form.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from simulator.analysis import Recording, analysis_of
 from simulator.figures import EPOCH_SECONDS, ONE_SECOND
 from simulator.hypnograms import is_source
 from simulator.messages import ApiError
@@ -21,6 +23,13 @@ from simulator.world import Clock, World, moment_of
 Json = dict[str, Any]
 LONGEST_SESSION = timedelta(days=1)
 """The service ends what is still open after a day."""
+
+
+REANALYSES: dict[str, Callable[[Recording], Recording]] = {
+    "result": lambda recording: replace(recording, rescored=not recording.rescored),
+    "tracks": lambda recording: replace(recording, edition=recording.edition + 1),
+    "shares": lambda recording: replace(recording, moved_share=not recording.moved_share),
+}
 
 
 class Changes:
@@ -68,6 +77,7 @@ class Changes:
         session.zone = wishes.pop("zone", session.zone)
         session.finding = wishes.pop("finding", None)
         session.missing_epochs = int(wishes.pop("missing_epochs", 0))
+        session.listed = bool(wishes.pop("listed", True))
         session.session_id = wishes.pop("session_id", session.session_id)
         session.tags = ("added",)
         if "end" in wishes:
@@ -90,10 +100,29 @@ class Changes:
         self.world.remove(self._session(session_id))
         return {"session_id": session_id}
 
-    def _reanalyse(self, session_id: str, completed: str | None = None) -> Json:
-        """Score the session anew by the night's other scorer: same id, same times, other result."""
+    def _listed(self, session_id: str, *, listed: bool) -> Json:
+        """Whether lists contain the session from now on."""
+        self._session(session_id).listed = listed
+        self.world.version += 1
+        return {"session_id": session_id, "listed": listed}
+
+    def _reanalyse(self, session_id: str, completed: str | None = None, changes: str = "result") -> Json:
+        """Score the session anew: same id, same times, other result.
+
+        Args:
+            session_id: a session.
+            completed: when the analysis was completed; now unless given.
+            changes: `result` scores by the night's other scorer; `tracks` changes stages and snoring and leaves
+                every statistic alone; `shares` moves two ratios by 0.01 and leaves the tracks alone.
+
+        Raises:
+            ValueError: this session has nothing that can change so.
+        """
         session = self._session(session_id)
-        session.recording = replace(session.recording, rescored=not session.recording.rescored)
+        recording = REANALYSES[changes](session.recording)
+        if changes != "result" and analysis_of(recording) == analysis_of(session.recording):
+            raise ValueError(f"nothing in this session can change so: {changes}")
+        session.recording = recording
         session.completed = moment_of(completed) if completed else self.world.clock.now()
         self.world.forget_renderings(session)
         return {"session_id": session_id, "completed_time": session.completed.isoformat()}

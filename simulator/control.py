@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC
-from typing import Any
 
 import orjson
 
@@ -97,7 +96,7 @@ class Control:
         return json_response(self.changes.apply("delete_session", session_id=name))
 
     def change_session(self, request: Request, name: str) -> Response:
-        """`close`, `complete` or `reanalyse` a session."""
+        """`close`, `complete` or `reanalyse` a session, or say whether it is `listed`."""
         change = request.path.rpartition("/")[2]
         return json_response(self.changes.apply(change, session_id=name, **request.json()))
 
@@ -148,8 +147,7 @@ class Control:
         session = self.world.session(order.session_id)
         if session is None:
             raise ApiError(404, "session does not exist")
-        stat = self.world.behaviour.never_slept_stat
-        result = result_of(session, self.world.clock.now(), "UTC", UTC, never_slept_stat=stat)
+        result = result_of(session, self.world.clock.now(), "UTC", UTC, self.world.behaviour)
         result = orjson.loads(orjson.dumps(result))
         return Response(work=lambda: json_response(send(order, session.user_id, result)))
 
@@ -159,17 +157,11 @@ class Control:
         return json_response({})
 
     def behaviour(self, request: Request, _: str) -> Response:
-        """Other choices where the contract leaves one."""
-        allowed: dict[str, Callable[[Any], Any]] = {
-            "page_cap": int,
-            "latency_seconds": float,
-            "never_slept_stat": bool,
-            "list_of_unknown_user": str,
-        }
+        """Other choices where the contract leaves one; all of them come back."""
         for name, value in request.json().items():
-            setattr(self.world.behaviour, name, allowed[name](value))
+            self.world.behaviour.change(name, value)
         self.world.forget_renderings()
-        return json_response({name: getattr(self.world.behaviour, name) for name in allowed})
+        return json_response(self.world.behaviour.summary())
 
 
 def _route(method: str, path: str, call: Answer) -> tuple[str, re.Pattern[str], Answer]:
@@ -189,7 +181,7 @@ ROUTES = (
     _route("GET", "least_requests()", Control.least_requests),
     _route("POST", "sessions()", Control.add_session),
     _route("DELETE", "sessions/([^/]+)", Control.delete_session),
-    _route("POST", "sessions/([^/]+)/(?:close|complete|reanalyse)", Control.change_session),
+    _route("POST", "sessions/([^/]+)/(?:close|complete|reanalyse|listed)", Control.change_session),
     _route("POST", "clock()", Control.clock),
     _route("POST", "keys()", Control.keys),
     _route("POST", "rate()", Control.rate),

@@ -12,6 +12,7 @@ import orjson
 
 from simulator.changes import Changes
 from simulator.messages import ApiError, Delivery, Request, Response
+from simulator.transport_faults import TRANSPORT
 
 if TYPE_CHECKING:
     from simulator.faults import Rule, Target
@@ -23,6 +24,8 @@ STATUS_KIND = re.compile(r"status_([45]\d\d)")
 GATEWAY_PAGE = b"<html><head><title>%d</title></head><body><center><h1>%d</h1></center></body></html>"
 LOGIN_PAGE = b"<!DOCTYPE html><html><body><h1>Welcome</h1><p>Please accept the terms of this network.</p></body></html>"
 
+ENDPOINT_OF = {"empty_list": "list_sessions", "missing_session": "read_session", "damaged_stages": "read_session"}
+"""Kinds that mean something to one endpoint only."""
 ABOUT_PAGES = ("duplicate_rows", "page_cap", "insert_between_pages", "delete_between_pages")
 ODD_RESULT: Json = {
     "stat.sleep_index": "high",
@@ -96,6 +99,30 @@ class Effects:
         """The user is not there."""
         return _refusal(rule, 404, "user does not exist")
 
+    def missing_session(self, rule: "Rule", _: "Target") -> Response:
+        """The session is not there."""
+        return _refusal(rule, 404, "session does not exist")
+
+    def empty_list(self, _rule: "Rule", _: "Target") -> Response:
+        """The user is there and has no sessions."""
+        return Response(body=b'{"detail":"OK","result":{"timezone":"UTC","sleep_session_list":[]}}')
+
+    def all_missing(self, rule: "Rule", target: "Target") -> Response:
+        """The service has lost everything for a while: empty lists, 404 for the rest."""
+        if target.endpoint == "list_sessions":
+            return self.empty_list(rule, target)
+        return self.missing_session(rule, target) if target.session else self.missing_user(rule, target)
+
+    def damaged_stages(self, rule: "Rule", _: "Target", response: Response) -> Response:
+        """The stage array arrives with a tenth of its values lost, or replaced by wake."""
+        body = orjson.loads(response.body)
+        session = body.get("result", {}).get("session", {})
+        stages = session.get("sleep_stages") or []
+        lost = slice(len(stages) // 3, len(stages) // 3 + max(1, len(stages) // 10))
+        stages[lost] = [] if rule.damage == "lost" else [0] * len(stages[lost])
+        response.body = orjson.dumps(body)
+        return response
+
     def duplicate_rows(self, _rule: "Rule", target: "Target") -> None:
         """Each later page begins with the last row of the page before."""
         offset = _number(target.request, "offset", 0)
@@ -104,16 +131,6 @@ class Effects:
     def page_cap(self, rule: "Rule", target: "Target") -> None:
         """Pages are shorter than asked."""
         target.request.query["limit"] = str(min(rule.cap, _number(target.request, "limit", 20)))
-
-    def slow_drip(self, rule: "Rule", _: "Target", response: Response) -> Response:
-        """The body comes bit by bit."""
-        response.delivery = Delivery("drip", rule.drip_seconds)
-        return response
-
-    def truncated(self, _rule: "Rule", _: "Target", response: Response) -> Response:
-        """The connection ends in the middle of the body."""
-        response.delivery = Delivery("truncated")
-        return response
 
     def not_json(self, _rule: "Rule", _: "Target", response: Response) -> Response:
         """The body breaks off, although its length is right."""
@@ -152,6 +169,9 @@ class Effects:
 
     def can_hit(self, kind: str, target: "Target", response: Response | None = None) -> bool:
         """Whether the kind means anything for this request, so that a rule is not used up in vain."""
+        wanted = ENDPOINT_OF.get(kind)
+        if wanted is not None and target.endpoint != wanted:
+            return False
         if kind not in ABOUT_PAGES:
             return True
         if target.endpoint != "list_sessions":
@@ -206,13 +226,14 @@ BEFORE: dict[str, Before] = {
     kind: getattr(Effects, kind)
     for kind in (
         *("reset", "timeout", "throttle_storm", "quota", "plan", "key_revoked"),
-        *("gateway_message", "missing_user", "duplicate_rows", "page_cap"),
+        *("gateway_message", "missing_user", "missing_session", "empty_list", "all_missing"),
+        *("duplicate_rows", "page_cap"),
     )
 } | {"outage": Effects.reset}
 AFTER: dict[str, After] = {
     kind: getattr(Effects, kind)
     for kind in (
-        *("slow_drip", "truncated", "not_json", "html_200", "oversized", "wrong_types"),
-        *("insert_between_pages", "delete_between_pages"),
+        *("not_json", "html_200", "oversized", "wrong_types"),
+        *("insert_between_pages", "delete_between_pages", "damaged_stages"),
     )
-}
+} | TRANSPORT

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from random import Random
 from typing import Any, NamedTuple
 
+from simulator.behaviour import MAX_PAGE
 from simulator.changes import Changes
 from simulator.fault_kinds import AFTER, BEFORE, Effects
 from simulator.messages import ApiError, Request, Response
@@ -36,6 +37,10 @@ class Rule:
     kind: str
     endpoint: str | None = None
     user: str | None = None
+    users: list[str] | None = None
+    """Only these users."""
+    share_of_users: float | None = None
+    """Only so large a part of the users, drawn once for each user."""
     session: str | None = None
     share: float | None = None
     """Probability for each request; repetitions are drawn anew."""
@@ -45,6 +50,8 @@ class Rule:
     """Only each so-manieth."""
     per_target: int | None = None
     """Only the first so many of each distinct request, so that a repetition succeeds."""
+    per_user: int | None = None
+    """Only the first so many of each user."""
     after: int = 0
     """Spare the first so many matching requests."""
     seconds: float | None = None
@@ -54,7 +61,13 @@ class Rule:
     message: str | None = None
     mebibytes: int = 64
     drip_seconds: float = 30.0
+    delay_seconds: float = 0.05
+    """For `late_body`: the body follows its head after so long."""
+    repeat: int = 1
+    """For `interim`: how many interim responses precede the answer."""
     cap: int = 20
+    damage: str = "lost"
+    """For `damaged_stages`: `lost` or `wake`."""
     changes: Json | None = None
     """For `wrong_types`: dotted path in `result` → value."""
     matched: int = 0
@@ -62,35 +75,53 @@ class Rule:
     first_hit_at: float | None = None
     seen: Counter[str] = field(default_factory=Counter)
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.cap <= MAX_PAGE:
+            raise ApiError(422, f"cap: {self.cap} is not from 1 to {MAX_PAGE}")
+        if self.damage not in ("lost", "wake"):
+            raise ApiError(422, f"damage: {self.damage} is neither lost nor wake")
+        if self.kind == "interim" and self.status not in (None, 102, 103):
+            raise ApiError(422, f"status: {self.status} is no interim response that a server may send unasked")
+
     def applies(self, target: Target, seed: str) -> bool:
         """Whether this request is hit; each call counts as one request."""
-        if not self._concerns(target):
+        if not self._concerns(target, seed):
             return False
         self.matched += 1
         if self.matched <= self.after or self._is_over(target.request.arrived):
             return False
         self.seen[target.identity] += 1
-        if not self._chooses(target.identity, seed):
+        self.seen[f"user {target.user}"] += 1
+        if not self._chooses(target, seed):
             return False
         self.hits += 1
         if self.first_hit_at is None:
             self.first_hit_at = target.request.arrived
         return True
 
-    def _concerns(self, target: Target) -> bool:
+    def _concerns(self, target: Target, seed: str) -> bool:
         wanted = (self.endpoint, self.user, self.session)
-        return all(want is None or want == has for want, has in zip(wanted, target[:3], strict=True))
+        if not all(want is None or want == has for want, has in zip(wanted, target[:3], strict=True)):
+            return False
+        if self.users is not None and target.user not in self.users:
+            return False
+        if self.share_of_users is None:
+            return True
+        return Random(f"{seed} {self.kind} of {target.user}").random() < self.share_of_users
 
     def _is_over(self, now: float) -> bool:
         begun = self.first_hit_at
         return self.seconds is not None and begun is not None and now >= begun + self.seconds
 
-    def _chooses(self, identity: str, seed: str) -> bool:
+    def _chooses(self, target: Target, seed: str) -> bool:
+        identity = target.identity
         if self.count is not None and self.hits >= self.count:
             return False
         if self.every is not None and (self.matched - self.after) % self.every:
             return False
         if self.per_target is not None and self.seen[identity] > self.per_target:
+            return False
+        if self.per_user is not None and self.seen[f"user {target.user}"] > self.per_user:
             return False
         dice = Random(f"{seed} {self.kind} {identity} {self.seen[identity]}") if self.share is not None else None
         return dice is None or dice.random() < (self.share or 0.0)

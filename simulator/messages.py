@@ -33,10 +33,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How an answer travels: `whole`, `reset`, `never`, `drip` or `truncated`."""
+    """How an answer travels: `whole`, `reset`, `never`, `drip`, `truncated`, `late_body` or `raw`."""
 
     manner: str = "whole"
     seconds: float = 0.0
+    interim: tuple[int, ...] = ()
+    """Statuses of interim responses that precede the answer."""
+    raw: bytes = b""
+    """For `raw`: every byte that is sent, head included."""
 
 
 WHOLE = Delivery()

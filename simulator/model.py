@@ -42,6 +42,8 @@ class Session:
     """Slots at the end that never arrived."""
     received_epochs: int | None = None
     """Slots received while it runs; None: as many as have passed."""
+    listed: bool = True
+    """Whether lists contain it. A session that they lack can still be read by its id."""
     tags: tuple[str, ...] = ()
     row_json: bytes | None = None
     """Its list row in UTC, kept while it cannot change."""

@@ -62,6 +62,8 @@ FIRST_REGISTRATION = datetime(2024, 3, 1, 9, 15, 2, tzinfo=UTC)
 NAP_EPOCHS = 200
 """Shorter recordings begin shortly before a night's first sleep, or most naps would be all awake."""
 ANALYSIS_SECONDS = (20, 300)
+WHOLE_NIGHT_EPOCHS = 900
+"""Length of an invented night unless given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +194,9 @@ def night(  # noqa: PLR0913 (each says something else about the night)
     """A finished session that plays a night (a random one unless named) from its first epoch on."""
     nights = all_nights()
     source = source or dice.choice(list(nights))
-    count = epochs or len(nights[source].stages)
+    count = epochs or (len(nights[source].stages) if source in nights else WHOLE_NIGHT_EPOCHS)
     first = 0
-    if epochs and epochs < NAP_EPOCHS:
+    if epochs and epochs < NAP_EPOCHS and source in nights:
         first = max(0, len(nights[source].stages) - len(nights[source].stages.lstrip("0x")) - dice.randrange(30))
     end = start + timedelta(seconds=count * EPOCH_SECONDS + dice.randrange(EPOCH_SECONDS))
     return Session(

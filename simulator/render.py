@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from simulator.analysis import Analysis, analysis_of
+from simulator.behaviour import Behaviour
 from simulator.figures import EPOCH_SECONDS, ONE_SECOND, stamp, stat_of
 from simulator.model import (
     IN_PROGRESS,
@@ -54,15 +55,15 @@ def row_json(session: Session, now: datetime, zone: tzinfo) -> bytes:
     return row
 
 
-def result_of(session: Session, now: datetime, zone_name: str, zone: tzinfo, *, never_slept_stat: bool) -> Json:
+def result_of(session: Session, now: datetime, zone_name: str, zone: tzinfo, behaviour: Behaviour) -> Json:
     """The session as `GET /data/v3/sessions/{id}` shows it. Stage tracks are ready-made JSON fragments."""
     complete = session.state(now) == "COMPLETE"
     analysis = visible_analysis(session, now)
     finding = finding_of(session, analysis)
-    without_stat = finding in WITHOUT_STAT or (finding == NEVER_SLEPT and not never_slept_stat)
+    without_stat = finding in WITHOUT_STAT or (finding == NEVER_SLEPT and behaviour.never_slept_stat == "null")
     stat = None
     if complete and session.end and analysis and not without_stat:
-        stat = stat_of(analysis.figures, session.start, session.end, zone)
+        stat = shown_stat(session, analysis, zone, behaviour)
     return {
         "timezone": zone_name,
         "peculiarities": _peculiarities(session, finding, complete=complete),
@@ -80,6 +81,16 @@ def result_of(session: Session, now: datetime, zone_name: str, zone: tzinfo, *, 
         },
         "stat": stat,
     }
+
+
+def shown_stat(session: Session, analysis: Analysis, zone: tzinfo, behaviour: Behaviour) -> Json:
+    """The statistics of a finished session, in the form that this copy of the service has chosen."""
+    figures = analysis.figures
+    stat = stat_of(figures, session.start, session.end or session.start, zone)
+    marks = figures.cycle_marks
+    if behaviour.sleep_cycle == "fractional" and marks:
+        stat["sleep_cycle"] = (marks[-1] - marks[0]) / (len(marks) - 1)
+    return stat
 
 
 def visible_analysis(session: Session, now: datetime) -> Analysis | None:

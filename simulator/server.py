@@ -20,6 +20,7 @@ from simulator.messages import ApiError, Request, Response, parsed_query
 LARGEST_BODY = 16 * 1024 * 1024
 DRIP_PIECES = 20
 REASON = {status.value: status.phrase for status in HTTPStatus}
+INTERIM_HEADERS = {103: ["link: </style.css>; rel=preload"]}
 NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -180,6 +181,12 @@ class Connection(asyncio.Protocol):
             self._transport.close()
         elif manner == "drip":
             await self._drip(response, close=close)
+        elif manner == "late_body":
+            self._transport.write(_head(response, None, close=False))
+            await asyncio.sleep(response.delivery.seconds)
+            self._transport.write(response.body)
+        elif manner == "raw":
+            self._transport.write(response.delivery.raw)
         elif response.chunks:
             await self._stream(response, response.chunks, close=close)
         else:
@@ -224,7 +231,9 @@ class Connection(asyncio.Protocol):
 def _head(response: Response, length: int | None, *, close: bool) -> bytes:
     """Status line and headers; without a length the body follows in chunks."""
     lines = [f"HTTP/1.1 {response.status} {REASON.get(response.status, 'Unknown')}"]
-    if response.status != HTTPStatus.NO_CONTENT:
+    for status in reversed(response.delivery.interim):
+        lines[:0] = [f"HTTP/1.1 {status} {REASON.get(status, 'Unknown')}", *INTERIM_HEADERS.get(status, ()), ""]
+    if response.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
         lines.append(f"content-type: {response.content_type}")
         lines.append("transfer-encoding: chunked" if length is None else f"content-length: {length}")
     lines += [f"{name}: {value}" for name, value in response.headers.items()]

@@ -89,11 +89,10 @@ def _user_truth(user: User) -> Json:
 def _session_truth(world: World, session: Session) -> bytes:
     now = world.clock.now()
     complete = session.state(now) == "COMPLETE"
-    stat = world.behaviour.never_slept_stat
     return orjson.dumps(
         {
             "row": row_of(session, now, UTC),
-            "result": result_of(session, now, "UTC", UTC, never_slept_stat=stat),
+            "result": result_of(session, now, "UTC", UTC, world.behaviour),
             "completed_time": stamp(session.completed, UTC) if complete and session.completed else None,
             "tags": session.tags,
         }

@@ -10,6 +10,7 @@ from random import Random
 from string import ascii_letters, ascii_lowercase, digits
 from typing import Any
 
+from simulator.behaviour import Behaviour
 from simulator.model import Session, User
 
 
@@ -38,21 +39,6 @@ class Clock:
     def run(self) -> None:
         """Show real time again."""
         self._fixed, self._shift = None, timedelta()
-
-
-@dataclass(slots=True)
-class Behaviour:
-    """Where the contract leaves the service a choice, and what the operator of the simulator decides."""
-
-    keys: tuple[str, ...] = ("simulated-key",)
-    test_key: str | None = None
-    """Valid in the Test environment, which holds no users: everything is unknown to it."""
-    page_cap: int = 100
-    latency_seconds: float = 0.0
-    never_slept_stat: bool = True
-    """Whether NEVER_SLEPT comes with a `stat` object."""
-    list_of_unknown_user: str = "404"
-    """`404` or `empty`: what listing an unknown user's sessions answers."""
 
 
 @dataclass(slots=True)

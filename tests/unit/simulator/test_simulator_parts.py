@@ -8,11 +8,12 @@ import orjson
 import pytest
 
 from simulator.averages import mean_clock_time
+from simulator.behaviour import Behaviour
 from simulator.oddities import populate
 from simulator.population import ODDITIES, UNLISTED_ZONE, Plan, clock_zone
 from simulator.rate import BusiestSecond, RateLimit, SlidingWindow
 from simulator.render import row_json
-from simulator.world import Behaviour, Clock, World
+from simulator.world import Clock, World
 
 NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
 
