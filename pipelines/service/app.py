@@ -1,7 +1,4 @@
-"""The service as an ASGI application.
-
-Lives here: what it is put together from, its start and its end.  Not here: routes, SQL, calls to the Asleep API.
-"""
+"""The service as an ASGI application: its parts, its start and its end."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +8,8 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from pipelines.service.clients import Clients
-from pipelines.service.health import HealthCheck, health_routes
+from pipelines.service.database_calls import DatabaseCalls
+from pipelines.service.health import HEALTH_SECONDS, HealthCheck, health_routes
 from pipelines.service.http_errors import answer_errors
 from pipelines.service.inbox_writer import InboxWriter
 from pipelines.service.notifying import Notifying
@@ -21,7 +19,7 @@ from pipelines.service.served_requests import ServedRequests, log_served
 from pipelines.service.webhooks import webhook_routes
 from resources.database.engine import make_engine
 
-_ABOUT = """Receives Asleep's webhooks into an inbox, answers questions from the tables, and tells how it is.
+_ABOUT = """Receives Asleep's webhooks into an inbox, answers queries from the tables, and reports its health.
 
 Every answer is JSON; every refusal has one field, `detail`."""
 
@@ -32,7 +30,10 @@ def create_app(options: ServiceOptions) -> FastAPI:
     The framework's own traces stay off: they would carry paths with user ids in them.
     """
     engine = make_engine(options.database_url, application_name="asleep-sync serve", pool_size=10)
-    inbox = InboxWriter(engine, seconds=options.inbox_seconds)
+    inbox_calls = DatabaseCalls(engine, seconds=options.inbox_seconds, at_once=8, name="inbox")
+    read_calls = DatabaseCalls(engine, seconds=options.read_seconds, at_once=20, name="read-api")
+    health_calls = DatabaseCalls(engine, seconds=HEALTH_SECONDS, at_once=4, name="health")
+    inbox = InboxWriter(inbox_calls, seconds=options.inbox_seconds)
     clients = Clients(admitted_per_minute=options.events_per_minute, refused_per_minute=options.refusals_per_minute)
 
     @asynccontextmanager
@@ -49,6 +50,7 @@ def create_app(options: ServiceOptions) -> FastAPI:
         version=version("asleep-sync"),
         description=_ABOUT,
         telemetry={"tracing": False, "metrics": False, "logs": False},
+        redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
@@ -57,7 +59,7 @@ def create_app(options: ServiceOptions) -> FastAPI:
     if options.enable_webhooks:
         app.include_router(webhook_routes(options, clients, inbox))
     if options.service_api_keys:
-        app.include_router(read_routes(options, engine, clients))
-    app.include_router(health_routes(HealthCheck(engine, options)))
+        app.include_router(read_routes(options, read_calls, clients))
+    app.include_router(health_routes(HealthCheck(health_calls, inbox, options)))
     app.add_middleware(ServedRequests, listeners=(log_served, *options.listeners))
     return app

@@ -1,27 +1,37 @@
-"""Is it alive, may it get traffic, and how is each dependency?
+"""Answers whether the process lives, whether it may get traffic, and the state of each dependency.
 
-Lives here: three routes and the states they tell.  Not here: what to do about it (the runbook).
+The answer comes within two seconds whatever the database does, and it is found out by doing: a connection is used and
+an event is written and rolled back. Not here: what to do about it (the runbook).
 """
 
-import threading
+import asyncio
+import os
 import time
 from collections.abc import Callable
 from typing import Literal
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from pipelines.service.database_calls import DatabaseCalls, DatabaseUnavailable
+from pipelines.service.http_errors import RETRY_SECONDS
+from pipelines.service.inbox_writer import InboxWriter
 from pipelines.service.options import ServiceOptions
+from resources.database.inbox import IncomingEvent, put_events
 from resources.database.inbox_care import count_inbox
 from resources.database.migrate import NotMigrated, require_migrated
 from resources.database.outbox import count_outbox
 
 State = Literal["up", "degraded", "down"]
 
+HEALTH_SECONDS = 1.5
+"""Deadline for the database. The answer is sent within 2 seconds."""
 _KEPT_SECONDS = 1.0
 _DELAYED_SECONDS = 900.0
+_TRIAL_BYTES = 8 * 1024
+"""Of an event written on trial: random, so that it needs pages of its own, as a night does."""
 _ORDER: tuple[State, ...] = ("up", "degraded", "down")
 
 
@@ -46,43 +56,64 @@ class Status(BaseModel):
 
 
 class HealthCheck:
-    """Looks at the dependencies, at most once a second however many ask."""
+    """Checks the dependencies at most once a second, however many requests ask for it. Belongs to one event loop."""
 
-    def __init__(self, engine: Engine, options: ServiceOptions) -> None:
-        self._engine = engine
+    def __init__(self, calls: DatabaseCalls, inbox: InboxWriter, options: ServiceOptions) -> None:
+        """Prepare; nothing is checked yet.
+
+        Args:
+            calls: how the database is reached; their deadline should be `HEALTH_SECONDS`.
+            inbox: what it wrote last saves a trial.
+            options: which dependencies there are, and who listens to their figures.
+        """
+        self._calls = calls
+        self._inbox = inbox
         self._options = options
-        self._lock = threading.Lock()
-        self._looked_at = float("-inf")
+        self._checked_at = float("-inf")
+        self._checking: asyncio.Task[None] | None = None
         self._health = Health(state="down", dependencies={})
 
-    def look(self) -> Health:
+    async def check(self) -> Health:
         """The state of all dependencies, at most a second old."""
-        with self._lock:
-            if time.monotonic() - self._looked_at > _KEPT_SECONDS:
-                found = self._look()
-                worst = max((dependency.state for dependency in found.values()), key=_ORDER.index)
-                self._health = Health(state=worst, dependencies=found)
-                self._looked_at = time.monotonic()
-                self._tell(found)
-            return self._health
+        if time.monotonic() - self._checked_at > _KEPT_SECONDS:
+            if self._checking is None:
+                self._checking = asyncio.create_task(self._refresh())
+            await asyncio.shield(self._checking)
+        return self._health
 
-    def _look(self) -> dict[str, Dependency]:
-        """Without the database nothing else can be known."""
+    async def is_ready(self) -> bool:
+        """Whether requests and events would be served."""
+        found = (await self.check()).dependencies
+        needed = ("database", "schema", *(("inbox",) if self._options.enable_webhooks else ()))
+        return all(name in found and found[name].state != "down" for name in needed)
+
+    async def _refresh(self) -> None:
+        """Check everything; without the database nothing else can be known."""
         started = time.perf_counter()
+        must_try = self._options.enable_webhooks and not self._inbox.stored_within(_KEPT_SECONDS)
         try:
-            with self._engine.connect() as connection:
-                connection.execute(text("SET LOCAL statement_timeout = 5000"))
-                found = {"database": Dependency(state="up"), "schema": _schema(connection)}
-                found["database"] = Dependency.model_validate(
-                    {"state": "up", "milliseconds": round((time.perf_counter() - started) * 1000, 1)}
-                )
-                if found["schema"].state == "up":
-                    found |= {name: check(connection) for name, check in self._checks().items()}
-                return found
-        except SQLAlchemyError as error:
-            return {"database": Dependency.model_validate({"state": "down", "reason": type(error).__name__})}
+            found = await self._calls.run(lambda connection: self._examine(connection, must_try=must_try))
+            milliseconds = round((time.perf_counter() - started) * 1000, 1)
+            found["database"] = Dependency.model_validate({"state": "up", "milliseconds": milliseconds})
+        except (SQLAlchemyError, DatabaseUnavailable) as error:
+            found = {"database": _down(type(error).__name__)}
+        finally:
+            self._checking = None
+        worst = max((dependency.state for dependency in found.values()), key=_ORDER.index)
+        self._health = Health(state=worst, dependencies=found)
+        self._checked_at = time.monotonic()
+        self._report(found)
 
-    def _tell(self, found: dict[str, Dependency]) -> None:
+    def _examine(self, connection: Connection, *, must_try: bool) -> dict[str, Dependency]:
+        found = {"database": Dependency(state="up"), "schema": _schema(connection)}
+        if found["schema"].state == "up":
+            found |= {name: check(connection) for name, check in self._checks().items()}
+            reason = _why_no_event_can_be_stored(connection) if must_try else None
+            if reason is not None:
+                found["inbox"] = _down(f"events cannot be stored ({reason})")
+        return found
+
+    def _report(self, found: dict[str, Dependency]) -> None:
         if self._options.levels is None:
             return
         for name, dependency in found.items():
@@ -101,42 +132,69 @@ class HealthCheck:
         return checks
 
 
-def health_routes(check: HealthCheck) -> APIRouter:
-    """The routes that orchestrators and people ask."""
-    router = APIRouter()
+def health_routes(health_check: HealthCheck) -> APIRouter:
+    """The routes that orchestrators and people request. Each answers GET and HEAD.
 
-    @router.get("/live", summary="Is the process alive?")
+    Args:
+        health_check: of this application.
+    """
+    router = APIRouter()
+    not_now = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 0}}}
+
     async def live() -> Status:
         """Needs nothing but the process: a failure means restart."""
         return Status(status="live")
 
-    @router.get(
-        "/ready", summary="May it get traffic?", responses={503: {"model": Status, "description": "Not at this moment"}}
-    )
-    def ready(response: Response) -> Status:
-        """Database reachable and migrated."""
-        found = check.look().dependencies
-        is_ready = all(name in found and found[name].state == "up" for name in ("database", "schema"))
-        response.status_code = 200 if is_ready else 503
+    async def ready(response: Response) -> Status:
+        """Database reachable and migrated, and events can be stored."""
+        is_ready = await health_check.is_ready()
+        _set_status(response, is_well=is_ready)
         return Status(status="ready" if is_ready else "not ready")
 
-    @router.get(
-        "/health", summary="How is each dependency?", responses={503: {"model": Health, "description": "One is down"}}
-    )
-    def health(response: Response) -> Health:
+    async def health(response: Response) -> Health:
         """Each dependency with its state; 503 when one is down, 200 when one is merely degraded."""
-        found = check.look()
-        response.status_code = 503 if found.state == "down" else 200
+        found = await health_check.check()
+        _set_status(response, is_well=found.state != "down")
         return found
 
+    for path, answer, model, summary in (
+        ("/live", live, None, "Is the process alive?"),
+        ("/ready", ready, Status, "May it get traffic?"),
+        ("/health", health, Health, "How is each dependency?"),
+    ):
+        problem = {503: {"model": model, "description": "Not at this moment", "headers": not_now}} if model else {}
+        router.add_api_route(path, answer, methods=["GET"], summary=summary, responses=problem)  # type: ignore[arg-type]
+        router.add_api_route(path, answer, methods=["HEAD"], include_in_schema=False)
     return router
+
+
+def _set_status(response: Response, *, is_well: bool) -> None:
+    response.status_code = 200 if is_well else 503
+    if not is_well:
+        response.headers["retry-after"] = str(RETRY_SECONDS)
+
+
+def _down(reason: str) -> Dependency:
+    return Dependency.model_validate({"state": "down", "reason": reason})
+
+
+def _why_no_event_can_be_stored(connection: Connection) -> str | None:
+    """The kind of error that storing an event meets now; None when it can be stored. Nothing stays behind."""
+    trial = connection.begin_nested()
+    try:
+        put_events(connection, [IncomingEvent(os.urandom(_TRIAL_BYTES), {})])
+    except DBAPIError as error:
+        return type(error.orig).__name__
+    finally:
+        trial.rollback()
+    return None
 
 
 def _schema(connection: Connection) -> Dependency:
     try:
         require_migrated(connection)
     except NotMigrated as error:
-        return Dependency.model_validate({"state": "down", "reason": str(error)})
+        return _down(str(error))
     return Dependency(state="up")
 
 

@@ -1,7 +1,4 @@
-"""Saying no: every refusal is JSON with one `detail`, and never repeats what was sent.
-
-Lives here: the refusal and how errors become answers.  Not here: deciding to refuse.
-"""
+"""Turns errors into HTTP answers: JSON with one field, `detail`, that never repeats what was sent."""
 
 import structlog
 from fastapi import FastAPI, Request
@@ -11,6 +8,8 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+
+from pipelines.service.database_calls import DatabaseUnavailable
 
 _log = structlog.get_logger("asleep_sync.service")
 
@@ -37,12 +36,12 @@ class Refused(Exception):
         self.headers = headers or {}
 
 
-def database_away() -> Refused:
+def database_unavailable() -> Refused:
     """The database cannot be used at this moment."""
     return Refused(
         503,
         "The database is not available; try again.",
-        outcome="database_away",
+        outcome="database_unavailable",
         headers={"retry-after": str(RETRY_SECONDS)},
     )
 
@@ -79,8 +78,8 @@ def answer_errors(app: FastAPI) -> None:
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _unmatched)
     app.add_exception_handler(RequestValidationError, _invalid)
-    for away in (OperationalError, InterfaceError, PoolTimeout):
-        app.add_exception_handler(away, _database_failed)
+    for unavailable in (DatabaseUnavailable, OperationalError, InterfaceError, PoolTimeout):
+        app.add_exception_handler(unavailable, _database_failed)
     app.add_exception_handler(SQLAlchemyError, _statement_refused)
     app.add_exception_handler(Exception, _failed)
 
@@ -109,7 +108,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 async def _database_failed(request: Request, error: Exception) -> JSONResponse:
     _log.error("database_failed", kind=type(error).__name__, route=request.scope["path"].split("/")[1])
-    return _answer(database_away(), request)
+    return _answer(database_unavailable(), request)
 
 
 async def _statement_refused(request: Request, error: Exception) -> JSONResponse:

@@ -1,18 +1,16 @@
-"""Events into the inbox, many per commit.
+"""Writes events into the inbox, many per commit.
 
-While one commit runs, the events that arrive wait together for the next: nobody waits for company, and the cost of a
-commit is shared exactly when there is a crowd. An event is answered only after its commit.
-
-Lives here: the queue and its one writer.  Not here: SQL, HTTP.
+While one commit runs, the events that arrive wait together for the next, so that the cost of a commit is shared exactly
+when many events arrive. An event is answered only after its commit. Not here: SQL, HTTP.
 """
 
 import asyncio
-import threading
+import time
 from collections.abc import Sequence
 
 import structlog
-from sqlalchemy import Engine, text
 
+from pipelines.service.database_calls import DatabaseCalls
 from resources.database.inbox import IncomingEvent, put_events
 
 _log = structlog.get_logger("asleep_sync.service")
@@ -24,28 +22,40 @@ _WAITING_BYTES = 64 * 1024 * 1024
 Waiting = tuple[IncomingEvent, asyncio.Future[bool]]
 
 
-class InboxAway(Exception):
+class InboxUnavailable(Exception):
     """The event could not be stored; the sender has to try again."""
 
 
 class InboxWriter:
     """Writes events one batch at a time. Belongs to one event loop."""
 
-    def __init__(self, engine: Engine, *, seconds: float) -> None:
-        self._engine = engine
+    def __init__(self, calls: DatabaseCalls, *, seconds: float) -> None:
+        """Prepare; nothing is connected yet.
+
+        Args:
+            calls: how batches reach the database.
+            seconds: after which an event that is not stored is refused.
+        """
+        self._calls = calls
         self._seconds = seconds
         self._waiting: list[Waiting] = []
         self._waiting_bytes = 0
         self._writing: asyncio.Task[None] | None = None
+        self._last_write: tuple[float, bool] = (float("-inf"), True)
+
+    def stored_within(self, seconds: float) -> bool:
+        """Whether the last batch was stored, and not longer ago than that."""
+        written_at, is_stored = self._last_write
+        return is_stored and time.monotonic() - written_at <= seconds
 
     async def put(self, event: IncomingEvent) -> bool:
         """Store an event; True when its body is new. Returns after the commit.
 
         Raises:
-            InboxAway: it could not be stored in time. It may still be stored later, which is harmless.
+            InboxUnavailable: it could not be stored in time. It may still be stored later, which is harmless.
         """
         if self._waiting_bytes + len(event.body) > _WAITING_BYTES:
-            raise InboxAway
+            raise InboxUnavailable
         stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((event, stored))
         self._waiting_bytes += len(event.body)
@@ -55,7 +65,7 @@ class InboxWriter:
             async with asyncio.timeout(self._seconds):
                 return await stored
         except TimeoutError:
-            raise InboxAway from None
+            raise InboxUnavailable from None
 
     async def close(self) -> None:
         """Wait until everything that was accepted is written or refused; a write that hangs is not waited for."""
@@ -70,48 +80,24 @@ class InboxWriter:
             self._writing = None
 
     async def _write_batch(self, batch: Sequence[Waiting]) -> None:
-        """Answer everybody who waits, whatever happens to the write."""
+        """Write a batch and answer every event in it, whether the write succeeds or not."""
+        events = [event for event, _ in batch]
         try:
-            async with asyncio.timeout(self._seconds):
-                answers = await self._in_a_thread([event for event, _ in batch])
-        except Exception as error:  # noqa: BLE001 told to the senders, who try again
-            _log.warning("inbox_away", events=len(batch), kind=type(error).__name__)
-            if isinstance(error, TimeoutError):  # the connection may hang for ever: the next write takes another
-                self._engine.dispose(close=False)
+            answers = await self._calls.run(lambda connection: put_events(connection, events))
+        except Exception as error:  # noqa: BLE001 the senders are refused and try again
+            _log.warning("inbox_unavailable", events=len(batch), kind=type(error).__name__)
+            self._last_write = (time.monotonic(), False)
             for _, stored in batch:
                 if not stored.done():
-                    stored.set_exception(InboxAway())
+                    stored.set_exception(InboxUnavailable())
         else:
+            self._last_write = (time.monotonic(), True)
             for (_, stored), is_new in zip(batch, answers, strict=True):
                 if not stored.done():
                     stored.set_result(is_new)
 
-    def _in_a_thread(self, events: list[IncomingEvent]) -> asyncio.Future[list[bool]]:
-        """Write in a thread that nobody has to wait for, not even the end of the process."""
-        loop = asyncio.get_running_loop()
-        written: asyncio.Future[list[bool]] = loop.create_future()
-
-        def tell(answer: list[bool] | BaseException) -> None:
-            if written.done():
-                return
-            if isinstance(answer, BaseException):
-                written.set_exception(answer)
-            else:
-                written.set_result(answer)
-
-        def write() -> None:
-            try:
-                answer: list[bool] | BaseException = self._write(events)
-            except BaseException as error:  # noqa: BLE001 raised where it is awaited
-                answer = error
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(tell, answer)
-
-        threading.Thread(target=write, name="inbox", daemon=True).start()
-        return written
-
     def _next_batch(self) -> list[Waiting]:
-        """The next events that still have somebody waiting for them."""
+        """The next events whose senders still wait."""
         batch: list[Waiting] = []
         taken = size = 0
         for event, stored in self._waiting:
@@ -124,8 +110,3 @@ class InboxWriter:
                 size += len(event.body)
         del self._waiting[:taken]
         return batch
-
-    def _write(self, events: list[IncomingEvent]) -> list[bool]:
-        with self._engine.begin() as connection:
-            connection.execute(text(f"SET LOCAL statement_timeout = {int(self._seconds * 1000)}"))
-            return put_events(connection, events)

@@ -38,6 +38,8 @@ class ServiceOptions:
     """A body that takes longer to arrive is refused."""
     inbox_seconds: float = 10.0
     """An event that cannot be stored within this is refused, so that the sender tries again."""
+    read_seconds: float = 10.0
+    """A query of the read API that takes longer is refused."""
     notify_every_seconds: float = 2.0
     listeners: tuple[Listener, ...] = ()
     """Told about every request served; see `pipelines.service.served_requests`."""

@@ -1,7 +1,4 @@
-"""The read API for the organisation's own backend, answered from Postgres and never from Asleep.
-
-Lives here: routes, parameters, cursors.  Not here: SQL, the fields of an answer (`read_models.py`).
-"""
+"""The read API for the organisation's own backend: routes, parameters and cursors, answered from Postgres only."""
 
 import base64
 import binascii
@@ -9,9 +6,10 @@ from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from sqlalchemy import Engine
+from sqlalchemy import Connection, RowMapping
 
 from pipelines.service.clients import Clients
+from pipelines.service.database_calls import DatabaseCalls
 from pipelines.service.http_errors import Refused, problems, whole_number
 from pipelines.service.keys import KeyRing
 from pipelines.service.options import ServiceOptions
@@ -34,10 +32,10 @@ _LIMITS = {
 }
 
 
-def read_routes(options: ServiceOptions, engine: Engine, clients: Clients) -> APIRouter:
+def read_routes(options: ServiceOptions, calls: DatabaseCalls, clients: Clients) -> APIRouter:
     """The routes that answer questions about sessions and users."""
     router = APIRouter(prefix="/api", responses=_REFUSALS)
-    keys, reader = KeyRing(options.service_api_keys), _Reader(engine)
+    keys, reader = KeyRing(options.service_api_keys), _Reader(calls)
     overall = Limit("all", options.read_requests_per_hour, 3600)
     sessions = Limit("sessions", options.session_requests_per_minute, 60)
     summary = Limit("summary", options.summary_requests_per_minute, 60)
@@ -46,7 +44,7 @@ def read_routes(options: ServiceOptions, engine: Engine, clients: Clients) -> AP
         ("/users/{user_id}/sessions", reader.user_sessions, SessionPage, sessions, "List a user's sessions"),
         ("/users/{user_id}/summary", reader.user_summary, UserSummary, summary, "See a user at a glance"),
     ):
-        may_read = Depends(admission(engine, keys, clients, (limit, overall)))
+        may_read = Depends(admission(calls, keys, clients, (limit, overall)))
         router.add_api_route(
             path,
             answer,
@@ -59,21 +57,20 @@ def read_routes(options: ServiceOptions, engine: Engine, clients: Clients) -> AP
 
 
 class _Reader:
-    """Answers, each from one connection."""
+    """Answers, each from one transaction."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, calls: DatabaseCalls) -> None:
+        self._calls = calls
 
-    def session(self, request: Request, session_id: SessionId) -> Any:
+    async def session(self, request: Request, session_id: SessionId) -> Any:
         """A session with its stages, latest version."""
-        with self._engine.connect() as connection:
-            found = read_session(connection, session_id)
+        found = await self._calls.run(lambda connection: read_session(connection, session_id))
         if found is None:
             raise _unknown("session")
         request.state.user = pseudonym(found["user_id"])
         return dict(found)
 
-    def user_sessions(  # noqa: PLR0913, PLR0917 a route's parameters are arguments
+    async def user_sessions(  # noqa: PLR0913, PLR0917 a route's parameters are arguments
         self,
         request: Request,
         user_id: UserId,
@@ -87,10 +84,14 @@ class _Reader:
         if first_day and last_day and first_day > last_day:
             raise Refused(422, "from: must not be later than to", outcome="invalid")
         after = _place_of(cursor) if cursor is not None else None
-        with self._engine.connect() as connection:
+
+        def read(connection: Connection) -> tuple[list[RowMapping], bool]:
             rows = read_page(connection, user_id, first_day=first_day, last_day=last_day, after=after, limit=limit + 1)
-            if not rows and not is_registered(connection, user_id):
-                raise _unknown("user")
+            return rows, bool(rows) or is_registered(connection, user_id)
+
+        rows, is_known = await self._calls.run(read)
+        if not is_known:
+            raise _unknown("user")
         page = rows[:limit]
         return {
             "user_id": user_id,
@@ -98,7 +99,7 @@ class _Reader:
             "next_cursor": _cursor_of(page[-1]) if len(rows) > limit else None,
         }
 
-    def user_summary(
+    async def user_summary(
         self,
         request: Request,
         user_id: UserId,
@@ -106,8 +107,7 @@ class _Reader:
     ) -> Any:
         """The last session, the averages of this and the last months, and how fresh all that is."""
         request.state.user = pseudonym(user_id)
-        with self._engine.connect() as connection:
-            glance = read_glance(connection, user_id, months=months)
+        glance = await self._calls.run(lambda connection: read_glance(connection, user_id, months=months))
         if glance is None:
             raise _unknown("user")
         return {

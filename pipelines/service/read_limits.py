@@ -1,17 +1,14 @@
-"""Who may read, and how often: keys, limits, and the headers that tell what is left.
-
-Lives here: a dependency for the read API's routes.  Not here: counting (`resources.database.service_limits`).
-"""
+"""Admits requests to the read API by key and limit, and reports in headers how many requests are left."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
 
 from fastapi import Request, Security
 from fastapi.security import APIKeyHeader
-from sqlalchemy import Engine
 
 from pipelines.service.clients import Clients
+from pipelines.service.database_calls import DatabaseCalls
 from pipelines.service.http_errors import Refused
 from pipelines.service.keys import KeyRing
 from resources.database.service_limits import Limit, Verdict, take_turn
@@ -21,20 +18,27 @@ _service_key = APIKeyHeader(
 )
 
 
-def admission(engine: Engine, keys: KeyRing, clients: Clients, limits: Sequence[Limit]) -> Callable[..., None]:
-    """A dependency that lets a request with a valid key in while its limits last.
+def admission(
+    calls: DatabaseCalls, keys: KeyRing, clients: Clients, limits: Sequence[Limit]
+) -> Callable[..., Awaitable[None]]:
+    """A dependency that admits a request with a valid key while its limits last.
+
+    Args:
+        calls: how the counters are reached.
+        keys: that are valid.
+        clients: counts requests with a wrong key.
+        limits: all of them have to permit the request.
 
     Raises (when called):
         Refused: 401 or 429.
     """
 
-    def admit(request: Request, _shown: Annotated[str | None, Security(_service_key)]) -> None:
+    async def admit(request: Request, _shown: Annotated[str | None, Security(_service_key)]) -> None:
         client = keys.client_of(request.headers.getlist("x-api-key"))
         if client is None:
             raise clients.refuse(request, "The key is missing or not valid.", "wrong_key")
         request.state.client = client
-        with engine.begin() as connection:
-            verdict = take_turn(connection, client, limits)
+        verdict = await calls.run(lambda connection: take_turn(connection, client, limits))
         request.state.headers = _headers(verdict, limits)
         if not verdict.is_allowed:
             wait = max(1, math.ceil(verdict.wait_seconds))

@@ -14,8 +14,8 @@ from pydantic import BaseModel, Field
 from assets.webhook_events import read_event
 from pipelines.service.body import is_deeper_than, read_body
 from pipelines.service.clients import Clients
-from pipelines.service.http_errors import Refused, database_away, problems
-from pipelines.service.inbox_writer import InboxAway, InboxWriter
+from pipelines.service.http_errors import Refused, database_unavailable, problems
+from pipelines.service.inbox_writer import InboxUnavailable, InboxWriter
 from pipelines.service.keys import KeyRing
 from pipelines.service.options import ServiceOptions
 from resources.asleep.events import pseudonym
@@ -75,8 +75,8 @@ def webhook_routes(options: ServiceOptions, clients: Clients, inbox: InboxWriter
         request.state.user = pseudonym(user_id) if user_id else None
         try:
             is_new = await inbox.put(IncomingEvent(body, headers))
-        except InboxAway:
-            raise database_away() from None
+        except InboxUnavailable:
+            raise database_unavailable() from None
         request.state.outcome = "stored" if is_new else "duplicate"
         return EventAccepted(status="stored" if is_new else "duplicate")
 

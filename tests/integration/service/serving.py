@@ -1,12 +1,15 @@
 """How tests talk to a running service, and wait for it."""
 
 import contextlib
+import os
+import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import requests
 
@@ -83,3 +86,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Keep quiet."""
+
+
+@contextlib.contextmanager
+def frozen(postmaster: int) -> Iterator[None]:
+    """Stop a Postgres server and its backends as SIGSTOP does: connections stay open, and nothing is answered."""
+    os.kill(postmaster, signal.SIGSTOP)
+    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text("ascii").split()
+    for child in children:
+        os.kill(int(child), signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in (*map(int, children), postmaster):
+            os.kill(process, signal.SIGCONT)

@@ -5,10 +5,13 @@ import signal
 from collections.abc import Callable
 
 import pytest
-from serving import KEY, Service, await_truth, free_port
+import requests
+from serving import KEY, Service, await_truth, free_port, frozen
 from sqlalchemy import Engine, text
 
+from pipelines.service.health import HEALTH_SECONDS
 from pipelines.service.options import ServiceOptions
+from resources.database.embedded import EmbeddedPostgres
 
 NOWHERE = "postgresql://asleep:database-password@127.0.0.1:{port}/nowhere"
 
@@ -98,6 +101,78 @@ def test_a_database_of_another_version_is_not_ready(
         with engine.begin() as connection:
             connection.execute(text("UPDATE asleep.alembic_version SET version_num = :it"), {"it": current})
     await_truth(lambda: service.get("/ready").status_code == 200)
+
+
+@pytest.fixture
+def postmaster(postgres: EmbeddedPostgres) -> int:
+    file = postgres.data_directory / "postmaster.pid"
+    if not file.is_file():
+        pytest.skip("the server is not ours to freeze")
+    return int(file.read_text("ascii").split()[0])
+
+
+def test_a_frozen_database_is_reported_in_two_seconds(
+    serve_app: Callable[..., Service], database_url: str, postmaster: int
+):
+    """A probe without an answer tells an orchestrator nothing. Five seconds allow for a slow machine."""
+    assert HEALTH_SECONDS < 2
+    service = serve_app(ServiceOptions(database_url, api_keys=(KEY,), service_api_keys=("read",), read_seconds=1))
+    await_truth(lambda: service.get("/ready").status_code == 200)
+    await_truth(lambda: service.get("/api/sessions/none", "read").status_code == 404)
+    with frozen(postmaster):
+        await_truth(lambda: requests.get(f"{service.url}/ready", timeout=5).status_code == 503)
+        for path in ("/live", "/ready", "/health") * 5:
+            answer = requests.get(f"{service.url}{path}", timeout=5)
+            assert answer.status_code == (200 if path == "/live" else 503)
+        assert answer.json()["dependencies"] == {"database": {"state": "down", "reason": "DatabaseUnavailable"}}
+        assert int(answer.headers["retry-after"]) >= 1
+        assert service.get("/api/sessions/none", "read").status_code == 503
+    await_truth(lambda: service.get("/ready").status_code == 200)
+    await_truth(lambda: service.get("/api/sessions/none", "read").status_code == 404)
+
+
+def test_a_full_disk_is_not_ready(serve_app: Callable[..., Service], database_url: str, engine: Engine):
+    """Reads still work then, so only an attempt to write finds out, with or without traffic."""
+    service = serve_app(ServiceOptions(database_url, api_keys=(KEY,)))
+    await_truth(lambda: service.get("/ready").status_code == 200)
+    with engine.begin() as connection:
+        connection.execute(text(
+            "CREATE FUNCTION public.disk_full() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION "
+            "'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$"
+        ))  # fmt: skip
+        connection.execute(text(
+            "CREATE TRIGGER disk_full BEFORE INSERT ON asleep.webhook_events EXECUTE FUNCTION public.disk_full()"
+        ))  # fmt: skip
+    try:
+        await_truth(lambda: service.get("/ready").status_code == 503)
+        assert service.event(b'{"n": "full"}').status_code == 503
+        inbox = service.get("/health").json()["dependencies"]["inbox"]
+        assert inbox == {"state": "down", "reason": "events cannot be stored (DiskFull)"}
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text("DROP TRIGGER disk_full ON asleep.webhook_events"))
+    await_truth(lambda: service.get("/ready").status_code == 200)
+    assert service.event(b'{"n": "full"}').json() == {"status": "stored"}
+
+
+def test_trying_whether_events_can_be_stored_leaves_none(
+    serve_app: Callable[..., Service], database_url: str, engine: Engine
+):
+    """The inbox holds what Asleep sent, and nothing else."""
+    service = serve_app(ServiceOptions(database_url, api_keys=(KEY,)))
+    with engine.connect() as connection:
+        before = connection.scalar(text("SELECT count(*) FROM asleep.webhook_events"))
+        assert service.get("/ready").status_code == 200
+        assert connection.scalar(text("SELECT count(*) FROM asleep.webhook_events")) == before
+
+
+@pytest.mark.parametrize("path", ["/live", "/ready", "/health"])
+def test_monitors_that_send_head_are_answered(serve_app: Callable[..., Service], database_url: str, path: str):
+    """Several uptime monitors request HEAD by default."""
+    service = serve_app(ServiceOptions(database_url, enable_webhooks=False))
+    answer = requests.head(f"{service.url}{path}", timeout=30)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert requests.head(f"{service.url}/webhooks/asleep", timeout=30).status_code == 404
 
 
 def test_a_killed_worker_is_replaced(start_service: Callable[..., Service], database_url: str):
