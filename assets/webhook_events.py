@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-import orjson
-
+from resources.asleep.answers import decode
 from resources.database.event_context import KnownSession
 
 _LONGEST_ID = 200
@@ -114,8 +113,8 @@ def user_to_ask(event: Event, known: KnownSession | None) -> str | None:
 
 def _decoded(body: bytes) -> Any:
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
+        return decode(body)
+    except ValueError:
         return None
 
 

@@ -1,9 +1,7 @@
-"""Reading a body from a client that may mean harm: too large, too slow, cut off, too deep.
-
-Lives here: one bounded read, and the measure of its nesting.  Not here: what the body says.
-"""
+"""Reads bodies from clients that may mean harm: too large, too many, too slow, cut off, too deep, compressed bombs."""
 
 import asyncio
+import zlib
 from collections.abc import Iterable
 
 from fastapi import Request
@@ -11,6 +9,7 @@ from starlette.requests import ClientDisconnect
 
 from pipelines.service.http_errors import Refused
 
+_GZIP = b"\x1f\x8b"
 _SWALLOWED_BYTES = 4 * 1024 * 1024
 """So much beyond the limit is read and thrown away, so that a client still sending can hear the refusal."""
 
@@ -21,9 +20,7 @@ async def read_body(request: Request, *, limit_bytes: int, seconds: float) -> by
     Raises:
         Refused: it is too large, took too long or was cut off.
     """
-    too_large = Refused(
-        413, f"The body may have at most {limit_bytes} bytes.", outcome="too_large", headers={"connection": "close"}
-    )
+    too_large = _too_large(limit_bytes)
     if _declared_bytes(request) > limit_bytes + _SWALLOWED_BYTES:
         raise too_large
     parts: list[bytes] = []
@@ -45,6 +42,44 @@ async def read_body(request: Request, *, limit_bytes: int, seconds: float) -> by
     if size > limit_bytes:
         raise too_large
     return b"".join(parts)
+
+
+def decompressed(body: bytes, *, limit_bytes: int) -> bytes:
+    """The content of a gzip body; any other body as it is. JSON never begins like gzip, so no header is needed.
+
+    Args:
+        body: as received.
+        limit_bytes: the most that the content may have.
+
+    Raises:
+        Refused: the content is too large, or it is not whole.
+    """
+    content, rest = b"", body
+    while rest.startswith(_GZIP):
+        member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        try:
+            content += member.decompress(rest, limit_bytes + 1 - len(content))
+        except zlib.error:
+            raise _broken_gzip() from None
+        if len(content) > limit_bytes:
+            raise _too_large(limit_bytes)
+        if not member.eof:
+            raise _broken_gzip()
+        rest = member.unused_data
+        if not rest:
+            return content
+    if content:
+        raise _broken_gzip()
+    return body
+
+
+def _broken_gzip() -> Refused:
+    return Refused(400, "The body is not whole gzip.", outcome="not_gzip")
+
+
+def _too_large(limit_bytes: int) -> Refused:
+    detail = f"The body may have at most {limit_bytes} bytes."
+    return Refused(413, detail, outcome="too_large", headers={"connection": "close"})
 
 
 def is_deeper_than(levels: int, value: object) -> bool:

@@ -1,23 +1,23 @@
-"""The door for Asleep's events: who is it, is it whole, into the inbox.
+"""Receives Asleep's events: checks key, signature and form, and puts them into the inbox.
 
-Lives here: the route.  Not here: what an event means, storing, counting.
+Not here: what an event means.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
-import orjson
 from fastapi import APIRouter, Request, Security
 from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, Field
 
 from assets.webhook_events import read_event
-from pipelines.service.body import is_deeper_than, read_body
+from pipelines.service.body import decompressed, is_deeper_than, read_body
 from pipelines.service.clients import Clients
 from pipelines.service.http_errors import Refused, database_unavailable, problems
 from pipelines.service.inbox_writer import InboxUnavailable, InboxWriter
 from pipelines.service.keys import KeyRing
 from pipelines.service.options import ServiceOptions
+from resources.asleep.answers import decode
 from resources.asleep.events import pseudonym
 from resources.database.inbox import IncomingEvent
 from resources.signature import verify
@@ -34,7 +34,8 @@ _asleep_key = APIKeyHeader(
 _BODY = {
     "requestBody": {
         "required": True,
-        "description": "An event of version V1, V2 or V3; any JSON object of at most 100 levels is stored.",
+        "description": "An event of version V1, V2 or V3; any JSON object of at most 100 levels is stored. "
+        "The body may be compressed with gzip.",
         "content": {"application/json": {"schema": {"type": "object"}}},
     }
 }
@@ -66,8 +67,9 @@ def webhook_routes(options: ServiceOptions, clients: Clients, inbox: InboxWriter
         if request.state.client is None:
             raise clients.refuse(request, "The key is missing or not valid.", "wrong_key")
         clients.admit(request)
-        body = await read_body(request, limit_bytes=options.body_limit_bytes, seconds=options.body_seconds)
-        if not _is_signed_well(options.webhook_secrets, request, body):
+        sent = await read_body(request, limit_bytes=options.body_limit_bytes, seconds=options.body_seconds)
+        body = decompressed(sent, limit_bytes=options.body_limit_bytes)
+        if not any(_is_signed_well(options.webhook_secrets, request, signed) for signed in (sent, body)):
             raise clients.refuse(request, "The signature is missing or not valid.", "wrong_signature")
         _require_object(body)
         headers = _without_secrets(request.headers, keys)
@@ -95,8 +97,8 @@ def _is_signed_well(secrets: Sequence[str], request: Request, body: bytes) -> bo
 
 def _require_object(body: bytes) -> None:
     try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        value = decode(body)
+    except ValueError:
         raise Refused(400, "The body is not JSON.", outcome="not_json") from None
     if not isinstance(value, dict):
         raise Refused(400, "The body is not a JSON object.", outcome="not_an_object")

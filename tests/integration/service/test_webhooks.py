@@ -1,6 +1,7 @@
 """The door for events: who may enter, what is kept, and what a refusal looks like."""
 
 import concurrent.futures
+import gzip
 from collections.abc import Callable, Iterator
 
 import orjson
@@ -9,6 +10,7 @@ import requests
 from serving import KEY, SECOND_KEY, Service, await_truth
 from sqlalchemy import Engine, text
 
+from assets.webhook_events import read_event
 from pipelines.service.options import ServiceOptions
 from resources.signature import sign
 
@@ -89,12 +91,66 @@ def test_a_missing_key_is_refused(service: Service):
     assert requests.post(f"{service.url}/webhooks/asleep", b"{}", timeout=30).status_code == 401
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b"[" * 5000, b'{"a": NaN}', b"\x00"])
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b"[" * 5000, b"\x00"])
 def test_what_is_no_object_is_a_bad_request(service: Service, engine: Engine, body: bytes):
     """The reader may rely on an object."""
     answer = service.event(body)
     assert answer.status_code == 400
     assert list(answer.json()) == ["detail"]
+    assert inbox(engine) == []
+
+
+NIGHT = b'{"event": "SESSION_COMPLETE", "data": {"user_id": "G-1", "stat": {"sleep_index": %s}}}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        NIGHT % b"NaN",
+        NIGHT % b"-Infinity",
+        NIGHT % b'"\\ud800"',
+        NIGHT % b"1e999",
+        b"\xef\xbb\xbf" + NIGHT % b"1",
+        (NIGHT % b"1").decode().encode("utf-16"),
+    ],
+    ids=["NaN", "infinity", "half a surrogate pair", "beyond a double", "byte order mark", "UTF-16"],
+)
+def test_what_the_sync_can_read_is_stored_and_understood(service: Service, engine: Engine, body: bytes):
+    """An event refused with 400 may never come again. The API's own answers in these forms are read as well."""
+    assert service.event(body).json() == {"status": "stored"}
+    ((stored, headers),) = inbox(engine)
+    assert stored == body
+    assert read_event(stored, headers).user_id == "G-1"
+
+
+def test_a_compressed_body_is_stored_as_its_content(service: Service, signed: Service, engine: Engine):
+    """With and without the header, also in several members; the sender signs either the content or what it sends."""
+    body = NIGHT % b"1"
+    packed = gzip.compress(body[:20]) + gzip.compress(body[20:])
+    assert service.event(packed, content_encoding="gzip").json() == {"status": "stored"}
+    assert service.event(gzip.compress(body)).json() == {"status": "duplicate"}
+    for of in (body, packed):
+        assert signed.event(packed, x_signature=sign(SECRET, of)).json() == {"status": "duplicate"}
+    assert [stored for stored, _ in inbox(engine)] == [body]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (gzip.compress(b"{}")[:-4], 400),
+        (gzip.compress(b"{}") + b"rest", 400),
+        (b"\x1f\x8b", 400),
+        (b"\x1f\x8bnot gzip", 400),
+        (gzip.compress(b'{"a": "%s"}' % (b" " * 2**25)), 413),
+    ],
+    ids=["cut short", "with a rest", "two bytes", "not gzip", "32 MiB in 32 KiB"],
+)
+def test_a_compressed_body_that_is_broken_or_too_large_is_refused(
+    service: Service, engine: Engine, body: bytes, status: int
+):
+    """A bomb costs no more memory than the largest event."""
+    answer = service.event(body)
+    assert (answer.status_code, list(answer.json())) == (status, ["detail"])
     assert inbox(engine) == []
 
 
