@@ -5,7 +5,7 @@ Lives here: routes, checks in their order, answers.  Not here: sockets, faults, 
 
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -13,15 +13,17 @@ import orjson
 from simulator.averages import averages_of
 from simulator.changes import Changes
 from simulator.dates import date_parameter, period_of, requested_zone, window_of
+from simulator.figures import stamp
 from simulator.messages import ApiError, Request, Response, json_response, validation_error
 from simulator.model import WITHOUT_STAT, Session, User
-from simulator.render import result_of, row_json
+from simulator.parameters import USER_ID, ai_user_id, data_user_id, integer
+from simulator.render import result_of, row_json, visible_analysis
 from simulator.world import World
 
-USER_ID = re.compile(r"G-\d{14}-[A-Za-z]{20}")
 SESSION_ID = re.compile(r"\d{14}(_[a-z0-9]{5})?")
-LARGEST_LIMIT = 100
 DEFAULT_LIMIT = 20
+STAMP = re.compile(rb'("\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)[+-]\d\d:\d\d"')
+STAMP_IN_UTC = re.compile(rb'("\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\+00:00"')
 GENDERS = ("male", "female", "non_binary", "other", "prefer_not_to_say")
 METADATA = {"birth_year", "birth_month", "birth_day", "gender", "height", "weight"}
 
@@ -34,6 +36,8 @@ class Api:
     def __init__(self, world: World, changes: Changes) -> None:
         self.world = world
         self.changes = changes
+        self.lists = 0
+        """Lists answered with a changing order."""
 
     def list_sessions(self, request: Request, _: str) -> Response:
         """`GET /data/v1/sessions`."""
@@ -43,18 +47,19 @@ class Api:
         order = request.query.get("order_by", "DESC")
         if order not in ("ASC", "DESC"):
             raise validation_error("query", "order_by", "value is not a valid enumeration member")
-        offset = _integer(request, "offset", 0, None)
-        limit = min(_integer(request, "limit", DEFAULT_LIMIT, LARGEST_LIMIT), self.world.behaviour.page_cap)
+        offset = integer(request, "offset", 0, None)
+        behaviour = self.world.behaviour
+        limit = min(integer(request, "limit", DEFAULT_LIMIT, int(behaviour.max_limit)), behaviour.page_cap)
         user = self.world.user(user_id)
-        if user is None and self.world.behaviour.unknown_user_list == "404":
-            raise ApiError(404, "user does not exist")
-        found = [each for each in self.world.between(user, *window) if each.listed] if user else []
+        if user is None and behaviour.unknown_user_list == "404":
+            raise self._no_user(user_id)
+        found = self._listed(user, window) if user else []
         if order == "DESC":
             found.reverse()
         now = self.world.clock.now()
-        rows = b",".join(row_json(session, now, zone) for session in found[offset : offset + limit])
-        head = b'{"detail":"OK","result":{"timezone":' + orjson.dumps(zone_name)
-        return Response(body=head + b',"sleep_session_list":[' + rows + b"]}}")
+        rows = b",".join(row_json(session, now, zone, behaviour) for session in found[offset : offset + limit])
+        head = b'{"detail":"%s","result":{"timezone":' % self._detail.encode() + orjson.dumps(zone_name)
+        return self._timed(Response(body=head + b',"sleep_session_list":[' + rows + b"]}}"))
 
     def read_session(self, request: Request, session_id: str) -> Response:
         """`GET /data/v3/sessions/{session_id}`."""
@@ -62,24 +67,28 @@ class Api:
         user_id = data_user_id(request)
         session = self._session_of(session_id, user_id)
         result = result_of(session, self.world.clock.now(), zone_name, zone, self.world.behaviour)
-        return json_response({"detail": "OK", "result": result})
+        return self._timed(json_response({"detail": self._detail, "result": result}))
 
     def average_stats(self, request: Request, user_id: str) -> Response:
         """`GET /data/v1/users/{user_id}/average-stats`."""
         zone_name, zone = requested_zone(request)
         if not USER_ID.fullmatch(user_id):
             raise ApiError(400, "The format of x-user-id is invalid")
-        first, last = period_of(request)
+        behaviour = self.world.behaviour
+        first, last = period_of(request, int(behaviour.max_period_dates))
         user = self._known_user(user_id)
         now = self.world.clock.now()
+        shown = () if behaviour.unanalysed_in_averages == "never_slept" else WITHOUT_STAT
         sessions = [
             session
-            for session in self.world.between(user, *window_of(first, last, zone))
-            if session.state(now) == "COMPLETE" and session.finding not in WITHOUT_STAT
+            for session in self._assigned(user, window_of(first, last, zone), behaviour.average_date)
+            if session.state(now) == "COMPLETE" and session.finding not in shown
         ]
-        period = {"timezone": zone_name, "start_date": str(first), "end_date": str(last)}
-        averages = averages_of(sessions, now, zone, self.world.behaviour, breathing=user.breathing)
-        return json_response({"detail": "OK", "result": {"period": period, **averages}})
+        period: dict[str, Any] = {"timezone": zone_name, "start_date": str(first), "end_date": str(last)}
+        if behaviour.period_days == "present":
+            period["days"] = (last - first).days + 1
+        averages = averages_of(sessions, now, zone, behaviour, breathing=user.breathing)
+        return self._timed(json_response({"detail": self._detail, "result": {"period": period, **averages}}))
 
     def read_user(self, _: Request, user_id: str) -> Response:
         """`GET /ai/v1/users/{user_id}`."""
@@ -131,10 +140,44 @@ class Api:
         """Whatever the contract does not have."""
         raise ApiError(404, f"Not Found: {request.method} {request.path}")
 
+    @property
+    def _detail(self) -> str:
+        """The text of a successful data call."""
+        return "OK" if self.world.behaviour.success_detail == "by_family" else "success"
+
+    def _timed(self, response: Response) -> Response:
+        """The answer of a data call, its timestamps in the chosen form."""
+        form = self.world.behaviour.timestamp_form
+        if form != "offset":
+            replaced = rb'\1Z"' if form == "z" else rb'\1"'
+            response.body = (STAMP_IN_UTC if form == "z" else STAMP).sub(replaced, response.body)
+        return response
+
+    def _assigned(self, user: User, window: tuple[datetime, datetime], moment: str) -> list[Session]:
+        """The user's sessions whose start, end or awakening lies in the window, by start."""
+        if moment == "start":
+            return self.world.between(user, *window)
+        now = self.world.clock.now()
+        return [
+            each for each in self.world.begun(user) if window[0] <= moment_that_counts(each, moment, now) < window[1]
+        ]
+
+    def _listed(self, user: User, window: tuple[datetime, datetime]) -> list[Session]:
+        behaviour = self.world.behaviour
+        found = [each for each in self._assigned(user, window, behaviour.list_date) if each.listed]
+        if behaviour.equal_starts == "changing":
+            self.lists += 1
+            found.sort(key=lambda each: (each.start, each.session_id if self.lists % 2 else each.session_id[::-1]))
+        return found
+
+    def _no_user(self, user_id: str) -> ApiError:
+        texts = {"older": "user not exist", "with_id": f"Unable to find the user of id {user_id}"}
+        return ApiError(404, texts.get(self.world.behaviour.not_found_text, "user does not exist"))
+
     def _known_user(self, user_id: str) -> User:
         user = self.world.user(user_id)
         if user is None:
-            raise ApiError(404, "user does not exist")
+            raise self._no_user(user_id)
         return user
 
     def _session_of(self, session_id: str, user_id: str) -> Session:
@@ -142,13 +185,22 @@ class Api:
             raise ApiError(400, "The format of sleep session id is invalid")
         session = self.world.session(session_id)
         if session is None or session.user_id != user_id or self.world.user(user_id) is None:
-            raise ApiError(404, "session does not exist")
+            newest = self.world.behaviour.not_found_text == "newest"
+            raise ApiError(404, "session does not exist" if newest else "Session not found")
         return session
 
     def _last_session(self, session: Session) -> dict[str, Any]:
-        """Here timestamps carry no offset."""
+        """Here timestamps carry no offset, unless they have the names of list rows."""
         now = self.world.clock.now()
         state = session.state(now)
+        if self.world.behaviour.last_session_names == "session":
+            return {
+                "session_id": session.session_id,
+                "state": state,
+                "session_start_time": stamp(session.start, UTC),
+                "session_end_time": stamp(session.end, UTC) if session.end and state != "OPEN" else None,
+                "complete_time": stamp(session.completed, UTC) if session.completed and state == "COMPLETE" else None,
+            }
         return {
             "session_id": session.session_id,
             "inference_type": "MELSPECTROGRAM",
@@ -160,37 +212,17 @@ class Api:
         }
 
 
+def moment_that_counts(session: Session, moment: str, now: datetime) -> datetime:
+    """The end of a session, or its awakening; the start while it runs."""
+    if session.end is None or session.state(now) == "OPEN":
+        return session.start
+    analysis = visible_analysis(session, now) if moment == "wake" else None
+    after = analysis.figures.wakeup_latency if analysis and analysis.figures.slept else 0
+    return session.end - timedelta(seconds=after)
+
+
 def _bare(moment: datetime | None) -> str | None:
     return None if moment is None else moment.replace(tzinfo=None).isoformat()
-
-
-def data_user_id(request: Request) -> str:
-    """The `x-user-id` header of a data call."""
-    user_id = request.headers.get("x-user-id")
-    if user_id is None:
-        raise validation_error("header", "x-user-id", "field required")
-    if not USER_ID.fullmatch(user_id):
-        raise ApiError(400, "The format of x-user-id is invalid")
-    return user_id
-
-
-def ai_user_id(user_id: str) -> str:
-    """A user id of an ai call."""
-    if not USER_ID.fullmatch(user_id):
-        raise ApiError(401, "x-user-id is invalid")
-    return user_id
-
-
-def _integer(request: Request, name: str, default: int, largest: int | None) -> int:
-    text = request.query.get(name)
-    if text is None:
-        return default
-    if not re.fullmatch(r"-?[0-9]{1,9}", text):
-        raise validation_error("query", name, "value is not a valid integer")
-    number = int(text)
-    if number < 0 or (largest is not None and number > largest):
-        raise validation_error("query", name, f"ensure this value is between 0 and {largest}")
-    return number
 
 
 ROUTES: tuple[tuple[str, str, re.Pattern[str], Handler], ...] = (

@@ -57,6 +57,6 @@ class Application:
         if not any(hmac.compare_digest(key, valid.encode()) for valid in valid_keys):
             raise ApiError(401, "Unauthorized")
         if not self.limit.allows(key.decode(), request.arrived):
-            raise ApiError(403, "Rate limit exceeded")
+            raise ApiError(int(behaviour.throttling), "Rate limit exceeded")
         if behaviour.test_key and hmac.compare_digest(key, behaviour.test_key.encode()):
             raise ApiError(404, f"{'session' if endpoint == 'read_session' else 'user'} does not exist")

@@ -35,6 +35,9 @@ COUNTS = ("breathing_index", "waso_count", "longest_waso", "sleep_cycle_count", 
 Json = dict[str, Any]
 
 
+LONG_NAMES = {"id": "session_id", "start_time": "session_start_time", "end_time": "session_end_time"}
+
+
 def slept_row(session: Session, stat: Json, zone: tzinfo) -> Json:
     """One of `slept_sessions`; breathing fields only where they were analysed."""
     fields = SLEPT_FIELDS + (BREATHING_FIELDS if session.recording.breathing else [])
@@ -68,12 +71,23 @@ def averages_of(
             slept.append((session, shown_stat(session, analysis, zone, behaviour)))
         else:
             never_slept.append(session)
-    return {
-        "peculiarities": [] if breathing else [NO_BREATHING],
-        "average_stats": _averages(slept, zone, behaviour, breathing=breathing) if slept else None,
+    lists = {
         "never_slept_sessions": [never_slept_row(session, zone) for session in never_slept],
         "slept_sessions": [slept_row(session, stat, zone) for session, stat in slept],
     }
+    if behaviour.average_session_names == "session_id":
+        lists = {name: [_with_long_names(row) for row in rows] for name, rows in lists.items()}
+    if behaviour.average_empty_lists == "absent":
+        lists = {name: rows for name, rows in lists.items() if rows}
+    return {
+        "peculiarities": [] if breathing else [NO_BREATHING],
+        "average_stats": _averages(slept, zone, behaviour, breathing=breathing) if slept else None,
+        **lists,
+    }
+
+
+def _with_long_names(row: Json) -> Json:
+    return {LONG_NAMES.get(name, name): value for name, value in row.items()}
 
 
 def _averages(slept: list[tuple[Session, Json]], zone: tzinfo, behaviour: Behaviour, *, breathing: bool) -> Json:
@@ -86,15 +100,15 @@ def _averages(slept: list[tuple[Session, Json]], zone: tzinfo, behaviour: Behavi
         **{name: mean_clock_time([stat[name] for stat in stats]) for name in CLOCK_TIMES},
         **{name: _mean(stats, name) for name in MEANS},
         **{name: _ratio(stats, name, parts, behaviour) for name, parts in ratios.items()},
-        **{name: _mean(stats, name) for name in COUNTS},
+        **{name: _mean(stats, name, 0 if behaviour.average_counts == "integer" else 2) for name in COUNTS},
     }
 
 
-def _mean(stats: list[Json], name: str) -> float | None:
+def _mean(stats: list[Json], name: str, decimals: int = 2) -> float | None:
     values = [stat[name] for stat in stats if stat[name] is not None]
     if not values:
         return None
-    mean = round(sum(values) / len(values), 2)
+    mean = round(sum(values) / len(values), decimals)
     return int(mean) if mean == int(mean) else mean
 
 

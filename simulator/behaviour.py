@@ -31,10 +31,30 @@ class Behaviour:
     page_cap: int = _number(MAX_PAGE, 1, MAX_PAGE, help="maximum rows of a page, whatever limit the client sends")
     never_slept_stat: str = _choice("object", "null", help="`stat` of a night without sleep")
     unknown_user_list: str = _choice("404", "empty", help="what listing an unknown user's sessions answers")
+    max_limit: str = _choice("100", "20", help="largest `limit` accepted; a larger one is answered with 422")
+    list_date: str = _choice("start", "end", help="which moment of a session decides on which date it is listed")
+    equal_starts: str = _choice("by_id", "changing", help="order of sessions that start at the same moment")
+    open_time_in_bed: str = _choice("null", "zero", "running", help="`time_in_bed` in the list row of an OPEN session")
+    timestamp_form: str = _choice("offset", "z", "bare", help="+00:00, Z, or nothing after the time of data calls")
+    success_detail: str = _choice("by_family", "success", help="`detail` of data calls: OK, or success everywhere")
+    not_found_text: str = _choice("newest", "older", "with_id", help="wording of 404")
+    throttling: str = _choice("403", "429", help="status of `Rate limit exceeded`")
     sleep_cycle: str = _choice("rounded", "fractional", help="average length of a cycle: 5873, or 5872.5")
+    sleep_efficiency: str = _choice("ratio", "percentage", help="0.88, or 88.24")
+    stage_latency: str = _choice("from_onset", "from_start", help="what light, deep and REM latency count from")
     average_ratios: str = _choice(
         "of_sums", "mean", help="ratios in average_stats: ratio of the sums, or mean of the nightly ratios"
     )
+    average_date: str = _choice("start", "end", "wake", help="which moment assigns a session to a period of averages")
+    average_counts: str = _choice("number", "integer", help="average counts such as waso_count: 2.5, or 3")
+    average_session_names: str = _choice(
+        "id", "session_id", help="names in slept_sessions: id, start_time, or session_*"
+    )
+    average_empty_lists: str = _choice("present", "absent", help="a list of average-stats that would be empty")
+    unanalysed_in_averages: str = _choice("absent", "never_slept", help="finished sessions without statistics")
+    max_period_dates: str = _choice("100", "101", help="most calendar dates of a period of averages")
+    period_days: str = _choice("absent", "present", help="`days` in the period of averages")
+    last_session_names: str = _choice("bare", "session", help="start_time without offset, or session_start_time with")
 
     def change(self, name: str, value: Any) -> None:
         """Set one choice.

@@ -12,8 +12,6 @@ from simulator.messages import ApiError, Request, validation_error
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 END = datetime.max.replace(tzinfo=UTC)
-LONGEST_PERIOD_DATES = 100
-"""The contract leaves open whether 100 or 101 dates are allowed; the stricter reading finds more mistakes."""
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -64,14 +62,14 @@ def window_of(first: date | None, last: date | None, zone: tzinfo) -> tuple[date
     return start, start_of_day(last + timedelta(days=1), zone)
 
 
-def period_of(request: Request) -> tuple[date, date]:
-    """`start_date` and `end_date` of the average statistics."""
+def period_of(request: Request, most_dates: int) -> tuple[date, date]:
+    """`start_date` and `end_date` of the average statistics, at most so many dates."""
     first = date_parameter(request, "start_date", required=True)
     last = date_parameter(request, "end_date", required=True)
     if first is None or last is None:
         raise validation_error("query", "start_date", "field required")
     if last < first:
         raise ApiError(400, "end_date should not be earlier than start_date")
-    if (last - first).days >= LONGEST_PERIOD_DATES:
+    if (last - first).days >= most_dates:
         raise ApiError(400, "The period should be less than or equal to 100 days")
     return first, last

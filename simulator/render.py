@@ -27,9 +27,8 @@ from simulator.model import (
 Json = dict[str, Any]
 
 
-def row_of(session: Session, now: datetime, zone: tzinfo) -> Json:
+def row_of(session: Session, now: datetime, zone: tzinfo, behaviour: Behaviour) -> Json:
     """The session as `GET /data/v1/sessions` lists it."""
-    ended = session.state(now) != "OPEN"
     received = session.received(now)
     return {
         "session_id": session.session_id,
@@ -39,17 +38,17 @@ def row_of(session: Session, now: datetime, zone: tzinfo) -> Json:
         "created_timezone": session.zone,
         "unexpected_end_time": _unexpected_end(session, now, zone),
         "last_received_seq_num": received - 1 if received else None,
-        "time_in_bed": (session.end - session.start) // ONE_SECOND if ended and session.end else None,
+        "time_in_bed": _time_in_bed(session, now, behaviour),
     }
 
 
-def row_json(session: Session, now: datetime, zone: tzinfo) -> bytes:
+def row_json(session: Session, now: datetime, zone: tzinfo, behaviour: Behaviour) -> bytes:
     """The list row as JSON; a finished session's row in UTC is made once."""
     if zone is not UTC:
-        return orjson.dumps(row_of(session, now, zone))
+        return orjson.dumps(row_of(session, now, zone, behaviour))
     if session.row_json is not None:
         return session.row_json
-    row = orjson.dumps(row_of(session, now, zone))
+    row = orjson.dumps(row_of(session, now, zone, behaviour))
     if session.state(now) == "COMPLETE":
         session.row_json = row
     return row
@@ -90,6 +89,11 @@ def shown_stat(session: Session, analysis: Analysis, zone: tzinfo, behaviour: Be
     marks = figures.cycle_marks
     if behaviour.sleep_cycle == "fractional" and marks:
         stat["sleep_cycle"] = (marks[-1] - marks[0]) / (len(marks) - 1)
+    if behaviour.sleep_efficiency == "percentage":
+        stat["sleep_efficiency"] = round(100 * figures.values["time_in_sleep"] / max(stat["time_in_bed"], 1), 2)
+    if behaviour.stage_latency == "from_start":
+        for name in ("light_latency", "deep_latency", "rem_latency"):
+            stat[name] = None if stat[name] is None else stat[name] + figures.sleep_latency
     return stat
 
 
@@ -129,6 +133,13 @@ def _missing_data_ratio(session: Session, *, complete: bool) -> float:
         return 0.7
     slots = (session.end - session.start) // ONE_SECOND // EPOCH_SECONDS
     return round(session.missing_epochs / slots, 3) if slots else 0.0
+
+
+def _time_in_bed(session: Session, now: datetime, behaviour: Behaviour) -> int | None:
+    if session.end and session.state(now) != "OPEN":
+        return (session.end - session.start) // ONE_SECOND
+    choices = {"null": None, "zero": 0, "running": (now - session.start) // ONE_SECOND}
+    return choices[behaviour.open_time_in_bed]
 
 
 def _end(session: Session, now: datetime, zone: tzinfo) -> datetime | None:

@@ -91,7 +91,7 @@ def _session_truth(world: World, session: Session) -> bytes:
     complete = session.state(now) == "COMPLETE"
     return orjson.dumps(
         {
-            "row": row_of(session, now, UTC),
+            "row": row_of(session, now, UTC, world.behaviour),
             "result": result_of(session, now, "UTC", UTC, world.behaviour),
             "completed_time": stamp(session.completed, UTC) if complete and session.completed else None,
             "tags": session.tags,

@@ -138,7 +138,7 @@ def test_a_row_follows_the_clock_until_the_session_is_finished():
     found = world(users=1, days=2, days_ahead=2, oddities=False)
     session = max(found.sessions.values(), key=lambda each: each.start)
     moments = (session.start, session.end, session.completed, session.completed + timedelta(days=1))
-    states = [orjson.loads(row_json(session, now, UTC))["state"] for now in moments]
+    states = [orjson.loads(row_json(session, now, UTC, Behaviour()))["state"] for now in moments]
 
     assert states == ["OPEN", "CLOSED", "COMPLETE", "COMPLETE"]
 
