@@ -19,9 +19,9 @@ from simulator.api import Api
 from simulator.application import Application
 from simulator.behaviour import CHOICES, Behaviour
 from simulator.changes import Changes
-from simulator.oddities import populate
 from simulator.population import Plan
 from simulator.rate import RateLimit
+from simulator.special_sessions import populate
 from simulator.truth import users_csv
 from simulator.world import Clock, World, moment_of
 
@@ -30,7 +30,7 @@ examples:
   python -m simulator --port 8400 --users 40 --days 60 --rate 10
       a small organisation behind the documented kind of rate limit
   python -m simulator --port 0 --users 200 --days 30 --sessions-per-user 30 --latency-ms 20
-      exactly 6,000 finished sessions and no oddities, for a benchmark; the port is in the line printed
+      exactly 6,000 finished sessions and no special sessions, for a benchmark; the port is in the line printed
   python -m simulator --port 8400 --state-file state.jsonl
       what is changed through the control plane survives a restart
   python -m simulator users --seed 1 --users 40 > users.csv
@@ -56,8 +56,8 @@ def parser() -> argparse.ArgumentParser:
     add("--users", type=int, default=40, help="how many users (default 40)")
     add("--days", type=int, default=60, help="days of history before now (default 60)")
     add("--days-ahead", type=int, default=0, help="also nights to come, which appear as time passes (default 0)")
-    add("--sessions-per-user", type=int, metavar="N", help="exactly N finished sessions each, without oddities")
-    add("--no-oddities", action="store_true", help="ordinary users only")
+    add("--sessions-per-user", type=int, metavar="N", help="exactly N finished sessions each, without special sessions")
+    add("--ordinary-only", action="store_true", help="ordinary users only")
     add("--breathing-share", type=float, default=0.15, help="share of users with breathing analysis (default 0.15)")
     add("--seed", type=int, default=1, help="another seed, another population (default 1)")
     add("--now", metavar="ISO", help="a clock that stands still, e.g. 2026-11-23T09:00:00Z (default: real time)")
@@ -96,7 +96,7 @@ def build(options: argparse.Namespace) -> Application:
         days_ahead=options.days_ahead,
         sessions_per_user=options.sessions_per_user,
         breathing_share=options.breathing_share,
-        oddities=not options.no_oddities,
+        special=not options.ordinary_only,
     )
     populate(world, plan)
     if fixed:

@@ -69,7 +69,7 @@ class Control:
         return json_response([each._asdict() for each in self.traffic.log if each.number > since])
 
     def users(self, _request: Request, _: str) -> Response:
-        """Every user with its oddities."""
+        """Every user with its tags."""
         return json_response(users_of(self.world))
 
     def users_as_csv(self, _request: Request, _: str) -> Response:

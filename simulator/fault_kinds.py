@@ -27,7 +27,7 @@ LOGIN_PAGE = b"<!DOCTYPE html><html><body><h1>Welcome</h1><p>Please accept the t
 ENDPOINT_OF = {"empty_list": "list_sessions", "missing_session": "read_session", "damaged_stages": "read_session"}
 """Kinds that mean something to one endpoint only."""
 ABOUT_PAGES = ("duplicate_rows", "page_cap", "insert_between_pages", "delete_between_pages")
-ODD_RESULT: Json = {
+WRONG_RESULT: Json = {
     "stat.sleep_index": "high",
     "stat.sleep_efficiency": 88.24,
     "stat.sleep_cycle": [{"start": 0, "end": 5400}],
@@ -38,9 +38,13 @@ ODD_RESULT: Json = {
     "missing_data_ratio": 0,
     "device": {"model": "unknown"},
 }
-ODD_LIST: Json = {"sleep_session_list.0.last_received_seq_num": "n/a", "sleep_session_list.0.device": "phone"}
-ODD_AVERAGES: Json = {"average_stats.waso_count": "2.5", "average_stats.sleep_time": 21600, "days": 31}
-ODD: dict[str, Json] = {"read_session": ODD_RESULT, "list_sessions": ODD_LIST, "average_stats": ODD_AVERAGES}
+WRONG_LIST: Json = {"sleep_session_list.0.last_received_seq_num": "n/a", "sleep_session_list.0.device": "phone"}
+WRONG_AVERAGES: Json = {"average_stats.waso_count": "2.5", "average_stats.sleep_time": 21600, "days": 31}
+WRONG_FIELDS: dict[str, Json] = {
+    "read_session": WRONG_RESULT,
+    "list_sessions": WRONG_LIST,
+    "average_stats": WRONG_AVERAGES,
+}
 
 
 class Effects:
@@ -150,7 +154,7 @@ class Effects:
     def wrong_types(self, rule: "Rule", target: "Target", response: Response) -> Response:
         """Fields of unexpected types, unknown fields, an unknown peculiarity."""
         body = orjson.loads(response.body)
-        for path, value in (rule.changes or ODD.get(target.endpoint, {})).items():
+        for path, value in (rule.changes or WRONG_FIELDS.get(target.endpoint, {})).items():
             _set(body.get("result"), path.split("."), value)
         response.body = orjson.dumps(body)
         return response

@@ -1,6 +1,6 @@
 """Invents the users and their history, the same for the same seed.
 
-Lives here: who lives where and sleeps when.  Not here: oddities one by one, what a night looks like, HTTP.
+Lives here: who lives where and sleeps when.  Not here: special sessions, what a night looks like, HTTP.
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ ZONES = [
 ]
 UNLISTED_ZONE = "Asia/Beijing"
 """Phones may report a zone that the tz database lacks; people there live by `Asia/Shanghai`."""
-ODDITIES = [
+SPECIAL_TAGS = [
     "unknown_zone",
     "dst_nights",
     "naps",
@@ -68,14 +68,14 @@ WHOLE_NIGHT_EPOCHS = 900
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How large and how odd the population is."""
+    """Size of the population, and whether it has special sessions."""
 
     users: int = 40
     days: int = 60
     days_ahead: int = 0
     sessions_per_user: int | None = None
     breathing_share: float = 0.15
-    oddities: bool = True
+    special: bool = True
 
 
 def clock_zone(name: str) -> ZoneInfo:
@@ -84,7 +84,7 @@ def clock_zone(name: str) -> ZoneInfo:
 
 
 def new_users(world: World, plan: Plan) -> list[User]:
-    """The users with their oddities; the last one of an odd population never tracked a night."""
+    """The users with their tags; the last one of a population with special sessions never tracked a night."""
     users = []
     for index in range(plan.users):
         dice = Random(f"{world.seed} person {index}")
@@ -93,16 +93,16 @@ def new_users(world: World, plan: Plan) -> list[User]:
         user.breathing = dice.random() < plan.breathing_share
         world.users[user_id] = user
         users.append(user)
-    if plan.oddities and plan.sessions_per_user is None:
-        _hand_out_oddities(users)
+    if plan.special and plan.sessions_per_user is None:
+        _assign_special_tags(users)
     return users
 
 
-def _hand_out_oddities(users: list[User]) -> None:
+def _assign_special_tags(users: list[User]) -> None:
     sleepers = users[:-1] or users
-    for place in range(max(len(ODDITIES), len(sleepers)) if users else 0):
-        if place < 2 * len(ODDITIES):
-            sleepers[place % len(sleepers)].tags.add(ODDITIES[place % len(ODDITIES)])
+    for place in range(max(len(SPECIAL_TAGS), len(sleepers)) if users else 0):
+        if place < 2 * len(SPECIAL_TAGS):
+            sleepers[place % len(sleepers)].tags.add(SPECIAL_TAGS[place % len(SPECIAL_TAGS)])
     for user in sleepers:
         user.to_be_deleted = "to_be_deleted" in user.tags
         user.breathing = user.breathing or "breathing" in user.tags

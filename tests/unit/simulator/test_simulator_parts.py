@@ -9,10 +9,10 @@ import pytest
 
 from simulator.averages import mean_clock_time
 from simulator.behaviour import Behaviour
-from simulator.oddities import populate
-from simulator.population import ODDITIES, UNLISTED_ZONE, Plan, clock_zone
+from simulator.population import SPECIAL_TAGS, UNLISTED_ZONE, Plan, clock_zone
 from simulator.rate import BusiestSecond, RateLimit, SlidingWindow
 from simulator.render import row_json
+from simulator.special_sessions import populate
 from simulator.world import Clock, World
 
 NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
@@ -94,22 +94,22 @@ def test_the_same_seed_makes_the_same_world_and_another_seed_another():
 
 def test_ordinary_nights_stay_where_they_were_when_the_simulator_is_started_later():
     """A demo that is started again next week has to show the same users and the same past."""
-    earlier = world(users=5, oddities=False)
-    later = world(datetime(2026, 11, 30, 15, 0, tzinfo=UTC), users=5, days=67, oddities=False)
+    earlier = world(users=5, special=False)
+    later = world(datetime(2026, 11, 30, 15, 0, tzinfo=UTC), users=5, days=67, special=False)
 
     assert set(earlier.users) == set(later.users)
     assert set(earlier.sessions) < set(later.sessions)
 
 
-def test_every_oddity_is_held_by_somebody():
+def test_every_special_tag_has_a_user():
     found = world(users=40)
     tags = set().union(*(user.tags for user in found.users.values()))
     session_tags = {tag for session in found.sessions.values() for tag in session.tags}
 
-    assert tags >= {*ODDITIES, "without_sessions"}
+    assert tags >= {*SPECIAL_TAGS, "without_sessions"}
     assert UNLISTED_ZONE in {user.timezone for user in found.users.values()}
     about_users = {"unknown_zone", "naps", "to_be_deleted", "breathing", "no_metadata"}
-    assert session_tags >= set(ODDITIES) - about_users
+    assert session_tags >= set(SPECIAL_TAGS) - about_users
 
 
 @pytest.mark.parametrize(("count", "days"), [(1, 60), (30, 30), (100, 30)])
@@ -127,7 +127,7 @@ def test_an_exact_number_of_sessions_is_exact_and_all_are_finished(count: int, d
 
 def test_people_go_to_bed_in_the_evening_of_their_own_zone():
     """Nights that begin at noon would hide every mistake about dates."""
-    for user in world(users=30, oddities=False).users.values():
+    for user in world(users=30, special=False).users.values():
         zone = clock_zone(user.timezone)
         hours = [each.start.astimezone(zone).hour for each in user.sessions if "nap" not in each.tags]
         assert sum(hour >= 18 or hour <= 4 for hour in hours) >= 0.95 * len(hours)
@@ -135,7 +135,7 @@ def test_people_go_to_bed_in_the_evening_of_their_own_zone():
 
 def test_a_row_follows_the_clock_until_the_session_is_finished():
     """With nights to come the state changes by itself; a row kept too early would freeze it."""
-    found = world(users=1, days=2, days_ahead=2, oddities=False)
+    found = world(users=1, days=2, days_ahead=2, special=False)
     session = max(found.sessions.values(), key=lambda each: each.start)
     moments = (session.start, session.end, session.completed, session.completed + timedelta(days=1))
     states = [orjson.loads(row_json(session, now, UTC, Behaviour()))["state"] for now in moments]
@@ -144,6 +144,6 @@ def test_a_row_follows_the_clock_until_the_session_is_finished():
 
 
 def test_nobody_tracks_two_ordinary_nights_at_once():
-    for user in world(users=20, oddities=False).users.values():
+    for user in world(users=20, special=False).users.values():
         for one, two in zip(user.sessions[:-1], user.sessions[1:], strict=True):
             assert one.end <= two.start

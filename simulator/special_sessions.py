@@ -1,6 +1,6 @@
 """The unusual sessions that real users have, each under a tag so that a test can find it.
 
-Lives here: one maker per oddity, and building the whole world.  Not here: ordinary nights, HTTP.
+Lives here: one maker per tag, and building the whole world.  Not here: ordinary nights, HTTP.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,17 +19,17 @@ Maker = Callable[[World, User, Random], Iterator[Session]]
 
 
 def populate(world: World, plan: Plan) -> None:
-    """Fill the world: first each user's odd sessions, then ordinary ones where there is room."""
+    """Fill the world: first each user's special sessions, then ordinary ones where there is room."""
     for user in new_users(world, plan):
         if "without_sessions" in user.tags:
             continue
-        placed = list(_odd_sessions(world, user))
+        placed = list(_special_sessions(world, user))
         for session in placed:
             world.put(session)
         for session in ordinary_sessions(world, user, plan):
             if plan.sessions_per_user is None and any(_overlap(session, other) for other in placed[-40:]):
                 continue
-            _make_odd(world, user, session)
+            _add_special_traits(world, user, session)
             placed.append(session)
             world.put(session)
 
@@ -38,7 +38,7 @@ def _overlap(one: Session, other: Session) -> bool:
     return (other.end is None or one.start < other.end) and (one.end is None or other.start < one.end)
 
 
-def _odd_sessions(world: World, user: User) -> Iterator[Session]:
+def _special_sessions(world: World, user: User) -> Iterator[Session]:
     for tag, make in MAKERS.items():
         if tag in user.tags:
             dice = Random(f"{world.seed} {tag} {user.user_id}")
@@ -47,7 +47,7 @@ def _odd_sessions(world: World, user: User) -> Iterator[Session]:
                 yield session
 
 
-def _make_odd(world: World, user: User, session: Session) -> None:
+def _add_special_traits(world: World, user: User, session: Session) -> None:
     """What some users' ordinary nights have in common."""
     dice = Random(f"{world.seed} odd {session.session_id}")
     nights = all_nights()
