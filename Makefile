@@ -40,10 +40,10 @@ dev: install  ## Open the Dagster UI and daemon on http://127.0.0.1:3000 (PORT=â
 	@$(BIN)/asleep-sync exec -- dagster dev -h 127.0.0.1 -p $(PORT) -w $(CURDIR)/workspace.yaml
 
 psql: install  ## Open psql on the development database
-	@sh -c "$$($(BIN)/python -c 'from pathlib import Path; from resources.database.embedded import start; print(start(Path(".data/postgres")).psql_command)')"
+	@sh -c "$$($(BIN)/python -c 'from pathlib import Path; from resources.embedded_postgres.server import start; print(start(Path(".data/postgres")).psql_command)')"
 
 stop: install  ## Stop the development database
-	@$(BIN)/python -m resources.database.embedded stop --directory .data/postgres
+	@$(BIN)/python -m resources.embedded_postgres.server stop --directory .data/postgres
 
 test: lint types contracts unit integration end-to-end  ## Everything that must hold
 
@@ -77,8 +77,8 @@ chromium:  ## Install Chromium from the distribution's packages, where that is p
 
 data-dictionary: install  ## Write docs/data-dictionary.md from the comments in the database
 	@$(BIN)/asleep-sync migrate >/dev/null
-	@$(BIN)/python -m resources.database.embedded url --directory .data/postgres | \
-	  $(BIN)/python -m resources.database.dictionary > docs/data-dictionary.md
+	@$(BIN)/python -m resources.embedded_postgres.server url --directory .data/postgres | \
+	  $(BIN)/python -m resources.database.schema.dictionary > docs/data-dictionary.md
 
 redis:  ## Install Redis from the distribution's packages, where that is possible
 	@command -v redis-server >/dev/null || { \
@@ -87,5 +87,5 @@ redis:  ## Install Redis from the distribution's packages, where that is possibl
 	  else echo "make: no Redis and no right to install it: the test of Celery workers will be skipped" >&2; fi; }
 
 clean:  ## Remove environment and development data
-	-@test -x $(BIN)/python && $(BIN)/python -m resources.database.embedded destroy --directory .data/postgres
+	-@test -x $(BIN)/python && $(BIN)/python -m resources.embedded_postgres.server destroy --directory .data/postgres
 	rm -rf $(VENV) .uv .data artefacts

@@ -9,13 +9,12 @@ from typing import Any
 import dagster as dg
 from sqlalchemy import Connection
 
-from assets.failures import told_to_dagster
-from assets.monthly_summary import summarise
+from assets.metrics.monthly_summary import count_user_months, stale_months, summarise
+from assets.ops.failures import as_dagster_failure
+from assets.ops.table_metadata import AVERAGES_LINEAGE, column_lineage, table_metadata
 from assets.partitions import month_key, monthly, months_of
-from assets.table_metadata import AVERAGES_LINEAGE, column_lineage, table_metadata
-from resources.database import tables
 from resources.database.resource import Database
-from resources.database.statements import statement
+from resources.database.schema import tables
 
 sessions_of_the_month = dg.AssetDep(
     "sleep_sessions", partition_mapping=dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
@@ -46,10 +45,10 @@ def monthly_averages(
     Only user-months whose sessions changed since the last time are computed again; a month left without sessions
     disappears.
     """
-    with told_to_dagster(context.op_execution_context):
+    with as_dagster_failure(context.op_execution_context):
         database.require_migrated()
         with database.engine.connect() as connection:
-            waiting = connection.scalars(statement("months_waiting", "assets")).all()
+            waiting = stale_months(connection)
         for month in months_of(context.partition_keys, datetime.now(UTC).date(), waiting):
             with database.engine.begin() as connection:
                 counts = summarise_month(connection, month)
@@ -61,5 +60,5 @@ def monthly_averages(
 def summarise_month(connection: Connection, month: date) -> dict[str, Any]:
     """Compute a month's averages; returns what became of them, as the asset's metadata."""
     counts = summarise(connection, month)._asdict()
-    rows = connection.scalar(statement("user_months_of_month", "assets"), {"month": month})
+    rows = count_user_months(connection, month)
     return {"dagster/partition_row_count": rows, **counts}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from assets.failures import told_to_dagster
+from assets.ops.failures import as_dagster_failure
 from resources.database.resource import Database
 
 
@@ -28,7 +28,7 @@ def monthly_report(
     from assets.report.monthly_report import previews
 
     month = datetime.now(UTC).date().replace(day=1)
-    with told_to_dagster(context.op_execution_context), database.engine.connect() as connection:
+    with as_dagster_failure(context.op_execution_context), database.engine.connect() as connection:
         database.require_migrated()
         pictures = previews(connection, month)
     return dg.MaterializeResult(

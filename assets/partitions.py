@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from assets.window import Window
+from assets.sync.window import Window
 
 FIRST_DAY = "2021-01-01"
 """Asleep's service holds nothing older; the earliest day that can be synced."""

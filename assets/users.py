@@ -6,10 +6,10 @@ Lives here: the asset over the registry.  Not here: how users get into it (`asle
 import dagster as dg
 from sqlalchemy import func, select
 
-from assets.failures import told_to_dagster
-from assets.table_metadata import table_metadata
-from resources.database import tables
+from assets.ops.failures import as_dagster_failure
+from assets.ops.table_metadata import table_metadata
 from resources.database.resource import Database
+from resources.database.schema import tables
 
 
 @dg.asset(
@@ -34,7 +34,7 @@ def users(context: dg.AssetExecutionContext, database: dg.ResourceParam[Database
         func.count().filter(gone),
         func.count().filter(tables.users.c.to_be_deleted),
     )
-    with told_to_dagster(context.op_execution_context), database.engine.connect() as connection:
+    with as_dagster_failure(context.op_execution_context), database.engine.connect() as connection:
         database.require_migrated()
         total, synced, gone_count, to_be_deleted = connection.execute(query).one()
     return dg.MaterializeResult(

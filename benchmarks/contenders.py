@@ -36,15 +36,15 @@ def engine_without_gate(order: Order) -> Work:
 
 
 def _engine(order: Order, *, is_limited: bool) -> Work:
-    from assets.sync_batch import Batch, sync_batch
-    from assets.window import Window
+    from assets.sync.sync_batch import Batch, sync_batch
+    from assets.sync.window import Window
     from resources.asleep.client import AsleepClient
     from resources.asleep.exchange import Exchange
     from resources.asleep.gate import OpenGate
     from resources.asleep.resource import AsleepApi
     from resources.asleep.transport import Transport
-    from resources.database import sync_state
     from resources.database.engine import make_engine
+    from resources.database.sync import sync_state
 
     database = make_engine(order.database_url, application_name="benchmark")
     api = AsleepApi(order.api_url, KEY, NO_LIMIT_PER_SECOND, order.connections, 30.0)

@@ -52,7 +52,7 @@ def run_pass(name: str, found: Surroundings, database_url: str, connections: int
     first, last = (day.isoformat() for day in found.days)
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     if name == "command":
-        command = [sys.executable, "-m", "pipelines.cli", "sync", "--from", first, "--to", last]
+        command = [sys.executable, "-m", "pipelines.cli.main", "sync", "--from", first, "--to", last]
         environment |= {
             "ASLEEP_API_KEY": KEY,
             "ASLEEP_BASE_URL": found.api_url,

@@ -16,10 +16,10 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from resources.database import embedded
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate
-from resources.database.registry import import_users
+from resources.database.users.registry import import_users
+from resources.embedded_postgres import server as embedded
 
 KEY = "simulated-key"
 ROOT = Path(__file__).resolve().parent.parent

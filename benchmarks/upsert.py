@@ -20,11 +20,11 @@ from typing import Any
 from sqlalchemy import Engine, text
 from surroundings import Surroundings, surroundings
 
-from assets.shaping import session_row
-from resources.asleep.parsing import parse_session_result
-from resources.database import copy, upsert
+from assets.sync.session_rows import session_row
+from resources.asleep.parse_sessions import parse_session_result
 from resources.database.engine import make_engine
-from resources.database.upsert import SESSION_COLUMNS, Written, upsert_sessions
+from resources.database.sync import copy, upsert
+from resources.database.sync.upsert import SESSION_COLUMNS, Written, upsert_sessions
 
 ROWS_PER_CALL = 500
 IMPOSSIBLE_SCORE = 7

@@ -28,20 +28,20 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import NotSupportedError
 
-from assets.monthly_summary import summarise
-from resources.database import embedded
-from resources.database.copy import copy_text, encoder_of
+from assets.metrics.monthly_summary import summarise
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate
-from resources.database.session_columns import MEANS, RATIOS
-from resources.database.tables import sleep_sessions
-from resources.database.upsert import SESSION_COLUMNS, upsert_sessions
+from resources.database.schema.session_columns import MEANS, RATIOS
+from resources.database.schema.tables import sleep_sessions
+from resources.database.sync.copy import copy_text, encoder_of
+from resources.database.sync.upsert import SESSION_COLUMNS, upsert_sessions
+from resources.embedded_postgres import server as embedded
 
 ROOT = Path(__file__).resolve().parents[1]
 NIGHTS = ROOT / "simulator" / "nights"
 DAYS = 180
 UNTIL, MONTH, DAY = date(2026, 5, 31), date(2026, 5, 1), date(2026, 5, 30)
-TOUCH = "INSERT INTO asleep.touched_months SELECT DISTINCT user_id, local_month FROM asleep.sleep_sessions"
+TOUCH = "INSERT INTO asleep.stale_months SELECT DISTINCT user_id, local_month FROM asleep.sleep_sessions"
 SAMPLE = 20_000
 MOST_FOR_PANDAS = 2_000_000
 
@@ -159,7 +159,7 @@ def averages(engine: Engine) -> Iterator[str]:
 
     def run(queue: str, month: date | None = None) -> str:
         with engine.begin() as connection:
-            connection.execute(text("TRUNCATE asleep.touched_months"))
+            connection.execute(text("TRUNCATE asleep.stale_months"))
             connection.execute(text(queue))
         with timed() as took, engine.begin() as connection:
             used = cpu_seconds(connection)

@@ -29,9 +29,9 @@ from pathlib import Path
 import requests
 from sqlalchemy import text
 
-from resources.database import embedded
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate
+from resources.embedded_postgres import server as embedded
 
 KEY = "benchmark-key"
 CONNECTIONS = 64

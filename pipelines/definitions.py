@@ -5,19 +5,16 @@ Lives here: `build_definitions`, and `defs` built from the environment.  Not her
 
 import dagster as dg
 
-from assets.checks import checks
+from assets.average_stats_reconciliation import average_stats_reconciliation
+from assets.checks.sql_checks import checks
 from assets.monthly_averages import monthly_averages
 from assets.monthly_report import monthly_report
-from assets.reconciling import average_stats_reconciliation
-from assets.sleep_sessions import SyncOptions, sleep_sessions
+from assets.ops.batches import SyncOptions
+from assets.sleep_sessions import sleep_sessions
 from assets.users import users
-from pipelines.alerts import tell_a_person
-from pipelines.database_url import find_database_url
-from pipelines.executors import executor_for
-from pipelines.freshness import with_freshness
 from pipelines.jobs import (
-    clear_away,
-    departures,
+    delete_old_records,
+    erase_deleted_users,
     fill_stage_arrays,
     process_webhook_events,
     reconcile,
@@ -28,6 +25,10 @@ from pipelines.jobs import (
     sync_sleep_sessions,
 )
 from pipelines.observability import listeners, set_up_logs
+from pipelines.runtime.alerts import alert_on_run_failure
+from pipelines.runtime.database_url import find_database_url
+from pipelines.runtime.executors import executor_for
+from pipelines.runtime.freshness import with_freshness
 from pipelines.schedules import (
     daily_report,
     daily_sync,
@@ -37,7 +38,7 @@ from pipelines.schedules import (
     weekly_departures,
     weekly_reconcile,
 )
-from pipelines.sensors import months_follow_sessions, waiting_events
+from pipelines.sensors import recompute_stale_months, webhook_inbox
 from pipelines.settings import Settings, load_settings
 from resources.asleep.resource import AsleepApi
 from resources.database.resource import Database
@@ -60,8 +61,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             retry_failures,
             process_webhook_events,
             fill_stage_arrays,
-            departures,
-            clear_away,
+            erase_deleted_users,
+            delete_old_records,
         ],
         schedules=[
             daily_sync(settings.recent_days),
@@ -72,7 +73,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             nightly_clearing,
             daily_report,
         ],
-        sensors=[months_follow_sessions, waiting_events(enabled=settings.enable_webhooks), tell_a_person(settings)],
+        sensors=[recompute_stale_months, webhook_inbox(enabled=settings.enable_webhooks), alert_on_run_failure(settings)],
         executor=executor_for(settings),
         resources=_resources(settings),
     )

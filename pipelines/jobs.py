@@ -7,11 +7,11 @@ import dagster as dg
 from dagster._core.execution.plan.resume_retry import ReexecutionStrategy
 from dagster._core.storage.tags import RETRY_STRATEGY_TAG
 
-from assets.departures import erase_departed, look_for_departures
+from assets.ops.deleted_users import erase_departed, look_for_departures
+from assets.ops.targeted_sync import fail_if_users_failed, fail_if_data_missing, summarise_stale_months, sync_some_users
 from assets.partitions import FIRST_DAY
-from assets.some_users import refuse_failures, refuse_holes, summarise_touched_months, sync_some_users
-from assets.webhook_inbox import handle_events
-from pipelines.housekeeping import remove_old_rows, remove_old_runs
+from assets.webhooks.process_events import handle_events
+from pipelines.runtime.retention import remove_old_rows, remove_old_runs
 
 sync_sleep_sessions = dg.define_asset_job(
     "sync_sleep_sessions",
@@ -42,13 +42,13 @@ report_month = dg.define_asset_job(
 @dg.graph
 def sync_some() -> None:
     """Sync some users, bring their averages up to date, and fail while anything is missing."""
-    refuse_holes(summarise_touched_months(sync_some_users()))
+    fail_if_data_missing(summarise_stale_months(sync_some_users()))
 
 
 @dg.job(description="Sync the users named (by pseudonym), whole window; no partition is marked as done.")
 def sync_named_users() -> None:
     """The same, but red only for the users named."""
-    refuse_failures(summarise_touched_months(sync_some_users()))
+    fail_if_users_failed(summarise_stale_months(sync_some_users()))
 
 
 retry_failures = sync_some.to_job(
@@ -60,7 +60,7 @@ retry_failures = sync_some.to_job(
 @dg.job(description="Handle the webhook events that wait, and bring the averages of their months up to date.")
 def process_webhook_events() -> None:
     """Inbox first, then averages."""
-    summarise_touched_months(handle_events())
+    summarise_stale_months(handle_events())
 
 
 fill_stage_arrays = sync_some.to_job(
@@ -75,13 +75,13 @@ fill_stage_arrays = sync_some.to_job(
 
 
 @dg.job(description="Notice users gone or to be deleted at the source; erase them here when their grace is over.")
-def departures() -> None:
+def erase_deleted_users() -> None:
     """Ask, then erase."""
     erase_departed(look_for_departures())
 
 
 @dg.job(description="Remove old records of runs and of handled events; data and asset history stay.")
-def clear_away() -> None:
+def delete_old_records() -> None:
     """What nobody looks at any more."""
     remove_old_rows()
     remove_old_runs()

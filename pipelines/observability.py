@@ -1,6 +1,6 @@
 """Logs and metrics: how they look, and who listens to attempts.
 
-Lives here: set-up and listeners.  Not here: events (`resources.asleep.events`).
+Lives here: set-up and listeners.  Not here: events (`resources.asleep.request_events`).
 """
 
 import logging
@@ -10,7 +10,7 @@ from datadog.dogstatsd.base import DogStatsd
 from structlog.typing import Processor
 
 from pipelines.settings import Settings
-from resources.asleep.events import Attempt, Listener
+from resources.asleep.request_events import Attempt, Listener
 
 LOGGER = "asleep_sync"
 

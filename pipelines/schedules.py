@@ -12,11 +12,11 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from assets.partitions import FIRST_DAY, daily, day_key
-from pipelines.jobs import clear_away, departures, reconcile, report_month, retry_failures, sync_sleep_sessions
-from pipelines.pauses import is_under_way, why_paused
-from pipelines.run_tags import range_tags
+from pipelines.jobs import delete_old_records, erase_deleted_users, reconcile, report_month, retry_failures, sync_sleep_sessions
+from pipelines.runtime.pauses import is_under_way, why_paused
+from pipelines.runtime.run_tags import range_tags
 from resources.database.resource import Database
-from resources.database.statements import statement
+from resources.database.sync import sync_state
 
 SESSIONS = dg.AssetKey("sleep_sessions")
 
@@ -93,7 +93,7 @@ def hourly_retry(
     if is_under_way(context.instance, retry_failures.name):
         return dg.SkipReason("A retry waits or runs already.")
     with database.engine.connect() as connection:
-        due = connection.scalar(statement("failures_due", "assets"))
+        due = sync_state.has_due_failures(connection)
     if not due:
         return dg.SkipReason("Nothing failed that is due to be tried again.")
     if reason := why_paused(context.instance, retry_failures.name, asks=True):
@@ -124,7 +124,7 @@ def weekly_departures(grace_days: int) -> dg.ScheduleDefinition:
 
     @dg.schedule(
         name="weekly_departures",
-        job=departures,
+        job=erase_deleted_users,
         cron_schedule="23 9 * * 6",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -152,7 +152,7 @@ def monthly_close(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 
 
 @dg.schedule(
-    job=clear_away,
+    job=delete_old_records,
     cron_schedule="29 3 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,

@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
+from assets.metrics.monthly_summary import stale_months
 from assets.partitions import month_keys
 from pipelines.jobs import process_webhook_events, summarise_months
-from pipelines.pauses import is_in_asking_pool, is_under_way, why_paused
-from pipelines.run_tags import range_tags
+from pipelines.runtime.pauses import is_in_api_pool, is_under_way, why_paused
+from pipelines.runtime.run_tags import range_tags
 from resources.database.resource import Database
-from resources.database.statements import statement
+from resources.database.service.inbox import has_due_events
 
 LONGEST_WAIT = timedelta(minutes=15)
 """So long averages may lag behind a sync that takes hours."""
@@ -29,7 +30,7 @@ IDLE_SECONDS = 30.0
     description="Computes the averages of the months whose sessions changed, however they changed and the running "
     "month included: when the sync has ended, or every 15 minutes while a long one runs.",
 )
-def months_follow_sessions(
+def recompute_stale_months(
     context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
 ) -> dg.SensorResult:
     """Ask the database which months wait.
@@ -38,7 +39,7 @@ def months_follow_sessions(
     """
     now = datetime.now(UTC)
     with database.engine.connect() as connection:
-        months = connection.scalars(statement("months_waiting", "assets")).all()
+        months = stale_months(connection)
     waiting_since = (_moment(context.cursor) or now) if months else None
     is_settled = not _writes_sessions(context.instance)
     reason = why_not_yet(waiting_since, now, is_settled=is_settled)
@@ -69,14 +70,14 @@ def _writes_sessions(instance: dg.DagsterInstance) -> bool:
     The one that handles events computes its averages itself when it ends.
     """
     runs = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]))
-    return any(is_in_asking_pool(run) or run.job_name == process_webhook_events.name for run in runs)
+    return any(is_in_api_pool(run) or run.job_name == process_webhook_events.name for run in runs)
 
 
-def waiting_events(*, enabled: bool) -> dg.SensorDefinition:
+def webhook_inbox(*, enabled: bool) -> dg.SensorDefinition:
     """The sensor of the webhook inbox; switched off where webhooks are."""
 
     @dg.sensor(
-        name="waiting_events",
+        name="webhook_inbox",
         job=process_webhook_events,
         minimum_interval_seconds=4,  # the daemon looks every 5
         default_status=dg.DefaultSensorStatus.RUNNING if enabled else dg.DefaultSensorStatus.STOPPED,
@@ -89,7 +90,7 @@ def waiting_events(*, enabled: bool) -> dg.SensorDefinition:
         if is_under_way(context.instance, process_webhook_events.name):
             return dg.SkipReason("A run is handling the inbox: it takes new events as well.")
         with database.engine.connect() as connection:
-            due = connection.scalar(statement("events_due", "assets"))
+            due = has_due_events(connection)
         if not due:
             return dg.SkipReason("The inbox holds nothing that is due.")
         if reason := why_paused(context.instance, process_webhook_events.name, asks=True):

@@ -195,7 +195,7 @@ def _is_web_address(text: str) -> bool:
     return is_one_word and names_a_host and "@" not in parts.netloc and "#" not in text
 
 
-def without_unknown(environment: dict[str, str] | None = None) -> list[str]:
+def unknown_variables(environment: dict[str, str] | None = None) -> list[str]:
     """Variables that look like ours but are not, e.g. a misspelt name; for a warning at start."""
     known = {name.upper() for name in Settings.model_fields}
     names = os.environ if environment is None else environment

@@ -19,9 +19,9 @@ import dagster as dg
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, text
 
-from resources.database import embedded
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate
+from resources.embedded_postgres import server as embedded
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = ("127.", "localhost", "::1")

@@ -51,7 +51,7 @@ def expected_row(session: dict[str, Any], user_id: str) -> dict[str, Any]:
         "peculiarities": result["peculiarities"],
         "missing_data_ratio": result["missing_data_ratio"],
         "last_received_seq_num": session["row"]["last_received_seq_num"],
-        "oddities": [],
+        "contract_violations": [],
         "deleted_at": None,
     }
     try:

@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from assets.report import pictures
-from assets.report.look import markdown, svg
-from assets.report.page import Page, Picture, Sheet, Tile
-from assets.report.words import against_before, change, clock_time, counted, duration, number, percent
-from resources.database.statements import statement
+from assets.report import charts as pictures
+from assets.report.formatting import against_before, change, clock_time, counted, duration, number, percent
+from assets.report.html_page import Page, Picture, Sheet, Tile
+from assets.report.style import markdown, svg
+from resources.load_sql import load_sql
 
 Rows = Sequence[Any]
 _EFFICIENCY = "Time asleep of the time in bed, naps included."
@@ -58,7 +58,7 @@ def previews(connection: Connection, month: date) -> dict[str, str]:
 
 
 def _ask(connection: Connection, name: str, **values: object) -> Rows:
-    return connection.execute(statement(name, "assets"), values).all()
+    return connection.execute(load_sql(__package__, name), values).all()
 
 
 def _of_everybody(connection: Connection, month: date) -> Page:

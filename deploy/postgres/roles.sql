@@ -67,7 +67,7 @@ BEGIN
         asleep.users,
         asleep.sleep_sessions,
         asleep.monthly_averages,
-        asleep.touched_months,
+        asleep.stale_months,
         asleep.rate_limits
     TO asleep_receiver;
     GRANT USAGE ON ALL SEQUENCES IN SCHEMA asleep TO asleep_receiver;

@@ -10,8 +10,8 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy import Connection
 
-from pipelines.database_url import find_database_url
 from pipelines.observability import LOGGER, set_up_logs, statsd_client
+from pipelines.runtime.database_url import find_database_url
 from pipelines.service.app import create_app
 from pipelines.service.options import ServiceOptions
 from pipelines.service.served_requests import count_served, report_levels

@@ -1,7 +1,7 @@
 """Who is calling, and is it too often? Counted in this worker's memory, per client address.
 
 Lives here: two limits per address: refusals, and everything that is let in.  Not here: the read API's limits, which
-all workers share (`resources.database.service_limits`).
+all workers share (`resources.database.service.service_limits`).
 """
 
 import ipaddress

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import structlog
 
 from pipelines.service.database_calls import DatabaseCalls
-from resources.database.inbox import IncomingEvent, put_events
+from resources.database.service.inbox import IncomingEvent, put_events
 
 _log = structlog.get_logger("asleep_sync.service")
 

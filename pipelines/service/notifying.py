@@ -10,8 +10,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipelines.service.options import ServiceOptions
-from resources.database.outbox import turn_off, turn_on
-from resources.notify import Notifier, deliver_due
+from resources.database.service.outbox import turn_off, turn_on
+from resources.notifications.sender import Notifier, deliver_due
 
 _log = structlog.get_logger("asleep_sync.notify")
 

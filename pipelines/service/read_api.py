@@ -15,9 +15,9 @@ from pipelines.service.keys import KeyRing
 from pipelines.service.options import ServiceOptions
 from pipelines.service.read_limits import admission
 from pipelines.service.read_models import Session, SessionPage, UserSummary
-from resources.asleep.events import pseudonym
-from resources.database.read_queries import Place, is_registered, read_glance, read_page, read_session
-from resources.database.service_limits import Limit
+from resources.pseudonyms import pseudonym
+from resources.database.service.read_queries import Place, is_registered, read_glance, read_page, read_session
+from resources.database.service.service_limits import Limit
 
 _Id = Path(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/]+$")
 SessionId = Annotated[str, _Id]
@@ -119,7 +119,7 @@ class _Reader:
             "freshness": {
                 "last_synced_at": glance.last_synced_at,
                 "newest_change_at": glance.newest_change_at,
-                "months_waiting": glance.months_waiting,
+                "stale_months": glance.stale_months,
             },
         }
 

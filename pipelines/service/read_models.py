@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from sqlalchemy import ARRAY, Column, Date, DateTime, Double, Integer, Text, Time
 
-from resources.database.read_queries import MONTH_COLUMNS, OVERVIEW_COLUMNS, SESSION_COLUMNS
+from resources.database.service.read_queries import MONTH_COLUMNS, OVERVIEW_COLUMNS, SESSION_COLUMNS
 
 _TYPES: tuple[tuple[type[Any], type[Any]], ...] = (
     (DateTime, datetime),
@@ -55,7 +55,7 @@ class Freshness(BaseModel):
 
     last_synced_at: datetime | None = Field(description="Last time everything asked for this user landed")
     newest_change_at: datetime | None = Field(description="Last time one of the user's sessions changed here")
-    months_waiting: int = Field(description="Months whose averages are about to be computed again")
+    stale_months: int = Field(description="Months whose averages are about to be computed again")
 
 
 class UserSummary(BaseModel):

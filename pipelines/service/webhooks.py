@@ -10,17 +10,17 @@ from fastapi import APIRouter, Request, Security
 from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, Field
 
-from assets.webhook_events import read_event
+from assets.webhooks.event_decisions import read_event
 from pipelines.service.body import decompressed, is_deeper_than, read_body
 from pipelines.service.clients import Clients
 from pipelines.service.http_errors import Refused, database_unavailable, problems
 from pipelines.service.inbox_writer import InboxUnavailable, InboxWriter
 from pipelines.service.keys import KeyRing
 from pipelines.service.options import ServiceOptions
-from resources.asleep.answers import decode
-from resources.asleep.events import pseudonym
-from resources.database.inbox import IncomingEvent
-from resources.signature import verify
+from resources.asleep.classification import decode
+from resources.pseudonyms import pseudonym
+from resources.database.service.inbox import IncomingEvent
+from resources.notifications.signature import verify
 
 _SECRET_HEADERS = frozenset({"x-api-key", "x-signature", "authorization", "proxy-authorization", "cookie"})
 _MOST_HEADERS, _LONGEST_HEADER = 50, 1024

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from resources.asleep.errors import RAW_BYTES_KEPT, IdentifierRefused, Malformed
 from resources.asleep.paging import PAGE_ROWS, Pager
-from resources.asleep.parsing import parse_session_list, parse_session_result
-from resources.asleep.parsing_users import parse_average_stats, parse_user
+from resources.asleep.parse_sessions import parse_session_list, parse_session_result
+from resources.asleep.parse_users import parse_average_stats, parse_user
 from resources.asleep.records import AverageStats, ListedSession, SessionList, SleepSession, UserProfile
 from resources.asleep.transport import Transport
 

@@ -2,7 +2,7 @@
 
 Lives here: the records and the names of the statistics.  Not here: JSON (that is `parsing`), HTTP, table rows.
 
-An *oddity* is one deviation from the contract that was survived, such as `stat.sleep_index: not a number`.
+An *violation* is one deviation from the contract that was survived, such as `stat.sleep_index: not a number`.
 It names the field and the kind of deviation, never the value, which may be health data.
 """
 
@@ -97,7 +97,7 @@ class ListedSession:
     created_timezone: str | None = None
     last_received_seq_num: int | None = None
     time_in_bed: int | None = None
-    oddities: tuple[str, ...] = ()
+    contract_violations: tuple[str, ...] = ()
     problem: Malformed | None = None
     """Why not even the id could be read; `session_id` then only tells the row from others."""
 
@@ -133,7 +133,7 @@ class SleepSession:
     """The `result` object as JSON in UTF-8, keys sorted, without the `user_id` that webhooks add."""
     payload_hash: bytes
     """16 bytes over `raw`: equal answers have equal hashes, whatever the order of their fields."""
-    oddities: tuple[str, ...]
+    contract_violations: tuple[str, ...]
     asked_at: datetime
     """When the turn for the answer was granted, by the clock that all processes share: later beats earlier."""
 
@@ -149,7 +149,7 @@ class SleptSession:
     completed_time: datetime | None
     """When it was analysed; the only sign that a finished session was analysed again."""
     stat: Stat
-    oddities: tuple[str, ...] = ()
+    contract_violations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class NeverSleptSession:
     session_start_time: datetime
     session_end_time: datetime | None
     completed_time: datetime | None
-    oddities: tuple[str, ...] = ()
+    contract_violations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ class AverageStats:
     slept: tuple[SleptSession, ...]
     never_slept: tuple[NeverSleptSession, ...]
     asked_at: datetime
-    oddities: tuple[str, ...] = ()
+    contract_violations: tuple[str, ...] = ()
     problems: tuple[Malformed, ...] = ()
     """Sessions among them that cannot be told: without a readable id or start."""
 
@@ -199,4 +199,4 @@ class UserProfile:
     user_id: str
     to_be_deleted: bool
     last_session: LastSession | None
-    oddities: tuple[str, ...] = ()
+    contract_violations: tuple[str, ...] = ()

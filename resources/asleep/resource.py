@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine
 
 from resources.asleep.client import AsleepClient
-from resources.asleep.events import Listener
 from resources.asleep.exchange import Exchange
+from resources.asleep.request_events import Listener
 from resources.asleep.transport import Patience, Transport
 from resources.database.rate_limit import PostgresGate
 

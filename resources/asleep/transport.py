@@ -19,11 +19,11 @@ from typing import Any, Protocol
 
 from tenacity import RetryCallState, Retrying
 
-from resources.asleep.answers import Verdict, failed, judge, seconds_asked_for
+from resources.asleep.classification import Verdict, failed, judge, seconds_asked_for
 from resources.asleep.errors import Malformed, Rejected, Unavailable
-from resources.asleep.events import Attempt, Listener, pseudonym
 from resources.asleep.exchange import Reply
 from resources.asleep.gate import Gate, Outcome, Turn
+from resources.asleep.request_events import Attempt, Listener, pseudonym
 
 logger = logging.getLogger(__name__)
 

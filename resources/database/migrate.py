@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.schema import CreateSchema
 
-from resources.database.metadata import SCHEMA
+from resources.database.schema.metadata import SCHEMA
 
 _LOCK = "asleep-sync migrate"
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from resources.database import embedded
 from resources.database.engine import make_engine
+from resources.embedded_postgres import server as embedded
 from tests.conftest import ROOT, running_simulator
 from tests.truth import differences
 
 USERS, DAYS = 12, 60
-COMMAND = [sys.executable, "-m", "pipelines.cli", "demo", "--users", str(USERS), "--days", str(DAYS)]
+COMMAND = [sys.executable, "-m", "pipelines.cli.main", "demo", "--users", str(USERS), "--days", str(DAYS)]
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ Lives here: the wiring.  Not here: steps.
 
 from alembic import context
 
-from resources.database import bookkeeping, service_tables, tables
-from resources.database.metadata import SCHEMA, metadata
+from resources.database.schema import bookkeeping, service_tables, tables
+from resources.database.schema.metadata import SCHEMA, metadata
 
 _ALL_TABLES = (tables, bookkeeping, service_tables)
 

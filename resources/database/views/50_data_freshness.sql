@@ -17,8 +17,8 @@ SELECT
         WHERE deleted_at IS NULL AND (state <> 'COMPLETE' OR payload_hash IS NULL)
     ) AS sessions_not_final,
     (SELECT max(month) FROM asleep.monthly_averages) AS newest_month,
-    (SELECT count(*) FROM asleep.touched_months) AS user_months_waiting,
-    (SELECT count(*) FROM asleep.holes) AS holes
+    (SELECT count(*) FROM asleep.stale_months) AS user_months_waiting,
+    (SELECT count(*) FROM asleep.missing_data) AS holes
 FROM (
     SELECT
         count(*) AS users,

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from resources.database.engine import make_engine
-from resources.database.registry import import_users
+from resources.database.users.registry import import_users
 from tests.conftest import Simulator
 from tests.end_to_end.dagster.running import RunningDagster, running_dagster
 

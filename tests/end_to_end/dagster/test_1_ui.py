@@ -81,5 +81,5 @@ def test_an_analyst_finds_meaning_and_columns_on_the_assets_page(page: Page, dag
     expect(page.get_by_text("Fails if more than 36 hours since last materialization")).to_be_visible()
     page.screenshot(path=artefact("asset-sleep-sessions.png"))
     page.goto(f"{dagster.url}/automation")
-    expect(page.get_by_text("months_follow_sessions")).to_be_visible()
+    expect(page.get_by_text("recompute_stale_months")).to_be_visible()
     page.screenshot(path=artefact("automation.png"))

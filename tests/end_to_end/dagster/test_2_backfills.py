@@ -53,7 +53,7 @@ def test_the_months_touched_follow_without_anyone_asking(engine: Engine, session
 
     def all_there() -> bool:
         found = _counts(engine, "SELECT month::text, count(*) FROM asleep.monthly_averages GROUP BY 1")
-        waiting = _counts(engine, "SELECT 'all', count(*) FROM asleep.touched_months")
+        waiting = _counts(engine, "SELECT 'all', count(*) FROM asleep.stale_months")
         return found.keys() >= set(touched) and waiting["all"] == 0
 
     assert sessions["status"] == "COMPLETED_SUCCESS"

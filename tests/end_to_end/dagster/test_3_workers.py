@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import text
 
 from resources.database.engine import make_engine
-from resources.database.registry import import_users
+from resources.database.users.registry import import_users
 from tests.conftest import Simulator
 from tests.end_to_end.dagster.conftest import days_back, settings
 from tests.end_to_end.dagster.running import BIN, RunningDagster, free_port, process, running_dagster, until
@@ -85,7 +85,8 @@ def fleet(
 def _worker(stack: ExitStack, dagster: RunningDagster, number: int) -> subprocess.Popen[bytes]:
     log = dagster.home / f"worker{number}.log"
     command = [
-        *(str(BIN / "celery"), "-A", "pipelines.celery_worker", "worker", "-Q", "dagster", "-n", f"w{number}@%h"),
+        *(str(BIN / "celery"), "-A", "pipelines.runtime.celery_worker", "worker", "-Q", "dagster"),
+        *("-n", f"w{number}@%h"),
         *("--concurrency", "1", "--without-mingle", "--without-gossip", "--loglevel", "info"),
     ]
     started = stack.enter_context(process(command, dagster.environment, log))

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from pipelines.database_url import DAGSTER_SCHEMA
-from pipelines.run_tags import range_tags
-from resources.database import embedded
+from pipelines.runtime.database_url import DAGSTER_SCHEMA
+from pipelines.runtime.run_tags import range_tags
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate
-from resources.database.registry import import_users
+from resources.database.users.registry import import_users
+from resources.embedded_postgres import server as embedded
 from tests.conftest import Simulator
 from tests.end_to_end.dagster.conftest import days_back, settings
 from tests.end_to_end.dagster.running import RunningDagster, running_dagster, until

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from assets.monthly_summary import summarise
+from assets.metrics.monthly_summary import summarise
 from resources.database.engine import make_engine
-from resources.database.registry import import_users
+from resources.database.users.registry import import_users
 from tests.conftest import ROOT, Simulator
 from tests.truth import differences
 
@@ -48,7 +48,7 @@ class Deployment:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("ASLEEP_", "DAGSTER_"))
         }
-        command = [sys.executable, "-m", "pipelines.cli", *arguments]
+        command = [sys.executable, "-m", "pipelines.cli.main", *arguments]
         return subprocess.Popen(
             command,
             cwd=ROOT,
@@ -95,7 +95,7 @@ class Deployment:
             connection.execute(text("DELETE FROM asleep.monthly_averages"))
             connection.execute(
                 text(
-                    "INSERT INTO asleep.touched_months (user_id, month) "
+                    "INSERT INTO asleep.stale_months (user_id, month) "
                     "SELECT DISTINCT user_id, local_month FROM asleep.sleep_sessions ON CONFLICT DO NOTHING"
                 )
             )

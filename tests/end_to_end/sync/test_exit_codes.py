@@ -4,7 +4,7 @@ import json
 
 from sqlalchemy import text
 
-from resources.asleep.events import pseudonym
+from resources.pseudonyms import pseudonym
 
 
 def _events(deployment, kind):

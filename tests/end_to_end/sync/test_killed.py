@@ -34,7 +34,7 @@ def _kill_and_mend(deployment, seed, kills):
     assert code == 0, said
     assert deployment.wrong() == []
     assert deployment.holes() == []
-    assert deployment.rows("SELECT FROM asleep.touched_months") == []
+    assert deployment.rows("SELECT FROM asleep.stale_months") == []
     assert deployment.queued_averages() == deployment.averages_from_nothing()
 
 

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from resources.database import embedded
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate
+from resources.embedded_postgres import server as embedded
 
 
 @pytest.fixture

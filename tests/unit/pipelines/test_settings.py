@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.settings import Settings, SettingsInvalid, load_settings, without_unknown
+from pipelines.settings import Settings, SettingsInvalid, load_settings, unknown_variables
 
 Load = Callable[..., Settings]
 
@@ -188,6 +188,6 @@ def test_settings_stay_as_they_were_read(load: Load):
 
 def test_a_misspelt_variable_is_noticed():
     """ASLEEP_API_KEYS instead of ASLEEP_API_KEY would otherwise simply not work."""
-    assert without_unknown({"ASLEEP_API_KEYS": "", "ASLEEP_API_KEY": "", "STATSD_HOST": "", "PATH": ""}) == [
+    assert unknown_variables({"ASLEEP_API_KEYS": "", "ASLEEP_API_KEY": "", "STATSD_HOST": "", "PATH": ""}) == [
         "ASLEEP_API_KEYS"
     ]

@@ -1,0 +1,31 @@
+-- One row per month computed in the last day whose averages count another number of sessions than are stored;
+-- user-months that wait to be computed are left out.
+WITH recent AS (
+    SELECT DISTINCT month
+    FROM asleep.monthly_averages
+    WHERE computed_at > now() - interval '1 day'
+),
+stored AS (
+    SELECT user_id, local_month AS month, count(*) AS sessions
+    FROM asleep.sleep_sessions
+    WHERE deleted_at IS NULL
+        AND local_month IN (SELECT month FROM recent)
+    GROUP BY user_id, local_month
+),
+averaged AS (
+    SELECT user_id, month, sessions
+    FROM asleep.monthly_averages
+    WHERE month IN (SELECT month FROM recent)
+),
+differing AS (
+    SELECT user_id, month
+    FROM stored
+    FULL JOIN averaged USING (user_id, month)
+    WHERE stored.sessions IS DISTINCT FROM averaged.sessions
+)
+SELECT to_char(differing.month, 'YYYY-MM') AS kind, count(*) AS found, CAST(NULL AS timestamptz) AS since
+FROM differing
+LEFT JOIN asleep.stale_months AS waiting USING (user_id, month)
+WHERE waiting.version IS NULL
+GROUP BY differing.month
+ORDER BY differing.month

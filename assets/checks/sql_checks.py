@@ -1,0 +1,111 @@
+"""Asset checks: each states a truth; all but one are a query that must return no rows.
+
+Lives here: the truths and how grave it is when one does not hold.  Not here: repairs, SQL text.
+"""
+
+import dagster as dg
+
+from assets.checks.sql_checks.check_rows import rows_of_check
+from assets.metrics.monthly_summary import count_differing
+from assets.ops.failures import as_dagster_failure
+from resources.database.resource import Database
+
+MONTHS_TRIED = 500
+
+
+def truth(
+    name: str, asset: str, description: str, *, severity: dg.AssetCheckSeverity, blocking: bool = False
+) -> dg.AssetChecksDefinition:
+    """A check of `asset` named `name`, asked by `sql/check_<name>.sql`: rows of kind, found, since."""
+
+    @dg.asset_check(asset=asset, name=name, description=description, blocking=blocking)
+    def check(context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
+        with as_dagster_failure(context.op_execution_context), database.engine.connect() as connection:
+            rows = rows_of_check(connection, name)
+        found = {f"found: {row.kind}": row.found for row in rows}
+        metadata = {"found": sum(row.found for row in rows), **found}
+        return dg.AssetCheckResult(passed=not rows, severity=severity, metadata=metadata)
+
+    return check
+
+
+@dg.asset_check(
+    asset="average_stats_reconciliation",
+    description="Some user-months, chosen anew each time and computed again from their sessions, are what is stored.",
+)
+def averages_follow_their_sessions(
+    context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
+) -> dg.AssetCheckResult:
+    """The last link of the chain: the API's averages, those of the stored sessions, and the table of averages."""
+    with as_dagster_failure(context.op_execution_context), database.engine.begin() as connection:
+        found = count_differing(connection, MONTHS_TRIED)
+    metadata = {"found": found or 0, "compared": found is not None}
+    return dg.AssetCheckResult(passed=not found, severity=dg.AssetCheckSeverity.ERROR, metadata=metadata)
+
+
+checks = (
+    averages_follow_their_sessions,
+    truth(
+        "no_session_missing",
+        "sleep_sessions",
+        "Every user and session asked for was read. While this fails the data have a hole, so the run fails too; "
+        "`asleep-sync status` lists the holes, and the next run tries them first.",
+        severity=dg.AssetCheckSeverity.ERROR,
+        blocking=True,
+    ),
+    truth(
+        "sessions_belong_to_registered_users",
+        "sleep_sessions",
+        "Every stored session's user is in the registry.",
+        severity=dg.AssetCheckSeverity.ERROR,
+    ),
+    truth(
+        "sessions_end_after_they_start",
+        "sleep_sessions",
+        "No stored session ends before it starts.",
+        severity=dg.AssetCheckSeverity.WARN,
+    ),
+    truth(
+        "stages_fit_their_session",
+        "sleep_sessions",
+        "No session stored or changed in the last 35 days has more stages than 30-second slots.",
+        severity=dg.AssetCheckSeverity.WARN,
+    ),
+    truth(
+        "answers_follow_the_contract",
+        "sleep_sessions",
+        "The API's answers hold only fields, types and flags that its contract names. Odd ones are kept raw, and "
+        "null in the typed column.",
+        severity=dg.AssetCheckSeverity.WARN,
+    ),
+    truth(
+        "no_event_given_up",
+        "sleep_sessions",
+        "No webhook event was given up. The sessions come with the next sync anyway; somebody should see why.",
+        severity=dg.AssetCheckSeverity.WARN,
+    ),
+    truth(
+        "every_user_is_synced_daily",
+        "sleep_sessions",
+        "Every active user was synced in full within the last 48 hours, or was registered since.",
+        severity=dg.AssetCheckSeverity.WARN,
+    ),
+    truth(
+        "averages_are_current",
+        "monthly_averages",
+        "No user-month waits for its averages to be computed.",
+        severity=dg.AssetCheckSeverity.WARN,
+    ),
+    truth(
+        "averages_count_every_session",
+        "monthly_averages",
+        "The averages of each user and month count exactly the sessions that are stored.",
+        severity=dg.AssetCheckSeverity.ERROR,
+    ),
+    truth(
+        "averages_match_the_api",
+        "average_stats_reconciliation",
+        "The API's own statistics and averages agree with what is stored, after reading again what differed.",
+        severity=dg.AssetCheckSeverity.WARN,
+    ),
+)

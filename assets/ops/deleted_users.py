@@ -1,0 +1,111 @@
+"""Users who leave: noticed at the source, erased here after a grace.
+
+Lives here: asking about each user, and the erasures that are due.  Not here: what belongs to a user
+(`resources.database.users.erase`), when it runs.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from itertools import islice
+from typing import NamedTuple
+
+import dagster as dg
+from sqlalchemy import Engine
+
+from assets.ops.batches import RequestCounts
+from assets.ops.failures import as_dagster_failure
+from assets.sync.batch_state import key_sees_nobody
+from assets.sync.fan_out import fan_out
+from resources.asleep.client import AsleepClient
+from resources.asleep.errors import AsleepError, UserGone
+from resources.asleep.records import UserProfile
+from resources.asleep.resource import AsleepApi
+from resources.database.resource import Database
+from resources.database.sync import sync_state
+from resources.database.users.erase import due_for_erasure, erase, note_to_be_deleted
+from resources.database.users.registry import note_return, users_by_presence
+
+USERS_AT_ONCE = 500
+
+
+class Grace(dg.Config):
+    """How long data of a user gone at the source are kept."""
+
+    days: int = 30
+
+
+@dg.op(
+    out=dg.Out(dg.Nothing, is_required=False),
+    description="Ask the API about every user: gone, or to be deleted? When it knows nobody at all, nobody is "
+    "erased: the key may belong to the other environment.",
+)
+def look_for_departures(
+    context: dg.OpExecutionContext, asleep_api: dg.ResourceParam[AsleepApi], database: dg.ResourceParam[Database]
+) -> Iterator[dg.Output[None]]:
+    """One request for each user, two for one who is gone; what could not be asked is asked again next time.
+
+    Those taken for gone before are asked about as well, so that a mistake mends itself before anything is erased; and
+    those set inactive, for whoever leaves the source leaves here too.
+    """
+    tally, counts = RequestCounts(), Counter[str]()
+    with as_dagster_failure(context), asleep_api.client(database.engine, tally) as client:
+        database.require_migrated()
+        with database.engine.connect() as connection:
+            users = users_by_presence(connection)
+        for start in range(0, len(users), USERS_AT_ONCE):
+            chunk = dict(islice(users.items(), start, start + USERS_AT_ONCE))
+            answers = _ask(client, list(chunk), workers=asleep_api.max_connections)
+            if not counts["known"] and not answers.known and not all(chunk[user_id] for user_id in answers.gone):
+                raise key_sees_nobody(len(answers.gone))
+            counts.update(users=len(chunk), known=len(answers.known), **_note(database.engine, answers))
+    if counts["known"]:
+        yield dg.Output(None, metadata={**counts, **tally.counts()})
+    else:
+        context.log.warning("The API knows none of the users, so nobody is erased; `asleep-sync forget` does it.")
+
+
+class _Answers(NamedTuple):
+    staying: list[str]
+    leaving: list[str]
+    gone: list[str]
+
+    @property
+    def known(self) -> list[str]:
+        return [*self.staying, *self.leaving]
+
+
+def _ask(client: AsleepClient, user_ids: Sequence[str], *, workers: int) -> _Answers:
+    answers, suspected = _Answers([], [], []), list[str]()
+    for asked, missing in ((user_ids, suspected), (suspected, answers.gone)):  # nobody is gone on one answer's word
+        for user_id, answer in fan_out(iter(asked), client.read_user, workers=workers):
+            if isinstance(answer, UserProfile):
+                (answers.leaving if answer.to_be_deleted else answers.staying).append(user_id)
+            elif isinstance(answer, UserGone):
+                missing.append(user_id)
+            elif not isinstance(answer, AsleepError) or answer.stops_everything:
+                raise answer
+    return answers
+
+
+def _note(engine: Engine, answers: _Answers) -> dict[str, int]:
+    with engine.begin() as connection:
+        note_to_be_deleted(connection, answers.staying, scheduled=False)
+        note_to_be_deleted(connection, answers.leaving, scheduled=True)
+        back = note_return(connection, answers.known)
+        sync_state.users_gone(connection, answers.gone)
+    return {"to_be_deleted": len(answers.leaving), "gone": len(answers.gone), "back": back}
+
+
+@dg.op(ins={"looked": dg.In(dg.Nothing)}, description="Erase users gone, or to be deleted, for longer than the grace.")
+def erase_departed(context: dg.OpExecutionContext, config: Grace, database: dg.ResourceParam[Database]) -> None:
+    """Each user in a transaction of their own; the record keeps a pseudonym and numbers."""
+    counts: Counter[str] = Counter()
+    with as_dagster_failure(context):
+        with database.engine.connect() as connection:
+            due = due_for_erasure(connection, timedelta(days=config.days))
+        for departed in due:
+            with database.engine.begin() as connection:
+                counts.update(erase(connection, departed.user_id, departed.reason))
+    context.log.info("%d users erased", len(due))
+    context.add_output_metadata({"users_erased": len(due), **{f"rows_{table}": n for table, n in counts.items()}})

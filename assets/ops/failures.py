@@ -1,0 +1,65 @@
+"""Errors of the outside as Dagster failures; a permanent one is retried by nothing.
+
+Lives here: the one place that translates.  Not here: HTTP, SQL, deciding what is permanent (the error tree does).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from resources.asleep.errors import AsleepError, Rejected
+from resources.asleep.resource import KeyMissing
+from resources.database.migrate import NotMigrated
+
+NO_RUN_RETRY = {"dagster/max_retries": "0"}
+STOPPED = "asleep-sync/stopped"
+"""Tag of a run that was refused, value `<run id> <kind>`: its other steps need not knock, too."""
+REFUSED = "asleep-sync/refused"
+"""Tag of the same runs, value `true`: by it automation finds them, and waits."""
+PERMANENT = "permanent"
+"""Key of the failure's metadata that says: nothing will be better by trying again."""
+
+
+@contextmanager
+def as_dagster_failure(context: dg.OpExecutionContext) -> Iterator[None]:
+    """Turn what goes wrong into a `Failure` that says what to do, and stop every retry when none can help.
+
+    Three mechanisms retry in Dagster: the op's policy (stopped by `allow_retries=False`), the run's (stopped by
+    a tag), and automation (which looks for another, see `pipelines.runtime.pauses`). Only what time can mend keeps its
+    retries: the API or the database being away. Once a step was refused, the run's other steps fail unasked.
+    """
+    _refuse_if_stopped(context)
+    try:
+        yield
+    except (Rejected, KeyMissing, NotMigrated) as error:
+        kind = getattr(error, "kind", "configuration")
+        context.instance.add_run_tags(context.run_id, {**NO_RUN_RETRY, **stopped(context.run_id, kind)})
+        raise dg.Failure(str(error), metadata={PERMANENT: kind}, allow_retries=False) from None
+    except (OperationalError, InterfaceError) as error:
+        reason = str(error.orig).strip().splitlines()[0] if error.orig else "no reason given"
+        raise dg.Failure(
+            f"The database could not be used ({reason}). What was written before is safe; the next run continues.",
+            metadata={"kind": "database"},
+        ) from None
+    except DBAPIError as error:  # its text may quote a row
+        kind = f"{type(error.orig).__name__} {getattr(error.orig, 'pgcode', '')}".strip()
+        raise dg.Failure(f"The database refused a statement ({kind}).", allow_retries=False) from None
+    except (dg.Failure, AsleepError):
+        raise
+    except Exception as error:
+        raise dg.Failure(f"{type(error).__name__}: {error}", metadata={"kind": "bug"}, allow_retries=False) from error
+
+
+def stopped(run_id: str, kind: str) -> dict[str, str]:
+    """Tags of a run that was refused."""
+    return {STOPPED: f"{run_id} {kind}", REFUSED: "true"}
+
+
+def _refuse_if_stopped(context: dg.OpExecutionContext) -> None:
+    run = context.instance.get_run_by_id(context.run_id)
+    run_id, _, kind = (run.tags.get(STOPPED, "") if run else "").partition(" ")
+    if run_id == context.run_id:
+        message = "An earlier step of this run was refused; see its message."
+        raise dg.Failure(message, metadata={PERMANENT: kind}, allow_retries=False)

@@ -1,0 +1,66 @@
+"""What Dagster's UI shows about a table without a query: columns, their meaning, and the source of each."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+from sqlalchemy import Table
+
+from resources.database.schema.session_columns import MEANS, RATIOS
+from resources.database.schema.tables import monthly_averages
+
+Lineage = Mapping[str, list[dg.TableColumnDep]]
+
+
+def table_metadata(table: Table) -> dict[str, Any]:
+    """Name, and columns with types and comments; for an asset's definition."""
+    columns = [
+        dg.TableColumn(
+            column.name,
+            type=str(column.type).lower(),
+            description=column.comment,
+            constraints=dg.TableColumnConstraints(nullable=bool(column.nullable), unique=_is_key(table, column.name)),
+        )
+        for column in table.columns
+    ]
+    return {"dagster/table_name": table.fullname, "dagster/column_schema": dg.TableSchema(columns)}
+
+
+def column_lineage(lineage: Lineage) -> dict[str, Any]:
+    """The columns upstream that each column comes from; the UI looks for them on materialisations only."""
+    return {"dagster/column_lineage": dg.TableColumnLineage(lineage)}
+
+
+def _is_key(table: Table, column: str) -> bool:
+    return [c.name for c in table.primary_key] == [column]
+
+
+def _from_sessions(*columns: str) -> list[dg.TableColumnDep]:
+    return [dg.TableColumnDep("sleep_sessions", column) for column in columns]
+
+
+SESSIONS_LINEAGE: Lineage = {
+    "user_id": [dg.TableColumnDep("users", "user_id")],
+    **{name: [dg.TableColumnDep("users", "timezone")] for name in ("local_date", "local_month")},
+}
+
+_AVERAGED = {
+    "user_id": ("user_id",),
+    "month": ("local_month",),
+    "sessions": ("session_id",),
+    "nights": ("local_date",),
+    "avg_start_time": ("session_start_local",),
+    "avg_end_time": ("session_end_local",),
+    "avg_sleep_time": ("sleep_time_local",),
+    "avg_wake_time": ("wake_time_local",),
+    **{f"{kind}_sessions": ("state", "peculiarities", "time_in_sleep") for kind in ("slept", "never_slept")},
+    "unanalysed_sessions": ("state", "peculiarities", "time_in_sleep"),
+    **{f"avg_{name}": (name,) for name, _ in MEANS},
+    **{f"avg_{name}": (top, bottom) for name, top, bottom in RATIOS},
+}
+
+AVERAGES_LINEAGE: Lineage = {
+    column.name: _from_sessions(*_AVERAGED[column.name])
+    for column in monthly_averages.columns
+    if column.name in _AVERAGED
+}

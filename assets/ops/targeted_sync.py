@@ -1,0 +1,111 @@
+"""The same sync for some users only: those that failed, or those named.
+
+Lives here: the steps of the jobs that are not a whole partition, so that none is shown as done for all.  Not here:
+the sync (`sync_batch.py`).
+"""
+
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from assets.checks.sql_checks.check_rows import rows_of_check
+from assets.metrics.monthly_summary import stale_months
+from assets.monthly_averages import summarise_month
+from assets.ops.batches import API_POOL, COUNTED, SyncOptions, sync_batch_after_batch, totals_of_run
+from assets.ops.failures import as_dagster_failure
+from assets.partitions import month_key, monthly
+from assets.sync.sync_batch import Batch, Mode
+from assets.sync.window import Window
+from resources.asleep.resource import AsleepApi
+from resources.database.resource import Database
+from resources.database.sync import sync_state
+
+
+class SomeUsers(dg.Config):
+    """Whom and what to sync. Users appear by pseudonym only: run config is stored and shown."""
+
+    first_day: str
+    last_day: str
+    users: list[str] | None = None
+    failed_only: bool = False
+    stages_only: bool = False
+    """Read in full what is stored from statistics only, and list nothing."""
+
+
+@dg.op(out=dg.Out(dg.Nothing), pool=API_POOL, description="Sync the users that failed before, or those named.")
+def sync_some_users(
+    context: dg.OpExecutionContext,
+    config: SomeUsers,
+    asleep_api: dg.ResourceParam[AsleepApi],
+    database: dg.ResourceParam[Database],
+    sync_options: dg.ResourceParam[SyncOptions],
+) -> None:
+    """Batch after batch, in this one step."""
+    window = Window.of_days(date.fromisoformat(config.first_day), date.fromisoformat(config.last_day))
+    batch = Batch(
+        run_id=context.run_id,
+        number=0,
+        of=1,
+        window=window,
+        workers=asleep_api.max_connections,
+        cache_ttl_seconds=0,
+        mode=Mode.FILL if config.stages_only else Mode(sync_options.detail),
+        pseudonyms=None if config.users is None else tuple(config.users),
+        failed_only=config.failed_only,
+    )
+    counts = sync_batch_after_batch(context, asleep_api, database, batch, users_a_batch=sync_options.user_batch_size)
+    context.add_output_metadata({**dict.fromkeys(COUNTED, 0), **counts})
+
+
+@dg.op(
+    ins={"synced": dg.In(dg.Nothing)},
+    out=dg.Out(dg.Nothing),
+    description="Compute the averages of every user-month whose sessions changed.",
+)
+def summarise_stale_months(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
+    """All touched user-months, told to the asset `monthly_averages` month by month.
+
+    Told to the instance, not in this run: the runs of these jobs are removed after a while, the asset's history is not.
+    """
+    with as_dagster_failure(context), database.engine.connect() as connection:
+        months = stale_months(connection)
+    for month in months:
+        with as_dagster_failure(context), database.engine.begin() as connection:
+            counts = summarise_month(connection, month)
+        key = month_key(month)
+        if monthly.has_partition_key(key):
+            event = dg.AssetMaterialization("monthly_averages", partition=key, metadata=counts)
+            context.instance.report_runless_asset_event(event)
+
+
+@dg.op(ins={"summarised": dg.In(dg.Nothing)}, description="Fail when a user named could not be synced.")
+def fail_if_users_failed(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
+    """Only of this run: whoever asked for one user is not told of anybody else's holes."""
+    with as_dagster_failure(context), database.engine.connect() as connection:
+        counts = totals_of_run(sync_state.counts_of_run(connection, context.run_id))
+    if found := counts.get("failures"):
+        raise dg.Failure(
+            f"Still missing: {found} lists or sessions of the users named. `asleep-sync status` lists them; the next "
+            "run tries them first.",
+            metadata={"failures": found},
+            allow_retries=False,
+        )
+
+
+@dg.op(ins={"summarised": dg.In(dg.Nothing)}, description="Fail while a user or session is missing.")
+def fail_if_data_missing(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
+    """The truth of the check `no_session_missing`, for jobs that materialise no sessions."""
+    with as_dagster_failure(context), database.engine.connect() as connection:
+        holes: dict[str, Any] = {row.kind: row.found for row in rows_of_check(connection, "no_session_missing")}
+    evaluation = dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("sleep_sessions"), check_name="no_session_missing", passed=not holes, metadata=holes
+    )
+    context.instance.report_runless_asset_event(evaluation)
+    if holes:
+        found = ", ".join(f"{count} {kind}" for kind, count in holes.items())
+        raise dg.Failure(
+            f"Still missing: {found}. `asleep-sync status` lists them; the next run tries them first.",
+            metadata=holes,
+            allow_retries=False,
+        )

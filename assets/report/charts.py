@@ -1,0 +1,244 @@
+"""The report's pictures: data in, figure out.
+
+Lives here: what is drawn.  Not here: colours and formats (`look.py`), reading data, the page.
+"""
+
+from calendar import monthrange
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date, datetime, time
+from itertools import groupby
+from statistics import median
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from assets.report.style import (
+    ACCENT,
+    ACCENT_SOFT,
+    DAY_MINUTES,
+    INK,
+    MUTED,
+    STAGE_COLOURS,
+    STAGE_NAMES,
+    canvas,
+    clock,
+    clock_ticks,
+    following,
+    legend,
+    signed,
+    unwrapped,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.patches import PathPatch
+
+Rows = Sequence[Any]
+_STACK = ((2, "time_in_deep"), (1, "time_in_light"), (3, "time_in_rem"), (0, "time_in_wake"))
+_LEVELS = {0: 3, 3: 2, 1: 1, 2: 0}
+_EPOCH_MINUTES = 0.5
+_FEWEST_MONTHS = 6
+_MOST_BARS = 60
+
+
+class Across(NamedTuple):
+    """Where the rows of a picture stand from left to right, and which places carry a name."""
+
+    places: Sequence[int]
+    names: dict[int, str]
+    ends: tuple[int, int]
+
+    def dress(self, axes: "Axes") -> None:
+        """Name the places below the picture."""
+        axes.set_xticks(list(self.names), list(self.names.values()))
+        axes.set_xlim(self.ends[0] - 0.6, self.ends[1] + 0.6)
+
+
+def by_month(months: Sequence[date]) -> Across:
+    """A place for each month there is: Jan, Feb, …; with the year in January. Few months do not fill the picture."""
+    places = range(len(months))
+    names = {place: f"{month:%b\n%Y}" if month.month == 1 else f"{month:%b}" for place, month in enumerate(months)}
+    return Across(places, names, (0, max(len(months), _FEWEST_MONTHS) - 1))
+
+
+def by_day(dates: Sequence[date]) -> Across:
+    """A place for each day of the dates' month, whether or not there is a row for it: a gap is seen as one."""
+    last = monthrange(dates[0].year, dates[0].month)[1]
+    names = {day: str(day) for day in (1, *range(5, last + 1, 5))}
+    return Across([each.day for each in dates], names, (1, last))
+
+
+def stages(rows: Rows, across: Across, *, prefix: str = "", width: str = "half") -> "Figure":
+    """Hours in each stage, one stacked bar a row."""
+    figure, axes = canvas(width)
+    bottoms = [0.0] * len(rows)
+    for stage, column in _STACK:
+        hours = [(getattr(row, prefix + column) or 0) / 3600 for row in rows]
+        axes.bar(across.places, hours, bottom=bottoms, width=0.72, color=STAGE_COLOURS[stage], label=STAGE_NAMES[stage])
+        bottoms = [bottom + hour for bottom, hour in zip(bottoms, hours, strict=True)]
+    across.dress(axes)
+    axes.yaxis.set_major_formatter(lambda hours, _: f"{hours:g} h")
+    legend(axes, 4)
+    return figure
+
+
+def efficiency(values: Sequence[float | None], across: Across, band: Rows | None = None) -> "Figure":
+    """Sleep efficiency over time, with the middle half of the users where given as pairs."""
+    figure, axes = canvas()
+    if band:
+        axes.fill_between(
+            across.places,
+            [_percent(low) for low, _ in band],
+            [_percent(high) for _, high in band],
+            color=ACCENT_SOFT,
+            alpha=0.6,
+            linewidth=0,
+            label="Middle half of the users",
+        )
+    axes.plot(
+        across.places, [_percent(value) for value in values], color=ACCENT, marker="o", markersize=4, label="Mean"
+    )
+    across.dress(axes)
+    axes.yaxis.set_major_formatter(lambda percent, _: f"{percent:g} %")
+    axes.margins(y=0.25)
+    if band:
+        legend(axes, 2)
+    return figure
+
+
+def clocks(asleep: Sequence[time | None], awake: Sequence[time | None], across: Across) -> "Figure":
+    """When people fall asleep and wake up, on one clock that reads downwards; drift shows as slope."""
+    figure, axes = canvas()
+    beds = unwrapped([_minute_or_none(moment) for moment in asleep])
+    wakes = following(beds, [_minute_or_none(moment) for moment in awake])
+    for name, colour, minutes in (("Falls asleep", STAGE_COLOURS[2], beds), ("Wakes up", STAGE_COLOURS[0], wakes)):
+        heights = [float("nan") if minute is None else minute for minute in minutes]
+        axes.plot(across.places, heights, color=colour, marker="o", markersize=4, label=name)
+    across.dress(axes)
+    axes.invert_yaxis()
+    everything = [minute for minute in (*beds, *wakes) if minute is not None]
+    if everything:
+        ticks = clock_ticks(everything)
+        axes.set_yticks(ticks, [clock(tick) for tick in ticks])
+    legend(axes, 2)
+    return figure
+
+
+def spread(values: Sequence[float], step: float, unit: str, *, width: str = "half") -> "Figure":
+    """How many users have which value: a histogram, and a mark at the median.
+
+    The steps are of `step`, or of its smallest multiple that keeps the bars wide enough to be seen.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = canvas(width)
+    while (max(values, default=0) - min(values, default=0)) / step > _MOST_BARS:
+        step *= 2
+    heights = Counter(int(value // step) for value in values)
+    axes.bar(
+        [step * (place + 0.5) for place in heights], list(heights.values()), width=step * 0.9,
+        color=ACCENT_SOFT, edgecolor=ACCENT, linewidth=0.6,
+    )  # fmt: skip
+    if values:
+        mark = median(values)
+        axes.axvline(mark, color=INK, linewidth=1.2)
+        axes.annotate(
+            f"median {signed(mark, 1)} {unit}", (mark, 1), xycoords=("data", "axes fraction"), xytext=(0, 3),
+            textcoords="offset points", ha="center", va="bottom", fontsize=9, color=INK,
+        )  # fmt: skip
+    axes.xaxis.set_major_formatter(lambda value, _: f"{signed(value)} {unit}")
+    axes.yaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
+    axes.set_ylabel("users", color=MUTED, fontsize=9)
+    return figure
+
+
+def hypnogram(start_local: datetime, sleep_stages: Sequence[int | None]) -> "Figure":
+    """One night: a step for each stage, by the local clock of the session's start; grey where the stage is unknown."""
+    figure, axes = canvas("full", 2.4)
+    begin = start_local.hour * 60 + start_local.minute + start_local.second / 60
+    previous: tuple[float, int] | None = None
+    for stage, first, length in _runs(sleep_stages):
+        level = _LEVELS.get(stage)
+        left, right = begin + first * _EPOCH_MINUTES, begin + (first + length) * _EPOCH_MINUTES
+        if level is None:
+            axes.axvspan(left, right, color=STAGE_COLOURS[-1], alpha=0.5, linewidth=0, zorder=0)
+            previous = None
+            continue
+        if previous is not None:
+            axes.plot([left, left], [previous[1], level], color=MUTED, linewidth=0.7, alpha=0.6, zorder=1)
+        axes.plot(
+            [left, right], [level, level], color=STAGE_COLOURS[stage], linewidth=7, solid_capstyle="butt", zorder=2
+        )
+        previous = (right, level)
+    axes.set_yticks(list(_LEVELS.values()), [STAGE_NAMES[stage] for stage in _LEVELS])
+    axes.set_ylim(-0.5, 3.5)
+    _clock_axis(axes, begin, begin + max(len(sleep_stages), 1) * _EPOCH_MINUTES)
+    return figure
+
+
+def nights_by_clock(nights: Rows) -> "Figure":
+    """Every night of a month on one clock: rows are dates, colours are stages; naps are not shown."""
+    figure, axes = canvas("full", 0.9 + 0.2 * max(len(nights), 6))
+    spans: list[float] = []
+    boxes: dict[int, list[tuple[float, float, int]]] = {stage: [] for stage in STAGE_COLOURS}
+    begins = unwrapped([_minute(night.session_start_local) for night in nights])
+    for place, (night, begin) in enumerate(zip(nights, begins, strict=True)):
+        assert begin is not None  # noqa: S101 a session has a start
+        for stage, first, length in _runs(night.sleep_stages or ()):
+            left = begin + first * _EPOCH_MINUTES
+            boxes.get(stage, boxes[-1]).append((left, left + length * _EPOCH_MINUTES, place))
+        spans += [begin, begin + len(night.sleep_stages or ()) * _EPOCH_MINUTES]
+    for stage in (0, 3, 1, 2, -1):
+        if boxes[stage]:
+            axes.add_patch(_boxes(boxes[stage], STAGE_COLOURS[stage], STAGE_NAMES[stage]))
+    axes.set_yticks(range(len(nights)), [f"{night.local_date:%a} {night.local_date.day}" for night in nights])
+    axes.set_ylim(len(nights) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    axes.grid(axis="x", color="#d5dbe2", linewidth=0.8)
+    if spans:
+        _clock_axis(axes, min(spans), max(spans))
+    legend(axes, 5)
+    return figure
+
+
+def _boxes(boxes: Sequence[tuple[float, float, int]], colour: str, name: str) -> "PathPatch":
+    """Many boxes as one shape: a tenth of the bytes of one shape each."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    corners, codes = [], []
+    for left, right, place in boxes:
+        top, bottom = place - 0.37, place + 0.37
+        corners += [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+        codes += [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY]
+    return PathPatch(Path(corners, codes), facecolor=colour, linewidth=0, label=name)
+
+
+def _runs(sleep_stages: Sequence[int | None]) -> list[tuple[int, int, int]]:
+    """Stage, first epoch and length of each run of equal epochs; unknown is -1."""
+    found, first = [], 0
+    for stage, run in groupby(-1 if stage is None else stage for stage in sleep_stages):
+        length = len(list(run))
+        found.append((stage, first, length))
+        first += length
+    return found
+
+
+def _clock_axis(axes: "Axes", begin: float, end: float) -> None:
+    hours = range(int(begin // 60), int(end // 60) + 2)
+    step = max(1, len(hours) // 12)
+    ticks = [hour * 60 for hour in hours][::step]
+    axes.set_xticks(ticks, [clock(tick % DAY_MINUTES) for tick in ticks])
+    axes.set_xlim(begin - 5, end + 5)
+
+
+def _minute_or_none(moment: time | None) -> float | None:
+    return None if moment is None else _minute(moment)
+
+
+def _minute(moment: datetime | time) -> float:
+    return moment.hour * 60 + moment.minute + moment.second / 60
+
+
+def _percent(value: float | None) -> float:
+    return float("nan") if value is None else value * 100

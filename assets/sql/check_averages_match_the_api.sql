@@ -1,5 +1,0 @@
--- One row when statistics or averages of the API contradict what is stored, even after reading again.
-SELECT kind, count(*) AS found, min(first_failed_at) AS since
-FROM asleep.holes
-WHERE kind = 'disagrees'
-GROUP BY kind

@@ -1,0 +1,170 @@
+"""The API as witness: our statistics and averages held against its own, field by field.
+
+Lives here: how far apart two figures may lie before one of them is wrong, and why; pure functions.  Not here:
+fetching, what is done about a difference.
+
+What the API leaves out says nothing. A figure that it gives and we lack is a difference.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, time, tzinfo
+from math import atan2, cos, hypot, pi, sin
+from typing import NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from resources.asleep.records import AverageStats, Stat
+from resources.database.schema.session_columns import MEANS, RATIOS
+
+DAY_SECONDS = 24 * 3600
+_NO_DIRECTION = 1e-6
+_TOGETHER = 0.9
+"""Clock times that lie less close together have several means, hours apart: which one the API takes is not known."""
+_NOISE = 1e-9
+"""Decimal fractions are not exact in binary: a difference of just the tolerance must not count."""
+
+_FORCED_SHARES = ("sleep_ratio", "wake_ratio", "light_ratio", "deep_ratio", "rem_ratio")
+_OTHER_SHARES = (
+    "sleep_efficiency", "snoring_ratio", "no_snoring_ratio", "stable_breath_ratio", "unstable_breath_ratio",
+)  # fmt: skip
+
+SESSION_TOLERANCES: dict[str, float] = {
+    # One result in two calls. Two decimals in one and three in the other (older results carry three) lie half of
+    # the last decimal apart.
+    **dict.fromkeys(_OTHER_SHARES, 0.005),
+    # Four shares, each rounded by up to 0.005, are then forced to add up to 1 in steps of 0.01: at most two steps
+    # on one of them, mostly light. Where one call shows the raw share, the other may be 0.005 + 0.02 off.
+    **dict.fromkeys(_FORCED_SHARES, 0.025),
+    # Its rounding is not documented; one decimal is customary for events an hour.
+    "breathing_index": 0.05,
+    # A mean of whole seconds: cut in one call, rounded in the other.
+    "sleep_cycle": 1.0,
+}
+"""Fields not named here are whole seconds, counts, moments and words of one stored result: they must be equal."""
+
+AVERAGE_TOLERANCES: dict[str, float] = {
+    # Durations and counts "may be fractional", and are whole in the documented example: rounded or cut to whole ones.
+    **{name: 1.0 for name, _ in MEANS},
+    # Three decimals in every payload seen, made from exact sums or from the whole averages above: half of the last
+    # decimal, and a second or two in ten minutes of sleep.
+    **dict.fromkeys(_OTHER_SHARES, 0.0025),
+    # If they are forced to add up to 1 like those of a session, in steps of their last decimal: two steps more.
+    **dict.fromkeys(_FORCED_SHARES, 0.0045),
+    # Which mean the API takes is not known, so this only finds figures of another zone, of noon for midnight, or of
+    # other nights: half an hour, round the clock, where the times lie close together.
+    **dict.fromkeys(("start_time", "end_time", "sleep_time", "wake_time"), 1800.0),
+}
+
+
+class Difference(NamedTuple):
+    """Two figures that contradict each other. The values are health data: they stay out of logs and messages."""
+
+    field: str
+    ours: object
+    theirs: object
+    tolerance: float
+
+
+def statistics_that_differ(ours: Stat, theirs: Stat) -> list[Difference]:
+    """The fields in which two statistics of one session contradict each other."""
+    pairs = ((name, getattr(ours, name), getattr(theirs, name)) for name in Stat._fields)
+    return [
+        Difference(name, mine, said, tolerance)
+        for name, mine, said in pairs
+        if said is not None and not _agree(mine, said, tolerance := SESSION_TOLERANCES.get(name, 0.0))
+    ]
+
+
+def averages_that_differ(ours: Sequence[Stat], theirs: AverageStats) -> list[Difference]:
+    """The averages of a period that contradict those of our statistics of the same slept sessions.
+
+    Args:
+        ours: statistics as stored, of the sessions in `theirs.slept` and in their order.
+        theirs: the API's answer.
+    """
+    if not ours or theirs.averages is None:
+        return []
+    zone = _zone(theirs.timezone)
+    starts = [session.session_start_time for session in theirs.slept]
+    ends = [session.session_end_time for session in theirs.slept]
+    mine: dict[str, float | time | None] = averages_of(ours) | {
+        "start_time": circular_mean(starts, zone, least=_TOGETHER),
+        "end_time": circular_mean(ends, zone, least=_TOGETHER),
+        "sleep_time": circular_mean([stat.sleep_time for stat in ours], zone, least=_TOGETHER),
+        "wake_time": circular_mean([stat.wake_time for stat in ours], zone, least=_TOGETHER),
+    }
+    for name, over, under in RATIOS:  # averages do not share one denominator: which one is the API's is not known
+        if any((getattr(stat, over) is None) != (getattr(stat, under) is None) for stat in ours):
+            del mine[name]
+    return differing_averages(mine, theirs)
+
+
+def differing_averages(mine: dict[str, float | time | None], theirs: AverageStats) -> list[Difference]:
+    """The averages that contradict ours, which go by the API's names: a row of `monthly_averages` without `avg_`."""
+    return [
+        Difference(name, mine[name], said, tolerance)
+        for name, said in (theirs.averages or {}).items()
+        if name in mine and (tolerance := AVERAGE_TOLERANCES.get(name)) is not None
+        if not _cannot_tell(name, mine[name], said) and not _agree(mine[name], said, tolerance)
+    ]
+
+
+def averages_of(stats: Sequence[Stat]) -> dict[str, float | time | None]:
+    """Means and ratios of sums by the definitions of the monthly averages."""
+    means = {name: _mean(getattr(stat, name) for stat in stats) for name, _ in MEANS}
+    ratios = {
+        name: _ratio((getattr(stat, over), getattr(stat, under)) for stat in stats) for name, over, under in RATIOS
+    }
+    return {**means, **ratios}
+
+
+def circular_mean(moments: Iterable[datetime | None], zone: tzinfo, *, least: float = _NO_DIRECTION) -> time | None:
+    """The mean of clock times in a zone; None when there is none, as for midnight and noon.
+
+    Args:
+        moments: when, None left out.
+        zone: whose clock.
+        least: how much they must have in common, from 0 (opposite times) to 1 (the same time).
+    """
+    clocks = [moment.astimezone(zone) for moment in moments if moment is not None]
+    angles = [(at.hour * 3600 + at.minute * 60 + at.second) * 2 * pi / DAY_SECONDS for at in clocks]
+    sine, cosine = sum(map(sin, angles)), sum(map(cos, angles))
+    if hypot(sine, cosine) <= least * len(angles):
+        return None
+    seconds = round(atan2(sine, cosine) * DAY_SECONDS / (2 * pi)) % DAY_SECONDS
+    return time(seconds // 3600, seconds // 60 % 60, seconds % 60)
+
+
+def _cannot_tell(name: str, mine: object, said: object) -> bool:
+    """Nothing said; or a clock time whose mean we leave undefined."""
+    return said is None or (mine is None and isinstance(said, time) and name.endswith("_time"))
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _ratio(pairs: Iterable[tuple[float | None, float | None]]) -> float | None:
+    both = [(over, under) for over, under in pairs if over is not None and under is not None]
+    whole = sum(under for _, under in both)
+    return sum(over for over, _ in both) / whole if whole else None
+
+
+def _agree(mine: object, said: object, tolerance: float) -> bool:
+    if isinstance(mine, time) and isinstance(said, time):
+        apart = (_seconds(mine) - _seconds(said) + DAY_SECONDS / 2) % DAY_SECONDS - DAY_SECONDS / 2
+        return abs(apart) <= tolerance
+    if isinstance(mine, int | float) and isinstance(said, int | float):
+        return abs(mine - said) <= tolerance + _NOISE
+    return mine == said or (mine is None and said == [])
+
+
+def _seconds(clock: time) -> int:
+    return clock.hour * 3600 + clock.minute * 60 + clock.second
+
+
+def _zone(name: str | None) -> tzinfo:
+    try:
+        return ZoneInfo(name) if name else UTC
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC

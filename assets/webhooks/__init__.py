@@ -1,0 +1,1 @@
+"""From webhook events to rows."""

@@ -1,0 +1,143 @@
+"""Events taken together: what each asks for, and what has come of it.
+
+Lives here: reading events against what is stored, and noting outcomes.  Not here: the loop, asking, writing
+(`webhook_inbox.py`), what an event means (`webhook_events.py`).
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from sqlalchemy import Engine
+
+from assets.sync.session_rows import Row, session_row
+from assets.webhooks.event_decisions import Action, Event, decide, read_event, user_to_ask
+from resources.asleep.errors import AsleepError, Gone, Malformed, Rejected, RequestRefused, Unavailable
+from resources.asleep.parse_sessions import parse_session_result
+from resources.asleep.records import SleepSession
+from resources.database.service.inbox import FailedEvent, TakenEvent
+from resources.database.sync.event_context import KnownSession, known_sessions
+from resources.database.users import registry
+
+NEWS = (timedelta(days=-7), timedelta(days=1))
+"""How far from its arrival a night may begin to be stored from the event's own body: whatever the event said, the next
+syncs list those days and read it once more."""
+SERVER_ERROR = 500
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Events taken together."""
+
+    events: dict[int, Event]
+    known: Mapping[str, KnownSession]
+    zones: Mapping[str, str]
+    """Last known time zones by user."""
+    actions: dict[int, Action] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    event_only: list[str] = field(default_factory=list)
+    """Sessions among the rows that come from an event's body."""
+    done: list[int] = field(default_factory=list)
+    failed: list[FailedEvent] = field(default_factory=list)
+    postponed: list[int] = field(default_factory=list)
+    changed: set[str] = field(default_factory=set)
+    """Users whose cached list no longer holds."""
+    settled: set[int] = field(default_factory=set)
+    """Events whose outcome was written."""
+
+    def ids_of(self, *actions: Action) -> list[int]:
+        """Events that ask for one of these and are not settled."""
+        return [i for i, action in self.actions.items() if action in actions and i not in self.settled]
+
+    def fail(self, event_id: int, message: str, *, is_hopeless: bool = False) -> None:
+        """Note that an event could not be handled."""
+        event = self.events[event_id]
+        self.failed.append(FailedEvent(event_id, message, event.user_id, event.session_id, is_hopeless))
+
+    def store(self, event_id: int, session: SleepSession) -> None:
+        """Note the session that an event brought."""
+        self.rows.append(session_row(session, last_known_zone=self.zones.get(session.user_id)))
+        self.changed.add(session.user_id)
+        self.done.append(event_id)
+
+    def questions(self) -> dict[tuple[str, str], list[int]]:
+        """Events by the user and session that they make us ask for."""
+        found: dict[tuple[str, str], list[int]] = {}
+        for event_id in self.ids_of(Action.FETCH_SESSION):
+            event = self.events[event_id]
+            user_id = user_to_ask(event, self.known.get(event.session_id or ""))
+            if user_id is not None and event.session_id is not None:
+                found.setdefault((user_id, event.session_id), []).append(event_id)
+        return found
+
+    def take(self, event_id: int, user_id: str, answer: SleepSession | Exception) -> None:
+        """Note what the API said about an event's session."""
+        if isinstance(answer, SleepSession):
+            self.store(event_id, answer)
+        elif isinstance(answer, Gone):  # the next sync looks a second time before anything is called deleted
+            self.changed.add(user_id)
+            self.done.append(event_id)
+        elif isinstance(answer, Unavailable) and (answer.status or 0) < SERVER_ERROR:
+            self.postponed.append(event_id)
+        elif isinstance(answer, Rejected) or not isinstance(answer, AsleepError):
+            raise answer
+        else:
+            self.fail(event_id, str(answer), is_hopeless=isinstance(answer, RequestRefused))
+
+    def users_to_register(self) -> set[str]:
+        """Users named by events that were handled, or will be: their sessions come with the next sync at the latest."""
+        trusted = {*self.done, *(failure.event_id for failure in self.failed if not failure.is_hopeless)}
+        return {str(self.events[i].user_id) for i in trusted if self.events[i].user_id is not None}
+
+    def postpone_the_rest(self) -> None:
+        """Give back what has no outcome yet."""
+        decided = {*self.settled, *self.done, *(failure.event_id for failure in self.failed)}
+        self.postponed = [event_id for event_id in self.events if event_id not in decided]
+
+    def begin_anew(self) -> None:
+        """All outcomes so far were written."""
+        self.settled |= {*self.done, *self.postponed, *(failure.event_id for failure in self.failed)}
+        self.settled.update(self.ids_of(Action.DROP))
+        self.rows, self.event_only, self.done, self.failed, self.postponed = [], [], [], [], []
+        self.changed = set()
+
+
+def read_chunk(engine: Engine, taken: Sequence[TakenEvent]) -> Chunk:
+    """What the events ask for; whole nights are stored from their bodies."""
+    events = {event.event_id: read_event(event.body, event.headers) for event in taken}
+    with engine.begin() as connection:
+        known = known_sessions(connection, (e.session_id for e in events.values() if e.session_id))
+        erased = registry.erased_among(connection, (e.user_id for e in events.values() if e.user_id))
+        owners = {session.user_id for session in known.values()}
+        zones = registry.zones_of(connection, owners | {e.user_id for e in events.values() if e.user_id})
+    chunk = Chunk(events, known, zones)
+    mentions = Counter(event.session_id for event in events.values() if event.result is not None)
+    for event in taken:
+        read = events[event.event_id]
+        if event.is_exhausted:
+            chunk.fail(event.event_id, "the last attempt never reported", is_hopeless=True)
+            continue
+        action = decide(read, known=known.get(read.session_id or ""), user_is_erased=read.user_id in erased)
+        if action is Action.STORE_BODY and (mentions[read.session_id] > 1 or not _store_body(chunk, event, read)):
+            action = Action.FETCH_SESSION  # several bodies of one session contradict each other
+        chunk.actions[event.event_id] = action
+        if action is Action.PARK:
+            chunk.fail(event.event_id, "names no user and no session that is known", is_hopeless=True)
+        elif action is Action.KEEP:
+            chunk.done.append(event.event_id)
+    return chunk
+
+
+def _store_body(chunk: Chunk, taken: TakenEvent, event: Event) -> bool:
+    """Store the night as the event tells it, if it can be read and has just been slept."""
+    assert event.user_id is not None  # noqa: S101 `decide` stores only what names its user
+    try:
+        session = parse_session_result(event.result, user_id=event.user_id, asked_at=taken.received_at)
+    except Malformed:
+        return False
+    if not NEWS[0] <= session.session_start_time - taken.received_at <= NEWS[1]:
+        return False
+    chunk.store(taken.event_id, session)
+    chunk.event_only.append(session.session_id)
+    return True

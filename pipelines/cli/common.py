@@ -1,0 +1,98 @@
+"""What all commands share: settings, the database, and errors told in one line with exit code 2.
+
+Lives here: that.  Not here: commands.
+"""
+
+import warnings
+from typing import Any
+
+import click
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+NOTHING_DONE = 2
+_OF_RIGHTS = frozenset({"42501", "3F000"})
+"""Insufficient privilege, and a schema that is not there or may not be used: their texts name objects and no data."""
+
+
+class Refusal(click.ClickException):
+    """One clear line, and exit code 2."""
+
+    exit_code = NOTHING_DONE
+
+    def show(self, file: Any = None) -> None:
+        """To the standard error stream."""
+        click.echo(f"asleep-sync: {self.message}", err=True, file=file)
+
+
+class Commands(click.Group):
+    """Commands whose expected errors are told in one line instead of a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; turn what the user can mend into a `Refusal`."""
+        from alembic.util import CommandError
+
+        from pipelines.runtime.database_url import DagsterHomeInvalid
+        from pipelines.settings import SettingsInvalid
+        from resources.database.engine import DatabaseUrlInvalid
+        from resources.database.migrate import NotMigrated
+        from resources.embedded_postgres.programs import EmbeddedPostgresError
+
+        warnings.filterwarnings("ignore", message=".*is currently in (beta|preview)")
+        try:
+            return super().invoke(ctx)
+        except SettingsInvalid as error:
+            raise Refusal(f"the environment is not valid:\n{error}") from None
+        except (NotMigrated, DatabaseUrlInvalid, DagsterHomeInvalid, EmbeddedPostgresError) as error:
+            raise Refusal(str(error)) from None
+        except DBAPIError as error:
+            raise Refusal(_told(error)) from None
+        except CommandError as error:
+            raise Refusal(f"the tables in the database are of another release: {first_line(error)}.") from None
+
+
+def id_of_user(text: str) -> str:
+    """An argument that names a user: neither blank, which would match what names nobody, nor bytes that are no text."""
+    if not text.strip():
+        raise click.BadParameter("a user id is not blank.")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise click.BadParameter("a user id is text.")
+    return text
+
+
+def first_line(error: object, otherwise: str = "no reason given") -> str:
+    """The first line of what an error says."""
+    return next(iter(str(error or "").strip().splitlines()), otherwise)
+
+
+def _told(error: DBAPIError) -> str:
+    """What the database said, without the statement and its values: most texts of a server may quote a row."""
+    if isinstance(error, OperationalError | InterfaceError):
+        return f"the database cannot be used ({first_line(error.orig)}). Is it running, and is DATABASE_URL right?"
+    code = getattr(error.orig, "pgcode", None)
+    kind = f"{type(error.orig).__name__} {code or ''}".strip()
+    if code not in _OF_RIGHTS:
+        return f"the database refused a statement ({kind})."
+    return (
+        f"the database refused a statement ({kind}: {first_line(error.orig)}). Does the role of DATABASE_URL have the "
+        "rights? See deploy/postgres/roles.sql."
+    )
+
+
+def read_settings() -> Any:
+    """The settings, with logs set up by them and a word about variables that look misspelt."""
+    from pipelines.observability import set_up_logs
+    from pipelines.settings import load_settings, unknown_variables
+
+    settings = load_settings()
+    set_up_logs(settings)
+    for name in unknown_variables():
+        click.echo(f"asleep-sync: {name} is set but is no variable of asleep-sync: misspelt?", err=True)
+    return settings
+
+
+def read_database(settings: Any) -> Any:
+    """The database of these settings; nothing is connected yet."""
+    from pipelines.runtime.database_url import find_database_url
+    from resources.database.resource import Database
+
+    return Database(lambda: find_database_url(settings), application_name="asleep-sync cli")

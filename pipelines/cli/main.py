@@ -1,0 +1,206 @@
+"""The command `asleep-sync`: verbs for people.
+
+Lives here: arguments, help, exit codes.  Not here: logic; each verb calls the rooms.
+
+Exit codes: 0 all well; 1 some users could not be synced (they are listed); 2 nothing could be done.
+"""
+
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipelines.cli.main.common import Commands, Refusal, id_of_user, read_database, read_settings
+from pipelines.cli.main.programs import demo, execute, serve, simulate
+
+SOME_FAILED = 1
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 all well, 1 some users failed (they are listed), 2 nothing could be done. Settings come from "
+    "the environment and from .env; .env.example lists them.",
+)
+@click.version_option(package_name="asleep-sync")
+def main() -> None:
+    """Mirror every sleep session of your users from the Asleep API into Postgres.
+
+    \b
+    First time:
+      asleep-sync migrate                    make the tables
+      asleep-sync users import users.csv     say whose sessions you want
+      asleep-sync sync                       fetch the last days, compute averages
+      asleep-sync status                     see what is there and what failed
+    """
+
+
+@main.command()
+def migrate() -> None:
+    """Make or upgrade the tables, and apply the views again. Safe to run twice, and at once."""
+    from pipelines.runtime.database_url import DAGSTER_SCHEMA
+    from resources.database.migrate import migrate as upgrade
+
+    before, now = upgrade(read_database(read_settings()).engine, other_schemas=(DAGSTER_SCHEMA,))
+    click.echo(
+        f"The schema is at revision {now}" + (", as before." if before == now else f" (was {before or 'empty'}).")
+    )
+
+
+@main.group()
+def users() -> None:
+    """Say whose sessions are synced. The Asleep API cannot list users, so you have to."""
+
+
+@users.command("import")
+@click.argument("file", type=click.File("r", encoding="utf-8-sig", errors="strict"))
+def import_users(file: Any) -> None:
+    """Register the users of FILE: all of them, or none when a line is wrong.
+
+    FILE is a CSV with a column user_id (and, if you like, timezone: an IANA name such as Asia/Seoul), separated by
+    commas, semicolons or tabs, or simply one user id a line. `-` reads from standard input. Doing it twice changes
+    nothing.
+
+    \b
+    Example:
+      echo G-20260301091502-AbCdEfGhIjKlMnOpQrSt | asleep-sync users import -
+    """
+    from pipelines.cli.main.user_file import UserFileInvalid, read_users
+    from resources.database.users.registry import import_users as register
+
+    name = getattr(file, "name", "<stdin>").replace("<stdin>", "standard input")
+    try:
+        found = read_users(file)
+    except UnicodeDecodeError as error:
+        raise Refusal(f"{name} is not UTF-8 text (byte {error.start}): nothing was imported.") from None
+    except UserFileInvalid as error:
+        raise Refusal(f"{name}: nothing was imported.\n{error}") from None
+    database = read_database(read_settings())
+    database.require_migrated()
+    with database.engine.begin() as connection:
+        imported = register(connection, found)
+    click.echo(f"{len(found)} users: {imported.new} new, {imported.updated} updated, {imported.unchanged} unchanged.")
+
+
+@main.command()
+@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="First UTC day of session starts.")
+@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Last UTC day, included. Default: today.")
+@click.option(
+    "--user", "user_ids", type=id_of_user, multiple=True, metavar="ID", help="Only this user; may be repeated."
+)
+def sync(first: datetime | None, last: datetime | None, user_ids: tuple[str, ...]) -> None:
+    """Fetch sessions and bring the monthly averages up to date.
+
+    The same Dagster job that the schedule runs, executed here and recorded in the same Dagster instance. Default
+    window: the last RECENT_DAYS days. What is stored and unchanged is not fetched again, so it can be stopped and
+    started at any time.
+
+    \b
+    Examples:
+      asleep-sync sync
+      asleep-sync sync --from 2026-01-01 --to 2026-03-31
+      asleep-sync sync --user G-20260301091502-AbCdEfGhIjKlMnOpQrSt
+    """
+    from pipelines.cli.main.sync_command import SyncRequest, run_sync
+
+    settings = read_settings()
+    days = _days(first, last, settings.recent_days)
+    code = run_sync(settings, read_database(settings), SyncRequest(days, user_ids))
+    sys.exit(code)
+
+
+def _days(first: datetime | None, last: datetime | None, recent_days: int) -> tuple[date, date]:
+    from assets.partitions import FIRST_DAY
+
+    today, earliest = datetime.now(UTC).date(), date.fromisoformat(FIRST_DAY)
+    for option, moment in (("--to", last), ("--from", first)):
+        day = moment.date() if moment else today
+        if day > today:
+            raise Refusal(f"{option} {day} lies in the future: the last day to sync is today, {today} (UTC).")
+        if day < earliest:
+            raise Refusal(f"{option} {day} is too early: nothing is older than {FIRST_DAY}.")
+    to = last.date() if last else today
+    start = first.date() if first else max(earliest, to - timedelta(days=recent_days - 1))
+    if start > to:
+        raise Refusal(f"--from {start} lies after --to {to}: swap them.")
+    return start, to
+
+
+@main.command()
+def status() -> None:
+    """Show what is stored, how fresh it is, what failed and waits, and the rate in force.
+
+    Exit code 1 while something is missing, so that a monitor can call it.
+    """
+    from pipelines.cli.main.status import show_status
+
+    settings = read_settings()
+    database = read_database(settings)
+    database.require_migrated()
+    sys.exit(SOME_FAILED if show_status(database.engine) else 0)
+
+
+@main.command()
+@click.argument("user_id", type=id_of_user)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def forget(user_id: str, yes: bool) -> None:
+    """Erase everything stored of USER_ID here, for good, and keep a record that it was done.
+
+    Nothing is deleted at Asleep: do that in your app's backend, or the next webhook would bring the user's data
+    back. An erased user is not registered again by webhooks; `users import` may do so. An id of which nothing is
+    stored is refused, unless the user was erased before.
+    """
+    from resources.database.users.erase import erase, last_erasure
+
+    if not yes:
+        click.confirm("Everything stored of this user will be erased and cannot be brought back. Go on?", abort=True)
+    database = read_database(read_settings())
+    database.require_migrated()
+    with database.engine.begin() as connection:
+        erased_before = last_erasure(connection, user_id)
+        removed = erase(connection, user_id, "requested")
+        if not removed and erased_before is None:  # inside: the record of an erasure that was none goes, too
+            raise Refusal("nothing is stored of this user, and nothing was erased. Is the id right?")
+    if removed:
+        click.echo(f"Erased: {', '.join(f'{rows} {table}' for table, rows in removed.items())}.")
+    else:
+        click.echo(f"This user was erased already, on {erased_before:%Y-%m-%d %H:%M:%S} (UTC): nothing is stored.")
+
+
+@main.command()
+@click.option("--month", type=click.DateTime(["%Y-%m"]), help="Default: the month of yesterday.")
+@click.option("--user", "user_id", type=id_of_user, metavar="ID", help="Of this user; default: of the organisation.")
+@click.option("--out", type=click.Path(dir_okay=False, writable=True), help="Default: asleep-YYYY-MM.html here.")
+def report(month: datetime | None, user_id: str | None, out: str | None) -> None:
+    """Draw the monthly report as one HTML file: stages, efficiency, bed times, and a user's hypnograms.
+
+    \b
+    Examples:
+      asleep-sync report
+      asleep-sync report --month 2026-10 --user G-20260301091502-AbCdEfGhIjKlMnOpQrSt --out night-owl.html
+    """
+    from assets.report.monthly_report import NothingToReport, render_report
+
+    first = (month.date() if month else datetime.now(UTC).date() - timedelta(days=1)).replace(day=1)
+    database = read_database(read_settings())
+    database.require_migrated()
+    try:
+        with database.engine.connect() as connection:
+            page = render_report(connection, first, user_id)
+    except NothingToReport:
+        raise Refusal(f"no sleep is stored for {first:%Y-%m}: sync that month first, or name another.") from None
+    path = Path(out or f"asleep-{first:%Y-%m}.html")
+    try:
+        path.write_text(page, "utf-8")
+    except OSError as error:
+        raise Refusal(f"{path} cannot be written ({error.strerror}): name another with --out.") from None
+    click.echo(f"Written: {path}")
+
+
+for program in (serve, simulate, execute, demo):
+    main.add_command(program)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""What `asleep-sync status` shows.
+
+Lives here: a table for each question an operator asks.  Not here: repairs.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Connection, Engine, func, select, text
+
+from resources.pseudonyms import pseudonym
+from resources.database.rate_limit_state import read_state
+from resources.database.schema import tables
+from resources.database.service.inbox_care import count_inbox, list_parked
+from resources.database.service.outbox import count_outbox
+
+MOST_FAILURES_SHOWN = 20
+_COUNTED = (tables.users, tables.sleep_sessions, tables.session_payloads, tables.monthly_averages)
+
+
+_HOLES = text("""
+SELECT user_id, session_id, kind, attempts, first_failed_at, message, count(*) OVER () AS waiting
+FROM asleep.missing_data
+WHERE CAST(:user_ids AS text[]) IS NULL OR user_id = ANY (CAST(:user_ids AS text[]))
+ORDER BY first_failed_at, failure_id
+LIMIT :most
+""")
+
+
+class Hole(NamedTuple):
+    """A user or session that is missing, as a person may see it: without an id."""
+
+    user: str
+    what: str
+    kind: str
+    attempts: int
+    since: datetime
+    message: str
+
+
+def show_status(engine: Engine, console: Console | None = None) -> bool:
+    """Print counts, freshness, failures waiting, and the rate in force; True while something is missing."""
+    console = console or Console(markup=False, emoji=False)
+    with engine.connect() as connection:
+        console.print(_table("Stored", ("table", "rows"), _counts(connection)))
+        console.print(_table("Freshness", ("what", "when (UTC)"), _freshness(connection)))
+        console.print(_table("Rate limit", ("what", "value"), _rates(connection)))
+        console.print(_table("Webhooks and notifications", ("what", "value"), _boxes(connection)))
+        waiting, holes = read_missing_data(connection)
+        never = connection.scalar(text("SELECT never_synced_users FROM asleep.data_freshness")) or 0
+    if holes:
+        headings = ("user", "session", "kind", "attempts", "since (UTC)", "what happened")
+        shown = [(h.user, h.what, h.kind, h.attempts, h.since, h.message) for h in holes]
+        console.print(_table(f"Missing: {waiting} waiting to be tried again", headings, shown))
+        console.print(
+            "The next run tries these first; `asleep-sync sync` does it now. Users are shown by pseudonym: the first "
+            "16 digits of the SHA-256 of their id."
+        )
+    else:
+        console.print("Nothing that was asked for is missing.")
+    if never:
+        console.print(f"{never} users were never synced: `asleep-sync sync` does it, or the next daily run.")
+    return bool(holes)
+
+
+def read_missing_data(connection: Connection, user_ids: Sequence[str] = ()) -> tuple[int, list[Hole]]:
+    """How much is missing, of these users or of all, and the first so many of it."""
+    values = {"user_ids": list(user_ids) or None, "most": MOST_FAILURES_SHOWN}
+    found = connection.execute(_HOLES, values).all()
+    holes = [
+        Hole(
+            pseudonym(row.user_id), "list" if row.session_id is None else "one",
+            row.kind, row.attempts, row.first_failed_at, row.message,
+        )
+        for row in found
+    ]  # fmt: skip
+    return (found[0].waiting if found else 0), holes
+
+
+def _table(title: str, headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Table:
+    table = Table(*headings, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(_shown(value) for value in row))
+    return table
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:%Y-%m-%d %H:%M:%S}" if hasattr(value, "strftime") else str(value)
+
+
+def _counts(connection: Connection) -> list[tuple[Any, ...]]:
+    return [(t.name, connection.scalar(select(func.count()).select_from(t))) for t in _COUNTED]
+
+
+def _freshness(connection: Connection) -> list[tuple[Any, ...]]:
+    sessions, users = tables.sleep_sessions.c, tables.users.c
+    newest, changed = connection.execute(
+        select(func.max(sessions.session_start_time), func.max(sessions.updated_at))
+    ).one()
+    seen = users.last_synced_at
+    least, latest, never = connection.execute(
+        select(func.min(seen), func.max(seen), func.count().filter(seen.is_(None))).where(
+            users.active, users.gone_at.is_(None)
+        )
+    ).one()
+    return [
+        ("newest session started", newest),
+        ("a row last changed", changed),
+        ("a user was last synced", latest),
+        ("the user longest not synced", least),
+        ("users never synced", never),
+    ]
+
+
+def _rates(connection: Connection) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = []
+    for state in read_state(connection):
+        rows.extend((name.replace("_", " "), value) for name, value in vars_of(state).items() if name != "key_id")
+    return rows or [("requests a second", "none made yet")]
+
+
+def _boxes(connection: Connection) -> list[tuple[Any, ...]]:
+    inbox, outbox = count_inbox(connection), count_outbox(connection)
+    rows: list[tuple[Any, ...]] = [
+        ("events waiting", inbox.untried + inbox.tried),
+        ("oldest waiting event, seconds", round(inbox.oldest_seconds)),
+        ("events given up", inbox.parked),
+        ("notifications", f"{outbox.waiting} waiting, {outbox.parked} given up" if outbox.is_on else "off"),
+    ]
+    rows.extend((f"event {e.event_id}, {e.attempts} attempts", e.error) for e in list_parked(connection, limit=5))
+    return rows
+
+
+def vars_of(record: Any) -> dict[str, Any]:
+    """The fields of a frozen record."""
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}

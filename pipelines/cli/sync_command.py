@@ -1,0 +1,128 @@
+"""What `asleep-sync sync` does: two jobs, one after the other, and the plain result.
+
+Lives here: the order, what is printed, the exit code.  Not here: arguments, the jobs.
+"""
+
+import os
+from dataclasses import dataclass
+from datetime import date
+
+import dagster as dg
+from dagster_postgres.utils import DagsterPostgresException
+from rich.console import Console
+from sqlalchemy import Engine, select
+
+from pipelines.cli.main.common import NOTHING_DONE, Refusal, first_line
+from pipelines.cli.main.status import read_missing_data
+from pipelines.definitions import build_definitions
+from pipelines.runtime.database_url import dagster_environment, find_database_url
+from pipelines.runtime.instance import open_instance
+from pipelines.runtime.run_jobs import Outcome, Runner
+from pipelines.settings import Settings
+from resources.pseudonyms import pseudonym
+from resources.asleep.resource import KeyMissing
+from resources.database.resource import Database
+from resources.database.schema import tables
+
+ALL_SYNCED, SOME_FAILED = 0, 1
+_LINES: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("users", "users", {"users_fresh": "just synced before", "users_gone": "gone", "users_failed": "failed"}),
+    (
+        "sessions",
+        "sessions",
+        {
+            "sessions_inserted": "new",
+            "sessions_updated": "changed",
+            "sessions_unchanged": "unchanged",
+            "sessions_deleted": "deleted",
+        },
+    ),
+    (
+        "requests",
+        "requests",
+        {"requests_list_sessions": "lists", "requests_read_session": "sessions", "answers_throttled": "throttled"},
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRequest:
+    """Which days, both included, and which users; no user means all."""
+
+    days: tuple[date, date]
+    user_ids: tuple[str, ...] = ()
+
+
+def run_sync(settings: Settings, database: Database, request: SyncRequest) -> int:
+    """Sync, summarise, say what came of it; returns the exit code."""
+    say, complain = (Console(stderr=aside, highlight=False, markup=False, emoji=False) for aside in (False, True))
+    if settings.calling_key is None:
+        complain.print(f"asleep-sync: {KeyMissing.__doc__}")
+        return NOTHING_DONE
+    database.require_migrated()
+    if unknown := _unknown(database.engine, request.user_ids):
+        complain.print(
+            f"asleep-sync: not registered: {', '.join(unknown)}. Import them first: asleep-sync users import",
+            soft_wrap=True,
+        )
+        return NOTHING_DONE
+    synced, summarised = _run(settings, database, request, complain)
+    _say_counts(say, request, synced)
+    if synced.permanent:
+        complain.print(f"asleep-sync: {synced.message}", soft_wrap=True)
+        return NOTHING_DONE
+    if summarised is not None and not summarised.success:
+        complain.print(f"asleep-sync: the monthly averages failed: {summarised.message}", soft_wrap=True)
+    if not synced.success:
+        _list_missing(complain, database.engine, request, synced)
+    return ALL_SYNCED if synced.success and (summarised is None or summarised.success) else SOME_FAILED
+
+
+def _run(
+    settings: Settings, database: Database, request: SyncRequest, complain: Console
+) -> tuple[Outcome, Outcome | None]:
+    os.environ.update(dagster_environment(settings, find_database_url(settings)))
+    definitions = build_definitions(settings)
+    try:
+        with open_instance() as instance:
+            runner = Runner(definitions, instance, database.engine, complain)
+            if request.user_ids:
+                synced = runner.sync_some(request.days, [pseudonym(user_id) for user_id in request.user_ids])
+            else:
+                synced = runner.sync_all(request.days)
+            return synced, runner.summarise_stale_months()
+    except dg.DagsterInvalidConfigError:
+        raise Refusal(
+            "dagster.yaml in DAGSTER_HOME is not valid: `asleep-sync exec -- dagster instance info` shows why."
+        ) from None
+    except (dg.DagsterError, DagsterPostgresException) as error:
+        raise Refusal(f"Dagster cannot be used: {first_line(error, type(error).__name__)}") from None
+
+
+def _unknown(engine: Engine, user_ids: tuple[str, ...]) -> list[str]:
+    if not user_ids:
+        return []
+    with engine.connect() as connection:
+        known = set(connection.scalars(select(tables.users.c.user_id).where(tables.users.c.user_id.in_(user_ids))))
+    return [user_id for user_id in user_ids if user_id not in known]
+
+
+def _say_counts(say: Console, request: SyncRequest, synced: Outcome) -> None:
+    say.print(f"Window {request.days[0]} to {request.days[1]} (UTC), run {synced.run_id}")
+    for heading, total, parts in _LINES:
+        shown = ", ".join(f"{synced.counts.get(key, 0)} {word}" for key, word in parts.items())
+        say.print(f"{heading:<10}{synced.counts.get(total, 0)} ({shown})")
+
+
+def _list_missing(complain: Console, engine: Engine, request: SyncRequest, synced: Outcome) -> None:
+    """Why the sync failed and who is missing, by pseudonym: of those asked for, for others' holes are not its own."""
+    with engine.connect() as connection:
+        waiting, holes = read_missing_data(connection, request.user_ids)
+    missing = f"{waiting} users or sessions are missing" if waiting else ""
+    reasons = "; ".join(filter(None, (synced.message, missing))) or f"see run {synced.run_id}"
+    complain.print(f"asleep-sync: not everything was synced: {reasons}", soft_wrap=True)
+    for hole in holes:
+        complain.print(f"  {hole.user}, {hole.kind}, {' '.join(hole.message.split())}", soft_wrap=True)
+    if waiting > len(holes):
+        complain.print(f"  … and {waiting - len(holes)} more")
+    complain.print("`asleep-sync status` lists what is missing; the next run tries it first.", soft_wrap=True)

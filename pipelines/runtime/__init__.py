@@ -1,0 +1,1 @@
+"""What runs need from Dagster beyond its defaults: executors, launcher, pauses, retention."""

@@ -1,0 +1,161 @@
+"""Dagster jobs run in this process, for people at a terminal.
+
+Lives here: running, progress, and what the run's end means.  Not here: arguments, printing of results.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import uuid4
+
+import dagster as dg
+from dagster._core.errors import DagsterAssetCheckFailedError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from assets.metrics.monthly_summary import stale_months
+from assets.ops.batches import totals_of_run
+from assets.ops.failures import PERMANENT
+from assets.ops.targeted_sync import fail_if_users_failed
+from assets.partitions import day_key, month_keys
+from pipelines.runtime.run_launcher import HELD_TAG, lock_of
+from pipelines.runtime.run_tags import range_tags
+from resources.database.advisory_lock import advisory_lock
+from resources.database.sync import sync_state
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+TOLD_EVERY_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended."""
+
+    success: bool
+    run_id: str
+    counts: dict[str, Any] = field(default_factory=dict)
+    message: str = ""
+    """Why it failed; empty when it did, and only says that users or sessions are missing: those can be listed."""
+    permanent: str | None = None
+    """The kind of a failure that no repetition mends; None when there was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Runs jobs here, recorded in the Dagster instance."""
+
+    definitions: dg.Definitions
+    instance: dg.DagsterInstance
+    engine: Engine
+    console: Console
+    """Where progress is shown, when it is a terminal."""
+
+    def sync_all(self, days: tuple[date, date]) -> Outcome:
+        """`sync_sleep_sessions` over the days, both included, as one run."""
+        return self._run("sync_sleep_sessions", tags=range_tags(day_key(days[0]), day_key(days[1])))
+
+    def sync_some(self, days: tuple[date, date], pseudonyms: list[str]) -> Outcome:
+        """`sync_named_users` for some users over the days, both included."""
+        config = {"first_day": days[0].isoformat(), "last_day": days[1].isoformat(), "users": pseudonyms}
+        return self._run("sync_named_users", run_config={"ops": {"sync_some_users": {"config": config}}})
+
+    def summarise_stale_months(self) -> Outcome | None:
+        """`summarise_months` over the months that wait; None when none does."""
+        with self.engine.connect() as connection:
+            months = stale_months(connection)
+        if not months:
+            return None
+        today = datetime.now(UTC).date()
+        return self._run("summarise_months", tags=range_tags(*month_keys(months, today)))
+
+    def _run(
+        self, job: str, *, tags: Mapping[str, str] | None = None, run_config: Mapping[str, Any] | None = None
+    ) -> Outcome:
+        run_id = str(uuid4())
+        with advisory_lock(self.engine, lock_of(run_id)), _progress(self.engine, run_id, self.console):
+            result = self.definitions.resolve_job_def(job).execute_in_process(
+                run_config={**QUIET, **(run_config or {})},
+                tags={**(tags or {}), HELD_TAG: "true"},
+                instance=self.instance,
+                raise_on_error=False,
+                run_id=run_id,
+            )
+        with self.engine.connect() as connection:
+            counts = totals_of_run(sync_state.counts_of_run(connection, run_id))
+        return Outcome(result.success, run_id, counts, *_why(result))
+
+
+def _why(result: dg.ExecuteInProcessResult) -> tuple[str, str | None]:
+    """The message of the failure that matters most, and its kind when it is permanent."""
+    message = ""
+    for event in result.filter_events(lambda event: event.is_step_failure):
+        failure = event.step_failure_data
+        if event.step_key == fail_if_users_failed.name or _is_of_a_check(failure.error):
+            continue
+        told = failure.user_failure_data
+        message = (told.description if told else None) or _root(failure.error)
+        if told and PERMANENT in told.metadata:
+            return message, str(told.metadata[PERMANENT].value)
+    return message, None
+
+
+def _is_of_a_check(error: Any) -> bool:
+    """True for the failed check that stops a run: there is one only, and it says that something is missing."""
+    return error is not None and error.cls_name == DagsterAssetCheckFailedError.__name__
+
+
+def _root(error: Any) -> str:
+    """The first line of the error at the bottom of Dagster's chain."""
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return str(error.message).strip().splitlines()[0] if error is not None else ""
+
+
+@contextmanager
+def _progress(engine: Engine, run_id: str, console: Console) -> Iterator[None]:
+    """A bar of users done, fed from what the batches note in the database, so that it fits any executor."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("users, {task.fields[sessions]} sessions, {task.fields[requests]} requests"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    ended = threading.Event()
+    with bar:
+        task = bar.add_task("syncing", total=None, sessions=0, requests=0)
+
+        def follow() -> None:
+            while not ended.wait(TOLD_EVERY_SECONDS):
+                try:
+                    with engine.connect() as connection:
+                        counts = totals_of_run(sync_state.counts_of_run(connection, run_id))
+                except SQLAlchemyError:
+                    time.sleep(TOLD_EVERY_SECONDS)
+                    continue
+                bar.update(
+                    task,
+                    total=counts.get("users") or None,
+                    completed=counts.get("users_done", 0) + counts.get("users_fresh", 0),
+                    sessions=counts.get("sessions", 0),
+                    requests=counts.get("requests", 0),
+                )
+
+        thread = threading.Thread(target=follow, name="progress", daemon=True)
+        if console.is_terminal:
+            thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            if console.is_terminal:
+                thread.join()

@@ -1,0 +1,53 @@
+"""A lock that processes on any machine share through the database, and that dies with its process.
+
+Lives here: holding it.  Not here: what is done alone, the rate limit.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+
+LOOK_AGAIN_SECONDS = 1.0
+
+_TRY = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
+_TRY_SHORTLY = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
+_RELEASE = text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))")
+
+
+@contextmanager
+def advisory_lock(
+    engine: Engine, name: str, *, on_wait: Callable[[], None] = lambda: None, wait: Callable[[float], None] = time.sleep
+) -> Iterator[None]:
+    """Hold the lock `name` while the block runs; wait for whoever holds it.
+
+    The lock belongs to a connection of its own on which no transaction is open, so it holds nothing up, and it is
+    free again the moment its process or connection dies. Should the connection break, the block goes on: what runs
+    under the lock must be safe without it and merely wasteful.
+
+    Args:
+        engine: the database; not behind a pooler that shares connections between transactions.
+        name: what is done one at a time.
+        on_wait: told once, when the lock is held elsewhere.
+        wait: sleeps between two looks.
+    """
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if not connection.scalar(_TRY, {"name": name}):
+            on_wait()
+            while not connection.scalar(_TRY, {"name": name}):
+                wait(LOOK_AGAIN_SECONDS)
+        try:
+            yield
+        finally:
+            try:
+                connection.execute(_RELEASE, {"name": name})
+            except DBAPIError:
+                connection.invalidate()
+
+
+def is_held(engine: Engine, name: str) -> bool:
+    """Whether somebody holds the lock `name` right now."""
+    with engine.begin() as connection:
+        return not connection.scalar(_TRY_SHORTLY, {"name": name})

@@ -1,0 +1,136 @@
+"""What the machine keeps for itself: ledger, failures, batches, inbox, erasures. Analysts may not read them.
+
+Lives here: structure and its comments; each index says which question it serves.  Not here: queries.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Date,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from resources.database.rate_limit_table import rate_limits_table
+from resources.database.schema.metadata import metadata
+from resources.database.schema.session_columns import Timestamp
+
+_NOW = func.now()
+
+stale_months = Table(
+    "stale_months",
+    metadata,
+    Column("user_id", Text, primary_key=True, comment="The user"),
+    Column("month", Date, primary_key=True, comment="First day of the local month"),
+    Column(
+        "version",
+        BigInteger,
+        nullable=False,
+        server_default=text("1"),
+        comment="Counts changes while waiting",
+    ),
+    comment="One row per user-month whose sessions changed since its averages were computed. Not for analysts.",
+)
+
+sync_ledger = Table(
+    "sync_ledger",
+    metadata,
+    Column("user_id", Text, primary_key=True, comment="The user"),
+    Column("window_start", Timestamp, nullable=False, comment="Start of the window last synced in full"),
+    Column("window_end", Timestamp, nullable=False, comment="End of that window, exclusive"),
+    Column("listed_at", Timestamp, nullable=False, comment="When the list was asked for"),
+    Column("detail", Text, nullable=False, comment="full or statistics: what was asked for"),
+    comment="One row per user: the window last synced in full, and when. The cache of lists.",
+)
+
+sync_failures = Table(
+    "sync_failures",
+    metadata,
+    Column("failure_id", BigInteger, primary_key=True, autoincrement=True, comment="Number of the failure"),
+    Column("user_id", Text, nullable=False, comment="Who could not be synced"),
+    Column("session_id", Text, comment="The session that could not be read; null: the user's list"),
+    Column("window_start", Timestamp, comment="Start of the window that was being synced"),
+    Column("window_end", Timestamp, comment="End of that window, exclusive"),
+    Column("kind", Text, nullable=False, comment="unavailable, malformed, identifier_refused, request_refused, …"),
+    Column("message", Text, nullable=False, comment="What happened"),
+    Column("raw_body", LargeBinary, comment="The answer as received (cut at 64 KiB)"),
+    Column("attempts", Integer, nullable=False, server_default=text("1"), comment="Runs in which it failed"),
+    Column("first_failed_at", Timestamp, nullable=False, server_default=_NOW, comment="First time"),
+    Column("last_failed_at", Timestamp, nullable=False, server_default=_NOW, comment="Last time"),
+    Column("resolved_at", Timestamp, comment="When it was mended; null: a hole in the data"),
+    Index(
+        "sync_failures_unresolved_idx",
+        "user_id",
+        text("coalesce(session_id, '')"),
+        unique=True,
+        postgresql_where=text("resolved_at IS NULL"),
+    ),
+    comment="One row per user or session that could not be synced. Unresolved rows are holes. Not for analysts.",
+)
+
+event_only_sessions = Table(
+    "event_only_sessions",
+    metadata,
+    Column("session_id", Text, primary_key=True, comment="The session"),
+    comment="One row per session stored as an event told it and not read from the API yet. Not for analysts.",
+)
+
+sync_batches = Table(
+    "sync_batches",
+    metadata,
+    Column("run_id", Text, primary_key=True, comment="Dagster run"),
+    Column("batch", Integer, primary_key=True, comment="Number of the batch in the run, from 0"),
+    Column("window_start", Timestamp, nullable=False, comment="Start of the run's window"),
+    Column("window_end", Timestamp, nullable=False, comment="End of the run's window, exclusive"),
+    Column("started_at", Timestamp, nullable=False, comment="When the batch began"),
+    Column("finished_at", Timestamp, comment="When the batch ended; null: running, or killed"),
+    Column(
+        "counts",
+        JSONB,
+        nullable=False,
+        server_default=text("'{}'"),
+        comment="users, sessions inserted/updated/unchanged/deleted, requests by kind, throttles, seconds waited",
+    ),
+    comment="One row per batch of a sync run: what it did. Not for analysts.",
+)
+
+webhook_events = Table(
+    "webhook_events",
+    metadata,
+    Column("event_id", BigInteger, primary_key=True, autoincrement=True, comment="Number of the event"),
+    Column(
+        "body_hash",
+        LargeBinary,
+        nullable=False,
+        unique=True,
+        comment="SHA-256 of the raw body: one row per body",
+    ),
+    Column("headers", JSONB, nullable=False, comment="Headers received, without the key"),
+    Column("body", LargeBinary, nullable=False, comment="The raw body"),
+    Column("received_at", Timestamp, nullable=False, server_default=_NOW, comment="When it arrived"),
+    Column("processed_at", Timestamp, comment="When it was handled; null: waiting"),
+    Column("attempts", Integer, nullable=False, server_default=text("0"), comment="Times handling was tried"),
+    Column("next_attempt_at", Timestamp, nullable=False, server_default=_NOW, comment="Not tried again before"),
+    Column("error", Text, comment="Why the last try failed"),
+    Index("webhook_events_waiting_idx", "next_attempt_at", postgresql_where=text("processed_at IS NULL")),
+    comment="One row per webhook event received: the inbox. Not for analysts.",
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("erasure_id", BigInteger, primary_key=True, autoincrement=True, comment="Number of the erasure"),
+    Column("user_pseudonym", Text, nullable=False, comment="First 16 hex digits of SHA-256 over the user id"),
+    Column("erased_at", Timestamp, nullable=False, server_default=_NOW, comment="When"),
+    Column("reason", Text, nullable=False, comment="requested, gone, to_be_deleted"),
+    Column("rows_removed", JSONB, nullable=False, comment="Rows removed by table"),
+    comment="One row per user erased here. Holds no id in clear.",
+)
+
+rate_limits = rate_limits_table(metadata)

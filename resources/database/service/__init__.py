@@ -1,0 +1,1 @@
+"""Tables of the webhook service: inbox, notifications, limits, the read API."""

@@ -1,0 +1,190 @@
+"""The outbox: finished sessions that have to be told to somebody.
+
+A trigger writes a row in the very transaction that makes a session final, whoever writes it, so that no crash and no
+long transaction can lose one. Rows appear only while the switch is on.
+
+Lives here: the switch, claiming, marking, counting.  Not here: HTTP, signatures.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, select, text
+
+from resources.database.schema.tables import sleep_sessions
+from resources.database.service.read_queries import OVERVIEW_COLUMNS
+
+MAX_ATTEMPTS = 12
+"""So many failures park a notification, after about two days."""
+
+_TURN_ON = text("""
+INSERT INTO asleep.notification_switch (since)
+VALUES (now() - interval '1 day')
+ON CONFLICT (only_row) DO NOTHING
+""")
+
+_TURN_OFF = text("DELETE FROM asleep.notification_switch")
+
+_TAKE = text("""
+WITH due AS (
+    SELECT notification_id
+    FROM asleep.notifications
+    WHERE delivered_at IS NULL AND parked_at IS NULL AND next_attempt_at <= clock_timestamp()
+    ORDER BY next_attempt_at, notification_id
+    LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE asleep.notifications AS told
+SET attempts = attempts + 1, next_attempt_at = clock_timestamp() + make_interval(secs => :lease_seconds)
+FROM due
+WHERE told.notification_id = due.notification_id
+RETURNING told.notification_id, told.session_id, told.user_id, told.became_final_at, told.attempts
+""")
+
+_STILL_WANTED = text("""
+SELECT EXISTS (
+    SELECT
+    FROM asleep.notifications AS n
+    INNER JOIN asleep.sleep_sessions AS s USING (session_id)
+    WHERE n.notification_id = :notification_id AND s.deleted_at IS NULL
+)
+""")
+
+_DELIVERED = text("""
+UPDATE asleep.notifications
+SET delivered_at = clock_timestamp(), error = NULL
+WHERE notification_id = :notification_id
+""")
+
+_FAILED = text("""
+UPDATE asleep.notifications
+SET error = :error,
+    parked_at = CASE WHEN attempts >= :max_attempts THEN clock_timestamp() END,
+    next_attempt_at = clock_timestamp() + make_interval(secs => least(10 * 3 ^ (attempts - 1), 21600))
+WHERE notification_id = :notification_id AND delivered_at IS NULL
+RETURNING parked_at IS NOT NULL
+""")
+
+_RELEASE = text("""
+UPDATE asleep.notifications
+SET attempts = attempts - 1, next_attempt_at = clock_timestamp() + make_interval(secs => :seconds)
+WHERE notification_id = ANY (:ids) AND delivered_at IS NULL AND attempts > 0
+""")
+
+_DROP = text("DELETE FROM asleep.notifications WHERE notification_id = ANY (:ids)")
+
+_COUNT = text("""
+SELECT
+    (SELECT count(*) FROM asleep.notification_switch) AS is_on,
+    count(*) AS waiting,
+    coalesce(extract(epoch FROM clock_timestamp() - min(became_final_at)), 0) AS oldest_seconds,
+    (SELECT count(*) FROM asleep.notifications WHERE parked_at IS NOT NULL) AS parked
+FROM asleep.notifications
+WHERE delivered_at IS NULL AND parked_at IS NULL
+""")
+
+_REQUEUE = text("""
+UPDATE asleep.notifications
+SET parked_at = NULL, error = NULL, attempts = 0, next_attempt_at = clock_timestamp()
+WHERE parked_at IS NOT NULL AND (CAST(:ids AS bigint[]) IS NULL OR notification_id = ANY (:ids))
+""")
+
+_PRUNE = text("DELETE FROM asleep.notifications WHERE delivered_at < :before")
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A finished session that this process may tell until its lease ends."""
+
+    notification_id: int
+    session_id: str
+    user_id: str
+    became_final_at: datetime
+    attempts: int
+    session: RowMapping = field(repr=False)
+    """The session as it is now, without stages."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxCounts:
+    """How full the outbox is."""
+
+    is_on: bool
+    waiting: int
+    oldest_seconds: float
+    parked: int
+
+
+def turn_on(connection: Connection) -> None:
+    """From now on, note sessions that become final; those that started more than a day ago are history."""
+    connection.execute(_TURN_ON)
+
+
+def turn_off(connection: Connection) -> None:
+    """Note no more; what waits stays."""
+    connection.execute(_TURN_OFF)
+
+
+def take_notifications(connection: Connection, limit: int, *, lease_seconds: float = 300) -> list[Notification]:
+    """Claim notifications that are due; commit before sending. Those whose session is gone are removed."""
+    taken = connection.execute(_TAKE, {"limit": limit, "lease_seconds": lease_seconds}).all()
+    if not taken:
+        return []
+    wanted = select(*OVERVIEW_COLUMNS).where(
+        sleep_sessions.c.session_id.in_([row.session_id for row in taken]), sleep_sessions.c.deleted_at.is_(None)
+    )
+    sessions = {row["session_id"]: row for row in connection.execute(wanted).mappings()}
+    if gone := [row.notification_id for row in taken if row.session_id not in sessions]:
+        connection.execute(_DROP, {"ids": gone})
+    kept = (
+        Notification(
+            row.notification_id,
+            row.session_id,
+            row.user_id,
+            row.became_final_at,
+            row.attempts,
+            sessions[row.session_id],
+        )
+        for row in taken
+        if row.session_id in sessions
+    )
+    return sorted(kept, key=lambda notification: notification.notification_id)
+
+
+def is_still_wanted(connection: Connection, notification_id: int) -> bool:
+    """Whether the notification and its session are still there: erased or deleted meanwhile, nobody is told of it."""
+    return bool(connection.scalar(_STILL_WANTED, {"notification_id": notification_id}))
+
+
+def mark_delivered(connection: Connection, notification_id: int) -> None:
+    """The receiver accepted it."""
+    connection.execute(_DELIVERED, {"notification_id": notification_id})
+
+
+def mark_undelivered(connection: Connection, notification_id: int, error: str) -> bool:
+    """Try it later: after 10 s, 30 s, 90 s … 6 h. True when it is parked now."""
+    values = {"notification_id": notification_id, "error": error, "max_attempts": MAX_ATTEMPTS}
+    return bool(connection.scalar(_FAILED, values))
+
+
+def release_notifications(connection: Connection, ids: Iterable[int], *, seconds: float) -> None:
+    """Give notifications back untried; the attempt does not count."""
+    connection.execute(_RELEASE, {"ids": list(ids), "seconds": seconds})
+
+
+def count_outbox(connection: Connection) -> OutboxCounts:
+    """Count what waits and what is parked."""
+    row: Any = connection.execute(_COUNT).one()
+    return OutboxCounts(bool(row.is_on), row.waiting, float(row.oldest_seconds), row.parked)
+
+
+def requeue_notifications(connection: Connection, ids: list[int] | None = None) -> int:
+    """Give parked notifications new attempts; all of them when none are named. Returns how many."""
+    return connection.execute(_REQUEUE, {"ids": ids}).rowcount
+
+
+def prune_outbox(connection: Connection, *, before: datetime) -> int:
+    """Remove notifications delivered before a moment. Returns how many went."""
+    return connection.execute(_PRUNE, {"before": before}).rowcount

@@ -1,0 +1,125 @@
+"""What the read API asks: one session, a user's sessions page by page, a user at a glance.
+
+Lives here: reads of our own tables, a fixed number of statements each.  Not here: HTTP, cursors as text, limits.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from sqlalchemy import Column, Connection, RowMapping, and_, exists, func, select, true, tuple_
+
+from resources.database.schema.bookkeeping import stale_months
+from resources.database.schema.tables import monthly_averages, sleep_sessions, users
+
+_STAGES = ("sleep_stages", "breath_stages", "snoring_stages")
+_INTERNAL = frozenset({"payload_hash", "contract_violations", "fetched_at", "created_at", "deleted_at"})
+
+SESSION_COLUMNS: tuple[Column[Any], ...] = tuple(c for c in sleep_sessions.c if c.name not in _INTERNAL)
+"""A session as a client sees it."""
+OVERVIEW_COLUMNS: tuple[Column[Any], ...] = tuple(c for c in SESSION_COLUMNS if c.name not in _STAGES)
+"""The same without its stages."""
+MONTH_COLUMNS: tuple[Column[Any], ...] = tuple(c for c in monthly_averages.c if c.name != "user_id")
+
+_WIDEST_OFFSET = timedelta(days=1)
+"""No time zone is further from UTC than this."""
+_FIRST_DAY, _LAST_DAY = date(1900, 1, 1), date(2999, 12, 31)
+"""Bounds of the search by instant, which cannot express more; the search by local date has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page ended: the next one begins below."""
+
+    session_start_time: datetime
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """A user at a glance."""
+
+    sessions: int
+    last_session: RowMapping | None
+    months: list[RowMapping]
+    """Newest first."""
+    timezone: str | None
+    last_synced_at: datetime | None
+    newest_change_at: datetime | None
+    stale_months: int
+    """Months whose averages are being computed again."""
+
+
+def read_session(connection: Connection, session_id: str) -> RowMapping | None:
+    """One session with its stages; None when there is none, or it was deleted at the source."""
+    statement = select(*SESSION_COLUMNS).where(
+        sleep_sessions.c.session_id == session_id, sleep_sessions.c.deleted_at.is_(None)
+    )
+    return connection.execute(statement).mappings().one_or_none()
+
+
+def read_page(  # noqa: PLR0913 each is a condition of its own
+    connection: Connection,
+    user_id: str,
+    *,
+    first_day: date | None,
+    last_day: date | None,
+    after: Place | None,
+    limit: int,
+) -> list[RowMapping]:
+    """A user's sessions whose local date is in the range, newest first, without stages."""
+    s = sleep_sessions.c
+    statement = select(*OVERVIEW_COLUMNS).where(s.user_id == user_id, s.deleted_at.is_(None))
+    if first_day is not None:
+        statement = statement.where(
+            s.local_date >= first_day, s.session_start_time >= _midnight(first_day) - _WIDEST_OFFSET
+        )
+    if last_day is not None:
+        statement = statement.where(
+            s.local_date <= last_day, s.session_start_time < _midnight(last_day) + 2 * _WIDEST_OFFSET
+        )
+    if after is not None:
+        place = tuple_(s.session_start_time, s.session_id)
+        statement = statement.where(
+            s.session_start_time <= after.session_start_time,
+            place < tuple_(after.session_start_time, after.session_id),
+        )
+    ordered = statement.order_by(s.session_start_time.desc(), s.session_id.desc()).limit(limit)
+    return list(connection.execute(ordered).mappings())
+
+
+def is_registered(connection: Connection, user_id: str) -> bool:
+    """Whether a user is in the registry."""
+    return bool(connection.scalar(select(exists().where(users.c.user_id == user_id))))
+
+
+def read_glance(connection: Connection, user_id: str, *, months: int) -> Glance | None:
+    """A user's last session, newest months and freshness; None when the user is not registered."""
+    s, m, t = sleep_sessions.c, monthly_averages.c, stale_months.c
+    is_theirs = and_(s.user_id == user_id, s.deleted_at.is_(None))
+    counted = select(func.count().label("sessions"), func.max(s.updated_at).label("newest_change_at")).where(is_theirs)
+    waiting = select(func.count()).select_from(stale_months).where(t.user_id == user_id).scalar_subquery()
+    counts = counted.subquery()
+    statement = (
+        select(users.c.timezone, users.c.last_synced_at, counts, waiting.label("waiting"))
+        .join(counts, true())
+        .where(users.c.user_id == user_id)
+    )
+    user = connection.execute(statement).one_or_none()
+    if user is None:
+        return None
+    newest = select(*OVERVIEW_COLUMNS).where(is_theirs).order_by(s.session_start_time.desc(), s.session_id.desc())
+    averages = select(*MONTH_COLUMNS).where(m.user_id == user_id).order_by(m.month.desc()).limit(months)
+    return Glance(
+        sessions=user.sessions,
+        last_session=connection.execute(newest.limit(1)).mappings().one_or_none(),
+        months=list(connection.execute(averages).mappings()),
+        timezone=user.timezone,
+        last_synced_at=user.last_synced_at,
+        newest_change_at=user.newest_change_at,
+        stale_months=user.waiting,
+    )
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(min(max(day, _FIRST_DAY), _LAST_DAY), time(), UTC)

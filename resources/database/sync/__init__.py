@@ -1,0 +1,1 @@
+"""What the sync reads from and writes to the database."""

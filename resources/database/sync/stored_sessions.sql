@@ -1,0 +1,39 @@
+-- One row per stored session that a sync of these users must know of: those that started in the user's window,
+-- and, however old, those that the API had not finished. In full: read from the API, not told by an event alone.
+SELECT
+    s.session_id,
+    s.user_id,
+    s.state,
+    s.session_start_time,
+    s.session_end_time,
+    s.unexpected_end_time,
+    s.created_timezone,
+    s.last_received_seq_num,
+    s.payload_hash IS NOT NULL AND u.session_id IS NULL AS in_full,
+    s.deleted_at IS NOT NULL AS deleted
+FROM unnest(CAST(:user_ids AS text []), CAST(:starts AS timestamptz []), CAST(:ends AS timestamptz []))
+    AS asked (user_id, window_start, window_end)
+INNER JOIN asleep.sleep_sessions AS s
+    ON s.user_id = asked.user_id
+    AND s.session_start_time >= asked.window_start
+    AND s.session_start_time < asked.window_end
+LEFT JOIN asleep.event_only_sessions AS u
+    ON u.session_id = s.session_id
+UNION
+SELECT
+    s.session_id,
+    s.user_id,
+    s.state,
+    s.session_start_time,
+    s.session_end_time,
+    s.unexpected_end_time,
+    s.created_timezone,
+    s.last_received_seq_num,
+    s.payload_hash IS NOT NULL AND u.session_id IS NULL,
+    FALSE
+FROM asleep.sleep_sessions AS s
+LEFT JOIN asleep.event_only_sessions AS u
+    ON u.session_id = s.session_id
+WHERE s.user_id = ANY(CAST(:user_ids AS text []))
+    AND s.deleted_at IS NULL
+    AND s.state <> 'COMPLETE'

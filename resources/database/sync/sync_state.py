@@ -1,0 +1,259 @@
+"""What the database knows before a sync, and what it is told after.
+
+Lives here: the questions and answers of the sync, a fixed number of statements whatever the number of users.
+Not here: decisions, transactions, the sessions themselves (`upsert.py`).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import BigInteger, Connection, any_, bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+
+from resources.database.schema.bookkeeping import sync_batches, sync_failures
+from resources.database.schema.tables import users
+from resources.database.users.registry import expire_lists
+from resources.load_sql import load_sql
+
+DISAGREES = "disagrees"
+"""Kind of a failure: the API's statistics and its session, or its averages and ours, contradict each other. Only a
+reconciliation can tell that it is mended."""
+
+
+class UserToSync(NamedTuple):
+    """A registered user, and what failed for them before."""
+
+    user_id: str
+    timezone: str | None
+    fresh: bool
+    """The same window was synced in full so recently that nothing need be asked."""
+    failure_ids: tuple[int, ...]
+    failed_session_ids: tuple[str, ...]
+    failed_window_start: datetime | None
+    failed_window_end: datetime | None
+    failed_sessions: tuple[str | None, ...] = ()
+    """What failed, in the order of `failure_ids`; None for a list."""
+
+
+class StoredSession(NamedTuple):
+    """What is stored of a session, as far as it decides about fetching."""
+
+    session_id: str
+    user_id: str
+    state: str
+    session_start_time: datetime
+    session_end_time: datetime | None
+    unexpected_end_time: datetime | None
+    created_timezone: str | None
+    last_received_seq_num: int | None
+    in_full: bool
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedUser:
+    """A user whose whole window landed."""
+
+    user_id: str
+    timezone: str | None
+    window_start: datetime
+    window_end: datetime
+    listed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A hole: a user, or one session of theirs, that could not be synced."""
+
+    user_id: str
+    session_id: str | None
+    """None: the user's list, over the window."""
+    window_start: datetime | None
+    window_end: datetime | None
+    kind: str
+    message: str
+    raw_body: bytes | None
+
+
+def count_users(connection: Connection) -> int:
+    """How many users are synced when nobody in particular is asked for."""
+    return connection.scalar(
+        select(func.count()).select_from(users).where(users.c.active, users.c.gone_at.is_(None))
+    ) or 0  # fmt: skip
+
+
+def users_to_sync(  # noqa: PLR0913 each is a condition of its own
+    connection: Connection,
+    *,
+    batch: int,
+    batches: int,
+    window: tuple[datetime, datetime],
+    cache_ttl_seconds: float,
+    detail: str,
+    pseudonyms: Sequence[str] | None = None,
+    failed_only: bool = False,
+    contradictions: bool = False,
+) -> list[UserToSync]:
+    """The users of one batch, those with unresolved failures first.
+
+    Args:
+        connection: to read with.
+        batch: number of the batch, from 0.
+        batches: how many there are; a user's batch follows from a hash of the id.
+        window: start and end (exclusive) of what is synced.
+        cache_ttl_seconds: a user synced for the same window within this time is `fresh`; 0 for never.
+        detail: `full` or `statistics`.
+        pseudonyms: only these users, synced even when inactive or gone.
+        failed_only: only users with unresolved failures.
+        contradictions: the failures meant are those of kind `DISAGREES`; else all others.
+    """
+    found = connection.execute(
+        load_sql(__package__, "users_to_sync"),
+        {
+            "batch": batch, "batches": batches, "window_start": window[0], "window_end": window[1],
+            "cache_ttl_seconds": cache_ttl_seconds, "detail": detail, "failed_only": failed_only,
+            "pseudonyms": None if pseudonyms is None else list(pseudonyms),
+            "contradictions": contradictions,
+        },
+    )  # fmt: skip
+    return [
+        UserToSync(
+            row.user_id, row.timezone, row.fresh, tuple(row.failure_ids or ()),
+            tuple(i for i in row.failed_sessions or () if i is not None),
+            row.failed_window_start, row.failed_window_end, tuple(row.failed_sessions or ()),
+        )
+        for row in found
+    ]  # fmt: skip
+
+
+def stored_sessions(
+    connection: Connection, asked: Iterable[tuple[str, datetime, datetime]]
+) -> dict[str, list[StoredSession]]:
+    """Stored sessions by user: those of each user's window, and older ones that were not final."""
+    rows = list(asked)
+    found = connection.execute(
+        load_sql(__package__, "stored_sessions"),
+        {"user_ids": [r[0] for r in rows], "starts": [r[1] for r in rows], "ends": [r[2] for r in rows]},
+    )
+    by_user: dict[str, list[StoredSession]] = {}
+    for row in found:
+        by_user.setdefault(row.user_id, []).append(StoredSession(*row))
+    return by_user
+
+
+def sessions_without_stages(connection: Connection, user_ids: Sequence[str]) -> dict[str, list[StoredSession]]:
+    """Finished sessions by user that are stored from statistics only."""
+    found = connection.execute(load_sql(__package__, "sessions_without_stages"), {"user_ids": list(user_ids)})
+    by_user: dict[str, list[StoredSession]] = {}
+    for row in found:
+        by_user.setdefault(row.user_id, []).append(StoredSession(*row))
+    return by_user
+
+
+def mark_deleted(connection: Connection, deleted: Sequence[tuple[str, str, datetime]]) -> int:
+    """Mark sessions as deleted at the source; returns how many were not yet.
+
+    Args:
+        connection: in a transaction.
+        deleted: user who was asked about, session, and when the API was asked.
+    """
+    parameters = {
+        "user_ids": [d[0] for d in deleted], "session_ids": [d[1] for d in deleted], "asked_at": [d[2] for d in deleted]
+    }  # fmt: skip
+    return connection.scalar(load_sql(__package__, "mark_deleted"), parameters) or 0 if deleted else 0
+
+
+def finish_users(connection: Connection, finished: Sequence[FinishedUser], *, detail: str) -> None:
+    """Remember users whose whole window landed."""
+    if finished:
+        connection.execute(
+            load_sql(__package__, "finish_users"),
+            {
+                "user_ids": [f.user_id for f in finished],
+                "timezones": [f.timezone for f in finished],
+                "starts": [f.window_start for f in finished],
+                "ends": [f.window_end for f in finished],
+                "listed_at": [f.listed_at for f in finished],
+                "detail": detail,
+            },
+        )
+
+
+def users_gone(connection: Connection, user_ids: Sequence[str]) -> None:
+    """Mark users that the API no longer knows."""
+    if user_ids:
+        connection.execute(load_sql(__package__, "users_gone"), {"user_ids": list(user_ids)})
+
+
+def record_failures(connection: Connection, failures: Sequence[Failure]) -> None:
+    """Record holes; the same hole again counts as one more attempt. Its user will be listed anew next time."""
+    unique = {(f.user_id, f.session_id): f for f in failures}.values()
+    if not unique:
+        return
+    connection.execute(
+        load_sql(__package__, "record_failures"),
+        {
+            "user_ids": [f.user_id for f in unique],
+            "session_ids": [f.session_id for f in unique],
+            "starts": [f.window_start for f in unique],
+            "ends": [f.window_end for f in unique],
+            "kinds": [f.kind for f in unique],
+            "messages": [f.message for f in unique],
+            "raw_bodies": [f.raw_body for f in unique],
+        },
+    )
+    expire_lists(connection, {f.user_id for f in unique})
+
+
+def resolve_failures(connection: Connection, failure_ids: Sequence[int]) -> None:
+    """Close failures that were mended."""
+    if failure_ids:
+        connection.execute(
+            update(sync_failures)
+            .where(sync_failures.c.failure_id == any_(bindparam("ids", list(failure_ids), ARRAY(BigInteger))))
+            .where(sync_failures.c.resolved_at.is_(None))
+            .values(resolved_at=func.now())
+        )
+
+
+def begin_batch(connection: Connection, run_id: str, batch: int, window: tuple[datetime, datetime]) -> None:
+    """Note that a batch began; a batch begun again (a retried step) starts from nothing."""
+    values = {
+        "window_start": window[0], "window_end": window[1],
+        "started_at": func.clock_timestamp(), "finished_at": None, "counts": {},
+    }  # fmt: skip
+    connection.execute(
+        insert(sync_batches)
+        .values(run_id=run_id, batch=batch, **values)
+        .on_conflict_do_update(index_elements=["run_id", "batch"], set_=values)
+    )
+
+
+def note_progress(connection: Connection, run_id: str, batch: int, counts: dict[str, Any], *, finished: bool) -> None:
+    """Note what a batch has done so far, and whether that was all."""
+    values: dict[str, Any] = {"counts": sync_batches.c.counts.op("||")(counts)}
+    if finished:
+        values["finished_at"] = func.clock_timestamp()
+    connection.execute(
+        update(sync_batches).where(sync_batches.c.run_id == run_id, sync_batches.c.batch == batch).values(values)
+    )
+
+
+def counts_of_run(connection: Connection, run_id: str) -> list[dict[str, Any]]:
+    """What the batches of a run have done so far."""
+    found = connection.scalars(
+        select(sync_batches.c.counts).where(sync_batches.c.run_id == run_id).order_by(sync_batches.c.batch)
+    )
+    return list(found)
+
+
+def has_due_failures(connection: Connection) -> bool:
+    """Whether a failure is due to be tried again."""
+    return bool(connection.scalar(load_sql(__package__, "failures_due")))
+
+
+def remove_old_batches(connection: Connection, before: datetime) -> int:
+    """Remove the notes of batches that finished before that moment; returns how many."""
+    return connection.execute(load_sql(__package__, "remove_old_batches"), {"before": before}).rowcount

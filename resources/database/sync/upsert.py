@@ -1,0 +1,174 @@
+"""Sessions into Postgres: COPY, then one INSERT … ON CONFLICT, whatever the number of rows.
+
+Lives here: the one statement that writes sessions, payloads and touched months together.  Not here: choosing
+rows, shaping them, transactions.
+"""
+
+from collections.abc import Iterable
+from functools import cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    CTE,
+    Column,
+    Connection,
+    Executable,
+    MetaData,
+    Table,
+    and_,
+    column,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    tuple_,
+    union,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import insert
+
+from resources.database.schema.bookkeeping import stale_months
+from resources.database.schema.tables import session_payloads, sleep_sessions
+from resources.database.sync.copy import copy_in, copy_text, encoder_of
+from resources.database.sync.event_context import note_verified
+
+_KEPT_BY_THE_DATABASE = {"created_at", "updated_at", "deleted_at"}
+SESSION_COLUMNS: tuple[str, ...] = tuple(c.name for c in sleep_sessions.c if c.name not in _KEPT_BY_THE_DATABASE)
+"""Values of a row for `upsert_sessions`, in this order, followed by the raw `result` (bytes or None)."""
+
+_incoming = Table(
+    "incoming_sessions",
+    MetaData(),
+    *(Column(name, sleep_sessions.c[name].type) for name in SESSION_COLUMNS),
+    Column("result", session_payloads.c.result.type),
+    prefixes=["TEMPORARY"],
+)
+_ENCODERS = tuple(encoder_of(c) for c in _incoming.c)
+_ID, _FETCHED_AT = SESSION_COLUMNS.index("session_id"), SESSION_COLUMNS.index("fetched_at")
+_NOT_COMPARED = {"session_id", "fetched_at"}
+_KEPT_WHEN_NOT_ASKED = {"completed_time", "last_received_seq_num"}
+"""Known from average-stats or from the list only: an answer that lacks them does not forget them."""
+
+
+class Written(NamedTuple):
+    """What became of the rows handed in, duplicates folded."""
+
+    inserted: int
+    updated: int
+    unchanged: int
+
+
+def upsert_sessions(connection: Connection, rows: Iterable[tuple[Any, ...]]) -> Written:
+    """Write sessions in the connection's transaction; a row equal to the stored one is not rewritten.
+
+    The newest answer wins: a row asked for earlier than the stored one changes nothing. Rows without
+    `payload_hash` (statistics only) never overwrite a session fetched in full. What is written in full counts as read
+    from the API; whoever has it from elsewhere says so afterwards.
+
+    Args:
+        connection: open, in a transaction.
+        rows: values in the order of `SESSION_COLUMNS`, then the raw result.
+    """
+    folded: dict[str, tuple[Any, ...]] = {}
+    for row in rows:
+        if (seen := folded.get(row[_ID])) is None or seen[_FETCHED_AT] <= row[_FETCHED_AT]:
+            folded[row[_ID]] = row
+    if not folded:
+        return Written(0, 0, 0)
+    connection.execute(_make_incoming())
+    copy_in(connection, _incoming, [c.name for c in _incoming.c], copy_text(folded.values(), _ENCODERS))
+    inserted, updated = connection.execute(_statement()).one()
+    note_verified(connection, (session_id for session_id, row in folded.items() if row[-1] is not None))
+    return Written(inserted, updated, len(folded) - inserted - updated)
+
+
+@cache
+def _make_incoming() -> Executable:
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    columns = ", ".join(f"{c.name} {c.type.compile(dialect)}" for c in _incoming.c)
+    return text(f"CREATE TEMPORARY TABLE IF NOT EXISTS {_incoming.name} ({columns}) ON COMMIT DELETE ROWS")
+
+
+@cache
+def _statement() -> Executable:
+    before = (
+        select(sleep_sessions.c.session_id, sleep_sessions.c.user_id, sleep_sessions.c.local_month)
+        .join(_incoming, _incoming.c.session_id == sleep_sessions.c.session_id)
+        .cte("before")
+    )
+    written = _written()
+    payloads = _payloads(written)
+    touched = _touched(before, written)
+    return (
+        select(
+            func.count().filter(written.c.inserted),
+            func.count().filter(~written.c.inserted),
+        )
+        .select_from(written)
+        .add_cte(before, payloads, touched)
+    )
+
+
+def _written() -> CTE:
+    statement = insert(sleep_sessions).from_select(
+        list(SESSION_COLUMNS),
+        select(*(_incoming.c[name] for name in SESSION_COLUMNS)).order_by(_incoming.c.session_id),
+    )
+    stored, new = sleep_sessions.c, statement.excluded
+    values = {
+        name: func.coalesce(new[name], stored[name]) if name in _KEPT_WHEN_NOT_ASKED else new[name]
+        for name in SESSION_COLUMNS
+        if name != "session_id"
+    }
+    compared = [name for name in values if name not in _NOT_COMPARED]
+    changed = or_(
+        stored.deleted_at.is_not(None),
+        tuple_(*(stored[name] for name in compared)).is_distinct_from(tuple_(*(values[name] for name in compared))),
+    )
+    whole_enough = or_(stored.payload_hash.is_(None), new.payload_hash.is_not(None))
+    return (
+        statement.on_conflict_do_update(
+            index_elements=["session_id"],
+            set_={**values, "updated_at": func.now(), "deleted_at": None},
+            where=and_(new.fetched_at >= stored.fetched_at, whole_enough, changed),
+        )
+        .returning(
+            stored.session_id, stored.user_id, stored.local_month, literal_column("(xmax = 0)").label("inserted")
+        )
+        .cte("written")
+    )
+
+
+def _payloads(written: CTE) -> CTE:
+    rows = (
+        select(_incoming.c.session_id, _incoming.c.result, _incoming.c.fetched_at)
+        .join(written, written.c.session_id == _incoming.c.session_id)
+        .where(_incoming.c.result.is_not(None))
+    )
+    statement = insert(session_payloads).from_select(["session_id", "result", "fetched_at"], rows)
+    return (
+        statement.on_conflict_do_update(
+            index_elements=["session_id"],
+            set_={"result": statement.excluded.result, "fetched_at": statement.excluded.fetched_at},
+        )
+        .returning(session_payloads.c.session_id)
+        .cte("payloads")
+    )
+
+
+def _touched(before: CTE, written: CTE) -> CTE:
+    moved_from = select(before.c.user_id, before.c.local_month).join(
+        written, written.c.session_id == before.c.session_id
+    )
+    months = union(select(written.c.user_id, written.c.local_month), moved_from).subquery()
+    statement = insert(stale_months).from_select(
+        ["user_id", "month"], select(months).order_by(column("user_id"), column("local_month"))
+    )
+    return (
+        statement.on_conflict_do_update(
+            index_elements=["user_id", "month"], set_={"version": stale_months.c.version + 1}
+        )
+        .returning(stale_months.c.user_id)
+        .cte("touched")
+    )

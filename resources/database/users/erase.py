@@ -1,0 +1,125 @@
+"""Erasing a user: everything stored of them, in one transaction, on the record.
+
+Lives here: what belongs to a user, in which order it goes, who is due.  Not here: asking a person, the API,
+transactions.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import orjson
+from sqlalchemy import Connection, text
+
+from resources.pseudonyms import pseudonym
+from resources.load_sql import load_sql
+
+REASONS = frozenset({"requested", "gone", "to_be_deleted"})
+
+_OF_A_SESSION = "session_id IN (SELECT session_id FROM asleep.sleep_sessions WHERE user_id = :user_id)"
+_OF_A_USER = "user_id = :user_id"
+_NAMES_THE_USER = """
+headers ->> 'x-user-id' = :user_id
+OR position(convert_to('"user_id":' || to_json(CAST(:user_id AS text)), 'UTF8') IN body) > 0
+OR position(convert_to('"user_id": ' || to_json(CAST(:user_id AS text)), 'UTF8') IN body) > 0
+OR NOT headers ? 'x-user-id' AND position('"user_id"' IN body) = 0 AND EXISTS (
+    SELECT FROM asleep.sleep_sessions AS theirs
+    WHERE theirs.user_id = :user_id AND position(convert_to(theirs.session_id, 'UTF8') IN body) > 0
+)
+"""
+"""An event names a user, or, when it names none, one of their sessions."""
+
+_WHAT_GOES = {
+    "users": _OF_A_USER,
+    "stale_months": _OF_A_USER,
+    "notifications": f"{_OF_A_USER} OR {_OF_A_SESSION}",
+    "session_payloads": _OF_A_SESSION,
+    "event_only_sessions": _OF_A_SESSION,
+    "sync_failures": f"{_OF_A_USER} OR user_id = '' AND {_OF_A_SESSION}",
+    "webhook_events": _NAMES_THE_USER,
+    "sleep_sessions": _OF_A_USER,
+    "monthly_averages": _OF_A_USER,
+    "sync_ledger": _OF_A_USER,
+}
+"""Every table with something of a user, in this order.
+
+First the registry's row: whoever stores sessions of the user holds it, so we wait for them and see what they wrote.
+Then the queue: whoever computes averages of the user holds it, so their averages are there when we come to them.
+"""
+
+_RECORD = text("""
+INSERT INTO asleep.erasures (user_pseudonym, reason, rows_removed)
+SELECT :pseudonym, :reason, CAST(:removed AS jsonb)
+WHERE :total > 0 OR NOT EXISTS (SELECT FROM asleep.erasures WHERE user_pseudonym = :pseudonym)
+""")
+
+_NOTE = text("""
+UPDATE asleep.users
+SET
+    to_be_deleted = :scheduled,
+    to_be_deleted_since = CASE WHEN :scheduled THEN coalesce(to_be_deleted_since, now()) END
+WHERE user_id = ANY (:user_ids)
+    AND (to_be_deleted <> :scheduled OR (to_be_deleted_since IS NOT NULL) <> :scheduled)
+""")
+
+
+class DueForErasure(NamedTuple):
+    """A user whose data must go, and why."""
+
+    user_id: str
+    reason: str
+
+
+def erase(connection: Connection, user_id: str, reason: str) -> dict[str, int]:
+    """Remove everything stored of a user, in the connection's transaction, and record that it was done.
+
+    The record holds a pseudonym and numbers. Erasing again what holds nothing changes nothing. Views over all users
+    are right at once, for they are computed when asked.
+
+    Args:
+        connection: open, in a transaction of isolation READ COMMITTED: each table is read anew after its lock.
+        user_id: whose data.
+        reason: one of `REASONS`.
+
+    Returns:
+        Rows removed by table, tables without any left out.
+    """
+    if reason not in REASONS:
+        raise ValueError(f"a reason is one of {', '.join(sorted(REASONS))}")
+    if not user_id.strip():
+        raise ValueError("a blank id names nobody, but events and failures that name nobody would match it")
+    deleted = {
+        table: connection.execute(text(f"DELETE FROM asleep.{table} WHERE {theirs}"), {"user_id": user_id}).rowcount
+        for table, theirs in _WHAT_GOES.items()
+    }
+    removed = {table: rows for table, rows in deleted.items() if rows}
+    values = {
+        "pseudonym": pseudonym(user_id),
+        "reason": reason,
+        "removed": orjson.dumps(removed).decode(),
+        "total": len(removed),
+    }
+    connection.execute(_RECORD, values)
+    return removed
+
+
+def last_erasure(connection: Connection, user_id: str) -> datetime | None:
+    """When the user was last erased; None: never."""
+    query = text("SELECT max(erased_at) FROM asleep.erasures WHERE user_pseudonym = :pseudonym")
+    moment: datetime | None = connection.scalar(query, {"pseudonym": pseudonym(user_id)})
+    return moment
+
+
+def due_for_erasure(connection: Connection, grace: timedelta) -> list[DueForErasure]:
+    """Users gone or to be deleted at the source for longer than `grace`, and left-overs of users erased before."""
+    rows = connection.execute(load_sql(__package__, "due_for_erasure"), {"grace": grace})
+    return [DueForErasure(row.user_id, row.reason) for row in rows]
+
+
+def note_to_be_deleted(connection: Connection, user_ids: Iterable[str], *, scheduled: bool) -> int:
+    """Remember that the source has scheduled these users' deletion, and since when we know; or that it has not.
+
+    Returns:
+        How many users' rows changed.
+    """
+    return connection.execute(_NOTE, {"user_ids": sorted(set(user_ids)), "scheduled": scheduled}).rowcount

@@ -1,0 +1,144 @@
+"""The registry of users: who is synced. The Asleep API cannot list users, so this table is the only list.
+
+Lives here: registering, importing, knowing who was erased, forgetting a cached list.  Not here: files, the API.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from sqlalchemy import Connection, text
+
+from resources.pseudonyms import pseudonym
+
+_CHUNK = 5000
+
+_ERASED = text("SELECT user_pseudonym FROM asleep.erasures WHERE user_pseudonym = ANY (:pseudonyms)")
+
+_REGISTER = text("""
+INSERT INTO asleep.users (user_id, source)
+SELECT user_id, :source
+FROM unnest(CAST(:ids AS text[])) AS incoming (user_id)
+ORDER BY user_id
+ON CONFLICT (user_id) DO NOTHING
+RETURNING user_id
+""")
+
+_IMPORT = text("""
+INSERT INTO asleep.users AS stored (user_id, timezone, source)
+SELECT user_id, timezone, 'import'
+FROM unnest(CAST(:ids AS text[]), CAST(:timezones AS text[])) AS incoming (user_id, timezone)
+ORDER BY user_id
+ON CONFLICT (user_id) DO UPDATE
+SET timezone = CASE
+        WHEN stored.timezone IS NULL OR stored.last_synced_at IS NULL THEN coalesce(excluded.timezone, stored.timezone)
+        ELSE stored.timezone
+    END,
+    gone_at = NULL
+WHERE stored.gone_at IS NOT NULL
+    OR excluded.timezone IS DISTINCT FROM stored.timezone
+    AND excluded.timezone IS NOT NULL
+    AND (stored.timezone IS NULL OR stored.last_synced_at IS NULL)
+RETURNING xmax = 0 AS inserted
+""")
+
+_HOLD = text("SELECT user_id FROM asleep.users WHERE user_id = ANY(:ids) ORDER BY user_id FOR KEY SHARE")
+
+_EXPIRE_LISTS = text("""
+UPDATE asleep.sync_ledger
+SET listed_at = 'epoch'
+WHERE user_id IN (SELECT unnest(CAST(:ids AS text[])) ORDER BY 1)
+""")
+
+
+class Imported(NamedTuple):
+    """What became of the users handed in, duplicates folded."""
+
+    new: int
+    updated: int
+    unchanged: int
+
+
+def register_users(connection: Connection, ids: Iterable[str], source: str) -> frozenset[str]:
+    """Add users who are not known yet; those who were erased stay away.
+
+    Args:
+        connection: open, in a transaction.
+        ids: users, in any order, repeated or not.
+        source: how we learnt of them, such as `webhook`.
+
+    Returns:
+        The users who are new.
+    """
+    wanted = set(ids)
+    wanted -= erased_among(connection, wanted)
+    if not wanted:
+        return frozenset()
+    return frozenset(connection.scalars(_REGISTER, {"ids": sorted(wanted), "source": source}))
+
+
+def import_users(connection: Connection, users: Iterable[tuple[str, str | None]]) -> Imported:
+    """Add users and their time zones on a person's word, which also brings back those erased or taken for gone.
+
+    A user without a zone keeps the one that is stored. Repeating an import changes nothing.
+
+    Args:
+        connection: open, in a transaction.
+        users: pairs of user id and time zone; of several pairs for one user the last zone counts.
+    """
+    folded: dict[str, str | None] = {}
+    for user_id, timezone in users:
+        folded[user_id] = timezone or folded.get(user_id)
+    ids = sorted(folded)
+    inserted: list[bool] = []
+    for first in range(0, len(ids), _CHUNK):
+        chunk = ids[first : first + _CHUNK]
+        values = {"ids": chunk, "timezones": [folded[user_id] for user_id in chunk]}
+        inserted.extend(connection.scalars(_IMPORT, values))
+    return Imported(sum(inserted), len(inserted) - sum(inserted), len(folded) - len(inserted))
+
+
+def hold_registered(connection: Connection, ids: Iterable[str]) -> set[str]:
+    """Those of the users who are registered; until the transaction ends nobody can erase them."""
+    return set(connection.scalars(_HOLD, {"ids": sorted(set(ids))}))
+
+
+def erased_among(connection: Connection, ids: Iterable[str]) -> frozenset[str]:
+    """Those of the users who were erased here."""
+    by_pseudonym = {pseudonym(user_id): user_id for user_id in ids}
+    if not by_pseudonym:
+        return frozenset()
+    found = connection.scalars(_ERASED, {"pseudonyms": sorted(by_pseudonym)})
+    return frozenset(by_pseudonym[name] for name in found)
+
+
+def zones_of(connection: Connection, ids: Iterable[str]) -> dict[str, str]:
+    """The last known time zone of each of the users for whom there is one."""
+    query = text("SELECT user_id, timezone FROM asleep.users WHERE user_id = ANY (:ids) AND timezone IS NOT NULL")
+    return dict(tuple(row) for row in connection.execute(query, {"ids": sorted(set(ids))}))
+
+
+def expire_lists(connection: Connection, ids: Iterable[str]) -> None:
+    """Forget that these users' sessions were listed lately: something happened since."""
+    if wanted := sorted(set(ids)):
+        connection.execute(_EXPIRE_LISTS, {"ids": wanted})
+
+
+def some_other_users(connection: Connection, besides: Iterable[str], most: int) -> list[str]:
+    """A few active users, those synced last first."""
+    query = text(
+        "SELECT user_id FROM asleep.users WHERE active AND gone_at IS NULL AND user_id <> ALL (:besides) "
+        "ORDER BY last_synced_at DESC NULLS LAST, user_id LIMIT :most"
+    )
+    return list(connection.scalars(query, {"besides": sorted(besides), "most": most}))
+
+
+def users_by_presence(connection: Connection) -> dict[str, bool]:
+    """All users, those set inactive included, with whether the API was seen not to know them any more."""
+    query = text("SELECT user_id, gone_at IS NOT NULL FROM asleep.users ORDER BY user_id")
+    return dict(tuple(row) for row in connection.execute(query))
+
+
+def note_return(connection: Connection, ids: Iterable[str]) -> int:
+    """Users once taken for gone whom the API knows after all are synced again; returns how many."""
+    query = text("UPDATE asleep.users SET gone_at = NULL WHERE user_id = ANY (:ids) AND gone_at IS NOT NULL")
+    return connection.execute(query, {"ids": sorted(ids)}).rowcount

@@ -1,0 +1,1 @@
+"""A Postgres server for development, demo and tests."""

@@ -1,0 +1,1 @@
+"""Messages that leave this system: notifications and alerts."""

@@ -1,0 +1,139 @@
+"""Telling the organisation's backend about finished sessions: one signed POST each, at least once.
+
+Lives here: the payload and its delivery.  Not here: the outbox, when deliveries run.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import orjson
+import requests
+import structlog
+from sqlalchemy import Engine
+
+from resources.pseudonyms import pseudonym
+from resources.database.service.outbox import (
+    Notification,
+    is_still_wanted,
+    mark_delivered,
+    mark_undelivered,
+    release_notifications,
+    take_notifications,
+)
+from resources.notifications.signature import sign
+
+_log = structlog.get_logger("asleep_sync.notify")
+
+_BATCH = 20
+_FAILURES_IN_ROW = 3
+_PAUSE_SECONDS = 10
+_IDS = frozenset({"session_id", "user_id"})
+
+
+class NotDelivered(Exception):
+    """The receiver did not accept the notification."""
+
+
+class Delivered(NamedTuple):
+    """What one round did."""
+
+    delivered: int
+    failed: int
+
+
+class Notifier:
+    """Posts notifications to one address. Not to be shared between threads."""
+
+    def __init__(self, url: str, secret: str, *, timeout_seconds: float = 10.0) -> None:
+        self._url = url
+        self._secret = secret
+        self._timeout_seconds = timeout_seconds
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    def post(self, body: bytes, notification_id: int) -> None:
+        """Send one body, signed. Redirects are refusals: the signature is for this receiver only.
+
+        Raises:
+            NotDelivered: no answer, or any but 2xx. The message holds no part of the answer.
+        """
+        headers = {
+            "content-type": "application/json",
+            "user-agent": "asleep-sync",
+            "x-notification-id": str(notification_id),
+            "x-signature": sign(self._secret, body),
+        }
+        try:
+            with self._session.post(
+                self._url,
+                data=body,
+                headers=headers,
+                timeout=self._timeout_seconds,
+                allow_redirects=False,
+                stream=True,
+            ) as answer:
+                status = answer.status_code
+        except requests.RequestException as error:
+            raise NotDelivered(type(error).__name__) from None
+        if not 200 <= status < 300:  # noqa: PLR2004 the class of successes
+            raise NotDelivered(f"status {status}")
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._session.close()
+
+
+def payload_of(notification: Notification, sent_at: datetime) -> bytes:
+    """What the receiver reads: ids and figures, no stages. `sent_at` is signed with it, against replays."""
+    return orjson.dumps(
+        {
+            "event": "SESSION_FINAL",
+            "notification_id": notification.notification_id,
+            "sent_at": sent_at,
+            "user_id": notification.user_id,
+            "session_id": notification.session_id,
+            "became_final_at": notification.became_final_at,
+            "figures": {str(name): value for name, value in notification.session.items() if name not in _IDS},
+        }
+    )
+
+
+def deliver_due(engine: Engine, notifier: Notifier, *, should_stop: Callable[[], bool]) -> Delivered:
+    """Send what is due, one batch; several processes may do so at once. No transaction is open while we wait.
+
+    After three failures in a row the rest of the batch goes back untried: the receiver is down.
+    """
+    with engine.begin() as connection:
+        waiting = take_notifications(connection, _BATCH)
+    delivered = failed = in_row = 0
+    while waiting and in_row < _FAILURES_IN_ROW and not should_stop():
+        notification = waiting.pop(0)
+        with engine.begin() as connection:  # the batch may be minutes old, and its user erased since
+            is_wanted = is_still_wanted(connection, notification.notification_id)
+        if not is_wanted:
+            continue
+        if _deliver(engine, notifier, notification):
+            delivered, in_row = delivered + 1, 0
+        else:
+            failed, in_row = failed + 1, in_row + 1
+    if waiting:
+        with engine.begin() as connection:
+            ids = [notification.notification_id for notification in waiting]
+            release_notifications(connection, ids, seconds=0 if in_row < _FAILURES_IN_ROW else _PAUSE_SECONDS)
+    return Delivered(delivered, failed)
+
+
+def _deliver(engine: Engine, notifier: Notifier, notification: Notification) -> bool:
+    log = _log.bind(notification=notification.notification_id, user=pseudonym(notification.user_id))
+    try:
+        notifier.post(payload_of(notification, datetime.now(UTC)), notification.notification_id)
+    except NotDelivered as error:
+        with engine.begin() as connection:
+            is_parked = mark_undelivered(connection, notification.notification_id, str(error))
+        log.warning("notification_failed", reason=str(error), attempts=notification.attempts, parked=is_parked)
+        return False
+    with engine.begin() as connection:
+        mark_delivered(connection, notification.notification_id)
+    log.info("notification_delivered", attempts=notification.attempts)
+    return True

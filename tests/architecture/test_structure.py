@@ -1,0 +1,139 @@
+"""Rules about the structure of the code that no linter checks."""
+
+import ast
+import importlib.metadata
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
+
+from resources.database.schema import bookkeeping, service_tables, tables
+from resources.database.schema.metadata import SCHEMA, metadata
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PACKAGES = ("pipelines", "assets", "resources")
+MODULES = sorted(
+    path
+    for package in (*PACKAGES, "simulator")
+    for path in (ROOT / package).rglob("*.py")
+    if "versions" not in path.parts
+)
+MAX_LINES = 400
+MAX_FUNCTION_LINES = 40
+MAX_MODULES_PER_FOLDER = 12
+KNOWN_LARGE_FOLDERS = {"pipelines/service", "simulator", "resources/database", "resources/asleep"}
+
+
+def _named(paths):
+    return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in paths]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_package_name_belongs_to_us_alone(package):
+    """A stranger's package of the same name would shadow ours silently."""
+    assert set(importlib.metadata.packages_distributions()[package]) == {"asleep-sync"}
+
+
+def test_every_module_states_its_purpose():
+    """A reader decides by the first sentence whether a change belongs in the module."""
+    silent = [str(path) for path in MODULES if not ast.get_docstring(ast.parse(path.read_text("utf-8")))]
+    assert silent == []
+
+
+def test_a_folder_has_one_subject():
+    """A folder with more modules than this holds more than one subject: split it."""
+    modules = Counter(str(path.parent.relative_to(ROOT)) for path in MODULES if path.name != "__init__.py")
+    too_many = {folder: count for folder, count in modules.items() if count > MAX_MODULES_PER_FOLDER}
+    assert too_many.keys() <= KNOWN_LARGE_FOLDERS, too_many
+
+
+def test_the_sync_engine_does_not_import_dagster():
+    """The engine runs and is tested without an orchestrator."""
+    importers = [
+        str(path.relative_to(ROOT))
+        for folder in (ROOT / "assets/sync", ROOT / "pipelines/service", ROOT / "assets/metrics")
+        for path in folder.rglob("*.py")
+        if re.search(r"^\s*(import|from) dagster", path.read_text("utf-8"), re.MULTILINE)
+    ]
+    assert importers == []
+
+
+@pytest.mark.parametrize("path", _named(MODULES))
+def test_module_and_its_functions_are_small(path):
+    """What fits on few screens is read before it is changed."""
+    source = path.read_text("utf-8")
+    assert len(source.splitlines()) <= MAX_LINES
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            documentation = node.body[0] if ast.get_docstring(node) else None
+            length = (node.end_lineno or 0) - node.lineno + 1
+            if documentation is not None:
+                length -= (documentation.end_lineno or 0) - documentation.lineno + 1
+            assert length <= MAX_FUNCTION_LINES, f"{node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", _named(p for p in MODULES if p.name == "__init__.py"))
+def test_packages_hold_a_docstring_and_nothing_else(path):
+    """A re-export is a second name for one thing."""
+    assert len(ast.parse(path.read_text("utf-8")).body) == 1
+
+
+@pytest.mark.parametrize("path", _named(MODULES))
+def test_annotations_are_not_postponed(path):
+    """Postponed annotations break the annotated contexts of Dagster."""
+    assert "from __future__ import annotations" not in path.read_text("utf-8")
+
+
+def test_only_settings_read_the_environment():
+    """One place to look for what can be configured; commands only hand variables on to programs they start."""
+    readers = {
+        str(path.relative_to(ROOT))
+        for path in MODULES
+        if any(word in path.read_text("utf-8") for word in ("os.environ.get(", "os.getenv(", "environ["))
+    }
+    assert readers <= {"pipelines/settings.py", "pipelines/cli/programs.py", "pipelines/runtime/database_url.py"}
+
+
+def test_tables_and_migrations_agree(engine):
+    """`tables.py` is the author; a column that only one of them knows would be lost or missing."""
+    assert tables.sleep_sessions.metadata is bookkeeping.sync_ledger.metadata is metadata
+    assert service_tables.__doc__
+    with engine.connect() as connection:
+        connection.execute(text("SET search_path = public"))
+        connection.dialect.default_schema_name = "public"  # a role named as the schema would hide the schema's name
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "version_table_schema": SCHEMA,
+                "include_schemas": True,
+                "include_name": lambda name, kind, _parents: kind != "schema" or name == SCHEMA,
+                "compare_type": True,
+                "compare_server_default": True,
+            },
+        )
+        assert compare_metadata(context, metadata) == []
+
+
+def test_every_table_and_column_explains_itself():
+    """An analyst reads comments, not code."""
+    silent = [
+        f"{table.name}.{column.name}"
+        for table in metadata.tables.values()
+        for column in table.columns
+        if not column.comment
+    ]
+    assert silent == []
+    assert all(table.comment for table in metadata.tables.values())
+
+
+def test_every_variable_stands_in_the_example():
+    """What can be configured can be found."""
+    from pipelines.settings import Settings
+
+    example = (ROOT / ".env.example").read_text("utf-8")
+    missing = [name.upper() for name in Settings.model_fields if f"{name.upper()}=" not in example]
+    assert missing == []

@@ -1,0 +1,266 @@
+"""The monthly averages against an independent computation with pandas and numpy.
+
+Not here: our SQL, our shaping: the expectation starts from the API's records and the definitions alone.
+"""
+
+import calendar
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import hypothesis.strategies as st
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+from sqlalchemy import Connection, Engine, text
+from warehouse_sessions import session, slept, store
+
+from assets.metrics.monthly_summary import summarise
+from resources.asleep.records import SleepSession, Stat
+from resources.database.schema.tables import monthly_averages
+
+MEANS = (
+    "sleep_index sleep_latency wakeup_latency light_latency deep_latency rem_latency time_in_bed time_in_sleep_period "
+    "time_in_sleep time_in_wake time_in_light time_in_deep time_in_rem time_in_stable_breath time_in_unstable_breath "
+    "time_in_snoring time_in_no_snoring unstable_breath_count waso_count longest_waso sleep_cycle_count sleep_cycle "
+    "snoring_count breathing_index"
+).split()
+RATIOS = {
+    "sleep_efficiency": ("time_in_sleep", "time_in_bed"),
+    "sleep_ratio": ("time_in_sleep", "time_in_sleep_period"),
+    "wake_ratio": ("time_in_wake", "time_in_sleep_period"),
+    "light_ratio": ("time_in_light", "time_in_sleep_period"),
+    "deep_ratio": ("time_in_deep", "time_in_sleep_period"),
+    "rem_ratio": ("time_in_rem", "time_in_sleep_period"),
+    "stable_breath_ratio": ("time_in_stable_breath", "time_in_sleep_period"),
+    "unstable_breath_ratio": ("time_in_unstable_breath", "time_in_sleep_period"),
+    "snoring_ratio": ("time_in_snoring", "time_in_sleep_period"),
+    "no_snoring_ratio": ("time_in_no_snoring", "time_in_sleep_period"),
+}
+CLOCKS = ("start_time", "end_time", "sleep_time", "wake_time")
+DAY = 86400
+
+UNKNOWN_TO_POSTGRES = "Mars/Olympus_Mons"
+ZONES = (
+    "Asia/Seoul", "Europe/Berlin", "America/New_York", "Pacific/Kiritimati", "Pacific/Pago_Pago", "Asia/Kathmandu",
+    "Australia/Lord_Howe", "America/Coyhaique", "UTC", UNKNOWN_TO_POSTGRES, "", None,
+)  # fmt: skip
+TURNS = (
+    datetime(2026, 3, 8, 7, tzinfo=UTC),  # New York jumps to summer time
+    datetime(2026, 3, 29, 1, tzinfo=UTC),  # Berlin jumps to summer time
+    datetime(2026, 10, 25, 1, tzinfo=UTC),  # Berlin repeats an hour
+    datetime(2026, 4, 4, 15, tzinfo=UTC),  # Lord Howe repeats half an hour
+    datetime(2026, 2, 28, 15, tzinfo=UTC),  # midnight in Seoul between two months
+    datetime(2026, 3, 31, 22, tzinfo=UTC),  # midnight in Berlin between two months
+    datetime(2025, 12, 31, 10, tzinfo=UTC),  # new year in Kiritimati
+)
+
+seconds = st.one_of(st.none(), st.integers(0, 2 * DAY))
+statistics = st.builds(
+    Stat()._replace,  # the class itself would have all other fields made up, too
+    **{name: seconds for name in MEANS if name not in {"time_in_sleep", "breathing_index", "sleep_cycle"}},
+    time_in_sleep=st.one_of(st.none(), st.just(0), st.integers(0, 30 * 3600)),
+    breathing_index=st.one_of(st.none(), st.floats(0, 120, allow_nan=False)),
+    sleep_cycle=st.one_of(st.none(), st.integers(0, 20000)),
+)
+ordinary = st.builds(slept, sleep_latency=seconds, time_in_bed=seconds)
+starts = st.one_of(
+    st.builds(lambda turn, around: turn + timedelta(seconds=around), st.sampled_from(TURNS), st.integers(-DAY, DAY)),
+    st.datetimes(datetime(2026, 1, 1), datetime(2026, 12, 31), timezones=st.just(UTC)).map(  # noqa: DTZ001 aware
+        lambda moment: moment.replace(microsecond=0)
+    ),
+)
+PECULIARITIES = ((), ("NO_BREATHING_STABILITY",), ("NEVER_SLEPT",), ("TOO_LONG_FOR_ANALYSIS", "NO_BREATHING_STABILITY"))
+
+
+@st.composite
+def night(draw: st.DrawFn, number: int) -> SleepSession:
+    """A session with every violation: naps, half-hour nights, nights over a day, open ends, null statistics."""
+    start = draw(starts)
+    length = draw(st.one_of(st.integers(20 * 60, 32 * 60), st.integers(4 * 3600, 10 * 3600), st.integers(DAY, 2 * DAY)))
+    end = draw(st.sampled_from([start + timedelta(seconds=length), None]))
+    stat = draw(st.one_of(st.none(), ordinary, statistics))
+    if stat is not None:
+        stat = stat._replace(
+            sleep_time=draw(st.sampled_from([start + timedelta(minutes=9), None])),
+            wake_time=draw(st.sampled_from([start + timedelta(seconds=length - 60), None])),
+        )
+    return session(
+        draw(st.sampled_from(["one", "two"])),
+        start,
+        stat,
+        draw(st.sampled_from(ZONES)),
+        session_id=f"{start:%Y%m%d%H%M%S}_{number:05}",
+        session_end_time=end,
+        state=draw(st.sampled_from(["COMPLETE", "COMPLETE", "COMPLETE", "CLOSED", "OPEN", "REOPENED"])),
+        peculiarities=draw(st.sampled_from(PECULIARITIES)),
+    )
+
+
+some_nights = st.integers(1, 8).flatmap(lambda count: st.tuples(*(night(number) for number in range(count))))
+
+
+def local(moment: datetime | None, zone: str | None, last_known: str | None) -> datetime | None:
+    """What the clock on the wall showed, by the stated fall-backs."""
+    for name in (zone, last_known, "UTC"):
+        try:
+            return None if moment is None else moment.astimezone(ZoneInfo(name or "no name"))
+        except ZoneInfoNotFoundError:
+            continue
+    raise AssertionError
+
+
+def circular_mean(clock_seconds: pd.Series) -> float | None:
+    """The direction of the mean of the hands of the clock; none when they cancel out."""
+    known = clock_seconds.dropna().to_numpy(dtype=float)
+    if not len(known):
+        return None
+    hand = np.exp(2j * np.pi * known / DAY).mean()
+    assume(not 1e-8 < abs(hand) < 1e-5)
+    return float(np.angle(hand) * DAY / (2 * np.pi)) if abs(hand) > 1e-6 else None
+
+
+def frame(sessions: tuple[SleepSession, ...], last_known: str | None) -> pd.DataFrame:
+    """The records as a table: one row a session, clock times in seconds after local midnight."""
+    rows = []
+    for each in sessions:
+        stat = (each.stat or Stat())._asdict()
+        moments = (each.session_start_time, each.session_end_time, stat["sleep_time"], stat["wake_time"])
+        clocks = [local(moment, each.created_timezone, last_known) for moment in moments]
+        shown = {
+            name: None if clock is None else clock.hour * 3600 + clock.minute * 60 + clock.second
+            for name, clock in zip(CLOCKS, clocks, strict=True)
+        }
+        never = "NEVER_SLEPT" in each.peculiarities
+        asleep = stat["time_in_sleep"]
+        kind = "unanalysed"
+        if each.state == "COMPLETE" and (never or asleep == 0):
+            kind = "never_slept"
+        elif each.state == "COMPLETE" and asleep is not None:
+            kind = "slept"
+        assert clocks[0] is not None
+        rows.append(stat | shown | {"user_id": each.user_id, "date": clocks[0].date(), "kind": kind})
+    table = pd.DataFrame(rows)
+    table["month"] = [day.replace(day=1) for day in table["date"]]
+    return table
+
+
+def expected(sessions: tuple[SleepSession, ...], last_known: str | None) -> dict[tuple[str, date], dict[str, Any]]:
+    """The averages by the definitions, computed with pandas and numpy."""
+    found = {}
+    for key, month in frame(sessions, last_known).groupby(["user_id", "month"]):
+        asleep = month[month["kind"] == "slept"]
+        values: dict[str, Any] = {
+            "sessions": len(month),
+            "slept_sessions": len(asleep),
+            "never_slept_sessions": int((month["kind"] == "never_slept").sum()),
+            "unanalysed_sessions": int((month["kind"] == "unanalysed").sum()),
+            "nights": asleep["date"].nunique(),
+        }
+        values |= {f"avg_{name}": circular_mean(asleep[name].astype(float)) for name in CLOCKS}
+        for name in MEANS:
+            known = asleep[name].astype(float).dropna()
+            values[f"avg_{name}"] = float(known.mean()) if len(known) else None
+        for name, (over, under) in RATIOS.items():
+            both = asleep[[over, under]].astype(float).dropna()
+            whole = both[under].sum()
+            values[f"avg_{name}"] = float(both[over].sum() / whole) if whole else None
+        found[key] = values
+    return found
+
+
+def stored(connection: Connection) -> dict[tuple[str, date], dict[str, Any]]:
+    """The table's rows by user and month."""
+    rows = connection.execute(text("SELECT * FROM asleep.monthly_averages")).mappings()
+    return {(row["user_id"], row["month"]): dict(row) for row in rows}
+
+
+def same(ours: Any, theirs: Any) -> bool:
+    """Equal but for the last digits of floating point, and the rounding of clock times to whole seconds."""
+    if ours is None or theirs is None:
+        return ours is theirs
+    if isinstance(ours, time):
+        apart = (ours.hour * 3600 + ours.minute * 60 + ours.second - theirs + DAY / 2) % DAY - DAY / 2
+        return ours.microsecond == 0 and abs(apart) <= 0.5 + 1e-6
+    return ours == pytest.approx(theirs, rel=1e-12, abs=1e-12)
+
+
+NEAR_MIDNIGHT = (
+    session("one", datetime(2026, 3, 6, 14, 50, tzinfo=UTC), slept()),
+    session("one", datetime(2026, 3, 7, 15, 10, tzinfo=UTC), slept()),
+)
+OPPOSITE = (
+    session("one", datetime(2026, 3, 6, 0, tzinfo=UTC), slept()),
+    session("one", datetime(2026, 3, 7, 12, tzinfo=UTC), slept()),
+)
+
+
+@given(sessions=some_nights, last_known=st.sampled_from([None, "Asia/Tokyo", UNKNOWN_TO_POSTGRES]))
+@example(sessions=NEAR_MIDNIGHT, last_known=None)
+@example(sessions=OPPOSITE, last_known=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+def test_averages_equal_an_independent_computation(
+    engine: Engine, sessions: tuple[SleepSession, ...], last_known: str | None
+):
+    """Every field of every user-month, over midnight, clock changes, naps, nulls, odd zones and odd lengths."""
+    with engine.connect() as connection, connection.begin() as transaction:
+        store(connection, sessions, last_known)
+        summarise(connection)
+        ours = stored(connection)
+        transaction.rollback()
+    theirs = expected(sessions, last_known)
+
+    assert ours.keys() == theirs.keys()
+    wrong = [
+        (key, name, ours[key][name], value)
+        for key, values in theirs.items()
+        for name, value in values.items()
+        if not same(ours[key][name], value)
+    ]
+    assert not wrong
+
+
+def test_every_averaged_column_is_expected_by_the_property():
+    """A column added to the table but forgotten here would be checked by nobody."""
+    names = {f"avg_{name}" for name in (*MEANS, *RATIOS, *CLOCKS)}
+    assert names == {column.name for column in monthly_averages.c if column.name.startswith("avg_")}
+
+
+def test_bed_times_around_midnight_meet_at_midnight(connection: Connection):
+    """A plain mean of 23:50 and 00:10 is noon: the mistake this table must never make."""
+    store(connection, NEAR_MIDNIGHT)
+    summarise(connection)
+
+    assert stored(connection)["one", date(2026, 3, 1)]["avg_start_time"] == time(0, 0)
+
+
+def test_opposite_clock_times_have_no_mean(connection: Connection):
+    """Midnight and noon cancel out; any answer would be noise of the last digit."""
+    store(connection, OPPOSITE)
+    summarise(connection)
+
+    assert stored(connection)["one", date(2026, 3, 1)]["avg_start_time"] is None
+
+
+def test_ratios_weigh_nights_by_their_length(connection: Connection):
+    """A half-hour nap must not count as much as a night: ratio of sums, not mean of ratios."""
+    nap = slept(time_in_bed=1860, time_in_sleep=930)
+    long = slept(time_in_bed=28800, time_in_sleep=27360)
+    store(connection, [session("one", datetime(2026, 3, 6, 14, tzinfo=UTC), long)])
+    store(connection, [session("one", datetime(2026, 3, 7, 4, tzinfo=UTC), nap)])
+    summarise(connection)
+
+    efficiency = stored(connection)["one", date(2026, 3, 1)]["avg_sleep_efficiency"]
+    assert efficiency == pytest.approx((930 + 27360) / (1860 + 28800))
+
+
+@pytest.mark.parametrize("month", range(1, 13))
+def test_nights_counts_every_day_of_a_month(connection: Connection, month: int):
+    """Distinct dates are counted by bits: the 31st must have one, too."""
+    days = calendar.monthrange(2026, month)[1]
+    moments = [datetime(2026, month, day, 12, tzinfo=UTC) for day in range(1, days + 1)]
+    store(connection, [session("one", moment, slept(), "UTC") for moment in moments])
+    summarise(connection)
+
+    assert stored(connection)["one", date(2026, month, 1)]["nights"] == days

@@ -1,0 +1,166 @@
+"""Erasing a user: nothing of them is left anywhere, nothing of anybody else is touched, and it is on the record."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+from warehouse_sessions import session, slept, store
+
+from assets.metrics.monthly_summary import summarise
+from resources.database.schema import bookkeeping, service_tables, tables
+from resources.database.service.inbox import IncomingEvent, put_events
+from resources.database.users.erase import DueForErasure, due_for_erasure, erase, note_to_be_deleted
+
+ALL_TABLES = (tables, bookkeeping, service_tables)
+NIGHT = datetime(2026, 3, 6, 14, tzinfo=UTC)
+ALICE, ALICIA = 'G-1-"Alice"', 'G-1-"Alice"2'
+
+
+def everything_of(connection: Connection, user_id: str) -> None:
+    """Give a user something in every table that can hold something."""
+    connection.execute(text("INSERT INTO asleep.users (user_id, source) VALUES (:user, 'import')"), {"user": user_id})
+    first = session(user_id, NIGHT, slept(), sleep_stages=[0, 1, 2])
+    store(connection, [first])
+    store(connection, [session(user_id, NIGHT + timedelta(days=31), slept())])
+    summarise(connection, date(2026, 3, 1))
+    for statement in (
+        "INSERT INTO asleep.sync_ledger VALUES (:user, now(), now(), now(), 'full')",
+        "INSERT INTO asleep.sync_failures (user_id, kind, message) VALUES (:user, 'malformed', 'x')",
+        "INSERT INTO asleep.notifications (session_id, user_id) VALUES (:session, :user)",
+        "INSERT INTO asleep.event_only_sessions (session_id) VALUES (:session)",
+    ):
+        connection.execute(text(statement), {"user": user_id, "session": first.session_id})
+    body = json.dumps({"event": "SESSION_COMPLETE", "data": {"user_id": user_id}}).encode()
+    by_header = IncomingEvent(b"not even JSON of " + user_id.encode(), {"x-user-id": user_id})
+    by_session = IncomingEvent(json.dumps({"data": {"session": {"id": first.session_id}}}).encode(), {})
+    put_events(connection, [IncomingEvent(body, {}), by_header, by_session])
+    connection.execute(
+        text(
+            "INSERT INTO asleep.sync_failures (user_id, session_id, kind, message) "
+            "VALUES ('', :id, 'webhook_event', 'x')"
+        ),
+        {"id": first.session_id},
+    )
+
+
+def rows_by_table(connection: Connection) -> dict[str, int]:
+    """How many rows each of our tables holds."""
+    names = [table.name for table in tables.metadata.sorted_tables]
+    return {name: connection.scalar(text(f"SELECT count(*) FROM asleep.{name}")) or 0 for name in names}
+
+
+def test_everything_of_a_user_goes_and_nothing_of_others(connection: Connection):
+    """A person's right; an id that is the beginning of another's must not take the other along."""
+    everything_of(connection, ALICIA)
+    before = rows_by_table(connection)
+    everything_of(connection, ALICE)
+    with_both = rows_by_table(connection)
+
+    removed = erase(connection, ALICE, "requested")
+
+    after = rows_by_table(connection)
+    assert after.pop("erasures") == before.pop("erasures") + 1
+    assert after == before
+    assert removed == {name: with_both[name] - rows for name, rows in before.items() if with_both[name] != rows}
+    audit = connection.execute(text("SELECT user_pseudonym, reason, rows_removed FROM asleep.erasures")).one()
+    assert (audit.reason, audit.rows_removed) == ("requested", removed)
+    assert "Alice" not in audit.user_pseudonym
+
+
+def test_every_table_that_names_a_user_or_session_is_erased_from(connection: Connection):
+    """A table added later must not be forgotten here."""
+    everything_of(connection, ALICE)
+    named = {
+        table.name for table in tables.metadata.sorted_tables if {"user_id", "session_id", "body"} & set(table.c.keys())
+    }
+
+    assert erase(connection, ALICE, "gone").keys() == named
+
+
+def test_erasing_nothing_again_leaves_one_record(connection: Connection):
+    """Repeating `forget` changes nothing; a request for an unknown user is on the record all the same."""
+    assert erase(connection, "nobody", "requested") == {}
+    assert erase(connection, "nobody", "requested") == {}
+    assert connection.scalar(text("SELECT count(*) FROM asleep.erasures")) == 1
+
+
+def test_a_reason_we_do_not_know_is_refused(connection: Connection):
+    """The audit is read by people who were not there: reasons are few and named."""
+    with pytest.raises(ValueError, match="gone, requested, to_be_deleted"):
+        erase(connection, ALICE, "because")
+
+
+def test_the_organisation_view_forgets_the_user(connection: Connection):
+    """An average over all users must not keep the erased person's nights."""
+    everything_of(connection, ALICE)
+    store(connection, [session("other", NIGHT, slept(time_in_sleep=10000))])
+    summarise(connection)
+    erase(connection, ALICE, "requested")
+
+    overview = connection.execute(text("SELECT month, users, avg_time_in_sleep FROM asleep.monthly_overview")).all()
+    assert overview == [(date(2026, 3, 1), 1, 10000.0)]
+
+
+def test_users_are_due_once_the_grace_is_over(connection: Connection):
+    """A user missing for an hour may be an outage at the source; a month later it is not."""
+    for user_id, column, days in (
+        ("gone long", "gone_at", 31), ("gone lately", "gone_at", 1),
+        ("scheduled long", "to_be_deleted_since", 31), ("scheduled lately", "to_be_deleted_since", 1),
+        ("there", None, 0),
+    ):  # fmt: skip
+        connection.execute(
+            text("INSERT INTO asleep.users (user_id, source) VALUES (:user, 'import')"), {"user": user_id}
+        )
+        if column == "to_be_deleted_since":
+            assert note_to_be_deleted(connection, [user_id], scheduled=True) == 1
+        if column:
+            connection.execute(
+                text(f"UPDATE asleep.users SET {column} = now() - make_interval(days => :days) WHERE user_id = :user"),
+                {"days": days, "user": user_id},
+            )
+    due = due_for_erasure(connection, timedelta(days=30))
+
+    assert due == [DueForErasure("gone long", "gone"), DueForErasure("scheduled long", "to_be_deleted")]
+
+
+def test_a_deletion_called_off_at_the_source_is_no_longer_due(connection: Connection):
+    """The app may cancel a scheduled deletion; the grace then starts anew if it comes again."""
+    connection.execute(text("INSERT INTO asleep.users (user_id, source) VALUES ('one', 'import')"))
+    note_to_be_deleted(connection, ["one"], scheduled=True)
+    assert note_to_be_deleted(connection, ["one"], scheduled=True) == 0
+    assert due_for_erasure(connection, timedelta(0)) == [DueForErasure("one", "to_be_deleted")]
+
+    assert note_to_be_deleted(connection, ["one"], scheduled=False) == 1
+    assert due_for_erasure(connection, timedelta(0)) == []
+
+
+def test_what_a_late_sync_writes_back_is_due_at_once(connection: Connection):
+    """A sync that had fetched before the erasure may store after it: that must not stay."""
+    erase(connection, "one", "requested")
+    store(connection, [session("one", NIGHT, slept())])
+    assert due_for_erasure(connection, timedelta(days=30)) == [DueForErasure("one", "requested")]
+
+    summarise(connection)
+    assert due_for_erasure(connection, timedelta(days=30)) == [DueForErasure("one", "requested")]
+    erase(connection, "one", "requested")
+    assert due_for_erasure(connection, timedelta(days=30)) == []
+
+
+def test_an_erasure_waits_for_averages_being_written_and_removes_them(engine: Engine):
+    """Averages computed just before and committed just after must not survive the sessions they came from."""
+    with engine.begin() as connection:
+        store(connection, [session("one", NIGHT, slept())])
+
+    def erase_in_one_go() -> dict[str, int]:
+        with engine.begin() as connection:
+            return erase(connection, "one", "requested")
+
+    with ThreadPoolExecutor(1) as threads, engine.begin() as summary:
+        assert summarise(summary).written == 1
+        erasing = threads.submit(erase_in_one_go)
+        with pytest.raises(TimeoutError):
+            erasing.result(timeout=0.3)
+        summary.commit()
+        assert erasing.result(timeout=30) == {"sleep_sessions": 1, "session_payloads": 1, "monthly_averages": 1}

@@ -1,0 +1,381 @@
+"""What people type, and what they are told: exit codes, words, and nothing half-done."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import Engine, text
+
+from pipelines.cli.main import main
+from pipelines.settings import Settings
+from resources.database.service.inbox import IncomingEvent, put_events
+from resources.database.users.erase import erase
+
+Type = Callable[..., Result]
+
+
+@pytest.fixture
+def typed(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Type:
+    """`typed("users", "import", "-", stdin="…")`, in a folder of its own, over the module's database."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name in ("APP_ROOT", "DAGSTER_HOME", "DAGSTER_LOCAL_DIR", "DAGSTER_STORAGE_URL", "DAGSTER_DISABLE_TELEMETRY"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # `sync` sets them for good
+    monkeypatch.setenv("DATA_DIRECTORY", str(tmp_path / "data"))
+    monkeypatch.setenv("DATABASE_URL", engine.url.render_as_string(hide_password=False))
+    monkeypatch.setenv("ASLEEP_API_KEY", "a-key")
+    monkeypatch.setenv("ASLEEP_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.chdir(tmp_path)
+
+    def typed(*arguments: str, stdin: str = "") -> Result:
+        result = CliRunner().invoke(main, arguments, input=stdin)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result
+
+    return typed
+
+
+@pytest.fixture(autouse=True)
+def empty(engine: Engine) -> Iterator[None]:
+    """No users, and none left."""
+    yield
+    with engine.begin() as connection:
+        connection.execute(
+            text("TRUNCATE asleep.users, asleep.erasures, asleep.sync_failures, asleep.webhook_events CASCADE")
+        )
+
+
+def users(engine: Engine) -> list[tuple[str, str | None]]:
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(text("SELECT user_id, timezone FROM asleep.users ORDER BY 1"))]
+
+
+def test_importing_users_twice_changes_nothing(typed: Type, engine: Engine):
+    """A nightly job may send the whole list."""
+    table = "user_id,timezone\nG-1,Asia/Seoul\nG-2,\n"
+
+    first, again = (typed("users", "import", "-", stdin=table) for _ in range(2))
+
+    assert (first.exit_code, again.exit_code) == (0, 0)
+    assert first.output == "2 users: 2 new, 0 updated, 0 unchanged.\n"
+    assert again.output == "2 users: 0 new, 0 updated, 2 unchanged.\n"
+    assert users(engine) == [("G-1", "Asia/Seoul"), ("G-2", None)]
+
+
+def test_one_bad_line_and_nothing_is_imported(typed: Type, engine: Engine):
+    """Half a list would look like a whole one."""
+    result = typed("users", "import", "-", stdin="user_id\nG-1\nG 2\n")
+
+    assert result.exit_code == 2
+    assert "line 3" in result.output
+    assert users(engine) == []
+
+
+def test_a_file_that_is_no_text_is_refused(typed: Type, engine: Engine):
+    """A spreadsheet saved as such."""
+    Path("users.xlsx").write_bytes(b"PK\x03\x04\xff\xfe")
+
+    result = typed("users", "import", "users.xlsx")
+
+    assert result.exit_code == 2
+    assert "users.xlsx is not UTF-8 text" in result.output
+    assert users(engine) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--from", "2199-01-01"), "--from 2199-01-01 lies in the future"),
+        (("--to", "2199-01-01"), "--to 2199-01-01 lies in the future"),
+        (("--from", "2026-03-02", "--to", "2026-03-01"), "swap them"),
+        (("--from", "2001-01-01"), "too early"),
+        (("--from", "yesterday"), "yesterday"),
+        (("--to", "0001-01-01"), "--to 0001-01-01 is too early"),
+        (("--to", "2020-12-31"), "--to 2020-12-31 is too early"),
+        (("--user", "G-nobody"), "not registered: G-nobody"),
+        (("--user", "[/x]"), "not registered: [/x]."),
+        (("--user", ":zzz:[bold]"), "not registered: :zzz:[bold]."),
+        (("--user", " "), "a user id is not blank"),
+        (("--user", "G-\udcff"), "a user id is text"),
+    ],
+)
+def test_a_sync_that_makes_no_sense_is_refused_before_anything_is_asked(
+    typed: Type, arguments: tuple[str, ...], told: str
+):
+    """One sentence that names the argument and the remedy."""
+    result = typed("sync", *arguments)
+
+    assert result.exit_code == 2
+    assert told in result.output
+
+
+def test_status_tells_what_is_missing_and_of_whom_nothing_is_known_yet(typed: Type, engine: Engine):
+    """A monitor looks at the exit code; a person reads whom it concerns, by pseudonym."""
+    typed("users", "import", "-", stdin="G-1\nG-2\n")
+    fine = typed("status")
+    with engine.begin() as connection:
+        connection.execute(
+            text("INSERT INTO asleep.sync_failures (user_id, kind, message) VALUES ('G-1', 'malformed', 'not JSON')")
+        )
+    bad = typed("status")
+
+    assert fine.exit_code == 0
+    assert "2 users were never synced" in fine.output
+    assert bad.exit_code == 1
+    assert "Missing: 1" in bad.output
+    assert "G-1" not in bad.output
+
+
+def test_the_usual_window_never_begins_before_the_first_day(typed: Type, monkeypatch: pytest.MonkeyPatch):
+    """RECENT_DAYS=3000 is allowed; an argument that nobody gave must not be refused."""
+    monkeypatch.setenv("RECENT_DAYS", "3000")
+    monkeypatch.setenv("ASLEEP_API_KEY", "")
+
+    told = typed("sync").output
+
+    assert "--from" not in told
+    assert "ASLEEP_API_KEY" in told
+
+
+def test_status_prints_what_happened_as_it_was_written(typed: Type, engine: Engine):
+    """Square brackets in an answer of the API are no markup."""
+    with engine.begin() as connection:
+        connection.execute(
+            text("INSERT INTO asleep.sync_failures (user_id, kind, message) VALUES ('G-1', 'malformed', '[/x] [b]')")
+        )
+
+    result = typed("status")
+
+    assert result.exit_code == 1
+    assert "[/x]" in result.output
+    assert "[b]" in result.output
+
+
+def erasures(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return connection.scalar(text("SELECT count(*) FROM asleep.erasures")) or 0
+
+
+def test_forgetting_says_what_went_and_asks_about_an_id_that_nobody_has(typed: Type, engine: Engine):
+    """A mistyped id must not look like an erasure, neither to who typed it nor in the record."""
+    typed("users", "import", "-", stdin="G-1\nG-2\n")
+
+    refused = typed("forget", "G-1", stdin="n\n")
+    erased = typed("forget", "G-1", "--yes")
+    unknown = typed("forget", "G-3", "--yes")
+
+    assert refused.exit_code == 1
+    assert (erased.exit_code, erased.output) == (0, "Erased: 1 users.\n")
+    assert unknown.exit_code == 2
+    assert "nothing is stored of this user" in unknown.output
+    assert "Is the id right?" in unknown.output
+    assert erasures(engine) == 1
+    assert users(engine) == [("G-2", None)]
+
+
+def test_forgetting_again_says_when_it_was_done(typed: Type, engine: Engine):
+    """Whoever repeats it after a restore, or to be sure, did nothing wrong."""
+    typed("users", "import", "-", stdin="G-1\n")
+    typed("forget", "G-1", "--yes")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE asleep.erasures SET erased_at = '2026-03-01 09:15:02+00'"))
+
+    again = typed("forget", "G-1", "--yes")
+
+    assert again.exit_code == 0
+    assert "was erased already, on 2026-03-01 09:15:02 (UTC)" in again.output
+    assert erasures(engine) == 1
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t"])
+def test_forgetting_nobody_erases_nothing(typed: Type, engine: Engine, blank: str):
+    """An unset variable in a script once erased the events and failures that name nobody, which may be anybody's."""
+    with engine.begin() as connection:
+        put_events(connection, [IncomingEvent(b'{"event": "X", "note": ""}', {"x-user-id": blank})])
+        connection.execute(
+            text("INSERT INTO asleep.sync_failures (user_id, kind, message) VALUES (:id, 'malformed', 'x')"),
+            {"id": blank},
+        )
+
+    result = typed("forget", blank, "--yes")
+    with engine.connect() as connection, pytest.raises(ValueError, match="blank id"):
+        erase(connection, blank, "requested")
+
+    assert result.exit_code == 2
+    assert "a user id is not blank" in result.output
+    with engine.connect() as connection:
+        left = "SELECT (SELECT count(*) FROM asleep.webhook_events) + (SELECT count(*) FROM asleep.sync_failures)"
+        assert connection.scalar(text(left)) == 2
+    assert erasures(engine) == 0
+
+
+def test_a_month_without_sleep_has_no_report(typed: Type):
+    """An empty page would be taken for a finding."""
+    result = typed("report", "--month", "2020-01")
+
+    assert result.exit_code == 2
+    assert "no sleep is stored for 2020-01" in result.output
+    assert list(Path().iterdir()) == []
+
+
+def test_migrating_twice_is_the_same_as_once(typed: Type):
+    """Every deployment begins with it."""
+    first, again = typed("migrate"), typed("migrate")
+
+    assert (first.exit_code, again.exit_code) == (0, 0)
+    assert "as before" in again.output
+
+
+def test_a_wrong_environment_is_told_by_name(typed: Type, monkeypatch: pytest.MonkeyPatch):
+    """Not by a traceback, and not one at a time."""
+    monkeypatch.setenv("REQUEST_TIMEOUT", "soon")
+    monkeypatch.setenv("MAX_CONNECTIONS", "-1")
+
+    result = typed("status")
+
+    assert result.exit_code == 2
+    assert "REQUEST_TIMEOUT" in result.output
+    assert "MAX_CONNECTIONS" in result.output
+    assert "soon" not in result.output
+
+
+def test_a_program_that_is_not_there_is_named(typed: Type):
+    assert typed("exec", "--", "no-such-program").output == "asleep-sync: there is no program no-such-program.\n"
+
+
+@pytest.fixture
+def powerless(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of the role in DATABASE_URL, which may log in and nothing else."""
+    with engine.begin() as connection:
+        connection.execute(text("CREATE ROLE powerless LOGIN PASSWORD 'powerless'"))
+    url = engine.url.set(**dict.fromkeys(("username", "password"), "powerless"))
+    monkeypatch.setenv("DATABASE_URL", url.render_as_string(hide_password=False))
+    yield "powerless"
+    with engine.begin() as connection:
+        connection.execute(text("REVOKE ALL ON ALL TABLES IN SCHEMA asleep FROM powerless"))
+        connection.execute(text("REVOKE ALL ON SCHEMA asleep FROM powerless"))
+        connection.execute(text("DROP ROLE powerless"))
+
+
+@pytest.mark.parametrize("command", ["status", "users import -", "migrate", "forget G-1 --yes", "sync"])
+def test_a_role_without_rights_is_told_what_it_lacks(typed: Type, powerless: str, command: str):
+    """The grants were forgotten: one line, without the statement and its values."""
+    result = typed(*command.split(), stdin="G-1\n")
+
+    assert result.exit_code == 2
+    assert "InsufficientPrivilege 42501: permission denied" in result.output
+    assert "SELECT" not in result.output
+    assert "G-1" not in result.output
+    assert f"{powerless}:" not in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_a_statement_that_fails_is_told_by_its_kind_only(typed: Type, engine: Engine):
+    """What a server says of other errors may quote a row."""
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE asleep.users ADD CONSTRAINT odd CHECK (user_id <> 'G-odd') NOT VALID"))
+    try:
+        result = typed("users", "import", "-", stdin="G-odd\n")
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text("ALTER TABLE asleep.users DROP CONSTRAINT odd"))
+
+    assert result.exit_code == 2
+    assert result.output == "asleep-sync: the database refused a statement (CheckViolation 23514).\n"
+
+
+@pytest.mark.parametrize("command", ["sync", "exec -- no-such-program"])
+@pytest.mark.parametrize("home", ["dagster", "/no/such/folder"])
+def test_a_dagster_home_that_dagster_would_refuse_is_named(
+    typed: Type, monkeypatch: pytest.MonkeyPatch, command: str, home: str
+):
+    """Dagster takes an absolute folder only."""
+    Path("dagster").mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", home)
+
+    result = typed(*command.split())
+
+    assert result.exit_code == 2
+    assert "DAGSTER_HOME must be the absolute path" in result.output
+
+
+def test_what_dagster_refuses_is_told_in_one_line(typed: Type, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """A typo in a `dagster.yaml` of one's own."""
+    (tmp_path / "dagster.yaml").write_text("no_such_section: 1\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+
+    result = typed("sync")
+
+    assert result.exit_code == 2
+    assert "dagster.yaml in DAGSTER_HOME is not valid" in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_a_role_that_may_not_use_dagsters_schema_is_told_so(typed: Type, engine: Engine, powerless: str):
+    """Dagster's own tables are in the same database, and so are its errors."""
+    with engine.begin() as connection:
+        connection.execute(text(f"GRANT USAGE ON SCHEMA asleep TO {powerless}"))
+        connection.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA asleep TO {powerless}"))
+
+    result = typed("sync")
+
+    assert result.exit_code == 2
+    assert "no schema has been selected to create in). Does the role of DATABASE_URL" in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_dagsters_tables_out_of_reach_are_told_in_one_line(
+    typed: Type, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """Dagster's storage may be elsewhere: then our own database says nothing of its trouble."""
+    (tmp_path / "dagster.yaml").write_text(
+        "storage: {postgres: {postgres_url: 'postgresql+psycopg2://127.0.0.1:1/away'}}\n"
+    )
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+
+    result = typed("sync")
+
+    assert result.exit_code == 2
+    assert "Dagster cannot be used: " in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_tables_of_a_newer_release_are_named_as_such(typed: Type, engine: Engine):
+    """After a roll-back of the program, but not of the database."""
+    change = "UPDATE asleep.alembic_version SET version_num = {}"
+    with engine.begin() as connection:
+        connection.execute(text(change.format("'newer' || version_num")))
+    try:
+        result = typed("migrate")
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text(change.format("substr(version_num, 6)")))
+
+    assert result.exit_code == 2
+    assert "of another release: Can't locate revision identified by 'newer" in result.output
+
+
+@pytest.mark.parametrize("command", ["sync", "exec -- no-such-program"])
+def test_a_data_directory_that_cannot_be_made_is_named(
+    typed: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+):
+    """In a container most folders are read-only."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DATA_DIRECTORY", str(tmp_path / "file"))
+
+    result = typed(*command.split())
+
+    assert result.exit_code == 2
+    assert f"DATA_DIRECTORY: {tmp_path}/file/dagster cannot be made (Not a directory)" in result.output
+
+
+def test_a_report_that_cannot_be_written_is_told_in_one_line(typed: Type, monkeypatch: pytest.MonkeyPatch):
+    """In a container the folder of the program is read-only."""
+    monkeypatch.setattr("assets.report.monthly_report.render_report", lambda *_: "a page")
+
+    result = typed("report", "--out", "no/such/folder/report.html")
+
+    assert result.exit_code == 2
+    assert result.output.startswith("asleep-sync: no/such/folder/report.html cannot be written (No such file")

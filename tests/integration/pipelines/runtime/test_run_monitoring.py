@@ -1,0 +1,103 @@
+"""Runs whose process died are found, so that nothing waits for them for ever."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.launcher.base import WorkerStatus
+from sqlalchemy import Engine
+
+from pipelines.runtime.run_launcher import HELD_TAG, WatchedRunLauncher, lock_of
+from resources.database.advisory_lock import is_held, advisory_lock
+
+ROOT = Path(__file__).resolve().parents[4]
+RUN_ID = "00000000-0000-0000-0000-000000000001"
+HOLDER = """
+import sys
+from resources.database.engine import make_engine
+from resources.database.advisory_lock import advisory_lock
+with advisory_lock(make_engine(sys.argv[1], application_name="holder"), sys.argv[2]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def launcher(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WatchedRunLauncher]:
+    """The launcher of an instance as `dagster.yaml` describes it."""
+    url = engine.url.update_query_dict({"options": "-csearch_path=dagster"}).render_as_string(hide_password=False)
+    monkeypatch.setenv("DAGSTER_STORAGE_URL", url)
+    monkeypatch.setenv("DAGSTER_LOCAL_DIR", str(tmp_path))
+    (tmp_path / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert isinstance(instance.run_launcher, WatchedRunLauncher)
+        yield instance.run_launcher
+
+
+def health(launcher: WatchedRunLauncher, **tags: str) -> WorkerStatus:
+    return launcher.check_run_worker_health(dg.DagsterRun(job_name="any", run_id=RUN_ID, tags=tags)).status
+
+
+def test_a_killed_command_is_noticed_wherever_it_ran(launcher: WatchedRunLauncher, engine: Engine):
+    """`asleep-sync sync` killed by the kernel would block the daily sync's turn for days."""
+    command = [sys.executable, "-c", HOLDER, engine.url.render_as_string(hide_password=False), lock_of(RUN_ID)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        assert health(launcher, **{HELD_TAG: "true"}) is WorkerStatus.RUNNING
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.wait(timeout=10)
+
+    with advisory_lock(engine, lock_of(RUN_ID)):
+        assert is_held(engine, lock_of(RUN_ID))
+    assert health(launcher, **{HELD_TAG: "true"}) is WorkerStatus.NOT_FOUND
+
+
+def test_a_run_of_a_code_server_that_is_gone_is_noticed(launcher: WatchedRunLauncher):
+    """A machine that lost power leaves runs that look started for ever."""
+    server = json.dumps({"host": "localhost", "port": 9})
+
+    assert health(launcher, **{".dagster/grpc_info": server}) is WorkerStatus.NOT_FOUND
+
+
+def test_a_run_that_nobody_watches_is_left_alone(launcher: WatchedRunLauncher):
+    """`dagster job execute` by hand: declaring it dead would start a second one beside it."""
+    assert health(launcher) is WorkerStatus.RUNNING
+
+
+def test_only_one_at_a_time_and_the_next_one_waits(engine: Engine):
+    """Two syncs of one batch would ask the API everything twice."""
+    waits: list[float] = []
+    told: list[str] = []
+
+    with advisory_lock(engine, "batch"):
+        pass
+    with engine.connect() as holder:
+        holder.exec_driver_sql("SELECT pg_advisory_lock(hashtextextended('batch', 0))")
+
+        def wait(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 3:
+                holder.exec_driver_sql("SELECT pg_advisory_unlock(hashtextextended('batch', 0))")
+
+        with advisory_lock(engine, "batch", on_wait=lambda: told.append("waiting"), wait=wait):
+            assert is_held(engine, "batch")
+
+    assert (len(waits), told) == (3, ["waiting"])
+    assert not is_held(engine, "batch")
+
+
+def test_the_lock_holds_no_transaction_open(engine: Engine):
+    """An hour of an open transaction would bloat every table that is written meanwhile."""
+    with advisory_lock(engine, "batch"), engine.connect() as connection:
+        states = connection.exec_driver_sql(
+            "SELECT state FROM pg_stat_activity AS a JOIN pg_locks AS l USING (pid) WHERE l.locktype = 'advisory' "
+            "AND a.pid <> pg_backend_pid() AND a.datname = current_database()"
+        )
+        assert states.scalars().all() == ["idle"]

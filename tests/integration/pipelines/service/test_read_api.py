@@ -1,0 +1,250 @@
+"""The read API answers the organisation's backend from the tables, fairly and quickly."""
+
+import concurrent.futures
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from serving import READ_KEY, Service
+from sqlalchemy import Engine, insert, text
+
+from pipelines.service.options import ServiceOptions
+from resources.database.schema.tables import monthly_averages, sleep_sessions, users
+
+USER, OTHER_KEY = "G-1", "read-key-0002"
+FIRST = datetime(2026, 3, 1, 22, tzinfo=UTC)
+SESSIONS = 45
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _stored(engine: Engine) -> None:
+    """45 nights of one user, two of which start at the same moment, and a deleted one."""
+    nights = [session(f"s{number:02}", FIRST + timedelta(days=number)) for number in range(SESSIONS - 1)]
+    twin = session("s43b", FIRST + timedelta(days=43))
+    deleted = session("gone", FIRST, deleted_at=FIRST)
+    with engine.begin() as connection:
+        connection.execute(insert(users), [{"user_id": name, "source": "import"} for name in (USER, "G-empty")])
+        for row in (*nights, twin, deleted):
+            connection.execute(insert(sleep_sessions), row)
+        for month in ("2026-03-01", "2026-04-01"):
+            row = {"user_id": USER, "month": month, "sessions": 3, "slept_sessions": 2, "never_slept_sessions": 1}
+            connection.execute(
+                insert(monthly_averages), {**row, "unanalysed_sessions": 0, "nights": 2, "avg_sleep_efficiency": 0.9}
+            )
+
+
+def session(session_id: str, start: datetime, **changes: object) -> dict[str, object]:
+    local = start + timedelta(hours=9)
+    return {
+        "session_id": session_id,
+        "user_id": USER,
+        "state": "COMPLETE",
+        "session_start_time": start,
+        "session_end_time": start + timedelta(hours=8),
+        "created_timezone": "Asia/Seoul",
+        "local_date": local.date(),
+        "local_month": local.date().replace(day=1),
+        "session_start_local": local.replace(tzinfo=None),
+        "time_in_bed": 28800,
+        "sleep_efficiency": 0.9,
+        "sleep_stages": [0, 1, -1],
+        "sleep_cycle_time": [start],
+        "payload_hash": b"hash",
+        "fetched_at": start,
+        **changes,
+    }
+
+
+@pytest.fixture(scope="module")
+def service(serve_app: Callable[..., Service], database_url: str) -> Service:
+    generous = {
+        "read_requests_per_hour": 10_000,
+        "session_requests_per_minute": 10_000,
+        "summary_requests_per_minute": 10_000,
+    }
+    options = ServiceOptions(database_url, enable_webhooks=False, service_api_keys=(READ_KEY,), **generous)
+    return serve_app(options)
+
+
+@pytest.fixture
+def limited(serve_app: Callable[..., Service], database_url: str, engine: Engine) -> Service:
+    """Two workers' worth of service with the limits of the first day."""
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM asleep.service_limits"))
+    return serve_app(ServiceOptions(database_url, enable_webhooks=False, service_api_keys=(READ_KEY, OTHER_KEY)))
+
+
+def test_a_session_comes_whole(service: Service):
+    """Stages and figures, under the names of the table."""
+    answer = service.get("/api/sessions/s03", READ_KEY)
+    assert answer.status_code == 200
+    found = answer.json()
+    assert (found["session_id"], found["user_id"], found["sleep_stages"]) == ("s03", USER, [0, 1, -1])
+    assert (found["time_in_bed"], found["sleep_efficiency"]) == (28800, 0.9)
+    assert found["session_start_time"] == "2026-03-04T22:00:00Z"
+    assert (found["local_date"], found["session_start_local"]) == ("2026-03-05", "2026-03-05T07:00:00")
+    assert found["sleep_cycle_time"] == ["2026-03-04T22:00:00Z"]
+    assert not found.keys() & {"payload_hash", "contract_violations", "fetched_at", "deleted_at"}
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("session_id", ["unknown", "gone", "%27%3B--", "é", "a%20b"])
+def test_an_unknown_or_deleted_session_is_not_there(service: Service, session_id: str):
+    """Deleted at the source means deleted for readers."""
+    answer = service.get(f"/api/sessions/{session_id}", READ_KEY)
+    assert (answer.status_code, answer.json()) == (404, {"detail": "There is no such session."})
+
+
+def test_pages_hold_every_session_once_newest_first(service: Service):
+    """Also those that start at the same moment."""
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = service.get(f"/api/users/{USER}/sessions", READ_KEY, limit=7, cursor=cursor).json()
+        seen += [found["session_id"] for found in page["sessions"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == ["s43b", *(f"s{number:02}" for number in reversed(range(SESSIONS - 1)))]
+
+
+def test_a_page_stays_valid_while_sessions_arrive(service: Service, engine: Engine):
+    """An offset would repeat a row here."""
+    path = f"/api/users/{USER}/sessions"
+    first = service.get(path, READ_KEY, limit=5).json()
+    with engine.begin() as connection:
+        connection.execute(insert(sleep_sessions), session("new", FIRST + timedelta(days=60)))
+    try:
+        second = service.get(path, READ_KEY, limit=5, cursor=first["next_cursor"]).json()
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text("DELETE FROM asleep.sleep_sessions WHERE session_id = 'new'"))
+    ids = [found["session_id"] for page in (first, second) for found in page["sessions"]]
+    assert ids == ["s43b", "s43", "s42", "s41", "s40", "s39", "s38", "s37", "s36", "s35"]
+
+
+def test_a_list_row_has_no_stages(service: Service):
+    """A hundred nights of stages would be a megabyte."""
+    (row,) = service.get(f"/api/users/{USER}/sessions", READ_KEY, limit=1).json()["sessions"]
+    assert not [name for name in row if name.endswith("_stages")]
+    assert row["time_in_bed"] == 28800
+
+
+def test_a_range_counts_local_dates_and_both_ends(service: Service):
+    """22:00 UTC is the next day in Seoul."""
+    parameters = {"from": "2026-03-05", "to": "2026-03-07"}
+    page = service.get(f"/api/users/{USER}/sessions", READ_KEY, **parameters).json()
+    assert [found["local_date"] for found in page["sessions"]] == ["2026-03-07", "2026-03-06", "2026-03-05"]
+    assert page["next_cursor"] is None
+
+
+def test_a_range_may_be_as_wide_as_dates_go(service: Service):
+    """People write 9999-12-31 for "no end"."""
+    parameters = {"from": "0001-01-01", "to": "9999-12-31", "limit": 100}
+    assert len(service.get(f"/api/users/{USER}/sessions", READ_KEY, **parameters).json()["sessions"]) == SESSIONS
+
+
+def test_a_user_without_sessions_is_not_an_unknown_user(service: Service):
+    """An empty list and no such user are different answers."""
+    assert service.get("/api/users/G-empty/sessions", READ_KEY).json()["sessions"] == []
+    assert service.get("/api/users/G-unknown/sessions", READ_KEY).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("parameters", "status"),
+    [
+        ({"from": "2026-03-07", "to": "2026-03-06"}, 422),
+        ({"from": "yesterday"}, 422),
+        ({"limit": 0}, 422),
+        ({"limit": 101}, 422),
+        ({"cursor": "nonsense"}, 400),
+        ({"cursor": ""}, 400),
+        ({"cursor": "MDAwMS0wMS0wMVQwMDowMDowMCsyMzo1OSB4"}, 400),
+        ({"cursor": "MjAyNi0wMy0wN1QwMDowMDowMCBz"}, 400),
+        ({"cursor": "MjAyNi0wMy0wN1QwMDowMDowMCswMDowMCAAYQ"}, 400),
+    ],
+)
+def test_a_wrong_parameter_is_named_and_not_repeated(service: Service, parameters: dict[str, object], status: int):
+    """The refusal helps, and holds nothing of what was sent."""
+    answer = service.get(f"/api/users/{USER}/sessions", READ_KEY, **parameters)
+    assert answer.status_code == status
+    assert list(answer.json()) == ["detail"]
+    assert "nonsense" not in answer.text
+    assert "yesterday" not in answer.text
+
+
+def test_a_summary_tells_the_last_session_the_months_and_how_fresh(service: Service, engine: Engine):
+    """What an app shows on its first page."""
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE asleep.users SET last_synced_at = '2026-04-15T06:00Z', timezone = 'Asia/Seoul'")
+        )
+        connection.execute(
+            text("INSERT INTO asleep.stale_months (user_id, month) VALUES (:it, '2026-04-01')"), {"it": USER}
+        )
+    summary = service.get(f"/api/users/{USER}/summary", READ_KEY).json()
+    assert (summary["sessions"], summary["last_session"]["session_id"]) == (SESSIONS, "s43b")
+    assert [(month["month"], month["avg_sleep_efficiency"]) for month in summary["months"]] == [
+        ("2026-04-01", 0.9),
+        ("2026-03-01", 0.9),
+    ]
+    assert summary["timezone"] == "Asia/Seoul"
+    assert summary["freshness"]["last_synced_at"] == "2026-04-15T06:00:00Z"
+    assert summary["freshness"]["stale_months"] == 1
+    empty = service.get("/api/users/G-empty/summary", READ_KEY).json()
+    assert (empty["sessions"], empty["last_session"], empty["months"]) == (0, None, [])
+    assert service.get("/api/users/G-unknown/summary", READ_KEY).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/api/sessions/s03", f"/api/users/{USER}/sessions", f"/api/users/{USER}/summary"])
+@pytest.mark.parametrize("key", [None, "wrong"])
+def test_nobody_reads_without_a_key(service: Service, path: str, key: str | None):
+    """It is health data."""
+    answer = service.get(path, key)
+    assert answer.status_code == 401
+    assert USER not in answer.text
+
+
+def test_without_keys_there_is_no_read_api(serve_app: Callable[..., Service], database_url: str):
+    """Off until somebody turns it on."""
+    service = serve_app(ServiceOptions(database_url, enable_webhooks=False))
+    assert service.get("/api/sessions/s03", "").status_code == 404
+    assert "/api/sessions/{session_id}" not in service.get("/openapi.json").json()["paths"]
+
+
+def test_the_limits_are_those_promised_and_the_headers_tell(limited: Service):
+    """10 a minute for sessions, 5 for summaries."""
+    answers = [limited.get("/api/sessions/s03", READ_KEY) for _ in range(11)]
+    assert [answer.status_code for answer in answers] == [200] * 10 + [429]
+    assert [answer.headers["ratelimit-remaining"] for answer in answers[:10]] == [str(n) for n in reversed(range(10))]
+    refused = answers[-1]
+    assert (refused.headers["ratelimit-limit"], refused.headers["x-ratelimit-limit"]) == ("10", "10")
+    assert 1 <= int(refused.headers["retry-after"]) <= 70
+    assert 1 <= int(refused.headers["ratelimit-reset"]) <= 60
+    assert refused.headers["ratelimit-policy"] == "10;w=60, 100;w=3600"
+    assert list(refused.json()) == ["detail"]
+    statuses = [limited.get(f"/api/users/{USER}/summary", READ_KEY).status_code for _ in range(6)]
+    assert statuses == [200] * 5 + [429]
+    assert limited.get("/api/sessions/s03", OTHER_KEY).status_code == 200
+
+
+def test_a_refusal_and_an_unknown_thing_carry_the_headers_too(limited: Service):
+    """A client that gets 404 or 422 still has to know what is left."""
+    assert limited.get("/api/sessions/unknown", READ_KEY).headers["ratelimit-remaining"] == "9"
+    assert "ratelimit-remaining" not in limited.get("/api/sessions/unknown").headers
+
+
+@pytest.mark.usefixtures("limited")
+def test_all_workers_share_the_limits(start_service: Callable[..., Service], database_url: str, engine: Engine):
+    """Four processes must not mean four times the limit."""
+    services = [
+        start_service(database_url, workers=2, SERVICE_API_KEYS=READ_KEY, ENABLE_WEBHOOKS="false") for _ in range(2)
+    ]
+    with concurrent.futures.ThreadPoolExecutor(12) as crowd:
+        statuses = list(crowd.map(lambda n: services[n % 2].get("/api/sessions/s03", READ_KEY).status_code, range(40)))
+    assert statuses.count(200) == 10
+    assert statuses.count(429) == 30
+    with engine.connect() as connection:
+        clients = connection.scalars(text("SELECT DISTINCT client FROM asleep.service_limits")).all()
+    assert len(clients) == 1
+    assert READ_KEY not in clients[0]

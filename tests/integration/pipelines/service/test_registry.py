@@ -1,0 +1,70 @@
+"""The registry decides who is synced."""
+
+from sqlalchemy import Connection, text
+
+from resources.pseudonyms import pseudonym
+from resources.database.sync.event_context import KnownSession, known_sessions
+from resources.database.users.registry import expire_lists, import_users, register_users
+
+
+def test_an_import_counts_what_it_did_and_a_second_one_does_nothing(connection: Connection):
+    """People import the same file again to be sure."""
+    users = [("G-1", "Asia/Seoul"), ("G-2", None), ("G-1", None)]
+    assert import_users(connection, users) == (2, 0, 0)
+    assert import_users(connection, users) == (0, 0, 2)
+    assert import_users(connection, [("G-1", "Europe/Berlin"), ("G-2", "UTC"), ("G-3", None)]) == (1, 2, 0)
+    rows = connection.execute(text("SELECT user_id, timezone, source FROM asleep.users ORDER BY 1")).all()
+    assert rows == [("G-1", "Europe/Berlin", "import"), ("G-2", "UTC", "import"), ("G-3", None, "import")]
+
+
+def test_a_large_import_is_not_a_statement_per_user(connection: Connection):
+    """A hundred thousand users must not take minutes."""
+    users = [(f"G-{number}", None) for number in range(20_001)]
+    assert import_users(connection, users) == (20_001, 0, 0)
+
+
+def test_webhooks_register_only_whom_nobody_knows(connection: Connection):
+    """An event says that a user exists; it does not change what is known of others."""
+    import_users(connection, [("G-1", "Asia/Seoul")])
+    assert register_users(connection, ["G-1", "G-2", "G-2"], "webhook") == {"G-2"}
+    assert register_users(connection, ["G-1", "G-2"], "webhook") == frozenset()
+    assert connection.scalar(text("SELECT timezone FROM asleep.users WHERE user_id = 'G-1'")) == "Asia/Seoul"
+
+
+def test_an_erased_user_is_not_brought_back_by_an_event(connection: Connection):
+    """A late event must not undo an erasure; a person's import may."""
+    connection.execute(
+        text("INSERT INTO asleep.erasures (user_pseudonym, reason, rows_removed) VALUES (:name, 'requested', '{}')"),
+        {"name": pseudonym("G-1")},
+    )
+    assert register_users(connection, ["G-1", "G-2"], "webhook") == {"G-2"}
+    assert import_users(connection, [("G-1", None)]) == (1, 0, 0)
+
+
+def test_an_event_expires_the_cached_list_of_its_user_alone(connection: Connection):
+    """Otherwise a sync within the cache time would not look."""
+    connection.execute(
+        text(
+            "INSERT INTO asleep.sync_ledger (user_id, window_start, window_end, listed_at, detail) "
+            "SELECT id, now(), now(), now(), 'full' FROM unnest(ARRAY['G-1', 'G-2']) AS id"
+        )
+    )
+    expire_lists(connection, ["G-1"])
+    expired = text("SELECT user_id FROM asleep.sync_ledger WHERE listed_at < now() - interval '1 year'")
+    assert connection.scalars(expired).all() == ["G-1"]
+
+
+def test_what_is_stored_of_a_session_is_known(connection: Connection):
+    """The decision about an event rests on this."""
+    connection.execute(
+        text(
+            "INSERT INTO asleep.sleep_sessions (session_id, user_id, state, session_start_time, local_date, "
+            "local_month, session_start_local, fetched_at, payload_hash, deleted_at) VALUES "
+            "('a', 'G-1', 'COMPLETE', '2026-03-07', '2026-03-07', '2026-03-01', '2026-03-07', now(), '\\x00', NULL),"
+            "('b', 'G-2', 'COMPLETE', '2026-03-07', '2026-03-07', '2026-03-01', '2026-03-07', now(), NULL, now())"
+        )
+    )
+    assert known_sessions(connection, ["a", "b", "c"]) == {
+        "a": KnownSession("G-1", is_final=True, is_deleted=False),
+        "b": KnownSession("G-2", is_final=False, is_deleted=True),
+    }

@@ -1,0 +1,31 @@
+"""Names of batches and partitions: read back as they were written, and no user in them."""
+
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assets.ops.batches import BatchNames
+from assets.partitions import daily, day_key, month_key, month_of, monthly
+
+
+@given(of=st.integers(1, 30000), data=st.data())
+def test_a_batch_is_read_back_from_its_name(of, data):
+    number = data.draw(st.integers(0, of - 1))
+    name = BatchNames.of(number, of)
+    assert BatchNames.read(name) == (number, of)
+    assert name.replace("_", "").isalnum()
+
+
+@given(day=st.dates(date(2021, 1, 1), date(2026, 10, 1)))
+def test_days_and_months_are_partitions(day):
+    assert daily.has_partition_key(day_key(day))
+    assert monthly.has_partition_key(month_key(day))
+    assert month_of(month_key(day)) == day.replace(day=1)
+
+
+@pytest.mark.parametrize("partitions", [daily, monthly])
+def test_the_partition_of_today_exists_before_it_is_over(partitions):
+    """Last night belongs to the running day and month."""
+    assert partitions.get_last_partition_key()[:7] >= date.today().isoformat()[:7]  # noqa: DTZ011 the month is enough
