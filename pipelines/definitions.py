@@ -73,7 +73,11 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             nightly_clearing,
             daily_report,
         ],
-        sensors=[recompute_stale_months, webhook_inbox(enabled=settings.enable_webhooks), alert_on_run_failure(settings)],
+        sensors=[
+            recompute_stale_months,
+            webhook_inbox(enabled=settings.enable_webhooks),
+            alert_on_run_failure(settings),
+        ],
         executor=executor_for(settings),
         resources=_resources(settings),
     )

@@ -12,7 +12,14 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from assets.partitions import FIRST_DAY, daily, day_key
-from pipelines.jobs import delete_old_records, erase_deleted_users, reconcile, report_month, retry_failures, sync_sleep_sessions
+from pipelines.jobs import (
+    delete_old_records,
+    erase_deleted_users,
+    reconcile,
+    report_month,
+    retry_failures,
+    sync_sleep_sessions,
+)
 from pipelines.runtime.pauses import is_under_way, why_paused
 from pipelines.runtime.run_tags import range_tags
 from resources.database.resource import Database

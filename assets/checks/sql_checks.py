@@ -49,7 +49,7 @@ checks = (
         "no_session_missing",
         "sleep_sessions",
         "Every user and session asked for was read. While this fails the data have a hole, so the run fails too; "
-        "`asleep-sync status` lists the holes, and the next run tries them first.",
+        "`asleep-sync status` lists the missing data, and the next run tries them first.",
         severity=dg.AssetCheckSeverity.ERROR,
         blocking=True,
     ),

@@ -81,7 +81,7 @@ def summarise_stale_months(context: dg.OpExecutionContext, database: dg.Resource
 
 @dg.op(ins={"summarised": dg.In(dg.Nothing)}, description="Fail when a user named could not be synced.")
 def fail_if_users_failed(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
-    """Only of this run: whoever asked for one user is not told of anybody else's holes."""
+    """Counts only this run's failures, not those of other users."""
     with as_dagster_failure(context), database.engine.connect() as connection:
         counts = totals_of_run(sync_state.counts_of_run(connection, context.run_id))
     if found := counts.get("failures"):
@@ -97,15 +97,15 @@ def fail_if_users_failed(context: dg.OpExecutionContext, database: dg.ResourcePa
 def fail_if_data_missing(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
     """The truth of the check `no_session_missing`, for jobs that materialise no sessions."""
     with as_dagster_failure(context), database.engine.connect() as connection:
-        holes: dict[str, Any] = {row.kind: row.found for row in rows_of_check(connection, "no_session_missing")}
+        missing: dict[str, Any] = {row.kind: row.found for row in rows_of_check(connection, "no_session_missing")}
     evaluation = dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey("sleep_sessions"), check_name="no_session_missing", passed=not holes, metadata=holes
+        asset_key=dg.AssetKey("sleep_sessions"), check_name="no_session_missing", passed=not missing, metadata=missing
     )
     context.instance.report_runless_asset_event(evaluation)
-    if holes:
-        found = ", ".join(f"{count} {kind}" for kind, count in holes.items())
+    if missing:
+        found = ", ".join(f"{count} {kind}" for kind, count in missing.items())
         raise dg.Failure(
             f"Still missing: {found}. `asleep-sync status` lists them; the next run tries them first.",
-            metadata=holes,
+            metadata=missing,
             allow_retries=False,
         )

@@ -239,5 +239,5 @@ def _foot(connection: Connection) -> str:
     return (
         f"Made {fresh.asked_at:%Y-%m-%d %H:%M} UTC from the views monthly_overview, user_months and nights. "
         f"Sessions last changed: {changed}. {number(fresh.user_months_waiting)} user-months wait for their averages, "
-        f"{number(fresh.holes)} holes are open."
+        f"{number(fresh.missing_data)} lists or sessions are missing."
     )

@@ -22,7 +22,6 @@ from assets.webhooks.event_chunk import Chunk, read_chunk
 from assets.webhooks.event_decisions import Action
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import Rejected
-from resources.pseudonyms import pseudonym
 from resources.asleep.resource import AsleepApi
 from resources.database.resource import Database
 from resources.database.service import inbox
@@ -30,6 +29,7 @@ from resources.database.service.inbox import FailedEvent, TakenEvent
 from resources.database.sync.event_context import note_event_only
 from resources.database.sync.upsert import upsert_sessions
 from resources.database.users import registry
+from resources.pseudonyms import pseudonym
 
 EVENTS_AT_ONCE = 200
 MOST_EVENTS = 20_000

@@ -11,17 +11,17 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection, Engine, func, select, text
 
-from resources.pseudonyms import pseudonym
 from resources.database.rate_limit_state import read_state
 from resources.database.schema import tables
 from resources.database.service.inbox_care import count_inbox, list_parked
 from resources.database.service.outbox import count_outbox
+from resources.pseudonyms import pseudonym
 
 MOST_FAILURES_SHOWN = 20
 _COUNTED = (tables.users, tables.sleep_sessions, tables.session_payloads, tables.monthly_averages)
 
 
-_HOLES = text("""
+_MISSING = text("""
 SELECT user_id, session_id, kind, attempts, first_failed_at, message, count(*) OVER () AS waiting
 FROM asleep.missing_data
 WHERE CAST(:user_ids AS text[]) IS NULL OR user_id = ANY (CAST(:user_ids AS text[]))
@@ -30,7 +30,7 @@ LIMIT :most
 """)
 
 
-class Hole(NamedTuple):
+class Missing(NamedTuple):
     """A user or session that is missing, as a person may see it: without an id."""
 
     user: str
@@ -49,11 +49,11 @@ def show_status(engine: Engine, console: Console | None = None) -> bool:
         console.print(_table("Freshness", ("what", "when (UTC)"), _freshness(connection)))
         console.print(_table("Rate limit", ("what", "value"), _rates(connection)))
         console.print(_table("Webhooks and notifications", ("what", "value"), _boxes(connection)))
-        waiting, holes = read_missing_data(connection)
+        waiting, missing = read_missing_data(connection)
         never = connection.scalar(text("SELECT never_synced_users FROM asleep.data_freshness")) or 0
-    if holes:
+    if missing:
         headings = ("user", "session", "kind", "attempts", "since (UTC)", "what happened")
-        shown = [(h.user, h.what, h.kind, h.attempts, h.since, h.message) for h in holes]
+        shown = [(h.user, h.what, h.kind, h.attempts, h.since, h.message) for h in missing]
         console.print(_table(f"Missing: {waiting} waiting to be tried again", headings, shown))
         console.print(
             "The next run tries these first; `asleep-sync sync` does it now. Users are shown by pseudonym: the first "
@@ -63,21 +63,21 @@ def show_status(engine: Engine, console: Console | None = None) -> bool:
         console.print("Nothing that was asked for is missing.")
     if never:
         console.print(f"{never} users were never synced: `asleep-sync sync` does it, or the next daily run.")
-    return bool(holes)
+    return bool(missing)
 
 
-def read_missing_data(connection: Connection, user_ids: Sequence[str] = ()) -> tuple[int, list[Hole]]:
+def read_missing_data(connection: Connection, user_ids: Sequence[str] = ()) -> tuple[int, list[Missing]]:
     """How much is missing, of these users or of all, and the first so many of it."""
     values = {"user_ids": list(user_ids) or None, "most": MOST_FAILURES_SHOWN}
-    found = connection.execute(_HOLES, values).all()
-    holes = [
-        Hole(
+    found = connection.execute(_MISSING, values).all()
+    missing = [
+        Missing(
             pseudonym(row.user_id), "list" if row.session_id is None else "one",
             row.kind, row.attempts, row.first_failed_at, row.message,
         )
         for row in found
     ]  # fmt: skip
-    return (found[0].waiting if found else 0), holes
+    return (found[0].waiting if found else 0), missing
 
 
 def _table(title: str, headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Table:

@@ -19,10 +19,10 @@ from pipelines.runtime.database_url import dagster_environment, find_database_ur
 from pipelines.runtime.instance import open_instance
 from pipelines.runtime.run_jobs import Outcome, Runner
 from pipelines.settings import Settings
-from resources.pseudonyms import pseudonym
 from resources.asleep.resource import KeyMissing
 from resources.database.resource import Database
 from resources.database.schema import tables
+from resources.pseudonyms import pseudonym
 
 ALL_SYNCED, SOME_FAILED = 0, 1
 _LINES: tuple[tuple[str, str, dict[str, str]], ...] = (
@@ -115,14 +115,14 @@ def _say_counts(say: Console, request: SyncRequest, synced: Outcome) -> None:
 
 
 def _list_missing(complain: Console, engine: Engine, request: SyncRequest, synced: Outcome) -> None:
-    """Why the sync failed and who is missing, by pseudonym: of those asked for, for others' holes are not its own."""
+    """Print why the sync failed and which of the requested users are missing, by pseudonym."""
     with engine.connect() as connection:
-        waiting, holes = read_missing_data(connection, request.user_ids)
-    missing = f"{waiting} users or sessions are missing" if waiting else ""
-    reasons = "; ".join(filter(None, (synced.message, missing))) or f"see run {synced.run_id}"
+        waiting, missing = read_missing_data(connection, request.user_ids)
+    summary = f"{waiting} users or sessions are missing" if waiting else ""
+    reasons = "; ".join(filter(None, (synced.message, summary))) or f"see run {synced.run_id}"
     complain.print(f"asleep-sync: not everything was synced: {reasons}", soft_wrap=True)
-    for hole in holes:
-        complain.print(f"  {hole.user}, {hole.kind}, {' '.join(hole.message.split())}", soft_wrap=True)
-    if waiting > len(holes):
-        complain.print(f"  … and {waiting - len(holes)} more")
+    for item in missing:
+        complain.print(f"  {item.user}, {item.kind}, {' '.join(item.message.split())}", soft_wrap=True)
+    if waiting > len(missing):
+        complain.print(f"  … and {waiting - len(missing)} more")
     complain.print("`asleep-sync status` lists what is missing; the next run tries it first.", soft_wrap=True)

@@ -18,6 +18,7 @@ from pipelines.service.read_models import Session, SessionPage, UserSummary
 from resources.pseudonyms import pseudonym
 from resources.database.service.read_queries import Place, is_registered, read_glance, read_page, read_session
 from resources.database.service.service_limits import Limit
+from resources.pseudonyms import pseudonym
 
 _Id = Path(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/]+$")
 SessionId = Annotated[str, _Id]

@@ -21,6 +21,7 @@ from resources.asleep.classification import decode
 from resources.pseudonyms import pseudonym
 from resources.database.service.inbox import IncomingEvent
 from resources.notifications.signature import verify
+from resources.pseudonyms import pseudonym
 
 _SECRET_HEADERS = frozenset({"x-api-key", "x-signature", "authorization", "proxy-authorization", "cookie"})
 _MOST_HEADERS, _LONGEST_HEADER = 50, 1024

@@ -18,7 +18,7 @@ from resources.asleep.parse_common import (
     required_start,
     state_of,
 )
-from resources.asleep.parse_values import Object, ContractViolations, malformed
+from resources.asleep.parse_values import ContractViolations, Object, malformed
 from resources.asleep.records import AverageStats, LastSession, NeverSleptSession, SleptSession, UserProfile
 
 Session = TypeVar("Session", SleptSession, NeverSleptSession)

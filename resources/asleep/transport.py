@@ -23,7 +23,8 @@ from resources.asleep.classification import Verdict, failed, judge, seconds_aske
 from resources.asleep.errors import Malformed, Rejected, Unavailable
 from resources.asleep.exchange import Reply
 from resources.asleep.gate import Gate, Outcome, Turn
-from resources.asleep.request_events import Attempt, Listener, pseudonym
+from resources.asleep.request_events import Attempt, Listener
+from resources.pseudonyms import pseudonym
 
 logger = logging.getLogger(__name__)
 

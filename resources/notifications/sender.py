@@ -12,7 +12,6 @@ import requests
 import structlog
 from sqlalchemy import Engine
 
-from resources.pseudonyms import pseudonym
 from resources.database.service.outbox import (
     Notification,
     is_still_wanted,
@@ -22,6 +21,7 @@ from resources.database.service.outbox import (
     take_notifications,
 )
 from resources.notifications.signature import sign
+from resources.pseudonyms import pseudonym
 
 _log = structlog.get_logger("asleep_sync.notify")
 

@@ -71,7 +71,7 @@ sync_failures = Table(
         unique=True,
         postgresql_where=text("resolved_at IS NULL"),
     ),
-    comment="One row per user or session that could not be synced. Unresolved rows are holes. Not for analysts.",
+    comment="One row per user or session that could not be synced. Unresolved rows are missing data. Not for analysts.",
 )
 
 event_only_sessions = Table(

@@ -188,7 +188,7 @@ def users_gone(connection: Connection, user_ids: Sequence[str]) -> None:
 
 
 def record_failures(connection: Connection, failures: Sequence[Failure]) -> None:
-    """Record holes; the same hole again counts as one more attempt. Its user will be listed anew next time."""
+    """Record failures; the same failure again counts as one more attempt. Its user will be listed anew next time."""
     unique = {(f.user_id, f.session_id): f for f in failures}.values()
     if not unique:
         return

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import orjson
 from sqlalchemy import Connection, text
 
-from resources.pseudonyms import pseudonym
 from resources.load_sql import load_sql
+from resources.pseudonyms import pseudonym
 
 REASONS = frozenset({"requested", "gone", "to_be_deleted"})
 

@@ -18,7 +18,7 @@ SELECT
     ) AS sessions_not_final,
     (SELECT max(month) FROM asleep.monthly_averages) AS newest_month,
     (SELECT count(*) FROM asleep.stale_months) AS user_months_waiting,
-    (SELECT count(*) FROM asleep.missing_data) AS holes
+    (SELECT count(*) FROM asleep.missing_data) AS missing_data
 FROM (
     SELECT
         count(*) AS users,
@@ -47,5 +47,5 @@ COMMENT ON COLUMN asleep.data_freshness.sessions_not_final IS
 COMMENT ON COLUMN asleep.data_freshness.newest_month IS 'Latest month with averages';
 COMMENT ON COLUMN asleep.data_freshness.user_months_waiting IS
     'User-months whose sessions changed and whose averages are not computed again yet';
-COMMENT ON COLUMN asleep.data_freshness.holes IS
+COMMENT ON COLUMN asleep.data_freshness.missing_data IS
     'Users and sessions that could not be synced and are waiting to be tried again';

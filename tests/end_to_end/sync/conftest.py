@@ -78,7 +78,7 @@ class Deployment:
         today = datetime.now(UTC).date()
         return differences(self.engine, self.api.ask("truth"), today - timedelta(days=DAYS - 1), today)
 
-    def holes(self) -> list[Any]:
+    def missing_data(self) -> list[Any]:
         return self.rows("SELECT * FROM asleep.sync_failures WHERE resolved_at IS NULL")
 
     def queued_averages(self) -> list[Any]:

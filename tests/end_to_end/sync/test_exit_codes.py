@@ -33,7 +33,7 @@ def test_all_synced_is_zero_and_some_failed_is_one_until_mended(deployment):
     assert "DagsterAssetCheck" not in said
     assert victim not in said
     assert _check(deployment) == "FAILED"
-    assert len(deployment.holes()) == 1
+    assert len(deployment.missing_data()) == 1
     [reported] = [e for e in _events(deployment, "STEP_SUCCESS") if "report_sessions" in e["step_key"]]
     assert reported
     assert '"failures"' in json.dumps(_events(deployment, "ASSET_MATERIALIZATION")) or '"failures"' in json.dumps(
@@ -45,7 +45,7 @@ def test_all_synced_is_zero_and_some_failed_is_one_until_mended(deployment):
     code, said = deployment.run()
     assert code == 0, said
     assert _check(deployment) == "SUCCEEDED"
-    assert deployment.holes() == []
+    assert deployment.missing_data() == []
     assert deployment.wrong() == []
     assert deployment.run("status")[0] == 0
 

@@ -33,7 +33,7 @@ def _kill_and_mend(deployment, seed, kills):
     code, said = deployment.run()
     assert code == 0, said
     assert deployment.wrong() == []
-    assert deployment.holes() == []
+    assert deployment.missing_data() == []
     assert deployment.rows("SELECT FROM asleep.stale_months") == []
     assert deployment.queued_averages() == deployment.averages_from_nothing()
 

@@ -47,5 +47,5 @@ def test_a_restart_of_postgres_in_the_middle_of_a_run_loses_nothing(server, depl
     code, said = deployment.run()
     assert code == 0, said
     assert deployment.wrong() == []
-    assert deployment.holes() == []
+    assert deployment.missing_data() == []
     assert deployment.queued_averages() == deployment.averages_from_nothing()

@@ -112,7 +112,7 @@ class World:
         with self.engine.connect() as connection:
             return list(connection.execute(text(sql), parameters))
 
-    def holes(self) -> list[Any]:
+    def missing_data(self) -> list[Any]:
         """Unresolved failures."""
         return self.rows("SELECT * FROM asleep.sync_failures WHERE resolved_at IS NULL ORDER BY failure_id")
 

@@ -59,13 +59,13 @@ def test_a_row_of_the_list_without_an_id_is_a_hole_and_hides_no_other(world):
 
     assert counts["users_failed"] == 1
     assert len(world.rows("SELECT FROM asleep.sleep_sessions")) == 4
-    [hole] = world.holes()
+    [hole] = world.missing_data()
     assert (hole.kind, hole.session_id) == ("malformed", None)
     assert b"session_start_time" in bytes(hole.raw_body)
     assert finished(world) == set()
     world.faults()
     world.sync()
-    assert world.holes() == []
+    assert world.missing_data() == []
     assert world.wrong() == []
 
 
@@ -148,11 +148,13 @@ def test_while_the_api_is_away_nobody_is_given_up_and_nothing_is_forgotten(world
     counts = world.sync()
 
     assert counts["users_failed"] == 4
-    assert {(hole.user_id, hole.kind) for hole in world.holes()} == {(u, "unavailable") for u in (*leaving, other)}
+    assert {(hole.user_id, hole.kind) for hole in world.missing_data()} == {
+        (u, "unavailable") for u in (*leaving, other)
+    }
     assert gone(world) == set()
     world.faults()
     assert world.sync()["users_gone"] == 3
-    assert world.holes() == []
+    assert world.missing_data() == []
 
 
 def test_importing_a_user_again_takes_back_that_they_are_gone(world):
@@ -175,7 +177,7 @@ def test_a_session_that_only_an_event_named_is_no_hole_when_the_api_does_not_kno
     fail(world, user, session)
     world.sync(mode=mode)
 
-    assert world.holes() == []
+    assert world.missing_data() == []
 
 
 def test_a_failed_reading_of_old_stages_does_not_widen_the_next_sync(world):
@@ -187,13 +189,13 @@ def test_a_failed_reading_of_old_stages_does_not_widen_the_next_sync(world):
     world.faults({"kind": "status_503", "endpoint": "read_session", "session": session})
     long_ago = date(2021, 1, 1)
     Syncing(world.engine, world.api.url)(long_ago, long_ago, patience=HASTY, mode=Mode.FILL)
-    assert len(world.holes()) == 1
+    assert len(world.missing_data()) == 1
     world.faults()
     world.api.reset()
     world.sync(days=7, mode=Mode.STATISTICS)
 
     assert world.api.requests() == {"average_stats": 1, "read_session": 1}
-    assert world.holes() == []
+    assert world.missing_data() == []
     assert len(world.rows("SELECT FROM asleep.sleep_sessions")) == 2
 
 
@@ -205,15 +207,15 @@ def test_a_contradiction_stands_until_a_reconciliation_finds_it_mended(world):
         {"kind": "wrong_types", "endpoint": "average_stats", "changes": {"slept_sessions.0.time_in_sleep": 17}}
     )
     world.sync(mode=Mode.RECONCILE)
-    assert [hole.kind for hole in world.holes()] == ["disagrees"]
+    assert [hole.kind for hole in world.missing_data()] == ["disagrees"]
     world.api.reset()
     world.sync()
-    assert [hole.kind for hole in world.holes()] == ["disagrees"]
+    assert [hole.kind for hole in world.missing_data()] == ["disagrees"]
     assert world.api.requests() == {"list_sessions": 1}, "nor does it ask anything about it"
     world.faults()
     world.sync(mode=Mode.RECONCILE)
 
-    assert world.holes() == []
+    assert world.missing_data() == []
 
 
 def test_no_cycles_are_no_cycles_however_they_are_written(world):
@@ -292,7 +294,7 @@ def test_sleep_that_one_answer_knows_and_the_other_denies_is_a_contradiction(wor
     world.faults({"kind": "wrong_types", "endpoint": "average_stats", "changes": changes})
     world.sync(mode=Mode.RECONCILE)
 
-    assert [(hole.kind, hole.session_id) for hole in world.holes()] == [("disagrees", session.session_id)]
+    assert [(hole.kind, hole.session_id) for hole in world.missing_data()] == [("disagrees", session.session_id)]
 
 
 def test_a_session_that_average_stats_knows_is_not_deleted_on_one_404(world):
@@ -305,10 +307,10 @@ def test_a_session_that_average_stats_knows_is_not_deleted_on_one_404(world):
     counts = world.sync(mode=Mode.RECONCILE)
 
     assert counts["sessions_deleted"] == 0
-    assert [(hole.kind, hole.session_id) for hole in world.holes()] == [("session_gone", session)]
+    assert [(hole.kind, hole.session_id) for hole in world.missing_data()] == [("session_gone", session)]
     world.faults()
     world.sync()
-    assert world.holes() == []
+    assert world.missing_data() == []
     assert world.wrong() == []
 
 
@@ -320,4 +322,4 @@ def test_a_contradiction_does_not_hide_a_hole(world):
         for failure in record:
             record_failures(connection, [failure])
 
-    assert [(hole.kind, hole.attempts) for hole in world.holes()] == [("unavailable", 1)]
+    assert [(hole.kind, hole.attempts) for hole in world.missing_data()] == [("unavailable", 1)]

@@ -59,7 +59,7 @@ def test_a_passing_fault_is_waited_out_and_leaves_nothing(population, name):
 
     assert sum(hits.values()) > 0, "the fault hit nothing"
     assert counts["failures"] == 0
-    assert population.holes() == []
+    assert population.missing_data() == []
     assert population.wrong(days=10) == []
     assert population.averages() == population.averages_from_nothing()
 
@@ -69,19 +69,19 @@ def test_a_lasting_fault_leaves_holes_that_are_told_and_mended_first(population,
     """What no attempt mends: every session that is missing is a row, and the next good run has it."""
     population.faults(*LASTING[name])
     counts = population.sync(days=10)
-    holes = population.holes()
+    missing = population.missing_data()
 
-    assert counts["failures"] == len(holes) > 0
-    assert counts["users_failed"] == len({hole.user_id for hole in holes})
-    told = {hole.session_id for hole in holes} | {None}
-    users_without_list = {hole.user_id for hole in holes if hole.session_id is None}
+    assert counts["failures"] == len(missing) > 0
+    assert counts["users_failed"] == len({hole.user_id for hole in missing})
+    told = {hole.session_id for hole in missing} | {None}
+    users_without_list = {hole.user_id for hole in missing if hole.session_id is None}
     for wrong in population.wrong(days=10):
         assert wrong.startswith("missing: ")
         session_id = wrong.split()[1]
         assert session_id in told or _owner(population, session_id) in users_without_list
     population.faults()
     assert population.sync(days=10)["failures"] == 0
-    assert population.holes() == []
+    assert population.missing_data() == []
     assert population.wrong(days=10) == []
     assert population.averages() == population.averages_from_nothing()
 
@@ -98,8 +98,8 @@ def test_what_was_received_is_kept_with_the_hole_and_out_of_its_message(populati
     population.faults({"kind": "html_200", "endpoint": "read_session", "user": _busiest(population)})
     population.sync(days=10)
 
-    assert population.holes()
-    for hole in population.holes():
+    assert population.missing_data()
+    for hole in population.missing_data():
         assert bytes(hole.raw_body).startswith(b"<!DOCTYPE html>")
         assert "Welcome" not in hole.message
         assert hole.user_id not in hole.message
@@ -115,7 +115,7 @@ def test_one_users_failure_stops_nobody_else(population):
     population.faults({"kind": "not_json", "user": victim})
     population.sync(days=10)
 
-    assert {hole.user_id for hole in population.holes()} == {victim}
+    assert {hole.user_id for hole in population.missing_data()} == {victim}
     whole = {row.user_id for row in population.rows("SELECT user_id FROM asleep.sync_ledger")}
     assert whole == set(population.users) - {victim}
 
@@ -140,5 +140,5 @@ def test_a_hole_outside_todays_window_is_mended_all_the_same(population):
     population.faults()
     population.sync(days=2)
 
-    assert population.holes() == []
+    assert population.missing_data() == []
     assert population.wrong(days=10) == []

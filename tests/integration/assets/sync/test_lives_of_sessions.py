@@ -111,10 +111,10 @@ def test_a_list_that_stays_incomplete_is_a_hole_and_said_so(world):
     counts = world.sync()
 
     assert counts["users_failed"] == 1
-    assert [(hole.session_id, hole.kind) for hole in world.holes()] == [(None, "malformed")]
+    assert [(hole.session_id, hole.kind) for hole in world.missing_data()] == [(None, "malformed")]
     world.faults()
     assert world.sync()["failures"] == 0
-    assert world.holes() == []
+    assert world.missing_data() == []
 
 
 def test_a_stored_session_deleted_while_its_user_is_synced_is_marked_in_the_same_run(world):
@@ -146,10 +146,10 @@ def test_a_session_that_is_listed_but_cannot_be_found_is_a_hole_and_not_a_deleti
     )
     world.sync()
 
-    assert [(hole.session_id, hole.kind) for hole in world.holes()] == [(new, "session_gone")]
+    assert [(hole.session_id, hole.kind) for hole in world.missing_data()] == [(new, "session_gone")]
     world.faults()
     world.sync()
-    assert world.holes() == []
+    assert world.missing_data() == []
     assert world.wrong() == []
 
 
@@ -215,7 +215,7 @@ def test_a_user_who_is_gone_is_marked_and_no_longer_asked_for(world):
 
     assert counts["users_gone"] == 1
     assert [row.user_id for row in world.rows("SELECT user_id FROM asleep.users WHERE gone_at IS NOT NULL")] == [goes]
-    assert world.holes() == []
+    assert world.missing_data() == []
     world.api.reset()
     world.sync()
     assert {entry["user"] for entry in world.api.ask("log?since=0")[-1:]} == {stays}
@@ -242,10 +242,10 @@ def test_one_spurious_404_makes_no_user_disappear(world, endpoint):
 
     assert counts.get("users_gone", 0) == 0
     assert counts["users_failed"] == 1
-    assert [hole.kind for hole in world.holes()] == ["user_gone"]
+    assert [hole.kind for hole in world.missing_data()] == ["user_gone"]
     world.faults()
     world.sync()
-    assert world.holes() == []
+    assert world.missing_data() == []
     assert world.wrong() == []
     assert user
 
@@ -259,10 +259,10 @@ def test_one_spurious_404_of_average_stats_makes_no_user_disappear(world, mode):
     counts = world.sync(mode=mode)
 
     assert counts.get("users_gone", 0) == 0
-    assert [hole.kind for hole in world.holes()] == ["user_gone"]
+    assert [hole.kind for hole in world.missing_data()] == ["user_gone"]
     world.faults()
     world.sync()
-    assert world.holes() == []
+    assert world.missing_data() == []
 
 
 def test_a_gone_user_leaves_no_hole_behind(world):
@@ -270,13 +270,13 @@ def test_a_gone_user_leaves_no_hole_behind(world):
     user = world.add_user(nights=3)
     world.faults({"kind": "not_json", "endpoint": "read_session", "user": user})
     world.sync()
-    assert len(world.holes()) == 3
+    assert len(world.missing_data()) == 3
     world.faults()
     world.add_user(nights=1)
     world.api.ask(f"users/{user}/delete", {})
     world.sync()
 
-    assert world.holes() == []
+    assert world.missing_data() == []
 
 
 def test_a_failed_list_does_not_lose_the_sessions_that_were_still_running(world):
@@ -291,7 +291,7 @@ def test_a_failed_list_does_not_lose_the_sessions_that_were_still_running(world)
     world.sync(days=2)
 
     assert world.wrong() == []
-    assert world.holes() == []
+    assert world.missing_data() == []
 
 
 @pytest.mark.parametrize("unknown", ["404", "empty"])
@@ -335,13 +335,13 @@ def test_one_failure_that_stays_does_not_keep_the_mended_ones_open(world):
     sessions = [row["row"]["session_id"] for row in world.api.ask("truth")["users"][0]["sessions"]]
     world.faults({"kind": "not_json", "endpoint": "read_session"})
     world.sync()
-    assert sorted(hole.session_id for hole in world.holes()) == sorted(sessions)
+    assert sorted(hole.session_id for hole in world.missing_data()) == sorted(sessions)
     world.faults({"kind": "not_json", "endpoint": "read_session", "session": sessions[1]})
     world.sync()
 
-    assert [(hole.session_id, hole.attempts) for hole in world.holes()] == [(sessions[1], 2)]
+    assert [(hole.session_id, hole.attempts) for hole in world.missing_data()] == [(sessions[1], 2)]
     world.faults()
     world.sync()
-    assert world.holes() == []
+    assert world.missing_data() == []
     assert world.wrong() == []
     assert user

@@ -113,7 +113,8 @@ def test_what_is_odd_about_a_row_of_the_list_is_counted_too(world):
     world.sync()
 
     found = [
-        row.contract_violations for row in world.rows("SELECT contract_violations FROM asleep.sleep_sessions ORDER BY session_start_time")
+        row.contract_violations
+        for row in world.rows("SELECT contract_violations FROM asleep.sleep_sessions ORDER BY session_start_time")
     ]
     assert found == [["list.device: unknown field", "list.last_received_seq_num: not a number"], []]
     world.faults()

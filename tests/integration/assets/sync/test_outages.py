@@ -31,7 +31,7 @@ def test_an_outage_is_waited_out_by_one_probe_at_a_time(full, kind, seconds):
     counts = full.sync(workers=8, patience=PATIENT, rate=1000)
 
     assert counts["failures"] == 0
-    assert full.holes() == []
+    assert full.missing_data() == []
     assert full.wrong() == []
     broken = [entry for entry in _log(full) if entry["status"] in (0, 503)]
     herd = 8 + 8  # what was under way when the circuit opened, and as much on its way from other threads
@@ -60,10 +60,10 @@ def test_an_outage_longer_than_our_patience_is_a_hole_for_each_user_and_then_men
     counts = full.sync(patience=Patience(total_seconds=3, first_pause_seconds=0.01))
 
     assert counts["users_failed"] == 4
-    assert {hole.kind for hole in full.holes()} == {"unavailable"}
+    assert {hole.kind for hole in full.missing_data()} == {"unavailable"}
     full.faults()
     full.sync(patience=PATIENT)
-    assert full.holes() == []
+    assert full.missing_data() == []
     assert full.wrong() == []
 
 

@@ -71,10 +71,10 @@ def test_a_list_that_never_settles_is_a_hole_until_it_does(busy):
     busy.faults({"kind": "delete_between_pages"})
     counts = busy.sync(days=40)
     assert counts["users_failed"] == 1
-    assert [(hole.session_id, hole.kind) for hole in busy.holes()] == [(None, "unavailable")]
+    assert [(hole.session_id, hole.kind) for hole in busy.missing_data()] == [(None, "unavailable")]
     busy.faults()
     busy.sync(days=40)
-    assert busy.holes() == []
+    assert busy.missing_data() == []
     assert busy.wrong(days=40) == []
 
 

@@ -32,7 +32,7 @@ def test_a_refusal_in_mid_run_stops_it_keeps_what_landed_and_the_next_run_fetche
     assert counts["sessions_inserted"] == 60 - stored
     assert world.api.requests()["read_session"] == 60 - stored
     assert world.wrong() == []
-    assert world.holes() == []
+    assert world.missing_data() == []
 
 
 def test_after_a_refusal_no_other_batch_of_the_run_asks_again(world):

@@ -111,7 +111,7 @@ def test_pandas_connects_with_the_documented_line(analyst_url: str):
     table = pd.read_sql("SELECT * FROM asleep.data_freshness", source)
     source.dispose()
 
-    assert table.loc[0, "holes"] == 0
+    assert table.loc[0, "missing_data"] == 0
 
 
 def test_the_documented_search_path_works(analyst_url: str):

@@ -13,9 +13,9 @@ from assets.sync.sync_batch import Batch, sync_batch
 from assets.sync.window import Window
 from pipelines.observability import LOGGER, count_attempts, log_attempts, set_up_logs, statsd_client
 from pipelines.settings import Settings
-from resources.pseudonyms import pseudonym
 from resources.asleep.resource import AsleepApi
 from resources.database.users.registry import import_users
+from resources.pseudonyms import pseudonym
 
 KEY = "a-key-that-must-not-be-seen"
 NOW = "2026-11-22T09:00:00Z"
@@ -36,7 +36,7 @@ def synced(simulate, engine, statsd, capfd):
     settings = Settings(
         _env_file=None, log_format="json", log_level="DEBUG", enable_metrics=True, statsd_port=statsd.getsockname()[1]
     )
-    options = ("--users", "2", "--days", "5", "--seed", "3", "--now", NOW, "--api-key", KEY, "--ordinary-only")
+    options = ("--users", "2", "--days", "5", "--seed", "3", "--now", NOW, "--api-key", KEY, "--no-oddities")
     with simulate(*options) as api:
         users = [user["user_id"] for user in api.ask("users")]
         with engine.begin() as connection:

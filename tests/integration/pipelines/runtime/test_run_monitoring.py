@@ -14,7 +14,7 @@ from dagster._core.launcher.base import WorkerStatus
 from sqlalchemy import Engine
 
 from pipelines.runtime.run_launcher import HELD_TAG, WatchedRunLauncher, lock_of
-from resources.database.advisory_lock import is_held, advisory_lock
+from resources.database.advisory_lock import advisory_lock, is_held
 
 ROOT = Path(__file__).resolve().parents[4]
 RUN_ID = "00000000-0000-0000-0000-000000000001"

@@ -13,12 +13,12 @@ from sqlalchemy import Engine, text
 from assets.webhooks.process_events import chunks_due
 from pipelines.runtime.run_tags import range_tags
 from pipelines.sensors import webhook_inbox
-from resources.pseudonyms import pseudonym
 from resources.asleep.resource import AsleepApi
 from resources.asleep.transport import Patience
 from resources.database.resource import Database
 from resources.database.service.inbox import IncomingEvent, put_events
 from resources.database.users.registry import import_users
+from resources.pseudonyms import pseudonym
 from tests.conftest import Simulator
 from tests.integration.pipelines.runtime.conftest import KEY, definitions_for, failure_messages
 

@@ -173,7 +173,7 @@ def test_an_upgrade_from_the_first_schema_keeps_the_data(administrator: Engine):
     with engine.begin() as connection:
         connection.execute(text("CREATE SCHEMA asleep"))
         config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        command.upgrade(config, "0010")
         connection.execute(
             text(
                 "INSERT INTO asleep.sleep_sessions (session_id, user_id, state, session_start_time, local_date, "
@@ -182,7 +182,7 @@ def test_an_upgrade_from_the_first_schema_keeps_the_data(administrator: Engine):
                 "FROM generate_series(1, 1000) AS n, LATERAL (SELECT now()::date AS d) AS day"
             )
         )
-    assert migrate(engine)[0] == "0001"
+    assert migrate(engine)[0] == "0010"
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO asleep.notification_switch (since) VALUES ('epoch')"))
         connection.execute(text("UPDATE asleep.sleep_sessions SET state = 'COMPLETE', payload_hash = ''"))

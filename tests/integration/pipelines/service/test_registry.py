@@ -2,9 +2,9 @@
 
 from sqlalchemy import Connection, text
 
-from resources.pseudonyms import pseudonym
 from resources.database.sync.event_context import KnownSession, known_sessions
 from resources.database.users.registry import expire_lists, import_users, register_users
+from resources.pseudonyms import pseudonym
 
 
 def test_an_import_counts_what_it_did_and_a_second_one_does_nothing(connection: Connection):

@@ -12,8 +12,9 @@ import pytest
 from resources.asleep import errors
 from resources.asleep.exchange import Reply
 from resources.asleep.gate import Outcome, Turn
-from resources.asleep.request_events import Attempt, Listener, pseudonym
+from resources.asleep.request_events import Attempt, Listener
 from resources.asleep.transport import Answer, Patience, Transport
+from resources.pseudonyms import pseudonym
 
 USER = "G-20260301091502-AbCdEfGhIjKlMnOpQrSt"
 FIRST_TURN = datetime(2026, 3, 8, tzinfo=UTC)

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from pipelines.runtime.run_tags import range_tags
-from resources.pseudonyms import pseudonym
 from resources.database.users.registry import import_users
 from resources.load_sql import load_sql
+from resources.pseudonyms import pseudonym
 from tests.conftest import Simulator
 from tests.end_to_end.dagster.conftest import days_back
 from tests.integration.pipelines.runtime.conftest import failure_messages
@@ -30,7 +30,7 @@ def users(engine: Engine, api: Simulator) -> None:
 
 def not_asked(engine: Engine, since: datetime) -> int:
     with engine.connect() as connection:
-        return connection.scalar(load_sql(__package__, "users_not_asked"), {"since": since}) or 0
+        return connection.scalar(load_sql("assets.ops", "users_not_asked"), {"since": since}) or 0
 
 
 def test_after_a_whole_run_nobody_was_left_out(run: Callable[..., dg.ExecuteInProcessResult], engine: Engine):

@@ -1,5 +1,5 @@
 -- One row per user or session that should be in the tables and is not: failures not mended yet, but for users whom
--- somebody has set inactive. Set active again, their holes are here again, and the next run tries them.
+-- somebody has set inactive. Set active again, their failures are here again, and the next run tries them.
 CREATE OR REPLACE VIEW asleep.missing_data AS
 SELECT
     failure_id,
