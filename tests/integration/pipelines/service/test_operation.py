@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import ProgrammingError
 
 from pipelines.service.options import ServiceOptions
+from pipelines.service.served_requests import count_served, report_levels
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate
 from resources.embedded_postgres import server as embedded
