@@ -5,7 +5,7 @@ Lives here: the truths and how grave it is when one does not hold.  Not here: re
 
 import dagster as dg
 
-from assets.checks.sql_checks.check_rows import rows_of_check
+from assets.checks.check_rows import rows_of_check
 from assets.metrics.monthly_summary import count_differing
 from assets.ops.failures import as_dagster_failure
 from resources.database.resource import Database

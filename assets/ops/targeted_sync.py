@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.checks.sql_checks.check_rows import rows_of_check
+from assets.checks.check_rows import rows_of_check
 from assets.metrics.monthly_summary import stale_months
 from assets.monthly_averages import summarise_month
 from assets.ops.batches import API_POOL, COUNTED, SyncOptions, sync_batch_after_batch, totals_of_run

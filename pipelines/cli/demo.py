@@ -21,7 +21,7 @@ from rich.table import Table
 from sqlalchemy import Engine, text
 
 from assets.sync.window import Window
-from pipelines.cli.main.sync_command import SyncRequest, run_sync
+from pipelines.cli.sync_command import SyncRequest, run_sync
 from pipelines.observability import set_up_logs
 from pipelines.runtime.database_url import DAGSTER_SCHEMA
 from pipelines.settings import load_settings

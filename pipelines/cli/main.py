@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from pipelines.cli.main.common import Commands, Refusal, id_of_user, read_database, read_settings
-from pipelines.cli.main.programs import demo, execute, serve, simulate
+from pipelines.cli.common import Commands, Refusal, id_of_user, read_database, read_settings
+from pipelines.cli.programs import demo, execute, serve, simulate
 
 SOME_FAILED = 1
 
@@ -67,7 +67,7 @@ def import_users(file: Any) -> None:
     Example:
       echo G-20260301091502-AbCdEfGhIjKlMnOpQrSt | asleep-sync users import -
     """
-    from pipelines.cli.main.user_file import UserFileInvalid, read_users
+    from pipelines.cli.user_file import UserFileInvalid, read_users
     from resources.database.users.registry import import_users as register
 
     name = getattr(file, "name", "<stdin>").replace("<stdin>", "standard input")
@@ -103,7 +103,7 @@ def sync(first: datetime | None, last: datetime | None, user_ids: tuple[str, ...
       asleep-sync sync --from 2026-01-01 --to 2026-03-31
       asleep-sync sync --user G-20260301091502-AbCdEfGhIjKlMnOpQrSt
     """
-    from pipelines.cli.main.sync_command import SyncRequest, run_sync
+    from pipelines.cli.sync_command import SyncRequest, run_sync
 
     settings = read_settings()
     days = _days(first, last, settings.recent_days)
@@ -134,7 +134,7 @@ def status() -> None:
 
     Exit code 1 while something is missing, so that a monitor can call it.
     """
-    from pipelines.cli.main.status import show_status
+    from pipelines.cli.status import show_status
 
     settings = read_settings()
     database = read_database(settings)

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from pipelines.cli.main.common import Refusal, read_database, read_settings
+from pipelines.cli.common import Refusal, read_database, read_settings
 
 
 @click.command()
@@ -72,6 +72,6 @@ def demo(count: int, days: int) -> None:
 
     Contacts nothing but this machine. A second demo finds everything stored and fetches nothing.
     """
-    from pipelines.cli.main.demo import run_demo
+    from pipelines.cli.demo import run_demo
 
     sys.exit(run_demo(count, days))

@@ -12,8 +12,8 @@ from dagster_postgres.utils import DagsterPostgresException
 from rich.console import Console
 from sqlalchemy import Engine, select
 
-from pipelines.cli.main.common import NOTHING_DONE, Refusal, first_line
-from pipelines.cli.main.status import read_missing_data
+from pipelines.cli.common import NOTHING_DONE, Refusal, first_line
+from pipelines.cli.status import read_missing_data
 from pipelines.definitions import build_definitions
 from pipelines.runtime.database_url import dagster_environment, find_database_url
 from pipelines.runtime.instance import open_instance

@@ -19,9 +19,8 @@ from pipelines.service.database_calls import DatabaseCalls, DatabaseUnavailable
 from pipelines.service.http_errors import RETRY_SECONDS
 from pipelines.service.inbox_writer import InboxWriter
 from pipelines.service.options import ServiceOptions
-from resources.database.service.inbox import IncomingEvent, put_events
-from resources.database.service.inbox_care import count_inbox
 from resources.database.migrate import NotMigrated, require_migrated
+from resources.database.service.inbox import IncomingEvent, put_events
 from resources.database.service.inbox_care import count_inbox
 from resources.database.service.outbox import count_outbox
 

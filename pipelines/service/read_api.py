@@ -15,7 +15,6 @@ from pipelines.service.keys import KeyRing
 from pipelines.service.options import ServiceOptions
 from pipelines.service.read_limits import admission
 from pipelines.service.read_models import Session, SessionPage, UserSummary
-from resources.pseudonyms import pseudonym
 from resources.database.service.read_queries import Place, is_registered, read_glance, read_page, read_session
 from resources.database.service.service_limits import Limit
 from resources.pseudonyms import pseudonym

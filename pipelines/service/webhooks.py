@@ -18,7 +18,6 @@ from pipelines.service.inbox_writer import InboxUnavailable, InboxWriter
 from pipelines.service.keys import KeyRing
 from pipelines.service.options import ServiceOptions
 from resources.asleep.classification import decode
-from resources.pseudonyms import pseudonym
 from resources.database.service.inbox import IncomingEvent
 from resources.notifications.signature import verify
 from resources.pseudonyms import pseudonym

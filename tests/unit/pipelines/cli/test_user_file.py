@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from pipelines.cli.main.user_file import UserFileInvalid, read_users
+from pipelines.cli.user_file import UserFileInvalid, read_users
 
 
 def read(text: str) -> list[tuple[str, str | None]]:
