@@ -6,6 +6,7 @@ Not here: what is done with them.
 
 import os
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from resources.database.engine import DatabaseUrlInvalid, database_url
 
 APP_ROOT = Path(__file__).resolve().parent.parent
 Keys = Annotated[tuple[SecretStr, ...], NoDecode]
+Names = Annotated[tuple[str, ...], NoDecode]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 LongestRequest = Annotated[float, Field(gt=0, le=45, allow_inf_nan=False)]
 """Seconds: less than the 60 for which the circuit breaker lends its one probe to a process."""
@@ -61,6 +63,7 @@ class Settings(BaseSettings):
     service_requests_per_hour: Count = 100
     service_sessions_per_minute: Count = 10
     service_summaries_per_minute: Count = 5
+    trusted_proxies: Names = ()
     notify_url: str | None = None
     notify_secret: SecretStr | None = None
     alert_webhook_url: str | None = None
@@ -82,6 +85,17 @@ class Settings(BaseSettings):
         if any(not str(key).isascii() or any(c.isspace() for c in str(key)) for key in value):
             raise ValueError("a key may hold neither spaces nor characters outside ASCII")
         return value
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _are_addresses(cls, value: Any) -> Any:
+        proxies = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        for proxy in proxies:
+            try:
+                ip_network(proxy, strict=False)
+            except ValueError:
+                raise ValueError("holds addresses or networks, such as 10.0.0.7,172.16.0.0/12") from None
+        return tuple(str(ip_network(proxy, strict=False)) for proxy in proxies)
 
     @field_validator("asleep_base_url", "notify_url", "alert_webhook_url")
     @classmethod

@@ -32,7 +32,7 @@ def serve(host: str, port: int, workers: int) -> None:
     except ValueError as error:
         raise Refusal(str(error)) from None
     read_database(settings).require_migrated()
-    run(FACTORY, host=host, port=port, workers=workers)
+    run(FACTORY, host=host, port=port, workers=workers, trusted_proxies=settings.trusted_proxies)
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

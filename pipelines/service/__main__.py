@@ -1,7 +1,4 @@
-"""Starts the service: `python -m pipelines.service`, or `asleep-sync serve`.
-
-Lives here: settings → options, the factory that each worker calls.  Not here: routes, uvicorn's settings.
-"""
+"""Starts the service: `python -m pipelines.service`, or `asleep-sync serve`. Each worker calls the factory `build`."""
 
 import logging
 
@@ -75,8 +72,8 @@ def build() -> FastAPI:
 @click.option("--port", default=8080, show_default=True, help="Port to listen on.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes.")
 def main(host: str, port: int, workers: int) -> None:
-    """Receive webhooks, answer the read API, tell how it is."""
-    serve(FACTORY, host=host, port=port, workers=workers)
+    """Receive webhooks, answer the read API, report health."""
+    serve(FACTORY, host=host, port=port, workers=workers, trusted_proxies=load_settings().trusted_proxies)
 
 
 if __name__ == "__main__":

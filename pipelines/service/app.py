@@ -61,5 +61,5 @@ def create_app(options: ServiceOptions) -> FastAPI:
     if options.service_api_keys:
         app.include_router(read_routes(options, read_calls, clients))
     app.include_router(health_routes(HealthCheck(health_calls, inbox, options)))
-    app.add_middleware(ServedRequests, listeners=(log_served, *options.listeners))
+    app.add_middleware(ServedRequests, listeners=(log_served, *options.listeners), at_once=options.requests_at_once)
     return app

@@ -7,23 +7,65 @@ from collections.abc import Iterable
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from pipelines.service.http_errors import Refused
+from pipelines.service.http_errors import RETRY_SECONDS, Refused
 
 _GZIP = b"\x1f\x8b"
 _SWALLOWED_BYTES = 4 * 1024 * 1024
 """So much beyond the limit is read and thrown away, so that a client still sending can hear the refusal."""
 
 
-async def read_body(request: Request, *, limit_bytes: int, seconds: float) -> bytes:
+class BodyMemory:
+    """The memory that bodies still arriving take in one worker."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._free_bytes = limit_bytes
+
+    def take(self, size: int) -> None:
+        """Count bytes that have arrived.
+
+        Raises:
+            Refused: too many bodies arrive at once.
+        """
+        if size > self._free_bytes:
+            raise Refused(
+                503,
+                "Too many bodies arrive at once; try again.",
+                outcome="too_many_bodies",
+                headers={"retry-after": str(RETRY_SECONDS), "connection": "close"},
+            )
+        self._free_bytes -= size
+
+    def give_back(self, size: int) -> None:
+        """A body is complete, or refused."""
+        self._free_bytes += size
+
+
+async def read_body(request: Request, *, limit_bytes: int, seconds: float, memory: BodyMemory) -> bytes:
     """The whole body, counted while reading: a declared length is not believed.
 
+    Args:
+        request: whose body.
+        limit_bytes: the most that it may have.
+        seconds: the most that it may take.
+        memory: shared by all bodies that arrive.
+
     Raises:
-        Refused: it is too large, took too long or was cut off.
+        Refused: it is too large, took too long or was cut off, or too many arrive at once.
     """
+    parts: list[bytes] = []
+    try:
+        await _read_into(parts, request, limit_bytes=limit_bytes, seconds=seconds, memory=memory)
+        return b"".join(parts)
+    finally:
+        memory.give_back(sum(map(len, parts)))
+
+
+async def _read_into(
+    parts: list[bytes], request: Request, *, limit_bytes: int, seconds: float, memory: BodyMemory
+) -> None:
     too_large = _too_large(limit_bytes)
     if _declared_bytes(request) > limit_bytes + _SWALLOWED_BYTES:
         raise too_large
-    parts: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(seconds):
@@ -32,6 +74,7 @@ async def read_body(request: Request, *, limit_bytes: int, seconds: float) -> by
                 if size > limit_bytes + _SWALLOWED_BYTES:
                     raise too_large
                 if size <= limit_bytes:
+                    memory.take(len(part))
                     parts.append(part)
     except TimeoutError:
         raise Refused(
@@ -41,7 +84,6 @@ async def read_body(request: Request, *, limit_bytes: int, seconds: float) -> by
         raise Refused(400, "The body was cut off.", outcome="cut_off") from None
     if size > limit_bytes:
         raise too_large
-    return b"".join(parts)
 
 
 def decompressed(body: bytes, *, limit_bytes: int) -> bytes:

@@ -1,11 +1,11 @@
-"""Who is calling, and is it too often? Counted in this worker's memory, per client address.
+"""Client addresses: which are trusted proxies, and how many requests each one sent, counted in this worker's memory.
 
-Lives here: two limits per address: refusals, and everything that is let in.  Not here: the read API's limits, which
-all workers share (`resources.database.service.service_limits`).
+Not here: the read API's limits, which all workers share.
 """
 
 import ipaddress
 import time
+from collections.abc import Sequence
 
 from fastapi import Request
 from limits import RateLimitItemPerMinute
@@ -41,7 +41,7 @@ class Clients:
         return Refused(401, detail, outcome=outcome, headers={"www-authenticate": "ApiKey"})
 
     def _count(self, limit: RateLimitItemPerMinute, kind: str, request: Request) -> None:
-        address = _address_of(request)
+        address = address_group(request.client.host if request.client else "unknown")
         if not self._limiter.hit(limit, kind, address):
             reset_at = self._limiter.get_window_stats(limit, kind, address).reset_time
             wait = max(1, round(reset_at - time.time() + 0.5))
@@ -50,11 +50,24 @@ class Clients:
             )
 
 
-def _address_of(request: Request) -> str:
-    """The client's address; of IPv6 the /64, which is what one customer of a network gets."""
-    host = request.client.host if request.client else "unknown"
+def address_group(host: str) -> str:
+    """What counts as one client: an IPv4 address, or the /64 of an IPv6 address, which one customer usually gets."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return host
     return str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))  # noqa: PLR2004
+
+
+def is_trusted(host: str, proxies: Sequence[str]) -> bool:
+    """Whether an address is one of the trusted proxies.
+
+    Args:
+        host: an address.
+        proxies: addresses and networks.
+    """
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return any(address in ipaddress.ip_network(proxy, strict=False) for proxy in proxies)

@@ -46,6 +46,12 @@ def database_unavailable() -> Refused:
     )
 
 
+def too_busy() -> JSONResponse:
+    """The answer to a request beyond those that this worker serves at once."""
+    headers = {"retry-after": str(RETRY_SECONDS), "connection": "close"}
+    return JSONResponse({"detail": "Too many requests are in progress; try again."}, 503, headers)
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, object]]:
     """The refusals of a route, for the OpenAPI document."""
     found: dict[int | str, dict[str, object]] = {
@@ -69,7 +75,7 @@ _DESCRIPTIONS = {
     413: "The body is too large",
     422: "A parameter is not valid",
     429: "Too many requests; Retry-After tells when to come back",
-    503: "The database is not available; Retry-After tells when to come back",
+    503: "The database is not available, or too much arrives at once; Retry-After says when to come back",
 }
 
 

@@ -1,7 +1,4 @@
-"""What the service has to be told.
-
-Lives here: the options and what makes them contradictory.  Not here: the environment.
-"""
+"""The service's options, and which of them contradict each other. Not here: the environment."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -36,6 +33,10 @@ class ServiceOptions:
     body_limit_bytes: int = 1024 * 1024
     body_seconds: float = 10.0
     """A body that takes longer to arrive is refused."""
+    unfinished_bodies_bytes: int = 32 * 1024 * 1024
+    """Of all bodies that arrive at the same time, in one worker; more are refused until some are complete."""
+    requests_at_once: int = 1000
+    """In one worker; more are refused, except `/live`."""
     inbox_seconds: float = 10.0
     """An event that cannot be stored within this is refused, so that the sender tries again."""
     read_seconds: float = 10.0

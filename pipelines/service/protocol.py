@@ -1,32 +1,42 @@
-"""HTTP/1.1 with a deadline for the head of every request.
+"""HTTP/1.1 with deadlines for heads and unread answers, and bounds for open connections.
 
-Uvicorn waits for ever for a client that connects and sends nothing, or one byte a minute. Bodies are bounded where
-they are read; heads are bounded here.
-
-Lives here: the deadline, and bad requests answered as JSON.  Not here: routes, bodies.
+Uvicorn waits for ever for a client that connects and sends nothing, or one byte a minute, or reads nothing. Bodies are
+bounded where they are read. Not here: routes, bodies.
 """
 
 import asyncio
+from weakref import WeakKeyDictionary
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from pipelines.service.open_connections import OpenConnections
 
 _BAD_REQUEST = b'{"detail":"The request is not valid HTTP/1.1."}'
+_OPEN: WeakKeyDictionary[ServerState, OpenConnections] = WeakKeyDictionary()
+"""Of each server in this process: one, except in tests."""
 
 
-class TimedProtocol(H11Protocol):
-    """Closes connections that take too long over a request's head, or over a body that nobody waits for."""
+class BoundedProtocol(H11Protocol):
+    """Closes connections that take too long over a head, a body that nothing reads, or an answer; and idle ones."""
 
     head_seconds = 10.0
     unread_seconds = 3.0
-    """So long may a client go on sending a body that was answered before its end."""
+    """For a client that goes on sending a body that was answered before its end."""
+    unsent_seconds = 30.0
+    """For a client that does not read its answer."""
+    max_connections = 2000
+    max_idle_per_address = 200
     _head_timer: asyncio.TimerHandle | None = None
     _unread_timer: asyncio.TimerHandle | None = None
+    _unsent_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has connected and owes us a head."""
+        """A client has connected: its head has to arrive in time."""
         super().connection_made(transport)
         self._expect_head()
+        self._open_connections().opened(self, self._host())
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a head or a body; the first bytes after a finished exchange begin a new head."""
@@ -34,26 +44,47 @@ class TimedProtocol(H11Protocol):
             self._expect_head()
         super().data_received(data)
         if not self._is_between_requests():
-            self._forget_head_timer()
+            self._head_timer = _cancelled(self._head_timer)
+            self._open_connections().became_busy(self)
         if self.conn.their_state is not h11.SEND_BODY:
-            self._forget_unread_timer()
+            self._unread_timer = _cancelled(self._unread_timer)
 
     def on_response_complete(self) -> None:
         """Answered; if the body has not ended yet, it has to soon."""
         super().on_response_complete()
-        if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self.conn.their_state is h11.SEND_BODY:
             self._unread_timer = self.loop.call_later(self.unread_seconds, self.transport.close)
+        elif self._is_between_requests():
+            self._open_connections().became_idle(self, self._host())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone."""
-        self._forget_head_timer()
-        self._forget_unread_timer()
+        for timer in (self._head_timer, self._unread_timer, self._unsent_timer):
+            _cancelled(timer)
+        self._open_connections().closed(self)
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as we write."""
+        super().pause_writing()
+        self._unsent_timer = _cancelled(self._unsent_timer)
+        self._unsent_timer = self.loop.call_later(self.unsent_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        self._unsent_timer = _cancelled(self._unsent_timer)
+        super().resume_writing()
+
+    def close_idle(self) -> None:
+        """Make room for another connection."""
+        self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, in JSON like every refusal."""
         del msg
-        self._forget_head_timer()
+        self._head_timer = _cancelled(self._head_timer)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(_BAD_REQUEST)).encode()),
@@ -74,17 +105,26 @@ class TimedProtocol(H11Protocol):
     def _expect_head(self) -> None:
         self._head_timer = self.loop.call_later(self.head_seconds, self._give_up)
 
-    def _forget_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _forget_unread_timer(self) -> None:
-        if self._unread_timer is not None:
-            self._unread_timer.cancel()
-            self._unread_timer = None
-
     def _give_up(self) -> None:
         self._head_timer = None
         if self._is_between_requests():
             self.transport.abort()
+
+    def _host(self) -> str:
+        return self.client[0] if self.client else "unknown"
+
+    def _open_connections(self) -> OpenConnections:
+        if self.server_state not in _OPEN:
+            allowed = self.config.forwarded_allow_ips or []
+            _OPEN[self.server_state] = OpenConnections(
+                trusted_proxies=allowed.split(",") if isinstance(allowed, str) else allowed,
+                at_most=self.max_connections,
+                idle_per_address=self.max_idle_per_address,
+            )
+        return _OPEN[self.server_state]
+
+
+def _cancelled(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
+    if timer is not None:
+        timer.cancel()
+    return None

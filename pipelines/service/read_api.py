@@ -27,7 +27,7 @@ _REFUSALS = problems(400, 401, 404, 422, 429, 503)
 _LIMITS = {
     "RateLimit-Limit": whole_number("Requests that the tightest limit permits"),
     "RateLimit-Remaining": whole_number("Requests that it still permits"),
-    "RateLimit-Reset": whole_number("Seconds until it permits all of them again"),
+    "RateLimit-Reset": whole_number("Seconds until it permits another one; while some remain, until its window ends"),
     "RateLimit-Policy": {"description": "All limits, as requests;w=seconds", "schema": {"type": "string"}},
 }
 

@@ -9,6 +9,8 @@ import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipelines.service.http_errors import too_busy
+
 _log = structlog.get_logger("asleep_sync.service")
 
 _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
@@ -95,11 +97,20 @@ def report_levels(statsd: Statsd) -> Levels:
 
 
 class ServedRequests:
-    """Tells the listeners about each request; adds `request.state.headers` to its answer."""
+    """Reports each request to the listeners, adds `request.state.headers` to its answer, and bounds how many run."""
 
-    def __init__(self, app: ASGIApp, listeners: Sequence[Listener]) -> None:
+    def __init__(self, app: ASGIApp, listeners: Sequence[Listener], at_once: int) -> None:
+        """Wrap an application.
+
+        Args:
+            app: the application.
+            listeners: called with each request served.
+            at_once: requests in progress; more are answered 503, except `/live`.
+        """
         self._app = app
         self._listeners = listeners
+        self._at_once = at_once
+        self._in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -116,12 +127,19 @@ class ServedRequests:
                 MutableHeaders(scope=message).update({**_HEADERS, **state.get("headers", {})})
             await send(message)
 
+        is_refused = self._in_progress >= self._at_once and scope["path"] != "/live"
+        self._in_progress += 1
         try:
-            await self._app(scope, receive, send_with_headers)
+            if is_refused:
+                state["outcome"] = "too_busy"
+                await too_busy()(scope, receive, send_with_headers)
+            else:
+                await self._app(scope, receive, send_with_headers)
         finally:
-            self._tell(scope, status, time.perf_counter() - started)
+            self._in_progress -= 1
+            self._report(scope, status, time.perf_counter() - started)
 
-    def _tell(self, scope: Scope, status: int, duration_seconds: float) -> None:
+    def _report(self, scope: Scope, status: int, duration_seconds: float) -> None:
         state = scope["state"]
         served = Served(
             route=getattr(scope.get("route"), "path", "unmatched"),

@@ -1,20 +1,17 @@
-"""Running the service under uvicorn.
-
-Lives here: what uvicorn is told.  Not here: routes, the environment.
-"""
+"""Runs the service under uvicorn: its settings there."""
 
 import contextlib
+from collections.abc import Sequence
 
 import uvicorn
 
-from pipelines.service.protocol import TimedProtocol
+from pipelines.service.protocol import BoundedProtocol
 
 GRACEFUL_SECONDS = 30
-_MOST_CONNECTIONS = 2000
-_LONGEST_HEAD_BYTES = 32 * 1024
+_MAX_HEAD_BYTES = 32 * 1024
 
 
-def serve(factory: str, *, host: str, port: int, workers: int = 1) -> None:
+def serve(factory: str, *, host: str, port: int, workers: int = 1, trusted_proxies: Sequence[str] = ()) -> None:
     """Serve until told to stop (SIGTERM, SIGINT): then finish what was accepted and end.
 
     Args:
@@ -22,21 +19,23 @@ def serve(factory: str, *, host: str, port: int, workers: int = 1) -> None:
         host: address to listen on.
         port: port to listen on.
         workers: processes; a worker that dies is replaced.
+        trusted_proxies: addresses and networks whose `X-Forwarded-For` names the client.
     """
-    _allow_open_files(2 * _MOST_CONNECTIONS)
+    _allow_open_files(2 * BoundedProtocol.max_connections)
     uvicorn.run(
         factory,
         factory=True,
         host=host,
         port=port,
         workers=workers,
-        http=TimedProtocol,
+        http=BoundedProtocol,
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
-        h11_max_incomplete_event_size=_LONGEST_HEAD_BYTES,
-        limit_concurrency=_MOST_CONNECTIONS,
+        h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),
         timeout_keep_alive=15,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
     )

@@ -11,7 +11,7 @@ from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, Field
 
 from assets.webhooks.event_decisions import read_event
-from pipelines.service.body import decompressed, is_deeper_than, read_body
+from pipelines.service.body import BodyMemory, decompressed, is_deeper_than, read_body
 from pipelines.service.clients import Clients
 from pipelines.service.http_errors import Refused, database_unavailable, problems
 from pipelines.service.inbox_writer import InboxUnavailable, InboxWriter
@@ -50,7 +50,7 @@ class EventAccepted(BaseModel):
 def webhook_routes(options: ServiceOptions, clients: Clients, inbox: InboxWriter) -> APIRouter:
     """The route that receives events."""
     router = APIRouter()
-    keys = KeyRing(options.api_keys)
+    keys, memory = KeyRing(options.api_keys), BodyMemory(options.unfinished_bodies_bytes)
 
     @router.post(
         "/webhooks/asleep",
@@ -67,7 +67,9 @@ def webhook_routes(options: ServiceOptions, clients: Clients, inbox: InboxWriter
         if request.state.client is None:
             raise clients.refuse(request, "The key is missing or not valid.", "wrong_key")
         clients.admit(request)
-        sent = await read_body(request, limit_bytes=options.body_limit_bytes, seconds=options.body_seconds)
+        sent = await read_body(
+            request, limit_bytes=options.body_limit_bytes, seconds=options.body_seconds, memory=memory
+        )
         body = decompressed(sent, limit_bytes=options.body_limit_bytes)
         if not any(_is_signed_well(options.webhook_secrets, request, signed) for signed in (sent, body)):
             raise clients.refuse(request, "The signature is missing or not valid.", "wrong_signature")

@@ -58,7 +58,7 @@ class Verdict:
     limit: Limit
     remaining: int
     reset_seconds: float
-    """Until the current window ends."""
+    """Until another request is permitted when none remains; else until the current window ends."""
     wait_seconds: float
     """Until the next request is allowed; 0 when it is allowed now."""
 
@@ -125,10 +125,11 @@ def _fades_after(count: int, share: int, seconds: int) -> float:
 
 
 def _verdict(counter: Counter, limit: Limit, now: datetime, is_allowed: bool) -> Verdict:
+    next_seconds = max(0.0, _wait_seconds(counter, limit, now))
     return Verdict(
         is_allowed=is_allowed,
         limit=limit,
         remaining=max(0, math.floor(limit.requests - _counted(counter, limit, now))),
-        reset_seconds=limit.seconds - _elapsed_seconds(counter, now),
-        wait_seconds=0.0 if is_allowed else max(0.0, _wait_seconds(counter, limit, now)),
+        reset_seconds=next_seconds or limit.seconds - _elapsed_seconds(counter, now),
+        wait_seconds=0.0 if is_allowed else next_seconds,
     )

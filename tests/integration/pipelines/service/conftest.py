@@ -12,7 +12,7 @@ from serving import KEY, SECOND_KEY, Service, answers, await_truth, free_port
 
 from pipelines.service.app import create_app
 from pipelines.service.options import ServiceOptions
-from pipelines.service.protocol import TimedProtocol
+from pipelines.service.protocol import BoundedProtocol
 
 
 @pytest.fixture(scope="module")
@@ -20,10 +20,21 @@ def serve_app() -> Iterator[Callable[..., Service]]:
     """Serves an application from a thread of this process, over real HTTP."""
     servers: list[tuple[uvicorn.Server, threading.Thread]] = []
 
-    def serve(options: ServiceOptions, protocol: type[TimedProtocol] = TimedProtocol) -> Service:
+    def serve(
+        options: ServiceOptions,
+        protocol: type[BoundedProtocol] = BoundedProtocol,
+        trusted_proxies: tuple[str, ...] = (),
+    ) -> Service:
         port = free_port()
         config = uvicorn.Config(
-            create_app(options), port=port, http=protocol, ws="none", log_config=None, timeout_graceful_shutdown=5
+            create_app(options),
+            port=port,
+            http=protocol,
+            ws="none",
+            log_config=None,
+            timeout_graceful_shutdown=5,
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=list(trusted_proxies),
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, daemon=True)

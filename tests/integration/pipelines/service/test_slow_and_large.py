@@ -1,16 +1,17 @@
 """Clients that mean harm: slow, endless, malformed. The service stays there for the others."""
 
 import contextlib
+import select
 import socket
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from serving import KEY, Service
+from serving import KEY, Service, await_truth
 from sqlalchemy import Engine, text
 
 from pipelines.service.options import ServiceOptions
-from pipelines.service.protocol import TimedProtocol
+from pipelines.service.protocol import BoundedProtocol
 
 PATIENCE_SECONDS = 30
 HEAD = f"POST /webhooks/asleep HTTP/1.1\r\nhost: x\r\nx-api-key: {KEY}\r\n".encode()
@@ -21,11 +22,12 @@ def service(serve_app: Callable[..., Service], database_url: str) -> Service:
     return serve_app(ServiceOptions(database_url, api_keys=(KEY,), body_seconds=1), Hurried)
 
 
-class Hurried(TimedProtocol):
+class Hurried(BoundedProtocol):
     """As in production, with less patience."""
 
     head_seconds = 1.0
     unread_seconds = 1.0
+    unsent_seconds = 1.0
 
 
 @contextlib.contextmanager
@@ -150,7 +152,104 @@ def test_honest_clients_are_served_beside_many_slow_ones(service: Service):
             assert service.event(f'{{"honest": {number}}}').status_code == 200
 
 
+class Crowded(BoundedProtocol):
+    """As in production, with fewer connections."""
+
+    max_connections = 30
+    max_idle_per_address = 10
+
+
+def idle_connection(service: Service, source: str) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", service.port), PATIENCE_SECONDS, source_address=(source, 0))
+    connection.sendall(b"GET /live HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert b"200 OK" in connection.recv(65536)
+    return connection
+
+
+def is_open(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
+
+
+def test_idle_connections_of_one_address_are_bounded(serve_app: Callable[..., Service], database_url: str):
+    """The one that is idle longest makes room, so that an address can neither block others nor itself."""
+    service = serve_app(ServiceOptions(database_url, api_keys=(KEY,)), Crowded)
+    with contextlib.ExitStack() as stack:
+        other = stack.enter_context(idle_connection(service, "127.0.0.2"))
+        crowd = [stack.enter_context(idle_connection(service, "127.0.0.3")) for _ in range(25)]
+        assert service.get("/live").status_code == 200
+        assert [is_open(connection) for connection in crowd] == [False] * 15 + [True] * 10
+        assert is_open(other)
+
+
+def test_silent_connections_of_many_addresses_are_bounded(serve_app: Callable[..., Service], database_url: str):
+    """Also those that have not sent a byte, and those of trusted proxies, which carry many clients."""
+    service = serve_app(ServiceOptions(database_url, api_keys=(KEY,)), Crowded, trusted_proxies=("127.0.0.0/29",))
+    with contextlib.ExitStack() as stack:
+        for number in range(100):
+            source = (f"127.0.0.{2 + number % 5}", 0)
+            stack.enter_context(socket.create_connection(("127.0.0.1", service.port), PATIENCE_SECONDS, source))
+        assert service.get("/live").status_code == 200
+        trusted = [stack.enter_context(idle_connection(service, "127.0.0.3")) for _ in range(25)]
+        assert all(map(is_open, trusted))
+
+
+def test_unfinished_bodies_take_bounded_memory(serve_app: Callable[..., Service], database_url: str):
+    """Hundreds of bodies that never end would fill a worker's memory."""
+    options = ServiceOptions(database_url, api_keys=(KEY,), unfinished_bodies_bytes=300_000)
+    service = serve_app(options)
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(connected(service)) for _ in range(6)]
+        for connection in slow:
+            connection.sendall(HEAD + b"content-length: 200000\r\n\r\n" + b" " * 100_000)
+        answers = [everything(connection) for connection in ready_to_read(slow, at_least=3)]
+        assert len(answers) == 3
+        for answer in answers:
+            assert all(part in answer for part in (b" 503 ", b"retry-after: ", b'{"detail":'))
+    await_truth(lambda: service.event(b'{"n": "%s"}' % (b" " * 250_000)).status_code == 200)
+
+
+def ready_to_read(connections: list[socket.socket], *, at_least: int) -> list[socket.socket]:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while len(ready := select.select(connections, [], [], 0.2)[0]) < at_least:
+        assert time.monotonic() < deadline
+    return ready
+
+
+def test_too_many_requests_in_progress_are_refused_and_the_process_is_still_live(
+    serve_app: Callable[..., Service], database_url: str
+):
+    """A process that is busy must not be restarted for it."""
+    service = serve_app(ServiceOptions(database_url, api_keys=(KEY,), requests_at_once=3))
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            connection = stack.enter_context(connected(service))
+            connection.sendall(HEAD + b"content-length: 1000\r\n\r\n{")
+        await_truth(lambda: service.event(b"{}").status_code == 503)
+        answer = service.event(b"{}")
+        assert (list(answer.json()), int(answer.headers["retry-after"]) > 0) == (["detail"], True)
+        assert service.get("/live").status_code == 200
+    await_truth(lambda: service.event(b"{}").status_code == 200)
+
+
+def test_a_client_that_does_not_read_its_answers_is_given_up(service: Service):
+    """Answers that are not read fill memory, and their request never ends."""
+    with connected(service) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        request = b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n" * 200
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1000):
+                connection.sendall(request)
+            pytest.fail("the server never closed")
+
+
 def test_the_deadlines_are_short():
     """What the tests above do not wait for."""
-    assert TimedProtocol.head_seconds <= 10
-    assert TimedProtocol.unread_seconds <= 10
+    assert BoundedProtocol.head_seconds <= 10
+    assert BoundedProtocol.unread_seconds <= 10
+    assert BoundedProtocol.unsent_seconds <= 60

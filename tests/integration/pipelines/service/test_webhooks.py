@@ -245,6 +245,28 @@ def test_a_client_that_sends_too_much_is_told_to_wait(serve_app: Callable[..., S
     assert int(answers[-1].headers["retry-after"]) >= 1
 
 
+def test_only_a_trusted_proxy_names_the_client(serve_app: Callable[..., Service], database_url: str):
+    """Otherwise a client that names another address with each guess is never told to wait."""
+    options = ServiceOptions(database_url, api_keys=(KEY,), refusals_per_minute=3)
+    for trusted, expected in (((), 429), (("10.0.0.0/8",), 429), (("127.0.0.1",), 401)):
+        service = serve_app(options, trusted_proxies=trusted)
+        for number in range(5):
+            answer = service.event(b"{}", x_api_key="wrong", x_forwarded_for=f"203.0.113.{number}")
+        assert answer.status_code == expected, trusted
+
+
+def test_a_slash_at_the_end_is_another_path(service: Service):
+    """A redirect would repeat the key to whatever host the Host header names."""
+    answer = requests.post(
+        f"{service.url}/webhooks/asleep/",
+        b"{}",
+        headers={"x-api-key": KEY, "host": "elsewhere.example"},
+        timeout=30,
+        allow_redirects=False,
+    )
+    assert (answer.status_code, list(answer.json())) == (404, ["detail"])
+
+
 def test_events_of_every_worker_meet_in_one_inbox(
     start_service: Callable[..., Service], database_url: str, engine: Engine
 ):

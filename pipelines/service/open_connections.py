@@ -1,0 +1,73 @@
+"""Which connections of a worker are idle, and which idle one is closed to make room for another.
+
+A client that connects and sends nothing costs almost nothing to it. So the connections of one address, and of all
+together, are bounded: the one that has been idle longest is closed. Requests in progress are never closed here.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Protocol
+
+from pipelines.service.clients import address_group, is_trusted
+
+
+class Closable(Protocol):
+    """A connection."""
+
+    def close_idle(self) -> None:
+        """Close it at once; it is between two requests."""
+
+
+class OpenConnections:
+    """The connections of one worker."""
+
+    def __init__(self, *, trusted_proxies: Sequence[str], at_most: int, idle_per_address: int) -> None:
+        """Prepare; there is no connection yet.
+
+        Args:
+            trusted_proxies: addresses or networks whose connections carry many clients: only the total bounds them.
+            at_most: connections of all addresses, busy ones included, before idle ones are closed.
+            idle_per_address: idle connections of one address; of IPv6 one /64 network.
+        """
+        self._trusted_proxies = trusted_proxies
+        self._at_most = at_most
+        self._idle_per_address = idle_per_address
+        self._open = 0
+        self._idle: dict[Closable, str] = {}
+        self._idle_of: defaultdict[str, dict[Closable, None]] = defaultdict(dict)
+
+    def opened(self, connection: Closable, host: str) -> None:
+        """A client has connected and sent nothing yet."""
+        self._open += 1
+        self.became_idle(connection, host)
+        if self._open > self._at_most:
+            self._close_longest_idle(self._idle)
+
+    def became_idle(self, connection: Closable, host: str) -> None:
+        """A connection has no request in progress from now on."""
+        address = address_group(host)
+        self._idle[connection] = address
+        theirs = self._idle_of[address]
+        theirs[connection] = None
+        if len(theirs) > self._idle_per_address and not is_trusted(host, self._trusted_proxies):
+            self._close_longest_idle(theirs)
+
+    def became_busy(self, connection: Closable) -> None:
+        """A connection has a request in progress from now on."""
+        address = self._idle.pop(connection, None)
+        if address is not None:
+            theirs = self._idle_of[address]
+            theirs.pop(connection, None)
+            if not theirs:
+                del self._idle_of[address]
+
+    def closed(self, connection: Closable) -> None:
+        """A connection has ended."""
+        self._open -= 1
+        self.became_busy(connection)
+
+    def _close_longest_idle(self, among: dict[Closable, None] | dict[Closable, str]) -> None:
+        longest = next(iter(among), None)
+        if longest is not None:
+            self.became_busy(longest)
+            longest.close_idle()
