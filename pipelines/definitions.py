@@ -26,7 +26,6 @@ from pipelines.jobs import (
 )
 from pipelines.observability import listeners, set_up_logs
 from pipelines.runtime.alerts import alert_on_run_failure
-from pipelines.runtime.database_url import find_database_url
 from pipelines.runtime.executors import executor_for
 from pipelines.runtime.freshness import with_freshness
 from pipelines.schedules import (
@@ -93,7 +92,7 @@ def _resources(settings: Settings) -> dict[str, object]:
             timeout_seconds=settings.request_timeout,
             listeners=listeners(settings),
         ),
-        "database": Database(lambda: find_database_url(settings)),
+        "database": Database(settings.require_database_url),
         "sync_options": SyncOptions(
             user_batch_size=settings.user_batch_size,
             cache_ttl_seconds=settings.cache_ttl_seconds if settings.enable_caching else 0.0,

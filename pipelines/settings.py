@@ -148,6 +148,19 @@ class Settings(BaseSettings):
             raise ValueError("\n".join(problems))
         return self
 
+    def require_database_url(self) -> str:
+        """Return DATABASE_URL.
+
+        Raises:
+            SettingsInvalid: it is not set. Only the command `asleep-sync` starts an embedded Postgres.
+        """
+        if self.database_url is None:
+            raise SettingsInvalid(
+                "DATABASE_URL: not set. Set it, or start the program with `asleep-sync exec -- PROGRAM`, which starts "
+                "the embedded Postgres of development"
+            )
+        return self.database_url.get_secret_value()
+
     @property
     def calling_key(self) -> str | None:
         """The key that calls the API: the first of ASLEEP_API_KEY; None when none is set."""

@@ -31,7 +31,7 @@ class Commands(click.Group):
         """Run the command; turn what the user can mend into a `Refusal`."""
         from alembic.util import CommandError
 
-        from pipelines.runtime.database_url import DagsterHomeInvalid
+        from pipelines.runtime.dagster_environment import DagsterHomeInvalid
         from pipelines.settings import SettingsInvalid
         from resources.database.engine import DatabaseUrlInvalid
         from resources.database.migrate import NotMigrated
@@ -92,7 +92,22 @@ def read_settings() -> Any:
 
 def read_database(settings: Any) -> Any:
     """The database of these settings; nothing is connected yet."""
-    from pipelines.runtime.database_url import find_database_url
     from resources.database.resource import Database
 
     return Database(lambda: find_database_url(settings), application_name="asleep-sync cli")
+
+
+def find_database_url(settings: Any) -> str:
+    """Return DATABASE_URL, or in development the URL of the embedded Postgres, which is started if it does not run."""
+    if settings.database_url is not None:
+        return str(settings.database_url.get_secret_value())
+    from resources.embedded_postgres import server as embedded
+
+    return embedded.start(settings.data_directory / "postgres").url
+
+
+def with_database_url(settings: Any) -> Any:
+    """Return the settings with a DATABASE_URL, for programs that do not start a database themselves."""
+    from pydantic import SecretStr
+
+    return settings.model_copy(update={"database_url": SecretStr(find_database_url(settings))})

@@ -23,7 +23,7 @@ from sqlalchemy import Engine, text
 from assets.sync.window import Window
 from pipelines.cli.sync_command import SyncRequest, run_sync
 from pipelines.observability import set_up_logs
-from pipelines.runtime.database_url import DAGSTER_SCHEMA
+from pipelines.runtime.dagster_environment import DAGSTER_SCHEMA
 from pipelines.settings import load_settings
 from resources.database.migrate import migrate
 from resources.database.resource import Database

@@ -40,7 +40,7 @@ def main() -> None:
 @main.command()
 def migrate() -> None:
     """Make or upgrade the tables, and apply the views again. Safe to run twice, and at once."""
-    from pipelines.runtime.database_url import DAGSTER_SCHEMA
+    from pipelines.runtime.dagster_environment import DAGSTER_SCHEMA
     from resources.database.migrate import migrate as upgrade
 
     before, now = upgrade(read_database(read_settings()).engine, other_schemas=(DAGSTER_SCHEMA,))

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from pipelines.cli.common import Refusal, read_database, read_settings
+from pipelines.cli.common import Refusal, read_database, read_settings, with_database_url
 
 
 @click.command()
@@ -26,7 +26,8 @@ def serve(host: str, port: int, workers: int) -> None:
     from pipelines.service.__main__ import FACTORY, options_from
     from pipelines.service.server import serve as run
 
-    settings = read_settings()
+    settings = with_database_url(read_settings())
+    os.environ["DATABASE_URL"] = settings.require_database_url()
     try:
         options_from(settings)
     except ValueError as error:
@@ -52,10 +53,9 @@ def execute(command: tuple[str, ...]) -> NoReturn:
       asleep-sync exec -- dagster job list
       asleep-sync exec -- dagster-webserver -w workspace.yaml
     """
-    from pipelines.runtime.database_url import dagster_environment, find_database_url
+    from pipelines.runtime.dagster_environment import dagster_environment
 
-    settings = read_settings()
-    environment = dagster_environment(settings, find_database_url(settings))
+    environment = dagster_environment(with_database_url(read_settings()))
     bin_directory = Path(sys.executable).parent
     path = f"{bin_directory}{os.pathsep}{os.environ.get('PATH', '')}"
     try:

@@ -12,10 +12,10 @@ from dagster_postgres.utils import DagsterPostgresException
 from rich.console import Console
 from sqlalchemy import Engine, select
 
-from pipelines.cli.common import NOTHING_DONE, Refusal, first_line
+from pipelines.cli.common import NOTHING_DONE, Refusal, first_line, with_database_url
 from pipelines.cli.status import read_missing_data
 from pipelines.definitions import build_definitions
-from pipelines.runtime.database_url import dagster_environment, find_database_url
+from pipelines.runtime.dagster_environment import dagster_environment
 from pipelines.runtime.instance import open_instance
 from pipelines.runtime.run_jobs import Outcome, Runner
 from pipelines.settings import Settings
@@ -81,7 +81,8 @@ def run_sync(settings: Settings, database: Database, request: SyncRequest) -> in
 def _run(
     settings: Settings, database: Database, request: SyncRequest, complain: Console
 ) -> tuple[Outcome, Outcome | None]:
-    os.environ.update(dagster_environment(settings, find_database_url(settings)))
+    settings = with_database_url(settings)
+    os.environ.update(dagster_environment(settings))
     definitions = build_definitions(settings)
     try:
         with open_instance() as instance:

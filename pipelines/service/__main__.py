@@ -8,7 +8,6 @@ from pydantic import SecretStr
 from sqlalchemy import Connection
 
 from pipelines.observability import LOGGER, set_up_logs, statsd_client
-from pipelines.runtime.database_url import find_database_url
 from pipelines.service.app import create_app
 from pipelines.service.options import ServiceOptions
 from pipelines.service.served_requests import count_served, report_levels
@@ -23,11 +22,11 @@ def options_from(settings: Settings) -> ServiceOptions:
     """What the service has to be told, from the environment.
 
     Raises:
-        ValueError: the settings contradict each other.
+        ValueError: the settings contradict each other, or there is no DATABASE_URL.
     """
     statsd = statsd_client(settings) if settings.enable_metrics else None
     return ServiceOptions(
-        database_url=find_database_url(settings),
+        database_url=settings.require_database_url(),
         enable_webhooks=settings.enable_webhooks,
         api_keys=tuple(key.get_secret_value() for key in settings.asleep_api_key),
         webhook_secrets=_secrets(settings.webhook_secret),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from pipelines.runtime.database_url import DAGSTER_SCHEMA
+from pipelines.runtime.dagster_environment import DAGSTER_SCHEMA
 from pipelines.runtime.run_tags import range_tags
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate

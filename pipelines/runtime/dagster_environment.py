@@ -1,7 +1,4 @@
-"""Where the database is: configured, or in development one of our own.
-
-Lives here: that choice, and what Dagster's programs must find in their environment.  Not here: connections.
-"""
+"""The environment that `dagster.yaml` and `workspace.yaml` read."""
 
 import os
 from pathlib import Path
@@ -18,21 +15,13 @@ class DagsterHomeInvalid(ValueError):
     """DAGSTER_HOME must be the absolute path of a folder that exists; unset, it is this project's own."""
 
 
-def find_database_url(settings: Settings) -> str:
-    """DATABASE_URL, or in development the URL of the embedded Postgres, started if need be."""
-    if settings.database_url is not None:
-        return settings.database_url.get_secret_value()
-    from resources.embedded_postgres import server as embedded
-
-    return embedded.start(settings.data_directory / "postgres").url
-
-
-def dagster_environment(settings: Settings, url: str) -> dict[str, str]:
-    """What `dagster.yaml` and `workspace.yaml` read: Dagster's own tables live in schema `dagster` of the database.
+def dagster_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables for Dagster's programs; Dagster's own tables lie in schema `dagster` of the database.
 
     Raises:
         DagsterHomeInvalid: Dagster would refuse the folder that DAGSTER_HOME names.
-        SettingsInvalid: DATA_DIRECTORY cannot be written, e.g. in a container without a volume there.
+        SettingsInvalid: there is no DATABASE_URL, or DATA_DIRECTORY cannot be written, e.g. in a container without a
+            volume there.
     """
     home = Path(os.environ.get("DAGSTER_HOME") or APP_ROOT).expanduser()
     if not home.is_absolute() or not home.is_dir():
@@ -42,9 +31,11 @@ def dagster_environment(settings: Settings, url: str) -> dict[str, str]:
         local.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsInvalid(f"DATA_DIRECTORY: {local} cannot be made ({error.strerror})") from None
+    url = settings.require_database_url()
     storage = make_url(database_url(url)).update_query_dict({"options": f"-csearch_path={DAGSTER_SCHEMA}"})
     return {
         "APP_ROOT": str(APP_ROOT),
+        "DATABASE_URL": url,
         "DAGSTER_HOME": str(home),
         "DAGSTER_LOCAL_DIR": str(local),
         "DAGSTER_STORAGE_URL": storage.render_as_string(hide_password=False),
