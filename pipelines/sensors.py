@@ -1,8 +1,6 @@
-"""Sensors: they look, decide, and ask for a run.
+"""Sensors: when a run is requested because of what the database holds."""
 
-Lives here: what is looked at, and when a run is worth it.  Not here: the work.
-"""
-
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -16,52 +14,81 @@ from pipelines.runtime.run_tags import range_tags
 from resources.database.resource import Database
 from resources.database.service.inbox import has_due_events
 
-LONGEST_WAIT = timedelta(minutes=15)
-"""So long averages may lag behind a sync that takes hours."""
+RECOMPUTE_INTERVAL = timedelta(minutes=15)
+"""During a sync, averages are recomputed at most this often."""
+
+NOT_WAITING = "not waiting"
+"""The sensor's cursor when no month waits. Dagster keeps the former cursor when a tick returns an empty one."""
 
 IDLE_SECONDS = 30.0
-"""So long a run stays for more events when none comes."""
+"""A run that handles webhook events ends when no event has come for this long."""
+
+Clock = Callable[[], datetime]
 
 
-@dg.sensor(
-    job=summarise_months,
-    minimum_interval_seconds=30,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Computes the averages of the months whose sessions changed, however they changed and the running "
-    "month included: when the sync has ended, or every 15 minutes while a long one runs.",
-)
-def recompute_stale_months(
-    context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
-) -> dg.SensorResult:
-    """Ask the database which months wait.
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
-    Dagster's own events cannot tell: a month summarised while its sessions were being written counts as up to date.
+
+def stale_months_sensor(clock: Clock = _utc_now) -> dg.SensorDefinition:
+    """The sensor that recomputes averages; `clock` returns the current moment in UTC."""
+
+    @dg.sensor(
+        name="recompute_stale_months",
+        job=summarise_months,
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Recomputes the averages of the months whose sessions changed, the current month included: when "
+        "no sync is running, or every 15 minutes while a long one runs.",
+    )
+    def sensor(context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]) -> dg.SensorResult:
+        now = clock()
+        with database.engine.connect() as connection:
+            months = stale_months(connection)
+        is_syncing = _writes_sessions(context.instance)
+        waiting_since = _moment(context.cursor) or (now if months else None)
+        if not is_syncing and not months:
+            waiting_since = None
+        reason = why_not_yet(waiting_since if months else None, now, is_syncing=is_syncing)
+        if reason is None and is_under_way(context.instance, summarise_months.name):
+            reason = "A run is computing averages."
+        reason = reason or why_paused(context.instance, summarise_months.name, asks=False)
+        if reason is not None:
+            return dg.SensorResult(skip_reason=reason, cursor=_cursor(waiting_since))
+        request = dg.RunRequest(tags=range_tags(*month_keys(months, now.date())))
+        return dg.SensorResult(run_requests=[request], cursor=_cursor(now if is_syncing else None))
+
+    return sensor
+
+
+def why_not_yet(waiting_since: datetime | None, now: datetime, *, is_syncing: bool) -> str | None:
+    """Why averages are not recomputed now.
+
+    Args:
+        waiting_since: when months began to wait, or when a recomputation was last requested during this sync; None
+            when no month waits.
+        now: the current moment, aware.
+        is_syncing: whether a run that writes sessions is under way.
+
+    Returns:
+        The reason, or None when averages are to be recomputed now.
     """
-    now = datetime.now(UTC)
-    with database.engine.connect() as connection:
-        months = stale_months(connection)
-    waiting_since = (_moment(context.cursor) or now) if months else None
-    is_settled = not _writes_sessions(context.instance)
-    reason = why_not_yet(waiting_since, now, is_settled=is_settled)
-    if reason is None and is_under_way(context.instance, summarise_months.name):
-        reason = "A run computes averages just now."
-    reason = reason or why_paused(context.instance, summarise_months.name, asks=False)
-    if reason is not None:
-        return dg.SensorResult(skip_reason=reason, cursor=waiting_since.isoformat() if waiting_since else "")
-    return dg.SensorResult(run_requests=[dg.RunRequest(tags=range_tags(*month_keys(months, now.date())))], cursor="")
-
-
-def why_not_yet(waiting_since: datetime | None, now: datetime, *, is_settled: bool) -> str | None:
-    """Why no averages are computed now; None when they are."""
     if waiting_since is None:
         return "No month waits for its averages."
-    if not is_settled and now - waiting_since < LONGEST_WAIT:
+    if is_syncing and now - waiting_since < RECOMPUTE_INTERVAL:
         return "A sync is writing sessions: waiting for its end."
     return None
 
 
 def _moment(cursor: str | None) -> datetime | None:
-    return datetime.fromisoformat(cursor) if cursor else None
+    return datetime.fromisoformat(cursor) if cursor and cursor != NOT_WAITING else None
+
+
+def _cursor(waiting_since: datetime | None) -> str:
+    return waiting_since.isoformat() if waiting_since else NOT_WAITING
+
+
+recompute_stale_months = stale_months_sensor()
 
 
 def _writes_sessions(instance: dg.DagsterInstance) -> bool:

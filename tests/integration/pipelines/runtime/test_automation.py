@@ -14,7 +14,7 @@ from assets.partitions import FIRST_DAY
 from pipelines.runtime.pauses import AFTER_FAILURE, why_paused
 from pipelines.runtime.run_tags import RANGE_END, RANGE_START
 from pipelines.schedules import daily_sync, hourly_retry, monthly_close
-from pipelines.sensors import LONGEST_WAIT, recompute_stale_months, webhook_inbox, why_not_yet
+from pipelines.sensors import RECOMPUTE_INTERVAL, recompute_stale_months, webhook_inbox, why_not_yet
 from resources.database.resource import Database
 from resources.database.service.inbox import IncomingEvent, put_events
 
@@ -249,10 +249,10 @@ def test_no_month_waits_longer_than_a_quarter_of_an_hour_for_a_long_sync():
     """A first sync of 10,000 users takes a day; analysts see averages of what has landed."""
     now = datetime(2026, 3, 1, tzinfo=UTC)
 
-    assert why_not_yet(None, now, is_settled=True)
-    assert why_not_yet(now, now, is_settled=True) is None
-    assert why_not_yet(now, now, is_settled=False)
-    assert why_not_yet(now - LONGEST_WAIT, now, is_settled=False) is None
+    assert why_not_yet(None, now, is_syncing=False)
+    assert why_not_yet(now, now, is_syncing=False) is None
+    assert why_not_yet(now, now, is_syncing=True)
+    assert why_not_yet(now - RECOMPUTE_INTERVAL, now, is_syncing=True) is None
 
 
 def test_the_wait_for_a_sync_survives_from_look_to_look(
@@ -264,7 +264,7 @@ def test_the_wait_for_a_sync_survives_from_look_to_look(
 
     first = look(instance, database)
     second = look(instance, database, cursor=first.cursor or "")
-    long_ago = (datetime.now(UTC) - LONGEST_WAIT).isoformat()
+    long_ago = (datetime.now(UTC) - RECOMPUTE_INTERVAL).isoformat()
 
     assert first.skip_reason is not None
     assert first.cursor == second.cursor
