@@ -195,6 +195,6 @@ def test_a_misspelt_variable_is_noticed():
 
 def test_a_program_without_a_database_names_the_remedy(load: Load):
     """Only the command starts an embedded Postgres; a bare `dagster dev` must say what to use instead."""
-    with pytest.raises(SettingsInvalid, match="DATABASE_URL: not set.*asleep-sync exec"):
+    with pytest.raises(SettingsInvalid, match=r"DATABASE_URL: not set.*asleep-sync exec"):
         load().require_database_url()
     assert load(DATABASE_URL="postgresql://me@host/data").require_database_url() == "postgresql://me@host/data"
