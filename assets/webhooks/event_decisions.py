@@ -12,9 +12,9 @@ from enum import Enum
 from typing import Any
 
 from resources.asleep.classification import decode
+from resources.asleep.identifiers import can_be_sent
 from resources.database.sync.event_context import KnownSession
 
-_LONGEST_ID = 200
 _WHOLE_RESULT = frozenset({"timezone", "peculiarities", "missing_data_ratio", "session", "stat"})
 _WHOLE_SESSION = frozenset(
     {"id", "state", "start_time", "end_time", "created_timezone", "sleep_stages", "breath_stages", "snoring_stages"}
@@ -123,8 +123,9 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _id(value: Any) -> str | None:
-    is_usable = isinstance(value, str) and 0 < len(value) <= _LONGEST_ID and value.isprintable() and value.strip()
-    return value if is_usable else None
+    """The id that a value holds: anything that can be sent as a header and stored, without blanks at its ends."""
+    identifier = value.strip() if isinstance(value, str) else ""
+    return identifier if can_be_sent(identifier) else None
 
 
 def _ids(*values: Any) -> dict[str, None]:

@@ -55,13 +55,13 @@ def users() -> None:
 
 
 @users.command("import")
-@click.argument("file", type=click.File("r", encoding="utf-8-sig", errors="strict"))
+@click.argument("file", type=click.File("rb"))
 def import_users(file: Any) -> None:
     """Register the users of FILE: all of them, or none when a line is wrong.
 
     FILE is a CSV with a column user_id (and, if you like, timezone: an IANA name such as Asia/Seoul), separated by
-    commas, semicolons or tabs, or simply one user id a line. `-` reads from standard input. Doing it twice changes
-    nothing.
+    commas, semicolons or tabs, or simply one user id a line, in UTF-8 or as Excel writes it. An unknown time zone is
+    left empty. `-` reads from standard input. Doing it twice changes nothing.
 
     \b
     Example:
@@ -72,15 +72,15 @@ def import_users(file: Any) -> None:
 
     name = getattr(file, "name", "<stdin>").replace("<stdin>", "standard input")
     try:
-        found = read_users(file)
-    except UnicodeDecodeError as error:
-        raise Refusal(f"{name} is not UTF-8 text (byte {error.start}): nothing was imported.") from None
+        found, warnings = read_users(file.read())
     except UserFileInvalid as error:
         raise Refusal(f"{name}: nothing was imported.\n{error}") from None
     database = read_database(read_settings())
     database.require_migrated()
     with database.engine.begin() as connection:
         imported = register(connection, found)
+    for warning in warnings:
+        click.echo(f"asleep-sync: {name}: {warning}", err=True)
     click.echo(f"{len(found)} users: {imported.new} new, {imported.updated} updated, {imported.unchanged} unchanged.")
 
 

@@ -1,17 +1,19 @@
-"""Files of users, as people write them.
+"""Reads files of users as people and spreadsheets write them, and names the lines that are wrong."""
 
-Lives here: reading a CSV or one id a line, and saying which lines are wrong.  Not here: the registry.
-"""
-
+import codecs
 import csv
+import io
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
 from assets.sync.session_rows import zone_of
 
-MOST_PROBLEMS_TOLD = 20
-LONGEST_ID = 200
+MAX_LINES_NAMED = 20
+MAX_ID_LENGTH = 200
+_SEPARATORS = ",;\t|"
+_NEVER_IN_AN_ID = frozenset(",;|=\"'`()[]{}<>")
+"""Marks of a table, a formula, JSON or a printed list: such a line is no id but something around one."""
 _OTHER_HEADERS = frozenset({"id", "ids", "user", "users", "userid", "user id", "user-id", "user_ids"})
 
 
@@ -37,30 +39,55 @@ class _Columns(NamedTuple):
     are_named: bool = False
 
 
-def read_users(lines: Iterable[str]) -> list[tuple[str, str | None]]:
+class UserFile(NamedTuple):
+    """What a file holds."""
+
+    users: list[tuple[str, str | None]]
+    """Each id once, with its time zone if it has a known one."""
+    warnings: list[str]
+    """Lines whose time zone is unknown: the user counts, the zone does not."""
+
+
+def read_users(content: bytes) -> UserFile:
     """Users and time zones of a file: CSV with a `user_id` column (`timezone` optional), or one id a line.
 
-    The first line tells what separates the columns: commas, semicolons or tabs.
+    The text is UTF-8, or UTF-16 with a byte order mark. The first line decides what separates the columns: commas,
+    semicolons or tabs, or what Excel's line `sep=…` names.
 
     Raises:
         UserFileInvalid: names every bad line by its number.
     """
-    rows = list(_rows(lines))
+    rows = list(_rows(io.StringIO(_text_of(content), newline="")))
     columns = _columns(rows[0]) if rows else _Columns()
     problems: list[str] = []
+    warnings: list[str] = []
     found: dict[str, str | None] = {}
     for row in rows[1:] if columns.are_named else rows:
         user_id, zone = row.cell(columns.user_id), row.cell(columns.timezone) or None
+        if zone is not None and zone_of(zone) is None:
+            warnings.append(f"line {row.line}: unknown time zone, left empty (an IANA name is e.g. Asia/Seoul)")
+            zone = None
         if problem := _problem(user_id, zone, extra=not columns.are_named and len(row.cells) > 1, known=found):
             problems.append(f"line {row.line}: {problem}")
         found[user_id] = zone
     if not found and not problems:
         problems.append("no users in it: write a column user_id, or one id a line")
     if problems:
-        told = problems[:MOST_PROBLEMS_TOLD]
-        rest = len(problems) - len(told)
-        raise UserFileInvalid("\n".join([*told, *([f"… and {rest} more lines"] if rest else [])]))
-    return list(found.items())
+        raise UserFileInvalid("\n".join(_shortened(problems)))
+    return UserFile(list(found.items()), _shortened(warnings))
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    rest = len(lines) - MAX_LINES_NAMED
+    return [*lines[:MAX_LINES_NAMED], *([f"… and {rest} more lines"] if rest > 0 else [])]
+
+
+def _text_of(content: bytes) -> str:
+    is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if is_utf_16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserFileInvalid(f"it is neither UTF-8 nor UTF-16 text (byte {error.start})") from None
 
 
 def _rows(lines: Iterable[str]) -> Iterator[_Row]:
@@ -69,7 +96,11 @@ def _rows(lines: Iterable[str]) -> Iterator[_Row]:
     begins, top = 1, next(remaining, "")
     while top and not top.strip():
         begins, top = begins + 1, next(remaining, "")
-    separator = next((mark for mark in ";\t" if mark in top and "," not in top), ",")
+    separator = _named_separator(top)
+    if separator is not None:
+        begins, top = begins + 1, next(remaining, "")
+    else:
+        separator = next((mark for mark in ";\t" if mark in top and "," not in top), ",")
     before, reader = begins, csv.reader(chain([top], remaining), delimiter=separator, strict=True)
     try:
         for cells in reader:
@@ -80,6 +111,12 @@ def _rows(lines: Iterable[str]) -> Iterator[_Row]:
         raise UserFileInvalid(
             f'line {begins}: a quotation mark (") is not closed or misplaced, or the line is too long'
         ) from None
+
+
+def _named_separator(top: str) -> str | None:
+    """The separator that Excel's first line `sep=…` names."""
+    name, _, mark = top.rstrip("\r\n").strip('"').partition("=")
+    return mark if name.strip().lower() == "sep" and len(mark) == 1 and mark in _SEPARATORS else None
 
 
 def _columns(top: _Row) -> _Columns:
@@ -98,8 +135,6 @@ def _problem(user_id: str, zone: str | None, *, extra: bool, known: dict[str, st
         return "several columns but no header: name the columns in the first line (user_id, timezone)"
     if problem := _problem_of_id(user_id):
         return problem
-    if zone is not None and zone_of(zone) is None:
-        return f"unknown time zone {zone!r}: use an IANA name such as Asia/Seoul, or leave it empty"
     if user_id in known and known[user_id] != zone:
         return "the same user again with another time zone"
     return None
@@ -108,8 +143,11 @@ def _problem(user_id: str, zone: str | None, *, extra: bool, known: dict[str, st
 def _problem_of_id(user_id: str) -> str | None:
     if not user_id.isascii() or not user_id.isprintable() or any(c.isspace() for c in user_id):
         return "a user id holds only printable ASCII characters and no spaces"
-    if "," in user_id or ";" in user_id:
-        return "a user id holds neither commas nor semicolons: the first line tells what separates the columns"
-    if len(user_id) > LONGEST_ID:
-        return f"a user id has at most {LONGEST_ID} characters"
+    if _NEVER_IN_AN_ID & set(user_id):
+        return (
+            "a user id holds no separators, quotes, brackets or equals signs: the first line decides what separates "
+            "the columns (comma, semicolon or tab)"
+        )
+    if len(user_id) > MAX_ID_LENGTH:
+        return f"a user id has at most {MAX_ID_LENGTH} characters"
     return None

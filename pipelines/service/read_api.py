@@ -15,11 +15,12 @@ from pipelines.service.keys import KeyRing
 from pipelines.service.options import ServiceOptions
 from pipelines.service.read_limits import admission
 from pipelines.service.read_models import Session, SessionPage, UserSummary
+from resources.asleep.identifiers import MAX_LENGTH
 from resources.database.service.read_queries import Place, is_registered, read_glance, read_page, read_session
 from resources.database.service.service_limits import Limit
 from resources.pseudonyms import pseudonym
 
-_Id = Path(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/]+$")
+_Id = Path(min_length=1, max_length=MAX_LENGTH, pattern=r"^[^\x00-\x1f\x7f]+$")
 SessionId = Annotated[str, _Id]
 UserId = Annotated[str, _Id]
 FIRST_YEAR, LAST_YEAR = 2000, 9000
@@ -40,9 +41,9 @@ def read_routes(options: ServiceOptions, calls: DatabaseCalls, clients: Clients)
     sessions = Limit("sessions", options.session_requests_per_minute, 60)
     summary = Limit("summary", options.summary_requests_per_minute, 60)
     for path, answer, model, limit, title in (
-        ("/sessions/{session_id}", reader.session, Session, sessions, "Read one session"),
-        ("/users/{user_id}/sessions", reader.user_sessions, SessionPage, sessions, "List a user's sessions"),
-        ("/users/{user_id}/summary", reader.user_summary, UserSummary, summary, "See a user at a glance"),
+        ("/sessions/{session_id:path}", reader.session, Session, sessions, "Read one session"),
+        ("/users/{user_id:path}/sessions", reader.user_sessions, SessionPage, sessions, "List a user's sessions"),
+        ("/users/{user_id:path}/summary", reader.user_summary, UserSummary, summary, "See a user at a glance"),
     ):
         may_read = Depends(admission(calls, keys, clients, (limit, overall)))
         router.add_api_route(

@@ -142,7 +142,7 @@ class ServedRequests:
     def _report(self, scope: Scope, status: int, duration_seconds: float) -> None:
         state = scope["state"]
         served = Served(
-            route=getattr(scope.get("route"), "path", "unmatched"),
+            route=getattr(scope.get("route"), "path_format", "unmatched"),
             method=scope["method"] if scope["method"] in {"GET", "POST", "HEAD"} else "other",
             status=status,
             duration_seconds=duration_seconds,

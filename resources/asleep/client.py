@@ -6,10 +6,10 @@ order of pages (that is `paging`), table rows.
 
 from datetime import date
 from functools import partial
-from typing import NoReturn
 from urllib.parse import quote
 
 from resources.asleep.errors import RAW_BYTES_KEPT, IdentifierRefused, Malformed
+from resources.asleep.identifiers import can_be_sent
 from resources.asleep.paging import PAGE_ROWS, Pager
 from resources.asleep.parse_sessions import parse_session_list, parse_session_result
 from resources.asleep.parse_users import parse_average_stats, parse_user
@@ -91,18 +91,7 @@ class AsleepClient:
 
 
 def _checked(identifier: str) -> str:
-    """An identifier that means the same in a path, in a header and at the other end.
-
-    Blanks at its ends would be stripped on the way and `..` would be resolved: somebody else's data would come back.
-    """
-    if not identifier.isprintable() or identifier.strip() != identifier or identifier in {"", ".", ".."}:
-        _refuse()
-    try:
-        identifier.encode("latin-1")
-    except UnicodeEncodeError:
-        _refuse()
+    """An identifier that can be sent."""
+    if not can_be_sent(identifier):
+        raise IdentifierRefused("this identifier cannot be sent: it is empty, or holds characters that no id has")
     return identifier
-
-
-def _refuse() -> NoReturn:
-    raise IdentifierRefused("this identifier cannot be sent: it is empty, or holds characters that no id has")

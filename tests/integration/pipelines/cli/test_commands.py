@@ -80,7 +80,7 @@ def test_a_file_that_is_no_text_is_refused(typed: Type, engine: Engine):
     result = typed("users", "import", "users.xlsx")
 
     assert result.exit_code == 2
-    assert "users.xlsx is not UTF-8 text" in result.output
+    assert "neither UTF-8 nor UTF-16 text" in result.output
     assert users(engine) == []
 
 

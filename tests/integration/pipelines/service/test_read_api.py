@@ -3,6 +3,7 @@
 import concurrent.futures
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 import pytest
 from serving import READ_KEY, Service
@@ -203,6 +204,15 @@ def test_nobody_reads_without_a_key(service: Service, path: str, key: str | None
     answer = service.get(path, key)
     assert answer.status_code == 401
     assert USER not in answer.text
+
+
+@pytest.mark.parametrize("user_id", ["G/7", "G-7/sessions", "käufer|7", "x" * 500])
+def test_an_unusual_id_can_be_read(service: Service, engine: Engine, user_id: str):
+    """Ids are opaque; whatever was stored can be requested."""
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO asleep.users (user_id, source) VALUES (:id, 'import')"), {"id": user_id})
+    answer = service.get(f"/api/users/{quote(user_id, safe='')}/sessions", READ_KEY)
+    assert (answer.status_code, answer.json()["user_id"]) == (200, user_id)
 
 
 def test_without_keys_there_is_no_read_api(serve_app: Callable[..., Service], database_url: str):

@@ -166,12 +166,18 @@ def test_an_erased_user_s_event_is_dropped():
     assert decide(event_of(V3), known=None, user_is_erased=True) is Action.DROP
 
 
-@pytest.mark.parametrize("bad", ["", " ", "a\x00b", "a\nb", "x" * 201, 5, None, ["G"]])
+@pytest.mark.parametrize("bad", ["", " ", "..", "a\x00b", "a\nb", "사용자", "x" * 501, 5, None, ["G"]])
 def test_an_id_that_cannot_be_one_is_no_id(bad: Any):
     """Postgres refuses NUL in text; one such id would fail its whole batch."""
     event = event_of(changed("data.user_id", bad))
     assert event.user_id is None
     assert event.result is None or event.user_id is not None
+
+
+@pytest.mark.parametrize("odd", ["x" * 500, "G|1;2", "a/b", "G 1", "käufer", "'='", "[1]"])
+def test_an_unusual_id_is_still_an_id(odd: str):
+    """Ids are opaque: only what no header can carry is none. A header loses the blanks around it."""
+    assert event_of(changed("data.user_id", f" {odd} ")).user_id == odd
 
 
 JSON = st.recursive(
