@@ -163,7 +163,8 @@ def monthly_close(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     cron_schedule="29 3 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every night at 03:29: removes records of runs and of handled events that are older than 30 days.",
+    description="Every night at 03:29: removes successful runs of the frequent jobs after 7 days, failed ones and "
+    "handled events after 30.",
 )
 def nightly_clearing() -> dg.RunRequest:
     """Dagster keeps every run for ever unless somebody removes it."""

@@ -1,7 +1,4 @@
-"""Removing what nobody looks at any more; Dagster itself keeps every run for ever.
-
-Lives here: which records go, and after how long.  Not here: data, erasures, ticks (`retention` in `dagster.yaml`).
-"""
+"""Removal of old operational records; Dagster itself keeps every run for ever."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,31 +6,49 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
 from assets.ops.failures import as_dagster_failure
+from assets.partitions import monthly
 from resources.database.resource import Database
 from resources.database.service.inbox_care import prune_inbox
 from resources.database.service.outbox import prune_outbox
 from resources.database.sync import sync_state
 
 KEEP_DAYS = 30
-FREQUENT_JOBS = ("process_webhook_events", "retry_failures", "sync_named_users", "delete_old_records")
-"""Runs that are no partition's materialisation. The others stay: with them an asset would lose its history."""
+KEEP_SUCCESSFUL_RUNS_DAYS = 7
+FREQUENT_JOBS = (
+    *("process_webhook_events", "retry_failures", "sync_named_users"),
+    *("summarise_months", "delete_old_records"),
+)
+"""Jobs that run many times a day. Runs of the others stay: they hold the assets' history."""
 
-ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
-RUNS_AT_ONCE = 100
-MOST_RUNS = 5_000
+NOT_SUCCESSFUL = (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+MAX_RUNS_REMOVED = 5_000
+"""Per job and night, so that the first removal on a big instance ends; the next night continues."""
 
 
-@dg.op(out=dg.Out(dg.Nothing), description="Remove runs of the frequent jobs that ended long ago, with their events.")
+@dg.op(
+    out=dg.Out(dg.Nothing),
+    description=f"Remove runs of the frequent jobs with their events and logs: successful ones after "
+    f"{KEEP_SUCCESSFUL_RUNS_DAYS} days, failed ones after {KEEP_DAYS}.",
+)
 def remove_old_runs(context: dg.OpExecutionContext) -> None:
-    """Bounded, so that a first clearing of a big instance ends; the next one goes on."""
-    before = datetime.now(UTC) - timedelta(days=KEEP_DAYS)
-    removed = sum(_remove(context.instance, job, before, MOST_RUNS // len(FREQUENT_JOBS)) for job in FREQUENT_JOBS)
-    context.log.info("%d runs older than %d days removed", removed, KEEP_DAYS)
+    """Keeps each run that last computed a month's averages, so that no partition loses its materialization."""
+    now = datetime.now(UTC)
+    kept = _latest_runs_of_months(context.instance)
+    removed = 0
+    for job in FREQUENT_JOBS:
+        for statuses, days in (((DagsterRunStatus.SUCCESS,), KEEP_SUCCESSFUL_RUNS_DAYS), (NOT_SUCCESSFUL, KEEP_DAYS)):
+            wanted = RunsFilter(job_name=job, statuses=list(statuses), created_before=now - timedelta(days=days))
+            for run_id in context.instance.get_run_ids(wanted, limit=MAX_RUNS_REMOVED):
+                if run_id not in kept:
+                    context.instance.delete_run(run_id)
+                    context.instance.compute_log_manager.delete_logs(prefix=[run_id])
+                    removed += 1
+    context.log.info("%d runs removed", removed)
 
 
 @dg.op(out=dg.Out(dg.Nothing), description="Remove handled events, delivered notifications, old notes of batches.")
 def remove_old_rows(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
-    """Events that were given up stay: a person has to look at them."""
+    """Keeps events that were given up: a person has to look at them."""
     before = datetime.now(UTC) - timedelta(days=KEEP_DAYS)
     with as_dagster_failure(context), database.engine.begin() as connection:
         events = prune_inbox(connection, before=before) + prune_outbox(connection, before=before)
@@ -41,11 +56,10 @@ def remove_old_rows(context: dg.OpExecutionContext, database: dg.ResourceParam[D
     context.log.info("%d events and %d batches older than %d days removed", events, batches, KEEP_DAYS)
 
 
-def _remove(instance: dg.DagsterInstance, job: str, before: datetime, most: int) -> int:
-    wanted = RunsFilter(job_name=job, statuses=list(ENDED), created_before=before)
-    removed = 0
-    while removed < most and (runs := instance.get_runs(wanted, limit=RUNS_AT_ONCE)):
-        for run in runs:
-            instance.delete_run(run.run_id)
-        removed += len(runs)
-    return removed
+def _latest_runs_of_months(instance: dg.DagsterInstance) -> set[str]:
+    asset = dg.AssetKey("monthly_averages")
+    found: set[str] = set()
+    for key in monthly.get_partition_keys():
+        records = instance.fetch_materializations(dg.AssetRecordsFilter(asset, asset_partitions=[key]), limit=1).records
+        found.update(record.run_id for record in records)
+    return found

@@ -1,0 +1,94 @@
+"""Old runs are removed with their events and logs; the assets keep their history."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster import DagsterRunStatus
+from dagster._core.events import StepMaterializationData
+from dagster._core.storage.compute_log_manager import ComputeIOType
+from dagster._core.test_utils import freeze_time
+from sqlalchemy import Engine
+
+from pipelines.jobs import delete_old_records
+from resources.database.resource import Database
+
+NOW = datetime.now(UTC)
+MONTH = NOW.replace(day=1).date().isoformat()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """An instance with files, since logs are files."""
+    with dg.instance_for_test() as instance:
+        yield instance
+
+
+def ended(instance: dg.DagsterInstance, job: str, status: DagsterRunStatus, *, days_ago: float) -> str:
+    """A run of that job that ended so many days ago, with a log file; returns its id."""
+    with freeze_time(NOW - timedelta(days=days_ago)):
+        run = dg.DagsterRun(job_name=job, status=status)
+        instance.add_run(run)
+    key = [run.run_id, "compute_logs", "step"]
+    with instance.compute_log_manager.open_log_stream(key, ComputeIOType.STDOUT) as stream:
+        assert stream is not None
+        stream.write("a line")
+    return run.run_id
+
+
+def log_of(instance: dg.DagsterInstance, run_id: str) -> Path:
+    return Path(instance.storage_directory()) / run_id
+
+
+def delete(instance: dg.DagsterInstance, engine: Engine) -> None:
+    database = Database(lambda: engine.url.render_as_string(hide_password=False))
+    assert delete_old_records.execute_in_process(instance=instance, resources={"database": database}).success
+
+
+def test_successful_runs_of_frequent_jobs_go_after_a_week_and_failed_ones_after_a_month(
+    instance: dg.DagsterInstance, engine: Engine
+):
+    """A recomputation every 15 minutes would fill the run table within a year."""
+    success, failure = DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE
+    gone = [
+        ended(instance, "summarise_months", success, days_ago=8),
+        ended(instance, "process_webhook_events", success, days_ago=8),
+        ended(instance, "retry_failures", failure, days_ago=31),
+    ]
+    kept = [
+        ended(instance, "summarise_months", success, days_ago=6),
+        ended(instance, "retry_failures", failure, days_ago=29),
+        ended(instance, "sync_sleep_sessions", success, days_ago=400),
+    ]
+
+    delete(instance, engine)
+
+    assert [instance.has_run(run_id) for run_id in gone] == [False] * len(gone)
+    assert [log_of(instance, run_id).exists() for run_id in gone] == [False] * len(gone)
+    assert [instance.has_run(run_id) for run_id in kept] == [True] * len(kept)
+    assert [log_of(instance, run_id).exists() for run_id in kept] == [True] * len(kept)
+
+
+def test_the_run_that_last_computed_a_month_stays(instance: dg.DagsterInstance, engine: Engine):
+    """Without it the month would look as if it had never been computed."""
+    run_ids = [ended(instance, "summarise_months", DagsterRunStatus.SUCCESS, days_ago=days) for days in (60, 50)]
+    for run_id in run_ids:
+        run = instance.get_run_by_id(run_id)
+        assert run is not None
+        instance.report_dagster_event(
+            dg.DagsterEvent(
+                event_type_value=dg.DagsterEventType.ASSET_MATERIALIZATION.value,
+                job_name=run.job_name,
+                event_specific_data=StepMaterializationData(
+                    dg.AssetMaterialization("monthly_averages", partition=MONTH)
+                ),
+            ),
+            run_id=run_id,
+        )
+
+    delete(instance, engine)
+
+    assert [instance.has_run(run_id) for run_id in run_ids] == [False, True]
+    assert instance.get_materialized_partitions(dg.AssetKey("monthly_averages")) == {MONTH}
