@@ -39,8 +39,8 @@ def _engine(order: Order, *, is_limited: bool) -> Work:
     from assets.sync.sync_batch import Batch, sync_batch
     from assets.sync.window import Window
     from resources.asleep.client import AsleepClient
-    from resources.asleep.exchange import Exchange
     from resources.asleep.gate import OpenGate
+    from resources.asleep.http_client import HttpClient
     from resources.asleep.resource import AsleepApi
     from resources.asleep.transport import Transport
     from resources.database.engine import make_engine
@@ -51,8 +51,8 @@ def _engine(order: Order, *, is_limited: bool) -> Work:
 
     @contextmanager
     def open_client() -> Iterator[AsleepClient]:
-        with Exchange(order.api_url, KEY, max_connections=order.connections) as exchange:
-            yield AsleepClient(Transport(OpenGate(), exchange))
+        with HttpClient(order.api_url, KEY, max_connections=order.connections) as http:
+            yield AsleepClient(Transport(OpenGate(), http))
 
     def work() -> int:
         stored = 0

@@ -89,11 +89,13 @@ def judge(endpoint: str, status: int, body: bytes) -> Verdict:
     return Verdict(Outcome.ANSWERED, error=_with_answer(error, status, body), is_garbled=is_garbled)
 
 
-def failed(error: AsleepError) -> Verdict:
-    """Judge an exchange that brought no answer: `Unavailable`, or `Malformed` when it cannot be read."""
-    if isinstance(error, errors.Malformed):
-        return Verdict(Outcome.ANSWERED, error=error, is_garbled=True)
-    return Verdict(Outcome.BROKEN, error=error)
+def failed(error: Exception) -> Verdict:
+    """Judge an attempt without a response that can be read: whatever was raised is this request's error alone."""
+    if isinstance(error, errors.Unavailable):
+        return Verdict(Outcome.BROKEN, error=error)
+    if not isinstance(error, AsleepError):
+        error = errors.Malformed(f"the response could not be read ({type(error).__name__})")
+    return Verdict(Outcome.ANSWERED, error=error, is_garbled=isinstance(error, errors.Malformed))
 
 
 def seconds_asked_for(retry_after: str | None, answered_at: str | None) -> float | None:

@@ -4,14 +4,16 @@
     ├── Rejected               the account is refused: stop the whole run, retry nothing
     │   ├── KeyRejected        401: the key is wrong or was replaced
     │   ├── QuotaExceeded      403 `Quota exceeded`
-    │   └── PlanExpired        403 `Plan is expired`
+    │   ├── PlanExpired        403 `Plan is expired`
+    │   └── OnlyInterimResponses  a gateway puts an interim response before every response
     ├── RequestRefused         400, 422: this one request is wrong, others may be right
     │   └── IdentifierRefused  the form of a user id or session id is not accepted
     ├── Gone                   404
     │   ├── UserGone           the user was deleted at the source
     │   └── SessionGone        the session was deleted at the source
     ├── Unavailable            5xx, time-outs, resets, throttled for too long, circuit open: later may work
-    └── Malformed              an answer that is not the contract's: tell a human, keep the raw body
+    └── Malformed              a response that is not the contract's: needs a human; the raw body is kept
+        └── InterimResponse    a gateway sent an interim response (102, 103) before the response
 
 Lives here: the tree and what each error carries.  Not here: deciding which one, Dagster.
 """
@@ -60,6 +62,12 @@ class PlanExpired(Rejected):
     kind = "plan_expired"
 
 
+class OnlyInterimResponses(Rejected):
+    """A gateway puts interim responses (such as HTTP 103) before all others: switch them off for ASLEEP_BASE_URL."""
+
+    kind = "interim_responses"
+
+
 class RequestRefused(AsleepError):
     """The Asleep API refused this request as wrong."""
 
@@ -100,3 +108,7 @@ class Malformed(AsleepError):
     """The Asleep API answered with something that its contract does not allow."""
 
     kind = "malformed"
+
+
+class InterimResponse(Malformed):
+    """A gateway sent an interim response before the response, so the connection was closed and the response lost."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine
 
 from resources.asleep.client import AsleepClient
-from resources.asleep.exchange import Exchange
+from resources.asleep.http_client import HttpClient
 from resources.asleep.request_events import Listener
 from resources.asleep.transport import Patience, Transport
 from resources.database.rate_limit import PostgresGate
@@ -44,9 +44,9 @@ class AsleepApi:
             raise KeyMissing(KeyMissing.__doc__)
         with (
             PostgresGate(engine, api_key=self.key, requests_per_second=self.requests_per_second) as gate,
-            Exchange(
+            HttpClient(
                 self.base_url, key=self.key, max_connections=self.max_connections, timeout_seconds=self.timeout_seconds
-            ) as exchange,
+            ) as http,
         ):
             listeners = (*self.listeners, *more_listeners)
-            yield AsleepClient(Transport(gate, exchange, listeners, patience=self.patience))
+            yield AsleepClient(Transport(gate, http, listeners, patience=self.patience))

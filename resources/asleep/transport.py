@@ -1,34 +1,35 @@
-"""Asking until there is an answer or a reason why not.
+"""Requests to the Asleep API, repeated until there is a result or a reason to stop.
 
-Lives here: retries around the gate around one exchange; stopping for all once the account is refused; telling the
-listeners.  Not here: endpoints, the meaning of an answer (that is `answers`), rate and breaker (the gate's).
-
-Each attempt takes a turn of its own. Throttling is no failure: the gate slows everybody down, and we go on asking
-until the time is up. A broken service is asked a few times, an answer that is not the API's a few times less.
+Each attempt takes a turn of its own from the gate. Throttling is not a failure: the gate slows all processes down, and
+attempts go on until the time is up. A broken service is tried 6 times, a response that is not the API's 3 times.
+Whatever an attempt raises becomes the error of its request; only a refused account, and what the gate raises, concern
+other requests.
 """
 
 import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from tenacity import RetryCallState, Retrying
 
 from resources.asleep.classification import Verdict, failed, judge, seconds_asked_for
-from resources.asleep.errors import Malformed, Rejected, Unavailable
-from resources.asleep.exchange import Reply
+from resources.asleep.errors import InterimResponse, Malformed, OnlyInterimResponses, Rejected
 from resources.asleep.gate import Gate, Outcome, Turn
+from resources.asleep.http_client import HttpResponse
 from resources.asleep.request_events import Attempt, Listener
 from resources.pseudonyms import pseudonym
 
 logger = logging.getLogger(__name__)
 
-MOST_DOUBLINGS = 10
+MAX_DOUBLINGS = 10
+MAX_INTERIM_IN_A_ROW = 20
+"""Interim responses without a complete response in between, after which no request is sent any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +53,19 @@ class Answer:
     """When the turn for the answered attempt was granted, by the clock that all processes share."""
 
 
-class Exchanging(Protocol):
-    """One attempt, without opinion; in earnest that is `resources.asleep.exchange.Exchange`."""
+class Client(Protocol):
+    """Sends one request; see `resources.asleep.http_client.HttpClient`."""
 
     def get(
-        self, path: str, params: Mapping[str, str], headers: Mapping[str, str], sent: Callable[[], None] | None = None
-    ) -> Reply:
-        """Send one GET and wait for the whole answer, or raise `Unavailable` or `Malformed`."""
+        self,
+        path: str,
+        params: Mapping[str, str],
+        headers: Mapping[str, str],
+        *,
+        before_sending: Callable[[], None] = ...,
+        sent: Callable[[], None] = ...,
+    ) -> HttpResponse:
+        """Call `before_sending`, send one GET request, call `sent`, receive the response."""
         ...
 
 
@@ -75,8 +82,47 @@ class _Question:
     garbled: int = 0
     retry_after_seconds: float | None = None
     """As the last answer asked for."""
-    first: tuple[Verdict, Turn] | None = None
+    first: "_Judged | None" = None
     """What came of the first attempt, until it has been judged."""
+
+
+class _TurnTaker:
+    """The callbacks of one attempt: take a turn as soon as the request can be written, report when it was."""
+
+    def __init__(self, gate: Gate, give_up_at: float, refuse: Callable[[], None], clock: Callable[[], float]) -> None:
+        self.turn: Turn | None = None
+        self.error: Exception | None = None
+        """Raised by a callback: it concerns more than this request."""
+        self.sends_at = clock()
+        self._gate = gate
+        self._give_up_at = give_up_at
+        self._refuse = refuse
+        self._clock = clock
+
+    def take(self) -> None:
+        with self._noting_errors():
+            self.turn = self._gate.enter(give_up_at=self._give_up_at)
+            self.sends_at = self._clock()
+            self._refuse()
+
+    def sent(self) -> None:
+        if self.turn is not None:
+            with self._noting_errors():
+                self._gate.sent(self.turn)
+
+    @contextmanager
+    def _noting_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.error = error
+            raise
+
+
+class _Judged(NamedTuple):
+    verdict: Verdict
+    asked_at: datetime | None
+    """When the attempt's turn was granted; None when it needed none."""
 
 
 class Transport:
@@ -88,7 +134,7 @@ class Transport:
     def __init__(  # noqa: PLR0913 the parts of which it is made
         self,
         gate: Gate,
-        exchange: Exchanging,
+        client: Client,
         listeners: Sequence[Listener] = (),
         *,
         patience: Patience = Patience(),
@@ -100,7 +146,7 @@ class Transport:
 
         Args:
             gate: whose turn it is.
-            exchange: one HTTP exchange.
+            client: sends one request.
             listeners: each is told of every attempt.
             patience: when to stop asking.
             clock: monotonic seconds, those in which the gate's `give_up_at` is meant.
@@ -108,13 +154,15 @@ class Transport:
             chance: uniform in [0, 1), spreads the pauses.
         """
         self._gate = gate
-        self._exchange = exchange
+        self._client = client
         self._listeners = tuple(listeners)
         self._patience = patience
         self._clock = clock
         self._chance = chance
         self._rejection: Rejected | None = None
         self._rejected = threading.Event()
+        self._interim_in_a_row = 0
+        self._counting = threading.Lock()
         self._retrying = Retrying(
             retry=_may_help,
             stop=self._is_enough,
@@ -140,59 +188,68 @@ class Transport:
         """
         give_up_at = self._clock() + self._patience.total_seconds
         question = _Question(endpoint, path, params, headers, pseudonym(user_id), give_up_at)
-        verdict, turn = question.first = self._get_in_turn(question)
+        verdict, asked_at = question.first = self._get_in_turn(question)
         if _is_worth_repeating(verdict):
-            verdict, turn = self._retrying(self._first_or_next, question)
-        if verdict.result is not None:
-            return Answer(verdict.result, turn.granted_at)
+            verdict, asked_at = self._retrying(self._first_or_next, question)
+        if verdict.result is not None and asked_at is not None:
+            return Answer(verdict.result, asked_at)
         raise verdict.error or Malformed()
 
-    def _first_or_next(self, question: _Question) -> tuple[Verdict, Turn]:
+    def _first_or_next(self, question: _Question) -> _Judged:
         """Most questions are answered at once, so the machinery of repetition is set going by a first failure only."""
         first, question.first = question.first, None
         return first or self._get_in_turn(question)
 
-    def _get_in_turn(self, question: _Question) -> tuple[Verdict, Turn]:
+    def _get_in_turn(self, question: _Question) -> _Judged:
         self._stop_if_rejected()
-        turn = self._gate.enter(give_up_at=question.give_up_at)
-        outcome = Outcome.ANSWERED
+        taker = _TurnTaker(self._gate, question.give_up_at, self._stop_if_rejected, self._clock)
         question.retry_after_seconds = None
+        verdict = Verdict(Outcome.ANSWERED)
         try:
-            self._stop_if_rejected()
-            verdict = self._get_once(question, turn)
-            outcome = verdict.outcome
+            verdict = self._get_once(question, taker)
         finally:
-            self._gate.leave(turn, outcome, retry_after_seconds=question.retry_after_seconds)
-        return verdict, turn
+            if taker.turn is not None:
+                self._gate.leave(taker.turn, verdict.outcome, retry_after_seconds=question.retry_after_seconds)
+        return _Judged(verdict, taker.turn.granted_at if taker.turn else None)
 
-    def _get_once(self, question: _Question, turn: Turn) -> Verdict:
-        reply = None
-        started_at = self._clock()
+    def _get_once(self, question: _Question, taker: _TurnTaker) -> Verdict:
+        response: HttpResponse | None = None
         try:
-            reply = self._exchange.get(question.path, question.params, question.headers, partial(self._gate.sent, turn))
-        except (Unavailable, Malformed) as error:
+            response = self._client.get(
+                question.path, question.params, question.headers, before_sending=taker.take, sent=taker.sent
+            )
+            verdict = judge(question.endpoint, response.status, response.body)
+            question.retry_after_seconds = seconds_asked_for(response.retry_after, response.date)
+        except Exception as error:
+            if error is taker.error:
+                raise
             verdict = failed(error)
-        duration_seconds = self._clock() - started_at
-        if reply is not None:
-            verdict = judge(question.endpoint, reply.status, reply.body)
-            question.retry_after_seconds = seconds_asked_for(reply.retry_after, reply.date)
         question.attempts += 1
-        question.broken += verdict.outcome is Outcome.BROKEN
-        question.garbled += verdict.is_garbled
+        is_interim = isinstance(verdict.error, InterimResponse)
+        question.broken += verdict.outcome is Outcome.BROKEN or is_interim
+        question.garbled += verdict.is_garbled and not is_interim
+        verdict = self._stop_after_interim(verdict, is_interim=is_interim, is_complete=response is not None)
         self._remember_rejection(verdict)
         self._tell(
             Attempt(
                 endpoint=question.endpoint,
                 user=question.user,
                 number=question.attempts,
-                status=reply.status if reply else getattr(verdict.error, "status", None),
+                status=response.status if response else getattr(verdict.error, "status", None),
                 outcome=verdict.label,
-                waited_seconds=turn.waited_seconds,
-                duration_seconds=duration_seconds,
-                received_bytes=len(reply.body) if reply else 0,
+                waited_seconds=taker.turn.waited_seconds if taker.turn else 0.0,
+                duration_seconds=self._clock() - taker.sends_at,
+                received_bytes=len(response.body) if response else 0,
             )
         )
         return verdict
+
+    def _stop_after_interim(self, verdict: Verdict, *, is_interim: bool, is_complete: bool) -> Verdict:
+        """The verdict, or one that stops all requests when a gateway puts interim responses before everything."""
+        with self._counting:
+            self._interim_in_a_row = 0 if is_complete else self._interim_in_a_row + is_interim
+            is_too_many = is_interim and self._interim_in_a_row >= MAX_INTERIM_IN_A_ROW
+        return Verdict(verdict.outcome, error=OnlyInterimResponses()) if is_too_many else verdict
 
     def _remember_rejection(self, verdict: Verdict) -> None:
         if isinstance(verdict.error, Rejected) and self._rejection is None:
@@ -220,7 +277,7 @@ class Transport:
 
     def _pause_seconds(self, state: RetryCallState) -> float:
         question: _Question = state.args[0]
-        doubled = self._patience.first_pause_seconds * 2.0 ** min(question.attempts - 1, MOST_DOUBLINGS)
+        doubled = self._patience.first_pause_seconds * 2.0 ** min(question.attempts - 1, MAX_DOUBLINGS)
         pause = min(doubled, self._patience.longest_pause_seconds)
         spread = pause * (0.5 + 0.5 * self._chance())
         return max(spread, question.retry_after_seconds or 0.0)

@@ -11,8 +11,8 @@ import pytest
 
 from resources.asleep import errors
 from resources.asleep.client import AsleepClient
-from resources.asleep.exchange import Exchange
 from resources.asleep.gate import OpenGate
+from resources.asleep.http_client import HttpClient
 from resources.asleep.request_events import Attempt
 from resources.asleep.transport import Patience, Transport
 
@@ -54,8 +54,8 @@ def client_of(
     api: Any, heard: list[Attempt] | None = None, *, key: str = "simulated-key", seconds: float = 10
 ) -> Iterator[AsleepClient]:
     listeners = [] if heard is None else [heard.append]
-    with Exchange(api.url, key, timeout_seconds=seconds) as exchange:
-        yield AsleepClient(Transport(OpenGate(), exchange, listeners, patience=QUICK))
+    with HttpClient(api.url, key, timeout_seconds=seconds) as http:
+        yield AsleepClient(Transport(OpenGate(), http, listeners, patience=QUICK))
 
 
 def truth_of(api: Any) -> dict[str, dict[str, Any]]:

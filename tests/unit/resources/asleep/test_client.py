@@ -1,7 +1,7 @@
 """Which questions are put to the API, and which answers are accepted."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
@@ -10,8 +10,8 @@ from asleep_answers import SESSION, USER, averages_result, list_row, session_res
 
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import IdentifierRefused, Malformed
-from resources.asleep.exchange import Reply
 from resources.asleep.gate import OpenGate
+from resources.asleep.http_client import HttpResponse
 from resources.asleep.transport import Transport
 
 DAY, NEXT_DAY = date(2026, 3, 7), date(2026, 3, 8)
@@ -24,10 +24,20 @@ class Api:
         self.result = result
         self.asked: list[tuple[str, dict[str, str], dict[str, str]]] = []
 
-    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], sent: Any = None) -> Reply:  # noqa: ARG002
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, str],
+        headers: Mapping[str, str],
+        *,
+        before_sending: Callable[[], None] = lambda: None,
+        sent: Callable[[], None] = lambda: None,
+    ) -> HttpResponse:
         """Note the question."""
+        before_sending()
+        sent()
         self.asked.append((path, dict(params), dict(headers)))
-        return Reply(200, json.dumps({"detail": "OK", "result": self.result}).encode())
+        return HttpResponse(200, json.dumps({"detail": "OK", "result": self.result}).encode())
 
 
 def client_of(api: Api) -> AsleepClient:

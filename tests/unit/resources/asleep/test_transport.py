@@ -10,22 +10,22 @@ from typing import Any
 import pytest
 
 from resources.asleep import errors
-from resources.asleep.exchange import Reply
 from resources.asleep.gate import Outcome, Turn
+from resources.asleep.http_client import HttpResponse
 from resources.asleep.request_events import Attempt, Listener
-from resources.asleep.transport import Answer, Patience, Transport
+from resources.asleep.transport import MAX_INTERIM_IN_A_ROW, Answer, Patience, Transport
 from resources.pseudonyms import pseudonym
 
 USER = "G-20260301091502-AbCdEfGhIjKlMnOpQrSt"
 FIRST_TURN = datetime(2026, 3, 8, tzinfo=UTC)
 
-Step = Reply | Exception
+Step = HttpResponse | Exception
 PATIENCE = Patience()
 
 
-def reply(status: int, answer: Any = None, **headers: str) -> Reply:
+def reply(status: int, answer: Any = None, **headers: str) -> HttpResponse:
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    return Reply(status, body, **headers)
+    return HttpResponse(status, body, **headers)
 
 
 OK = reply(200, {"detail": "OK", "result": {"a": 1}})
@@ -53,14 +53,24 @@ class Clock:
 
 
 class Script:
-    """An exchange that answers as told; the last answer is repeated."""
+    """A client whose responses are written down; the last one is repeated."""
 
     def __init__(self, *steps: Step) -> None:
         self.steps = list(steps)
         self.asked: list[tuple[str, dict[str, str], dict[str, str]]] = []
 
-    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], sent: Any = None) -> Reply:  # noqa: ARG002
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, str],
+        headers: Mapping[str, str],
+        *,
+        before_sending: Callable[[], None] = lambda: None,
+        sent: Callable[[], None] = lambda: None,
+    ) -> HttpResponse:
         """The next step of the script."""
+        before_sending()
+        sent()
         self.asked.append((path, dict(params), dict(headers)))
         step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
         if isinstance(step, Exception):
@@ -105,11 +115,11 @@ class Stage:
     ) -> None:
         self.clock = Clock()
         self.gate = Book(self.clock)
-        self.exchange = Script(*steps)
+        self.client = Script(*steps)
         self.attempts: list[Attempt] = []
         self.transport = Transport(
             self.gate,
-            self.exchange,
+            self.client,
             (*listeners, self.attempts.append),
             patience=patience,
             clock=self.clock,
@@ -132,7 +142,7 @@ def test_an_answer_comes_with_the_time_of_its_turn():
     stage = Stage(BROKEN, OK)
     answer = stage.get()
     assert answer == Answer({"a": 1}, FIRST_TURN + timedelta(seconds=2))
-    assert stage.exchange.asked == [("/path", {"a": "b"}, {"x-user-id": USER})] * 2
+    assert stage.client.asked == [("/path", {"a": "b"}, {"x-user-id": USER})] * 2
 
 
 def test_every_attempt_is_told_to_every_listener_without_the_user():
@@ -179,12 +189,43 @@ def test_each_attempt_takes_a_turn_of_its_own_and_reports_back():
     assert stage.gate.entered == [1300.0] * 5
 
 
-def test_a_turn_is_given_back_even_when_our_own_code_fails():
-    """A turn never given back could block the half-open circuit for everybody."""
-    stage = Stage(RuntimeError("bug"))
-    with pytest.raises(RuntimeError):
+def test_an_error_of_any_kind_is_the_error_of_its_request_and_gives_the_turn_back():
+    """It would stop the whole run otherwise; a turn never given back could block the half-open circuit for all."""
+    stage = Stage(RuntimeError("holds a path"), RuntimeError(), RuntimeError(), OK)
+    with pytest.raises(errors.Malformed) as caught:
         stage.get()
-    assert stage.outcomes == [Outcome.ANSWERED]
+    assert str(caught.value) == "the response could not be read (RuntimeError)"
+    assert stage.outcomes == [Outcome.ANSWERED] * 3
+    assert stage.get().result == {"a": 1}
+
+
+def test_a_lost_database_is_not_taken_for_a_bad_response():
+    """The run must stop: nothing that it reads could be stored."""
+    lost = OSError("server closed the connection")
+    stage = Stage(OK)
+    stage.gate.refusal = lost
+    with pytest.raises(OSError, match="server closed") as caught:
+        stage.get()
+    assert caught.value is lost
+
+
+@pytest.mark.parametrize("share", [1, 3])
+def test_interim_responses_now_and_then_are_only_repeated(share: int):
+    """A gateway that sends them before some responses costs a few requests, never the run."""
+    steps = [step for _ in range(50) for step in ([errors.InterimResponse()] * share, [OK])]
+    stage = Stage(*itertools.chain(*steps))
+    assert [stage.get().result for _ in range(50)] == [{"a": 1}] * 50
+
+
+def test_interim_responses_before_everything_stop_all_requests():
+    """Every user would fail slowly, one by one, without the cause."""
+    stage = Stage(errors.InterimResponse())
+    for _ in range(MAX_INTERIM_IN_A_ROW):
+        with pytest.raises(errors.AsleepError):
+            stage.get()
+    assert len(stage.client.asked) == MAX_INTERIM_IN_A_ROW
+    with pytest.raises(errors.OnlyInterimResponses, match="interim responses"):
+        stage.get()
 
 
 def test_a_broken_service_is_asked_a_few_times_with_growing_pauses():
@@ -273,7 +314,7 @@ def test_no_turn_is_not_asked_for_twice():
         (reply(302, b""), errors.Malformed),
     ],
 )
-def test_what_concerns_one_question_is_asked_once_and_others_go_on(step: Reply, kind: type[errors.AsleepError]):
+def test_what_concerns_one_question_is_asked_once_and_others_go_on(step: HttpResponse, kind: type[errors.AsleepError]):
     stage = Stage(step, OK)
     with pytest.raises(kind):
         stage.get()
@@ -289,14 +330,14 @@ def test_what_concerns_one_question_is_asked_once_and_others_go_on(step: Reply, 
         (reply(403, {"detail": "Plan is expired"}), errors.PlanExpired),
     ],
 )
-def test_a_refused_account_stops_every_later_question_unasked(step: Reply, kind: type[errors.AsleepError]):
+def test_a_refused_account_stops_every_later_question_unasked(step: HttpResponse, kind: type[errors.AsleepError]):
     """Asking on would only annoy, and with a spent quota every request may cost."""
     stage = Stage(step, OK)
     for _ in range(3):
         with pytest.raises(kind) as caught:
             stage.get()
         assert caught.value.status == step.status
-    assert len(stage.exchange.asked) == 1
+    assert len(stage.client.asked) == 1
     assert len(stage.gate.left) == 1
 
 
@@ -315,8 +356,8 @@ def test_a_refused_account_stops_those_who_already_wait():
 
     clock = Clock()
     gate = OneAtATime(clock)
-    exchange = Script(KEY_REJECTED, OK)
-    transport = Transport(gate, exchange, clock=clock)
+    client = Script(KEY_REJECTED, OK)
+    transport = Transport(gate, client, clock=clock)
     caught: list[BaseException] = []
 
     def ask() -> None:
@@ -332,7 +373,7 @@ def test_a_refused_account_stops_those_who_already_wait():
     waiting.join(10)
 
     assert [type(error) for error in caught] == [errors.KeyRejected] * 2
-    assert len(exchange.asked) == 1
+    assert len(client.asked) == 1
     assert len(gate.left) == 2
 
 
@@ -341,13 +382,13 @@ def test_a_pause_ends_early_when_the_account_is_refused():
     asked_twice = threading.Event()
 
     class BrokenThenRejected(Script):
-        def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], sent: Any = None) -> Reply:  # noqa: ARG002
-            answer = super().get(path, params, headers)
+        def get(self, *args: Any, **kwargs: Any) -> HttpResponse:
+            answer = super().get(*args, **kwargs)
             asked_twice.set()
             return answer
 
-    exchange = BrokenThenRejected(BROKEN, KEY_REJECTED)
-    transport = Transport(Book(Clock()), exchange, patience=Patience(first_pause_seconds=60, longest_pause_seconds=60))
+    client = BrokenThenRejected(BROKEN, KEY_REJECTED)
+    transport = Transport(Book(Clock()), client, patience=Patience(first_pause_seconds=60, longest_pause_seconds=60))
     caught: list[BaseException] = []
 
     def ask() -> None:

@@ -1,4 +1,4 @@
-"""One exchange over a real connection: with good servers, bad ones and hostile ones."""
+"""One request over a real connection: with good servers, bad ones and hostile ones."""
 
 import gzip
 import logging
@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from bad_server import Behaviour, Request, Server, Wire
 
-from resources.asleep.errors import AsleepError, Malformed, Unavailable
-from resources.asleep.exchange import Exchange, Reply
+from resources.asleep.errors import AsleepError, Malformed, RequestRefused, Unavailable
+from resources.asleep.http_client import HttpClient, HttpResponse
 
 KEY = "key-that-nobody-may-see"
 USER = "G-20260301091502-AbCdEfGhIjKlMnOpQrSt"
@@ -24,13 +24,13 @@ PATH = f"/ai/v1/users/{USER}"
 Serve = Callable[..., Server]
 
 
-def ask(exchange: Exchange) -> Reply:
-    return exchange.get(PATH, {"date_gte": "2026-03-07"}, {"x-user-id": USER})
+def ask(client: HttpClient) -> HttpResponse:
+    return client.get(PATH, {"date_gte": "2026-03-07"}, {"x-user-id": USER})
 
 
-def fail(exchange: Exchange) -> AsleepError:
+def fail(client: HttpClient) -> AsleepError:
     with pytest.raises(AsleepError) as caught:
-        ask(exchange)
+        ask(client)
     return caught.value
 
 
@@ -40,10 +40,10 @@ def answering(status: int = 200, body: bytes = b"{}", *headers: str) -> Behaviou
 
 def test_a_request_carries_the_key_and_what_it_was_given(serve: Serve):
     server = serve(answering(200, b'{"a": 1}', "Retry-After: 7", "Date: Mon, 23 Nov 2026 15:00:00 GMT"))
-    with Exchange(server.url + "/prefix/", KEY) as exchange:
-        reply = ask(exchange)
+    with HttpClient(server.url + "/prefix/", KEY) as client:
+        reply = ask(client)
 
-    assert reply == Reply(200, b'{"a": 1}', "7", "Mon, 23 Nov 2026 15:00:00 GMT")
+    assert reply == HttpResponse(200, b'{"a": 1}', "7", "Mon, 23 Nov 2026 15:00:00 GMT")
     (request,) = server.requests
     assert request.target == f"/prefix{PATH}?date_gte=2026-03-07"
     assert request.headers["x-api-key"] == KEY
@@ -56,8 +56,8 @@ def test_every_status_comes_back_as_it_is(serve: Serve, status: int):
     """The exchange has no opinion; redirects above all are not followed."""
     elsewhere = serve(answering())
     server = serve(answering(status, b"" if status == 204 else b"body", f"Location: {elsewhere.url}/"))
-    with Exchange(server.url, KEY) as exchange:
-        assert ask(exchange).status == status
+    with HttpClient(server.url, KEY) as client:
+        assert ask(client).status == status
     assert elsewhere.requests == []
     assert len(server.requests) == 1
 
@@ -65,18 +65,18 @@ def test_every_status_comes_back_as_it_is(serve: Serve, status: int):
 def test_connections_are_used_again(serve: Serve):
     """A TLS handshake per request would cost more than the request."""
     server = serve(answering())
-    with Exchange(server.url, KEY) as exchange:
+    with HttpClient(server.url, KEY) as client:
         for _ in range(20):
-            ask(exchange)
+            ask(client)
     assert server.connections == 1
 
 
 def test_threads_share_connections_and_answers_do_not_mix(serve: Serve):
     """Up to 64 threads ask through one pool; each must get its own answer."""
     server = serve(lambda wire, request: wire.answer(200, request.headers["x-user-id"].encode()))
-    with Exchange(server.url, KEY, max_connections=8) as exchange, ThreadPoolExecutor(64) as threads:
+    with HttpClient(server.url, KEY, max_connections=8) as client, ThreadPoolExecutor(64) as threads:
         users = [f"user-{number}" for number in range(640)]
-        replies = threads.map(lambda user: exchange.get("/", {}, {"x-user-id": user}).body.decode(), users)
+        replies = threads.map(lambda user: client.get("/", {}, {"x-user-id": user}).body.decode(), users)
         assert list(replies) == users
     assert server.connections <= 8
 
@@ -89,9 +89,9 @@ def test_a_connection_that_the_server_closed_is_replaced(serve: Serve):
         wire.hang_up()
 
     server = serve(answer_and_close)
-    with Exchange(server.url, KEY) as exchange:
+    with HttpClient(server.url, KEY) as client:
         for _ in range(3):
-            assert ask(exchange).status == 200
+            assert ask(client).status == 200
     assert server.connections == 3
 
 
@@ -129,16 +129,16 @@ def endless_header(wire: Wire, _: Request) -> None:
 )
 def test_half_an_answer_is_none(serve: Serve, behaviour: Behaviour):
     """A truncated list would look like deleted sessions."""
-    with Exchange(serve(behaviour).url, KEY, max_connections=1) as exchange:
+    with HttpClient(serve(behaviour).url, KEY, max_connections=1) as client:
         for _ in range(3):
-            assert type(fail(exchange)) is Unavailable
+            assert type(fail(client)) is Unavailable
 
 
 def test_nobody_there_is_unavailable(serve: Serve):
     server = serve(answering())
     server.stop()
-    with Exchange(server.url, KEY) as exchange:
-        assert str(fail(exchange)) == "no connection could be made"
+    with HttpClient(server.url, KEY) as client:
+        assert str(fail(client)) == "no connection could be made (Connection refused)"
 
 
 def say_nothing(wire: Wire, _: Request) -> None:
@@ -169,26 +169,26 @@ def drip_chunks(wire: Wire, _: Request) -> None:
 @pytest.mark.parametrize("behaviour", [say_nothing, drip_header, drip_body, drip_chunks])
 def test_an_answer_that_does_not_end_in_time_is_given_up(serve: Serve, behaviour: Behaviour):
     """A time-out per read never strikes while single bytes keep coming: a thread would hang for hours."""
-    with Exchange(serve(behaviour).url, KEY, timeout_seconds=0.5, max_connections=1) as exchange:
+    with HttpClient(serve(behaviour).url, KEY, timeout_seconds=0.5, max_connections=1) as client:
         for _ in range(2):
-            assert str(fail(exchange)) == "no whole answer within 0.5 seconds"
+            assert str(fail(client)) == "no complete response within 0.5 seconds"
 
 
 def test_the_deadline_is_for_one_exchange_not_for_a_connection(serve: Serve):
     """A connection older than the time-out must still serve."""
     server = serve(answering())
-    with Exchange(server.url, KEY, timeout_seconds=1) as exchange:
+    with HttpClient(server.url, KEY, timeout_seconds=1) as client:
         until = time.monotonic() + 1.3
         while time.monotonic() < until:
-            assert ask(exchange).status == 200
+            assert ask(client).status == 200
             time.sleep(0.05)
     assert server.connections == 1
 
 
 def test_compressed_answers_are_unpacked(serve: Serve):
     body = b'{"a": "' + b"x" * 300_000 + b'"}'
-    with Exchange(serve(answering(200, gzip.compress(body), "Content-Encoding: gzip")).url, KEY) as exchange:
-        assert ask(exchange).body == body
+    with HttpClient(serve(answering(200, gzip.compress(body), "Content-Encoding: gzip")).url, KEY) as client:
+        assert ask(client).body == body
 
 
 def test_chunked_answers_are_put_together(serve: Serve):
@@ -196,8 +196,8 @@ def test_chunked_answers_are_put_together(serve: Serve):
         wire.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n3\r\n   \r\n0\r\n\r\n")
 
     server = serve(chunked)
-    with Exchange(server.url, KEY) as exchange:
-        assert [ask(exchange).body for _ in range(3)] == [b"{}   "] * 3
+    with HttpClient(server.url, KEY) as client:
+        assert [ask(client).body for _ in range(3)] == [b"{}   "] * 3
     assert server.connections == 1
 
 
@@ -232,8 +232,8 @@ def until_the_end(wire: Wire, _: Request) -> None:
 )
 def test_unusual_answers_are_read_to_their_end(serve: Serve, behaviour: Behaviour):
     """Proxies re-frame what the API sends; each of these is allowed."""
-    with Exchange(serve(behaviour).url, KEY) as exchange:
-        assert [ask(exchange).body for _ in range(3)] == [b"{}  "] * 3
+    with HttpClient(serve(behaviour).url, KEY) as client:
+        assert [ask(client).body for _ in range(3)] == [b"{}  "] * 3
 
 
 def test_what_comes_after_an_answer_is_not_taken_for_the_next_one(serve: Serve):
@@ -244,22 +244,22 @@ def test_what_comes_after_an_answer_is_not_taken_for_the_next_one(serve: Serve):
         wire.send(answer + str(request.number).encode() + answer + b"x")
 
     server = serve(say_too_much)
-    with Exchange(server.url, KEY, max_connections=1) as exchange:
-        assert [ask(exchange).body for _ in range(3)] == [b"1", b"2", b"3"]
+    with HttpClient(server.url, KEY, max_connections=1) as client:
+        assert [ask(client).body for _ in range(3)] == [b"1", b"2", b"3"]
     assert server.connections == 3
 
 
 def test_a_compressed_answer_that_is_cut_short_is_malformed(serve: Serve):
     packed = gzip.compress(b"{}" * 1000)[:-5]
-    with Exchange(serve(answering(200, packed, "Content-Encoding: gzip")).url, KEY) as exchange:
-        assert type(fail(exchange)) is Malformed
+    with HttpClient(serve(answering(200, packed, "Content-Encoding: gzip")).url, KEY) as client:
+        assert type(fail(client)) is Malformed
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\n", "\r"])
 def test_a_header_cannot_smuggle_in_another(serve: Serve, end: str):
     server = serve(answering())
-    with Exchange(server.url, KEY) as exchange, pytest.raises(ValueError, match="end of a line"):
-        exchange.get(PATH, {}, {"x-user-id": f"a{end}x-user-id: b"})
+    with HttpClient(server.url, KEY) as client, pytest.raises(RequestRefused, match="line break"):
+        client.get(PATH, {}, {"x-user-id": f"a{end}x-user-id: b"})
     assert server.requests == []
 
 
@@ -279,22 +279,22 @@ BOMB = gzip.compress(b"x" * 50_000_000)
 )
 def test_an_answer_larger_than_allowed_is_not_read(serve: Serve, behaviour: Behaviour):
     """A small answer that unpacks to gigabytes must not take the process down."""
-    with Exchange(serve(behaviour).url, KEY, max_body_bytes=1_000_000, max_connections=2) as exchange:
+    with HttpClient(serve(behaviour).url, KEY, max_body_bytes=1_000_000, max_connections=2) as client:
         for _ in range(5):
-            error = fail(exchange)
+            error = fail(client)
             assert type(error) is Malformed
             assert len(error.raw or b"") == 65536
 
 
 def test_an_answer_of_just_the_size_allowed_is_read(serve: Serve):
-    with Exchange(serve(answering(200, b"x" * 1_000_000)).url, KEY, max_body_bytes=1_000_000) as exchange:
-        assert len(ask(exchange).body) == 1_000_000
+    with HttpClient(serve(answering(200, b"x" * 1_000_000)).url, KEY, max_body_bytes=1_000_000) as client:
+        assert len(ask(client).body) == 1_000_000
 
 
 def test_an_answer_not_compressed_as_it_says_is_malformed(serve: Serve):
-    with Exchange(serve(answering(200, b"plain", "Content-Encoding: gzip")).url, KEY, max_connections=1) as exchange:
+    with HttpClient(serve(answering(200, b"plain", "Content-Encoding: gzip")).url, KEY, max_connections=1) as client:
         for _ in range(3):
-            assert type(fail(exchange)) is Malformed
+            assert type(fail(client)) is Malformed
 
 
 BAD = [reset, truncate, say_nothing, endless, speak_another_protocol]
@@ -304,10 +304,10 @@ BAD = [reset, truncate, say_nothing, endless, speak_another_protocol]
 def test_no_failure_tells_the_key_or_the_user(serve: Serve, behaviour: Behaviour, caplog: pytest.LogCaptureFixture):
     """Errors and library logs end up in event logs, tickets and chats."""
     caplog.set_level(logging.DEBUG)
-    with Exchange(serve(behaviour).url, KEY, timeout_seconds=0.3, max_body_bytes=100) as exchange:
-        error = fail(exchange)
+    with HttpClient(serve(behaviour).url, KEY, timeout_seconds=0.3, max_body_bytes=100) as client:
+        error = fail(client)
         told = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
-        told += repr(exchange) + repr(error) + caplog.text
+        told += repr(client) + repr(error) + caplog.text
 
     assert error.__cause__ is None
     assert error.__context__ is None
@@ -320,14 +320,14 @@ def test_the_libraries_logs_do_not_name_users(serve: Serve, caplog: pytest.LogCa
     """At level DEBUG urllib3 writes every path; and paths name users and sessions."""
     caplog.set_level(logging.DEBUG)
     server = serve(answering(200, b"{}", "Broken header without colon"))
-    with Exchange(server.url, KEY) as exchange:
-        ask(exchange)
+    with HttpClient(server.url, KEY) as client:
+        ask(client)
     assert USER not in caplog.text
 
 
 def test_a_closed_exchange_leaves_the_libraries_logs_alone(serve: Serve):
     before = [list(logging.getLogger(name).filters) for name in ("urllib3.connectionpool", "urllib3.connection")]
-    with Exchange(serve(answering()).url, KEY):
+    with HttpClient(serve(answering()).url, KEY):
         pass
     after = [list(logging.getLogger(name).filters) for name in ("urllib3.connectionpool", "urllib3.connection")]
     assert before == after
@@ -341,8 +341,8 @@ def test_the_environment_is_not_read(serve: Serve, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, proxy.url)
-    with Exchange(server.url, KEY) as exchange:
-        assert ask(exchange).body == b"direct"
+    with HttpClient(server.url, KEY) as client:
+        assert ask(client).body == b"direct"
     assert proxy.requests == []
     assert "authorization" not in server.requests[0].headers
 
@@ -372,25 +372,25 @@ def tls(certificate: Path) -> ssl.SSLContext:
 def test_a_server_that_cannot_prove_who_it_is_gets_no_key(serve: Serve, tls: ssl.SSLContext):
     """Whoever sits in between must not learn the key."""
     server = serve(answering(), tls)
-    with Exchange(server.url, KEY) as exchange:
-        assert str(fail(exchange)) == "no trusted TLS connection could be made"
+    with HttpClient(server.url, KEY) as client:
+        assert str(fail(client)) == "no trusted TLS connection could be made (self-signed certificate)"
     assert server.requests == []
 
 
 def test_certificate_authorities_of_ones_own_are_accepted(serve: Serve, tls: ssl.SSLContext, certificate: Path):
     """Organisations that inspect their traffic have their own."""
     server = serve(answering(200, b"x" * 200_000), tls)
-    with Exchange(server.url, KEY, ca_bundle=str(certificate / "certificate.pem")) as exchange:
-        assert [len(ask(exchange).body) for _ in range(3)] == [200_000] * 3
+    with HttpClient(server.url, KEY, ca_bundle=certificate / "certificate.pem") as client:
+        assert [len(ask(client).body) for _ in range(3)] == [200_000] * 3
     assert server.connections == 1
 
 
 @pytest.mark.parametrize("behaviour", [drip_header, drip_body])
 def test_the_deadline_holds_under_tls_too(serve: Serve, tls: ssl.SSLContext, certificate: Path, behaviour: Behaviour):
     server = serve(behaviour, tls)
-    bundle = str(certificate / "certificate.pem")
-    with Exchange(server.url, KEY, ca_bundle=bundle, timeout_seconds=0.5) as exchange:
-        assert str(fail(exchange)) == "no whole answer within 0.5 seconds"
+    bundle = certificate / "certificate.pem"
+    with HttpClient(server.url, KEY, ca_bundle=bundle, timeout_seconds=0.5) as client:
+        assert str(fail(client)) == "no complete response within 0.5 seconds"
 
 
 @pytest.mark.parametrize(
@@ -399,7 +399,7 @@ def test_the_deadline_holds_under_tls_too(serve: Serve, tls: ssl.SSLContext, cer
 def test_a_base_url_that_cannot_work_is_refused_at_once(url: str):
     """Otherwise each of a thousand requests would fail on its own."""
     with pytest.raises(ValueError, match="base URL"):
-        Exchange(url, KEY)
+        HttpClient(url, KEY)
 
 
 def test_more_threads_than_connections_wait_for_each_other(serve: Serve):
@@ -415,7 +415,7 @@ def test_more_threads_than_connections_wait_for_each_other(serve: Serve):
         wire.answer(200, b"{}")
 
     server = serve(one_of_two)
-    with Exchange(server.url, KEY, max_connections=2) as exchange, ThreadPoolExecutor(10) as threads:
-        list(threads.map(lambda _: ask(exchange), range(50)))
+    with HttpClient(server.url, KEY, max_connections=2) as client, ThreadPoolExecutor(10) as threads:
+        list(threads.map(lambda _: ask(client), range(50)))
     assert not overbooked.is_set()
     assert server.connections == 2
