@@ -36,7 +36,7 @@ def synced(simulate, engine, statsd, capfd):
     settings = Settings(
         _env_file=None, log_format="json", log_level="DEBUG", enable_metrics=True, statsd_port=statsd.getsockname()[1]
     )
-    options = ("--users", "2", "--days", "5", "--seed", "3", "--now", NOW, "--api-key", KEY, "--no-oddities")
+    options = ("--users", "2", "--days", "5", "--seed", "3", "--now", NOW, "--api-key", KEY, "--ordinary-only")
     with simulate(*options) as api:
         users = [user["user_id"] for user in api.ask("users")]
         with engine.begin() as connection:

@@ -234,7 +234,7 @@ def test_a_wrong_key_is_named(world: Any):
 def test_what_is_gone_is_told_from_what_is_refused(simulate: Simulate):
     """Only what the API itself calls gone may disappear here."""
     with (
-        simulate("--users", "3", "--days", "20", "--no-oddities", "--now", NOW) as api,
+        simulate("--users", "3", "--days", "20", "--ordinary-only", "--now", NOW) as api,
         client_of(api) as client,
     ):
         (gone, sessions), (other, others), _ = truth_of(api).items()
