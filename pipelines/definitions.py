@@ -91,6 +91,8 @@ def _resources(settings: Settings) -> dict[str, object]:
             max_connections=settings.max_connections,
             timeout_seconds=settings.request_timeout,
             listeners=listeners(settings),
+            ca_bundle=settings.ca_bundle,
+            proxy=settings.asleep_proxy.get_secret_value() if settings.asleep_proxy else None,
         ),
         "database": Database(settings.require_database_url),
         "sync_options": SyncOptions(

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from resources.asleep.network import check_proxy, trusted_authorities
 from resources.database.engine import DatabaseUrlInvalid, database_url
 
 APP_ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +34,10 @@ class Environment(StrEnum):
     PRODUCTION = "production"
 
 
+_CA_BUNDLES = ("asleep_ca_bundle", "requests_ca_bundle", "ssl_cert_file")
+"""In the order of their precedence."""
+
+
 class SettingsInvalid(ValueError):
     """The environment cannot be used as it is; one line for each variable that is wrong, values left out."""
 
@@ -47,6 +52,10 @@ class Settings(BaseSettings):
     environment: Environment = Environment.DEVELOPMENT
     asleep_api_key: Keys = ()
     asleep_base_url: str = "https://api.asleep.ai"
+    asleep_ca_bundle: Path | None = None
+    requests_ca_bundle: Path | None = None
+    ssl_cert_file: Path | None = None
+    asleep_proxy: SecretStr | None = None
     database_url: SecretStr | None = None
     data_directory: Path = APP_ROOT / ".data"
     asleep_requests_per_second: PositiveNumber = 10.0
@@ -111,6 +120,21 @@ class Settings(BaseSettings):
             raise ValueError("may have a path but no query: paths and queries of requests are put behind it")
         return value.rstrip("/")
 
+    @field_validator(*_CA_BUNDLES)
+    @classmethod
+    def _holds_certificates(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        is_used = not any(info.data.get(name) for name in _CA_BUNDLES)  # `data` has the fields before this one only
+        if value is not None and is_used:
+            trusted_authorities(value)
+        return value
+
+    @field_validator("asleep_proxy")
+    @classmethod
+    def _is_a_proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_proxy(value.get_secret_value())
+        return value
+
     @field_validator("webhook_secret")
     @classmethod
     def _holds_a_secret(cls, value: SecretStr | None) -> SecretStr | None:
@@ -160,6 +184,11 @@ class Settings(BaseSettings):
                 "the embedded Postgres of development"
             )
         return self.database_url.get_secret_value()
+
+    @property
+    def ca_bundle(self) -> Path | None:
+        """File or directory of the certificate authorities to trust; None for those that come with `requests`."""
+        return self.asleep_ca_bundle or self.requests_ca_bundle or self.ssl_cert_file
 
     @property
     def calling_key(self) -> str | None:

@@ -1,12 +1,12 @@
-"""The Asleep API as a Dagster resource named `asleep_api`.
+"""The Asleep API as a resource: how it is reached, and a client made of that.
 
-Lives here: what is needed to reach it, and how a client is made of that.  Not here: logic, Dagster's config system
-(it would show the key in the UI).
+Does not belong here: Dagster's config system, which would show the key in the UI.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sqlalchemy import Engine
 
@@ -32,6 +32,8 @@ class AsleepApi:
     timeout_seconds: float
     listeners: Sequence[Listener] = ()
     patience: Patience = field(default_factory=Patience)
+    ca_bundle: Path | None = None
+    proxy: str | None = field(default=None, repr=False)
 
     @contextmanager
     def client(self, engine: Engine, *more_listeners: Listener) -> Iterator[AsleepClient]:
@@ -45,7 +47,12 @@ class AsleepApi:
         with (
             PostgresGate(engine, api_key=self.key, requests_per_second=self.requests_per_second) as gate,
             HttpClient(
-                self.base_url, key=self.key, max_connections=self.max_connections, timeout_seconds=self.timeout_seconds
+                self.base_url,
+                key=self.key,
+                max_connections=self.max_connections,
+                timeout_seconds=self.timeout_seconds,
+                ca_bundle=self.ca_bundle,
+                proxy=self.proxy,
             ) as http,
         ):
             listeners = (*self.listeners, *more_listeners)

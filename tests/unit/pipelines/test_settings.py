@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trustme
 
 from pipelines.settings import Settings, SettingsInvalid, load_settings, unknown_variables
 
@@ -115,6 +116,69 @@ def test_a_web_address_that_cannot_be_asked_is_refused_by_name(load: Load, name:
         load(**{name: url})
     assert [line.partition(":")[0] for line in str(refused.value).splitlines()] == [name]
     assert url not in str(refused.value).replace("http://host:port", "").replace("https://host", "")
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "proxy:3128", "socks5://me:hunter2@proxy:1080", "http://me:hunter2@", "http://me:hunter2@proxy:0",
+        "http://me:hunter2@proxy:99999", "http://me:hunter/2@proxy:3128", "http://me:hunter2@proxy:3128/path?query",
+        "http://me:hunter 2@proxy:3128",
+    ],
+)  # fmt: skip
+def test_a_proxy_that_cannot_work_is_refused_by_name_without_its_password(load: Load, proxy: str):
+    """At the first request it would be an error for each of a thousand users."""
+    with pytest.raises(SettingsInvalid) as refused:
+        load(ASLEEP_PROXY=proxy)
+    assert str(refused.value).startswith("ASLEEP_PROXY: must look like http://")
+    assert len(str(refused.value).splitlines()) == 1
+    assert "hunter" not in str(refused.value)
+
+
+def test_the_password_of_a_proxy_is_not_shown(load: Load):
+    """Settings end in logs and in the Dagster UI."""
+    settings = load(ASLEEP_PROXY="http://me:hunter2@proxy:3128")
+    assert settings.asleep_proxy is not None
+    assert settings.asleep_proxy.get_secret_value() == "http://me:hunter2@proxy:3128"
+    assert "hunter2" not in repr(settings)
+
+
+CA_VARIABLES = ["ASLEEP_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"]
+
+
+@pytest.mark.parametrize("name", CA_VARIABLES)
+@pytest.mark.parametrize(("kind", "reason"), [
+    ("missing", "No such file"), ("empty", "PEM form"), ("text", "PEM form"), ("directory", "openssl rehash"),
+])  # fmt: skip
+def test_certificate_authorities_that_cannot_be_read_are_refused_by_name(
+    load: Load, tmp_path: Path, name: str, kind: str, reason: str
+):
+    """Each request would fail otherwise, with a message about TLS that does not name the variable."""
+    path = tmp_path / "authorities"
+    {
+        "missing": lambda: None,
+        "empty": path.touch,
+        "text": lambda: path.write_text("no certificate"),
+        "directory": path.mkdir,
+    }[kind]()
+    with pytest.raises(SettingsInvalid, match=f"^{name}: .*{reason}") as refused:
+        load(**{name: str(path)})
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_the_first_variable_of_certificate_authorities_is_used_and_the_others_are_not_read(load: Load, tmp_path: Path):
+    """REQUESTS_CA_BUNDLE is often set for other programs."""
+    missing = str(tmp_path / "missing")
+    paths = {}
+    for name in CA_VARIABLES:
+        paths[name] = tmp_path / name
+        trustme.CA().cert_pem.write_to_path(str(paths[name]))
+    assert load().ca_bundle is None
+    assert load(SSL_CERT_FILE=str(paths["SSL_CERT_FILE"])).ca_bundle == paths["SSL_CERT_FILE"]
+    fallback = load(REQUESTS_CA_BUNDLE=str(paths["REQUESTS_CA_BUNDLE"]), SSL_CERT_FILE=missing)
+    assert fallback.ca_bundle == paths["REQUESTS_CA_BUNDLE"]
+    own = load(ASLEEP_CA_BUNDLE=str(paths["ASLEEP_CA_BUNDLE"]), REQUESTS_CA_BUNDLE=missing, SSL_CERT_FILE=missing)
+    assert own.ca_bundle == paths["ASLEEP_CA_BUNDLE"]
 
 
 def test_only_the_base_url_may_hold_no_query(load: Load):
