@@ -16,7 +16,6 @@ from pipelines.cli.common import NOTHING_DONE, Refusal, first_line, with_databas
 from pipelines.cli.status import read_missing_data
 from pipelines.definitions import build_definitions
 from pipelines.runtime.dagster_environment import dagster_environment
-from pipelines.runtime.instance import open_instance
 from pipelines.runtime.run_jobs import Outcome, Runner
 from pipelines.settings import Settings
 from resources.asleep.resource import KeyMissing
@@ -85,7 +84,7 @@ def _run(
     os.environ.update(dagster_environment(settings))
     definitions = build_definitions(settings)
     try:
-        with open_instance() as instance:
+        with dg.DagsterInstance.get() as instance:
             runner = Runner(definitions, instance, database.engine, complain)
             if request.user_ids:
                 synced = runner.sync_some(request.days, [pseudonym(user_id) for user_id in request.user_ids])

@@ -9,6 +9,8 @@ from pipelines.settings import APP_ROOT, Settings, SettingsInvalid
 from resources.database.engine import database_url
 
 DAGSTER_SCHEMA = "dagster"
+APPLICATION_NAME = "asleep-sync-dagster"
+"""Marks the connections on which `dagster_storage` sets the session up."""
 
 
 class DagsterHomeInvalid(ValueError):
@@ -32,7 +34,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     except OSError as error:
         raise SettingsInvalid(f"DATA_DIRECTORY: {local} cannot be made ({error.strerror})") from None
     url = settings.require_database_url()
-    storage = make_url(database_url(url)).update_query_dict({"options": f"-csearch_path={DAGSTER_SCHEMA}"})
+    storage = make_url(database_url(url)).update_query_dict({"application_name": APPLICATION_NAME})
     return {
         "APP_ROOT": str(APP_ROOT),
         "DATABASE_URL": url,

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.runtime.dagster_environment import APPLICATION_NAME
+
 ROOT = Path(__file__).resolve().parents[3]
 BIN = Path(sys.executable).parent
 LOCATION = "asleep-sync"
@@ -213,7 +215,7 @@ def environment_for(database_url: str, home: Path, **settings: str) -> dict[str,
         "APP_ROOT": str(ROOT),
         "DAGSTER_HOME": str(home),
         "DAGSTER_LOCAL_DIR": str(local),
-        "DAGSTER_STORAGE_URL": f"{_with_driver(database_url)}?options=-csearch_path%3Ddagster",
+        "DAGSTER_STORAGE_URL": f"{_with_driver(database_url)}?application_name={APPLICATION_NAME}",
         "DAGSTER_DISABLE_TELEMETRY": "1",
         "DATABASE_URL": database_url,
         "ASLEEP_API_KEY": "simulated-key",

@@ -13,6 +13,7 @@ import pytest
 from dagster._core.launcher.base import WorkerStatus
 from sqlalchemy import Engine
 
+from pipelines.runtime.dagster_environment import APPLICATION_NAME
 from pipelines.runtime.run_launcher import HELD_TAG, WatchedRunLauncher, lock_of
 from resources.database.advisory_lock import advisory_lock, is_held
 
@@ -31,7 +32,7 @@ with advisory_lock(make_engine(sys.argv[1], application_name="holder"), sys.argv
 @pytest.fixture
 def launcher(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WatchedRunLauncher]:
     """The launcher of an instance as `dagster.yaml` describes it."""
-    url = engine.url.update_query_dict({"options": "-csearch_path=dagster"}).render_as_string(hide_password=False)
+    url = engine.url.update_query_dict({"application_name": APPLICATION_NAME}).render_as_string(hide_password=False)
     monkeypatch.setenv("DAGSTER_STORAGE_URL", url)
     monkeypatch.setenv("DAGSTER_LOCAL_DIR", str(tmp_path))
     (tmp_path / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())

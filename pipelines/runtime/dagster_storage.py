@@ -1,0 +1,88 @@
+"""Dagster's own tables in Postgres, over connections that are kept, set up and checked before use.
+
+`dagster.yaml` names `KeptConnectionsStorage`. Dagster's default opens a connection for every event that it stores. Only
+public interfaces are used: Dagster's storage classes with their `optimize_for_webserver`, and SQLAlchemy's pool events.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg2
+from dagster._serdes import ConfigurableClassData
+from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres.utils import pg_url_from_config
+from psycopg2.extensions import connection as PostgresConnection  # noqa: N812 the driver's class has a lower-case name
+from sqlalchemy import event
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import Pool
+
+from pipelines.runtime.dagster_environment import APPLICATION_NAME, DAGSTER_SCHEMA
+
+STATEMENT_TIMEOUT_MS = 60_000
+CONNECTION_MAX_AGE_SECONDS = 3600
+MAX_EXTRA_CONNECTIONS = 20
+
+_SETTINGS = f"""
+SET search_path TO {DAGSTER_SCHEMA};
+SET TimeZone TO 'UTC';
+SET synchronous_commit TO off;
+"""
+"""A crash of the server may lose Dagster's last events of a fraction of a second, never data in schema `asleep`."""
+
+
+class SessionSettingsRefused(psycopg2.OperationalError):
+    """The database connection did not keep its session settings."""
+
+
+class KeptConnectionsStorage(DagsterPostgresStorage):
+    """Run, event and schedule storage, each with a pool of connections instead of a new one for every call."""
+
+    def __init__(self, postgres_url: str, **options: Any) -> None:
+        """Open the storage.
+
+        Args:
+            postgres_url: whose `application_name` is `APPLICATION_NAME`.
+            options: as for Dagster's own storage.
+        """
+        super().__init__(postgres_url, **options)
+        for storage in (self.run_storage, self.event_log_storage, self.schedule_storage):
+            storage.optimize_for_webserver(STATEMENT_TIMEOUT_MS, CONNECTION_MAX_AGE_SECONDS, MAX_EXTRA_CONNECTIONS)
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> "KeptConnectionsStorage":
+        """The storage that `dagster.yaml` describes."""
+        return cls(pg_url_from_config(config_value), inst_data=inst_data)
+
+
+@event.listens_for(Pool, "connect")
+def _set_up(connection: Any, record: Any) -> None:
+    """Set the session's settings, and verify them: a pooler may drop what is sent at the start of a connection."""
+    if not isinstance(connection, PostgresConnection):
+        return
+    if connection.get_dsn_parameters().get("application_name") != APPLICATION_NAME:
+        return
+    record.info[APPLICATION_NAME] = True
+    with connection.cursor() as cursor:
+        cursor.execute(_SETTINGS)
+    connection.commit()
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW search_path")
+        found = cursor.fetchone()
+    connection.commit()
+    if found != (DAGSTER_SCHEMA,):
+        raise SessionSettingsRefused(
+            f"search_path is {found}, not {DAGSTER_SCHEMA!r}: connect without a pooler, or use its session mode."
+        )
+
+
+@event.listens_for(Pool, "checkout")
+def _check(connection: PostgresConnection, record: Any, _proxy: object) -> None:
+    """Replace a kept connection that a restart of the server has closed."""
+    if APPLICATION_NAME in record.info:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        except psycopg2.Error as error:
+            raise DisconnectionError from error
