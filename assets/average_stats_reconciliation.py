@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from assets.ops.batches import API_POOL, SyncOptions, sync_batch_after_batch
-from assets.sync.statistics_sync import MOST_DAYS
+from assets.sync.statistics_sync import MAX_DAYS
 from assets.sync.sync_batch import Batch, Mode
 from assets.sync.window import Window
 from resources.asleep.resource import AsleepApi
@@ -19,7 +19,7 @@ class Reconciliation(dg.Config):
     """Which days to hold against average-stats; 98 days and the day on each side are one request a user."""
 
     last_day: str | None = None
-    days: int = MOST_DAYS - 2
+    days: int = MAX_DAYS - 2
     users: list[str] | None = None
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from assets.ops.batches import RequestCounts
 from assets.ops.failures import as_dagster_failure
-from assets.sync.batch_state import key_sees_nobody
+from assets.sync.batch_state import key_finds_no_user
 from assets.sync.fan_out import fan_out
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import AsleepError, UserGone
@@ -57,7 +57,7 @@ def look_for_departures(
             chunk = dict(islice(users.items(), start, start + USERS_AT_ONCE))
             answers = _ask(client, list(chunk), workers=asleep_api.max_connections)
             if not counts["known"] and not answers.known and not all(chunk[user_id] for user_id in answers.gone):
-                raise key_sees_nobody(len(answers.gone))
+                raise key_finds_no_user(len(answers.gone))
             counts.update(users=len(chunk), known=len(answers.known), **_note(database.engine, answers))
     if counts["known"]:
         yield dg.Output(None, metadata={**counts, **tally.counts()})

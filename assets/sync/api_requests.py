@@ -1,42 +1,110 @@
-"""What a sync asks the API, one user at a time.
+"""Requests that the sync of a user makes, their responses, and how steps of a sync run side by side.
 
-Lives here: the questions.  Not here: who asks them when (`user_sync.py`, `statistics_sync.py`), how (`sync_batch.py`).
+A sync is a generator: each `yield` adds requests and receives the next response. It may end only when none of its
+requests is open. Errors are values, because a sync with several open requests has no place to raise them.
 """
 
-from collections.abc import Container
+from collections.abc import Callable, Container, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
+from typing import TypeVar
 
 from assets.sync.window import Window
+from resources.asleep.client import AsleepClient
 from resources.asleep.errors import AsleepError, IdentifierRefused
 from resources.asleep.records import AverageStats, SessionList, SleepSession, UserProfile
 
+T = TypeVar("T")
 
-class Question(Enum):
-    """What is asked of the API."""
 
-    LIST = "list"
-    SESSION = "session"
-    USER = "user"
-    STATISTICS = "statistics"
+class Endpoint(Enum):
+    """The calls of the Asleep API that a sync makes."""
+
+    LIST_SESSIONS = "list_sessions"
+    READ_SESSION = "read_session"
+    READ_USER = "read_user"
+    AVERAGE_STATS = "average_stats"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """One request about one user. Two equal requests are two: each has a response of its own."""
+
+    user_id: str
+    endpoint: Endpoint
+    session_id: str | None = None
+    window: Window | None = None
+
+
+Result = SessionList | SleepSession | UserProfile | AverageStats | AsleepError
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One question about one user."""
+class Response:
+    """What came of a request."""
 
-    user_id: str
-    question: Question
-    session_id: str | None = None
-    window: Window | None = None
-    asked_at: datetime | None = None
-    """When it was handed out, by the database's clock: no later than the answer's own time."""
+    request: Request
+    sent_at: datetime
+    """By the database's clock, no later than the moment to which the result belongs."""
+    result: Result
 
 
-Answer = SessionList | SleepSession | UserProfile | AverageStats
+Steps = Generator[Sequence[Request], Response, T]
 
 
-def is_no_session_at_all(error: AsleepError, task: Task, known: Container[str]) -> bool:
-    """Whether an id that no list and no row knows is not even an id to the API: a webhook event made it up."""
-    return isinstance(error, IdentifierRefused) and task.session_id is not None and task.session_id not in known
+def together(parts: Iterable[Steps[None]]) -> Steps[None]:
+    """Run the parts side by side: all their first requests at once, then each goes on with its own responses."""
+    owners: dict[Request, Steps[None]] = {}
+    new: list[Request] = []
+
+    def resume(part: Steps[None], response: Response | None) -> None:
+        try:
+            requests = part.send(response)  # type: ignore[arg-type]  # a generator starts with None
+        except StopIteration:
+            return
+        owners.update(dict.fromkeys(requests, part))
+        new.extend(requests)
+
+    for part in parts:
+        resume(part, None)
+    while owners:
+        requests, new = new, []
+        response = yield requests
+        resume(owners.pop(response.request), response)
+
+
+def send(api: AsleepClient, request: Request, now: Callable[[], datetime]) -> Response:
+    """Put a request to the API.
+
+    Args:
+        api: the client.
+        request: what to request.
+        now: the database's clock.
+
+    Raises:
+        Rejected: the account is refused, so no other request would succeed either.
+    """
+    sent_at = now()
+    try:
+        return Response(request, sent_at, _call(api, request))
+    except AsleepError as error:
+        if error.stops_everything:
+            raise
+        return Response(request, sent_at, error)
+
+
+def _call(api: AsleepClient, request: Request) -> Result:
+    if request.endpoint is Endpoint.LIST_SESSIONS and request.window is not None:
+        return api.list_sessions(request.user_id, *request.window.days_to_list)
+    if request.endpoint is Endpoint.AVERAGE_STATS and request.window is not None:
+        first, last = request.window.start.date(), (request.window.end - timedelta(microseconds=1)).date()
+        return api.average_stats(request.user_id, first, last)
+    if request.endpoint is Endpoint.READ_SESSION and request.session_id is not None:
+        return api.read_session(request.user_id, request.session_id)
+    return api.read_user(request.user_id)
+
+
+def is_made_up(error: AsleepError, request: Request, known: Container[str]) -> bool:
+    """True when the API refuses the form of a session id that stands in no list and no row: an event invented it."""
+    return isinstance(error, IdentifierRefused) and request.session_id is not None and request.session_id not in known

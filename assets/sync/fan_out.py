@@ -1,71 +1,100 @@
-"""Many questions asked at once, answers taken by one.
-
-Lives here: the only threads of the project.  Not here: what is asked, what is done with the answers.
-"""
+"""Many requests at once, in the project's only threads; one thread takes the responses."""
 
 import contextvars
+import math
 import threading
-from collections.abc import Callable, Iterator
-from queue import SimpleQueue
+from collections.abc import Callable, Generator, Iterator
+from itertools import count
+from queue import Empty, PriorityQueue, SimpleQueue
 from typing import TypeVar
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
+LOOK_AHEAD = 10
+"""Tasks handed out for each worker, so that workers do not idle while the caller writes what has come."""
+
+_Tasks = PriorityQueue[tuple[float, int, Task | None]]
+
 
 def fan_out(
-    todo: Iterator[Task], ask: Callable[[Task], Answer], *, workers: int
-) -> Iterator[tuple[Task, Answer | Exception]]:
-    """Ask in `workers` threads; yield each task with its answer, or with the exception that `ask` raised.
+    todo: Iterator[Task],
+    do: Callable[[Task], Answer],
+    *,
+    workers: int,
+    priority: Callable[[Task], float] = lambda _: 0,
+) -> Generator[tuple[Task, Answer | Exception]]:
+    """Do tasks in `workers` threads; yield each with its answer, or with the exception that `do` raised.
 
-    Tasks are taken from `todo` by the calling thread, one for each free worker and one in hand, so the caller may
-    add to what `todo` will give whenever it has received an answer. The end comes when `todo` has nothing
-    and no answer is awaited. Leaving early lets the questions under way end and asks no more.
+    The calling thread takes tasks from `todo`, a few for each worker, so it may add to what `todo` will give whenever
+    it has received an answer. The end comes when `todo` has nothing and no answer is awaited. Leaving early lets
+    the tasks under way end and starts no other.
 
     Args:
         todo: gives the next task, or raises StopIteration when there is none at the moment.
-        ask: runs in the threads, each with a copy of the caller's context variables.
+        do: runs in the threads, each with a copy of the caller's context variables.
         workers: number of threads, at least 1.
+        priority: of the tasks handed out, those with the lowest number are done first; equal ones in their order.
     """
-    questions: SimpleQueue[Task | None] = SimpleQueue()
+    for done in fan_out_with_ticks(todo, do, workers=workers, priority=priority, tick_seconds=None):
+        if done is not None:
+            yield done
+
+
+def fan_out_with_ticks(
+    todo: Iterator[Task],
+    do: Callable[[Task], Answer],
+    *,
+    workers: int,
+    priority: Callable[[Task], float] = lambda _: 0,
+    tick_seconds: float | None,
+) -> Generator[tuple[Task, Answer | Exception] | None]:
+    """As `fan_out`, and yield None whenever `tick_seconds` pass without an answer."""
+    tasks: _Tasks[Task] = PriorityQueue()
     answers: SimpleQueue[tuple[Task, Answer | Exception]] = SimpleQueue()
-    threads = [
-        threading.Thread(
-            target=contextvars.copy_context().run,
-            args=(_work, questions, answers, ask),
-            name=f"fan-out-{number}",
-            daemon=True,
-        )
-        for number in range(workers)
-    ]
-    for thread in threads:
-        thread.start()
+    numbers = count()
+    threads = [_start(number, tasks, answers, do) for number in range(workers)]
     under_way = 0
     try:
         while True:
-            while under_way < 2 * workers and (task := next(todo, None)) is not None:
-                questions.put(task)
+            while under_way < LOOK_AHEAD * workers and (task := next(todo, None)) is not None:
+                tasks.put((priority(task), next(numbers), task))
                 under_way += 1
             if not under_way:
                 return
-            yield answers.get()
+            try:
+                answer = answers.get(timeout=tick_seconds)
+            except Empty:
+                yield None
+                continue
             under_way -= 1
+            yield answer
     finally:
-        while not questions.empty():
-            questions.get()
+        while not tasks.empty():
+            tasks.get()
         for _ in threads:
-            questions.put(None)
+            tasks.put((math.inf, next(numbers), None))
         for thread in threads:
             thread.join()
 
 
-def _work(
-    questions: SimpleQueue[Task | None],
+def _start(
+    number: int,
+    tasks: _Tasks[Task],
     answers: SimpleQueue[tuple[Task, Answer | Exception]],
-    ask: Callable[[Task], Answer],
+    do: Callable[[Task], Answer],
+) -> threading.Thread:
+    run = contextvars.copy_context().run
+    thread = threading.Thread(target=run, args=(_work, tasks, answers, do), name=f"fan-out-{number}", daemon=True)
+    thread.start()
+    return thread
+
+
+def _work(
+    tasks: _Tasks[Task], answers: SimpleQueue[tuple[Task, Answer | Exception]], do: Callable[[Task], Answer]
 ) -> None:
-    while (task := questions.get()) is not None:
+    while (task := tasks.get()[-1]) is not None:
         try:
-            answers.put((task, ask(task)))
+            answers.put((task, do(task)))
         except Exception as error:  # noqa: BLE001 handed to the caller, whatever it is
             answers.put((task, error))

@@ -1,153 +1,120 @@
-"""One user's sync through average-stats: statistics of up to 100 days in one request.
+"""One user's sync by average-stats: the statistics of up to 100 days in one request.
 
-Lives here: decisions, one object for each user, no I/O.  Not here: threads, HTTP, SQL, tolerances (`witness.py`).
-
-Two uses. `SYNC_DETAIL=statistics` stores what average-stats says and reads nothing in full. The weekly
-reconciliation holds it against what is stored, and reads in full what differs: `completed_time` is the API's only
-sign that a finished session was analysed again.
+Two uses. `SYNC_DETAIL=statistics` stores what average-stats returns. The weekly reconciliation compares it with what
+is stored and reads in full what differs: `completed_time` is the API's only sign that a finished session was analysed
+again. How far two figures may lie apart is decided in `comparison`.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from assets.sync.api_requests import Answer, Question, Task, is_no_session_at_all
+from assets.sync.api_requests import Endpoint, Steps, together
 from assets.sync.comparison import Difference, averages_that_differ, statistics_that_differ
+from assets.sync.outcome import Outcome
 from assets.sync.session_rows import Row, session_row, statistics_row, zone_of
+from assets.sync.user_steps import UserSteps
 from assets.sync.window import Window
-from resources.asleep.errors import AsleepError, SessionGone, UserGone
-from resources.asleep.records import (
-    COMPLETE,
-    AverageStats,
-    NeverSleptSession,
-    SleepSession,
-    SleptSession,
-    Stat,
-    UserProfile,
-)
+from resources.asleep.errors import AsleepError, SessionGone
+from resources.asleep.records import COMPLETE, AverageStats, NeverSleptSession, SleepSession, SleptSession, Stat
 from resources.database.sync.statistics_state import StoredStatistics
-from resources.database.sync.sync_state import DISAGREES, Failure, UserToSync
 
-MOST_DAYS = 100
+MAX_DAYS = 100
+
+Analysed = SleptSession | NeverSleptSession
+
+
+def sync_statistics(outcome: Outcome, stored: Iterable[StoredStatistics]) -> Steps[None]:
+    """Store the statistics of the window.
+
+    Args:
+        outcome: takes what is found.
+        stored: sessions of the window and of the day on each side, and older ones that were not final.
+    """
+    return _StatisticsSync(outcome, stored={s.session_id: s for s in stored}, reads_in_full=False).steps()
+
+
+def reconcile(outcome: Outcome, stored: Iterable[StoredStatistics]) -> Steps[None]:
+    """Compare what is stored of the window with average-stats, and read in full what differs.
+
+    Args:
+        outcome: takes what is found.
+        stored: sessions of the window and of the day on each side, and older ones that were not final.
+    """
+    return _StatisticsSync(outcome, stored={s.session_id: s for s in stored}, reads_in_full=True).steps()
 
 
 @dataclass(slots=True)
-class StatisticsSync:
-    """The sync of one user's statistics over one window. Feed it every answer; it says what to ask next."""
-
-    user: UserToSync
-    window: Window
-    stored: dict[str, StoredStatistics]
-    reads_in_full: bool
+class _StatisticsSync(UserSteps):
+    stored: dict[str, StoredStatistics] = field(default_factory=dict)
+    reads_in_full: bool = False
     """True to read in full what is new or differs; False to store the statistics alone."""
-    deleted: list[tuple[str, datetime]] = field(default_factory=list)
-    completed: list[tuple[str, datetime]] = field(default_factory=list)
-    """When stored sessions were analysed, learnt since the caller last took it."""
-    failures: list[Failure] = field(default_factory=list)
-    gone: bool = False
-    unchanged: int = 0
-    listed_at: datetime | None = None
-    _answers: list[AverageStats] = field(default_factory=list)
-    _rows: list[Row] = field(default_factory=list)
-    _stats: dict[str, Stat] = field(default_factory=dict)
-    _open: int = 0
-    _compared: bool = False
-    _suspected: UserGone | None = None
-    """What was refused because the user was gone, until the user was asked for directly."""
+    answers: list[AverageStats] = field(default_factory=list)
+    stats: dict[str, Stat] = field(default_factory=dict)
+    """Statistics as they are stored after this sync, by session."""
 
-    @classmethod
-    def of(
-        cls, user: UserToSync, window: Window, stored: Iterable[StoredStatistics], *, reads_in_full: bool
-    ) -> "StatisticsSync":
-        """A sync of `user` over `window`."""
-        return cls(user, window, {s.session_id: s for s in stored}, reads_in_full)
+    def __post_init__(self) -> None:
+        self.outcome.timezone = self.last_known_zone()
 
-    @property
-    def is_done(self) -> bool:
-        """True when no answer is awaited."""
-        return self._open == 0
+    def steps(self) -> Steps[None]:
+        """Average-stats, compare, read, compare the averages."""
+        yield from together(self.average_stats(part) for part in parts_of(self.outcome.window))
+        if self.outcome.gone or self.outcome.failures:
+            return
+        self.outcome.timezone = self.last_known_zone()
+        yield from together(self.read(session_id) for session_id in sorted(self.compare()))
+        if self.reads_in_full and not self.outcome.gone:
+            self.compare_averages()
 
-    def begin(self) -> Sequence[Task]:
-        """The first questions: average-stats, one for each 100 days."""
-        return self._ask(*(Task(self.user.user_id, Question.STATISTICS, window=part) for part in parts_of(self.window)))
+    def average_stats(self, part: Window) -> Steps[None]:
+        """The statistics of at most 100 days."""
+        response = yield from self.request(Endpoint.AVERAGE_STATS, window=part)
+        match response.result:
+            case _ if self.outcome.gone:
+                return
+            case AverageStats() as answer:
+                self.answers.append(answer)
+                self.outcome.listed_at = min(self.outcome.listed_at or response.sent_at, response.sent_at)
+            case AsleepError() as error:
+                yield from self.refused(response, error)
 
-    def take(self, task: Task, answer: Answer | AsleepError) -> Sequence[Task]:
-        """Note an answer; returns what to ask next."""
-        self._open -= 1
-        if self.gone:
-            return ()
-        if isinstance(answer, AsleepError):
-            if follow_up := self._refused(task, answer):
-                return follow_up
-        elif isinstance(answer, UserProfile):
-            message = "The API says that the user is gone, yet it still knows the user when asked directly."
-            self._fail(None, message, self._suspected)
-        elif isinstance(answer, AverageStats):
-            self._answers.append(answer)
-            self.listed_at = (
-                task.asked_at if self.listed_at is None else min(self.listed_at, task.asked_at or self.listed_at)
-            )
-        elif isinstance(answer, SleepSession):
-            self._read(answer)
-        if self.is_done and not self._compared and not self.failures and not self.gone:
-            self._compared = True
-            return self._compare()
-        if self.is_done and self._compared and self.reads_in_full:
-            self._hold_averages_together()
-        return ()
-
-    def take_rows(self) -> list[Row]:
-        """Rows to write, handed out once."""
-        rows, self._rows = self._rows, []
-        return rows
-
-    def last_known_zone(self) -> str | None:
-        """The zone of the user's newest session whose zone is known, else the registered one."""
-        slept = (s for answer in self._answers for s in answer.slept)
-        for session in sorted(slept, key=lambda s: s.session_start_time, reverse=True):
-            if zone_of(session.created_timezone):
-                return session.created_timezone
-        return self.user.timezone
-
-    def _ask(self, *tasks: Task) -> Sequence[Task]:
-        self._open += len(tasks)
-        return tasks
-
-    def _said(self) -> dict[str, SleptSession | NeverSleptSession]:
-        found: dict[str, SleptSession | NeverSleptSession] = {}
-        for answer in self._answers:
+    def analysed(self) -> dict[str, Analysed]:
+        """The sessions that average-stats names."""
+        found: dict[str, Analysed] = {}
+        for answer in self.answers:
             found.update((s.session_id, s) for s in answer.slept)
             found.update((s.session_id, s) for s in answer.never_slept)
         return found
 
-    def _compare(self) -> Sequence[Task]:
-        for problem in (problem for answer in self._answers for problem in answer.problems):
-            self._fail(None, str(problem), problem)
-        said = self._said()
-        wanted = {i for i, session in said.items() if self._wants_reading(session, self.stored.get(i))}
-        wanted.update(s.session_id for s in self.stored.values() if s.session_id not in said and self._was_expected(s))
-        wanted.update(i for i in self.user.failed_session_ids if not self.reads_in_full)
-        if not wanted and self.reads_in_full:
-            self._hold_averages_together()
-        return self._ask(*(Task(self.user.user_id, Question.SESSION, session_id=i) for i in sorted(wanted)))
+    def compare(self) -> set[str]:
+        """Take the statistics; returns the sessions to read in full."""
+        for problem in (problem for answer in self.answers for problem in answer.problems):
+            self.outcome.fail(None, problem)
+        analysed = self.analysed()
+        wanted = {i for i, session in analysed.items() if self.wants_reading(session, self.stored.get(i))}
+        wanted.update(s.session_id for s in self.stored.values() if s.session_id not in analysed and self.is_due(s))
+        if not self.reads_in_full:
+            wanted.update(self.outcome.user.failed_session_ids)
+        return wanted
 
-    def _wants_reading(self, said: SleptSession | NeverSleptSession, stored: StoredStatistics | None) -> bool:
+    def wants_reading(self, theirs: Analysed, stored: StoredStatistics | None) -> bool:
+        """True when a session must be read in full; else its statistics are taken."""
         if stored is None or stored.deleted or not stored.in_full:
             if not self.reads_in_full:
-                self._rows.append(self._row_of(said))
+                self.outcome.rows.append(self.row_of(theirs))
             return self.reads_in_full
-        if _contradicts(said, stored):
+        if _contradicts(theirs, stored):
             return True
-        self.unchanged += 1
-        self._stats[stored.session_id] = stored.stat
-        if said.completed_time is not None:
-            self.completed.append((stored.session_id, said.completed_time))
+        self.outcome.unchanged += 1
+        self.stats[stored.session_id] = stored.stat
+        if theirs.completed_time is not None:
+            self.outcome.completed_times.append((stored.session_id, theirs.completed_time))
         return False
 
-    def _was_expected(self, stored: StoredStatistics) -> bool:
-        """Analysed, and wholly inside the window, whichever time the API assigns it by.
+    def is_due(self, stored: StoredStatistics) -> bool:
+        """True when average-stats should name a stored session: analysed, and wholly inside the window.
 
-        Where no list is read that would show them, running ones as well.
+        Whichever of its times the API assigns a session by. Where no list shows running ones, they are due as well.
         """
         if stored.deleted:
             return False
@@ -155,81 +122,80 @@ class StatisticsSync:
             return not self.reads_in_full
         return (
             (stored.stat.time_in_sleep is not None or stored.never_slept)
-            and stored.session_start_time in self.window
+            and stored.session_start_time in self.outcome.window
             and stored.session_end_time is not None
-            and stored.session_end_time in self.window
+            and stored.session_end_time in self.outcome.window
         )
 
-    def _row_of(self, said: SleptSession | NeverSleptSession) -> Row:
+    def row_of(self, theirs: Analysed) -> Row:
+        """The table row of a session known from average-stats alone."""
         return statistics_row(
-            said,
-            user_id=self.user.user_id,
-            asked_at=min(answer.asked_at for answer in self._answers),
-            last_known_zone=self.last_known_zone(),
+            theirs,
+            user_id=self.outcome.user.user_id,
+            asked_at=min(answer.asked_at for answer in self.answers),
+            last_known_zone=self.outcome.timezone,
         )
 
-    def _read(self, session: SleepSession) -> None:
-        said = self._said().get(session.session_id)
-        completed = said.completed_time if said is not None else None
-        self._rows.append(session_row(session, last_known_zone=self.last_known_zone(), completed_time=completed))
-        if session.stat is not None:
-            self._stats[session.session_id] = session.stat
+    def have_read(self, session: SleepSession) -> None:
+        """Take the row; it must not contradict average-stats any more."""
+        theirs = self.analysed().get(session.session_id)
+        completed = theirs.completed_time if theirs is not None else None
+        row = session_row(session, last_known_zone=self.outcome.timezone, completed_time=completed)
+        self.outcome.rows.append(row)
         stat = session.stat or Stat()
-        differing = statistics_that_differ(stat, said.stat) if isinstance(said, SleptSession) else []
+        if session.stat is not None:
+            self.stats[session.session_id] = stat
+        differing = statistics_that_differ(stat, theirs.stat) if isinstance(theirs, SleptSession) else []
         if differing:
-            self._fail(session.session_id, f"Read in full, still unlike average-stats: {_fields(differing)}.")
-        elif isinstance(said, NeverSleptSession) and stat.time_in_sleep:
-            self._fail(session.session_id, "Read in full there is sleep in it; average-stats says that there is none.")
+            message = f"Read in full, the session still differs from average-stats: {_fields(differing)}."
+            self.outcome.disagree(session.session_id, message)
+        elif isinstance(theirs, NeverSleptSession) and stat.time_in_sleep:
+            message = "Read in full, the session has sleep in it; average-stats lists it among those without."
+            self.outcome.disagree(session.session_id, message)
 
-    def _hold_averages_together(self) -> None:
-        """Compare each period's averages with those of what is stored of the same sessions."""
-        for answer in self._answers:
-            ours = [self._stats.get(s.session_id) for s in answer.slept]
-            differing = averages_that_differ([stat for stat in ours if stat is not None], answer)
-            if None not in ours and differing and not self.failures:
-                self._fail(None, f"The API's averages are unlike ours: {_fields(differing)}.")
-
-    def _refused(self, task: Task, error: AsleepError) -> Sequence[Task]:
-        if isinstance(error, UserGone) and task.question is Question.USER:
-            self.gone = True
-            self.failures.clear()
-        elif isinstance(error, UserGone) and self._suspected is None:
-            self._suspected = error
-            return self._ask(Task(self.user.user_id, Question.USER))
-        elif isinstance(error, SessionGone) and task.session_id in self._said():
-            message = "Average-stats tells of this session, but the API says that it does not exist when it is read."
-            self._fail(task.session_id, message, error)
-        elif isinstance(error, SessionGone) and task.session_id and task.asked_at:
-            self.deleted.append((task.session_id, task.asked_at))
-        elif is_no_session_at_all(error, task, self.stored):
-            return ()
+    def not_found(self, session_id: str, error: SessionGone, sent_at: datetime) -> None:
+        """Deleted, unless average-stats names it: then one of the two answers is wrong."""
+        if session_id in self.analysed():
+            message = "Average-stats names this session, but the API does not find it by its id."
+            self.outcome.fail(session_id, error, message)
         else:
-            self._fail(task.session_id, str(error), error)
-        return ()
+            self.outcome.deletions.append((session_id, sent_at))
 
-    def _fail(self, session_id: str | None, message: str, error: AsleepError | None = None) -> None:
-        """Note a failure; a session is read again whatever the window, a contradiction is looked for in it."""
-        kind = error.kind if error else DISAGREES
-        raw = error.raw if error else None
-        matters = session_id is None or error is None
-        start, end = (self.window.start, self.window.end) if matters else (None, None)
-        self.failures.append(Failure(self.user.user_id, session_id, start, end, kind, message, raw))
+    def known(self) -> dict[str, StoredStatistics]:
+        """Stored sessions."""
+        return self.stored
+
+    def compare_averages(self) -> None:
+        """Compare each period's averages with those of what is stored of the same sessions."""
+        for answer in self.answers:
+            ours = [self.stats.get(s.session_id) for s in answer.slept]
+            differing = averages_that_differ([stat for stat in ours if stat is not None], answer)
+            if None not in ours and differing and not self.outcome.failures:
+                self.outcome.disagree(None, f"The API's averages differ from ours: {_fields(differing)}.")
+
+    def last_known_zone(self) -> str | None:
+        """The zone of the user's newest session whose zone is known, else the registered one."""
+        slept = (s for answer in self.answers for s in answer.slept)
+        for session in sorted(slept, key=lambda s: s.session_start_time, reverse=True):
+            if zone_of(session.created_timezone):
+                return session.created_timezone
+        return self.outcome.user.timezone
 
 
-def _contradicts(said: SleptSession | NeverSleptSession, stored: StoredStatistics) -> bool:
-    """Whether average-stats tells of a session what is not stored of it. What it leaves out says nothing."""
-    told: list[tuple[object, object]] = [
-        (said.session_start_time, stored.session_start_time),
-        (said.session_end_time, stored.session_end_time),
-        (said.completed_time, stored.completed_time or said.completed_time),
+def _contradicts(theirs: Analysed, stored: StoredStatistics) -> bool:
+    """Whether average-stats says of a session what is not stored of it. What it leaves out says nothing."""
+    pairs: list[tuple[object, object]] = [
+        (theirs.session_start_time, stored.session_start_time),
+        (theirs.session_end_time, stored.session_end_time),
+        (theirs.completed_time, stored.completed_time or theirs.completed_time),
     ]
-    if isinstance(said, SleptSession):
-        told.append((said.created_timezone, stored.created_timezone))
-        if statistics_that_differ(stored.stat, said.stat):
+    if isinstance(theirs, SleptSession):
+        pairs.append((theirs.created_timezone, stored.created_timezone))
+        if statistics_that_differ(stored.stat, theirs.stat):
             return True
     elif stored.stat.time_in_sleep:
         return True
-    return any(theirs is not None and theirs != ours for theirs, ours in told)
+    return any(said is not None and said != ours for said, ours in pairs)
 
 
 def _fields(differences: Sequence[Difference]) -> str:
@@ -241,7 +207,7 @@ def parts_of(window: Window) -> list[Window]:
     """The window, a day wider on each side, cut into parts of at most 100 days."""
     parts, start, end = [], window.listed.start, window.listed.end
     while start < end:
-        until = min(end, start + timedelta(days=MOST_DAYS))
+        until = min(end, start + timedelta(days=MAX_DAYS))
         parts.append(Window(start, until))
         start = until
     return parts

@@ -1,5 +1,6 @@
 """The API is away for a while, or everybody is throttled: the fleet waits together, probes one at a time, recovers."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
@@ -78,3 +79,23 @@ def test_a_throttling_storm_slows_everybody_down_and_fails_nothing(full, storm):
     assert 1 <= counts["answers_throttled"] <= 8 + 4, "nobody may go on hammering"
     [limit] = full.rows("SELECT throttle_factor FROM asleep.rate_limits")
     assert limit.throttle_factor < 1
+
+
+def test_what_was_received_is_stored_while_another_request_hangs(world):
+    """A process killed while one response does not come must not lose all the others."""
+    world.add_user(nights=5)
+    stored = []
+
+    def hang(attempt):
+        if attempt.endpoint != "read_session" or stored:
+            return
+        stored.append(0)
+        deadline = time.monotonic() + 30
+        while stored[0] < 4 and time.monotonic() < deadline:
+            stored[0] = len(world.rows("SELECT FROM asleep.sleep_sessions"))
+            time.sleep(0.05)
+
+    world.sync(listeners=(hang,))
+
+    assert stored == [4]
+    assert world.wrong() == []

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.sync.fan_out import fan_out
+from assets.sync.fan_out import LOOK_AHEAD, fan_out, fan_out_with_ticks
 
 WHO = contextvars.ContextVar("who", default="nobody")
 
@@ -58,12 +58,12 @@ def test_no_more_tasks_are_taken_than_workers_can_use(workers):
     taken = []
 
     def tasks():
-        for number in range(100):
+        for number in range(1000):
             taken.append(number)
             yield number
 
     for done, _ in enumerate(fan_out(tasks(), lambda task: task, workers=workers), start=1):
-        assert len(taken) - done < 2 * workers + 1
+        assert len(taken) - done < LOOK_AHEAD * workers + 1
 
 
 def test_never_more_threads_ask_at_once_than_agreed():
@@ -88,10 +88,39 @@ def test_leaving_early_ends_the_threads_and_asks_no_more():
     next(answers)
     answers.close()
     assert threading.active_count() == before
-    assert len(asked) <= 8
+    assert len(asked) <= LOOK_AHEAD * 4
 
 
 def test_context_variables_reach_the_threads():
     """Log lines of a thread carry what the run bound."""
     WHO.set("the run")
     assert dict(fan_out(iter([1]), lambda _: WHO.get(), workers=1)) == {1: "the run"}
+
+
+def test_the_most_urgent_of_the_tasks_handed_out_is_done_next():
+    """Users begun are finished before others begin, however many requests wait."""
+    all_handed_out = threading.Event()
+
+    def tasks():
+        yield from [5, 1, 4, 2, 3]
+        all_handed_out.set()
+
+    def do(task):
+        assert all_handed_out.wait(30)
+        return task
+
+    done = [task for task, _ in fan_out(tasks(), do, workers=1, priority=lambda task: task)]
+    assert done[1:] == sorted(done[1:]), "the worker took the first one before the others were handed out"
+
+
+def test_silence_is_reported_while_a_task_hangs():
+    """What was received before must be written, although one request does not end."""
+    hangs = threading.Event()
+    ticks = 0
+    for done in fan_out_with_ticks(iter([1]), lambda _: hangs.wait(30), workers=1, tick_seconds=0.01):
+        if done is None:
+            ticks += 1
+            hangs.set()
+        else:
+            assert done == (1, True)
+    assert ticks

@@ -6,9 +6,10 @@ from datetime import UTC, date, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.sync.api_requests import Question
+from assets.sync.api_requests import Endpoint, Response
+from assets.sync.outcome import Outcome
 from assets.sync.session_rows import SESSION_COLUMNS
-from assets.sync.user_sync import UserSync
+from assets.sync.user_sync import sync_by_list
 from assets.sync.window import Window
 from resources.asleep.errors import Malformed, SessionGone, Unavailable, UserGone
 from resources.asleep.records import ListedSession, SessionList, SleepSession, UserProfile
@@ -53,36 +54,39 @@ class Api:
         self.wrong = dict(wrong)
         self.asked = []
 
-    def answer(self, task):
-        self.asked.append((task.question, task.session_id))
+    def answer(self, request):
+        self.asked.append((request.endpoint, request.session_id))
         if (error := self.wrong.pop(len(self.asked), None)) is not None:
             return error
-        if task.question is Question.LIST:
-            first, last = task.window.days_to_list
+        if request.endpoint is Endpoint.LIST_SESSIONS:
+            first, last = request.window.days_to_list
             rows = [row for row in self.rows.values() if first <= row.session_start_time.date() <= last]
             return SessionList(tuple(sorted(rows, key=lambda row: row.session_start_time)), 1)
-        if task.question is Question.SESSION:
-            row = self.rows.get(task.session_id)
+        if request.endpoint is Endpoint.READ_SESSION:
+            row = self.rows.get(request.session_id)
             return read(row) if row else SessionGone()
         return UserProfile(USER, to_be_deleted=False, last_session=None)
 
 
-def run(sync, api, between=lambda _number: None):
-    """Ask until nothing is left to ask; the rows and deletions that came of it."""
-    rows, deleted, todo = {}, set(), list(sync.begin())
-    while todo:
-        task = replace(todo.pop(0), asked_at=NOW)
+def run(api, stored, of=None, between=lambda _number: None):
+    """Sync one user to the end; the outcome, its rows by session, and the sessions called deleted."""
+    outcome = Outcome(of or user(), WINDOW)
+    steps = sync_by_list(outcome, stored)
+    todo = list(next(steps))
+    while True:
+        request = todo.pop(0)
         between(len(api.asked))
-        todo += sync.take(task, api.answer(task))
-        rows.update({row[ID]: row for row in sync.take_rows()})
-        deleted.update(session_id for session_id, _ in sync.deleted)
+        try:
+            todo += steps.send(Response(request, NOW, api.answer(request)))
+        except StopIteration:
+            break
         assert len(api.asked) < 200, "this never ends"
-    assert sync.is_done
-    return rows, deleted
+    assert not todo, "it ended although a request was open"
+    return outcome, {row[ID]: row for row in outcome.rows}, {session_id for session_id, _ in outcome.deletions}
 
 
-def counted(api, question):
-    return sum(asked is question for asked, _ in api.asked)
+def counted(api, endpoint):
+    return sum(asked is endpoint for asked, _ in api.asked)
 
 
 SESSIONS = st.builds(
@@ -106,10 +110,9 @@ def known_before(rows):
 def test_whatever_changed_the_result_is_what_the_api_has(before, now):
     """Any history: what is stored afterwards, inside the window and of old running ones, equals the API."""
     api = Api(now)
-    sync = UserSync.of(user(), WINDOW, known_before(before))
-    rows, deleted = run(sync, api)
+    outcome, rows, deleted = run(api, known_before(before))
 
-    assert not sync.failures
+    assert not outcome.failures
     kept = {s.session_id: s for s in known_before(before) if s.session_id not in deleted}
     for session_id, row in api.rows.items():
         if session_id in rows:
@@ -130,11 +133,11 @@ def test_a_second_sync_with_nothing_new_reads_nothing(world):
     """One list for the window, one for each day on which an old session still runs; no session is read."""
     api = Api(world)
     known = known_before(world)
-    run(UserSync.of(user(), WINDOW, known), api)
+    run(api, known)
 
     old_days = {s.session_start_time.date() for s in known if s.session_start_time not in WINDOW.listed}
-    assert counted(api, Question.LIST) == 1 + len(old_days)
-    assert counted(api, Question.SESSION) == counted(api, Question.USER) == 0
+    assert counted(api, Endpoint.LIST_SESSIONS) == 1 + len(old_days)
+    assert counted(api, Endpoint.READ_SESSION) == counted(api, Endpoint.READ_USER) == 0
 
 
 @given(before=WORLDS, now=WORLDS, wrong=st.dictionaries(st.integers(1, 20), ERRORS, max_size=4))
@@ -142,9 +145,8 @@ def test_a_second_sync_with_nothing_new_reads_nothing(world):
 def test_whatever_goes_wrong_is_a_failure_or_does_not_show(before, now, wrong):
     """Never success over a hole: without a failure the result is the API's, whatever was answered on the way."""
     api = Api(now, wrong)
-    sync = UserSync.of(user(), WINDOW, known_before(before))
-    rows, deleted = run(sync, api)
-    if sync.failures or sync.gone:
+    outcome, rows, deleted = run(api, known_before(before))
+    if outcome.failures or outcome.gone:
         return
     if any(isinstance(error, SessionGone) for error in wrong.values()):
         return  # a false 404 for a session that the list lacks is believed: those are two looks
@@ -157,9 +159,8 @@ def test_whatever_goes_wrong_is_a_failure_or_does_not_show(before, now, wrong):
 @given(before=WORLDS, wrong=st.dictionaries(st.integers(1, 20), st.just(UserGone()), max_size=1))
 @settings(max_examples=200, deadline=None)
 def test_one_false_404_never_makes_a_user_gone(before, wrong):
-    sync = UserSync.of(user(), WINDOW, known_before(before))
-    run(sync, Api(before, wrong))
-    assert not sync.gone
+    outcome, _, _ = run(Api(before, wrong), known_before(before))
+    assert not outcome.gone
 
 
 @given(before=WORLDS, now=WORLDS, flips=st.dictionaries(st.integers(0, 20), SESSIONS, max_size=5))
@@ -176,9 +177,9 @@ def test_sessions_that_come_and_go_during_the_sync_end_it_all_the_same(before, n
             else:
                 ever_gone.add(row.session_id)
 
-    _, deleted = run(UserSync.of(user(), WINDOW, known_before(before)), api, flip)
+    _, _, deleted = run(api, known_before(before), between=flip)
     assert deleted <= ever_gone
-    sessions = [asked for question, asked in api.asked if question is Question.SESSION]
+    sessions = [asked for endpoint, asked in api.asked if endpoint is Endpoint.READ_SESSION]
     assert len(sessions) == len(set(sessions))
 
 
@@ -186,38 +187,35 @@ def test_what_failed_before_is_read_although_nothing_in_the_list_moved():
     """The list cannot tell that we have a hole."""
     row = listed("s1", 10)
     api = Api([row])
-    run(UserSync.of(user(failed_session_ids=("s1", "s0")), WINDOW, [stored(row)]), api)
-    assert {asked for question, asked in api.asked if question is Question.SESSION} == {"s0", "s1"}
+    run(api, [stored(row)], of=user(failed_session_ids=("s1", "s0")))
+    assert {asked for endpoint, asked in api.asked if endpoint is Endpoint.READ_SESSION} == {"s0", "s1"}
 
 
 def test_a_list_that_forgets_the_last_chunk_makes_nobody_read_again():
     row = listed("s1", 10)
     api = Api([replace(row, last_received_seq_num=None)])
-    run(UserSync.of(user(), WINDOW, [stored(row)]), api)
-    assert counted(api, Question.SESSION) == 0
+    run(api, [stored(row)])
+    assert counted(api, Endpoint.READ_SESSION) == 0
 
 
 def test_a_running_session_first_seen_without_its_last_chunk_is_read_when_it_has_one():
     """Stored from a webhook while it ran: the list now knows more, so there is more."""
     row = listed("s1", 10, state="OPEN")
     api = Api([row])
-    run(UserSync.of(user(), WINDOW, [stored(row, last_received_seq_num=None)]), api)
-    assert counted(api, Question.SESSION) == 1
+    run(api, [stored(row, last_received_seq_num=None)])
+    assert counted(api, Endpoint.READ_SESSION) == 1
 
 
 def test_a_finished_session_first_seen_without_its_last_chunk_is_not_read_for_it():
     row = listed("s1", 10)
-    sync = UserSync.of(user(), WINDOW, [stored(row, last_received_seq_num=None)])
     api = Api([row])
-    run(sync, api)
-    assert counted(api, Question.SESSION) == 0
-    assert sync.numbers == [("s1", 100)]
+    outcome, _, _ = run(api, [stored(row, last_received_seq_num=None)])
+    assert counted(api, Endpoint.READ_SESSION) == 0
+    assert outcome.last_chunks == [("s1", 100)]
 
 
 def test_the_zone_of_the_newest_session_whose_zone_is_known_counts():
     rows = [listed("s1", 9), replace(listed("s2", 11), created_timezone="Europe/Berlin"), listed("s3", 12)]
     rows[2] = replace(rows[2], created_timezone="Not/AZone")
-    sync = UserSync.of(user(), WINDOW, ())
-    run(sync, Api(rows))
-    assert sync.last_known_zone() == "Europe/Berlin"
-    assert UserSync.of(user(), WINDOW, ()).last_known_zone() == "UTC"
+    assert run(Api(rows), ())[0].timezone == "Europe/Berlin"
+    assert run(Api([]), ())[0].timezone == "UTC"

@@ -1,0 +1,94 @@
+"""Drives the syncs of many users over one pool of threads: gives out their requests and resumes them.
+
+Does not belong here: decisions about one user (`user_sync`, `statistics_sync`), writing (`sync_batch`).
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from assets.sync.api_requests import Request, Response, Steps
+from assets.sync.fan_out import fan_out_with_ticks
+from assets.sync.outcome import Outcome
+
+TICK_SECONDS = 1.0
+"""A silence of this length gives the caller a chance to write, though a request hangs."""
+
+
+class Sync(NamedTuple):
+    """The sync of one user, under way or waiting."""
+
+    outcome: Outcome
+    steps: Steps[None]
+
+
+class Progress(NamedTuple):
+    """What has just happened to a user's sync."""
+
+    outcome: Outcome
+    response: Response
+    is_done: bool
+
+
+def drive(syncs: Iterator[Sync], send: Callable[[Request], Response], *, workers: int) -> Generator[Progress | None]:
+    """Run the syncs to their ends; yields after each response, and None after each silent `TICK_SECONDS`.
+
+    Args:
+        syncs: taken one by one when workers would idle, so that few users are under way. Each makes a request.
+        send: runs in the threads.
+        workers: number of threads.
+
+    Raises:
+        Exception: what `send` raised; the requests under way end, no others begin.
+    """
+    running = _Running(syncs)
+    pool = fan_out_with_ticks(running, send, workers=workers, priority=running.priority, tick_seconds=TICK_SECONDS)
+    with closing(pool):
+        for answer in pool:
+            if answer is None:
+                yield None
+            elif isinstance(answer[1], Exception):
+                raise answer[1]
+            else:
+                yield running.resume(answer[1])
+
+
+@dataclass(slots=True)
+class _Running:
+    """The syncs under way, as an iterator over their requests."""
+
+    waiting: Iterator[Sync]
+    begun: int = 0
+    ready: deque[Request] = field(default_factory=deque)
+    owners: dict[Request, tuple[int, Sync]] = field(default_factory=dict)
+    """Of each open request: which sync made it, and how many had begun before."""
+
+    def __iter__(self) -> Iterator[Request]:
+        return self
+
+    def __next__(self) -> Request:
+        while not self.ready:
+            sync = next(self.waiting)
+            self._own(next(sync.steps), (self.begun, sync))
+            self.begun += 1
+        return self.ready.popleft()
+
+    def priority(self, request: Request) -> int:
+        """Users begun first come first: an interrupted run leaves few of them half done."""
+        return self.owners[request][0]
+
+    def resume(self, response: Response) -> Progress:
+        """Hand a response to the sync that waits for it."""
+        owner = self.owners.pop(response.request)
+        sync = owner[1]
+        try:
+            self._own(sync.steps.send(response), owner)
+        except StopIteration:
+            return Progress(sync.outcome, response, is_done=True)
+        return Progress(sync.outcome, response, is_done=False)
+
+    def _own(self, requests: Sequence[Request], owner: tuple[int, Sync]) -> None:
+        self.ready.extend(requests)
+        self.owners.update(dict.fromkeys(requests, owner))
