@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
+from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -18,6 +19,8 @@ from resources.asleep.network import check_proxy, trusted_authorities
 from resources.database.engine import DatabaseUrlInvalid, database_url
 
 APP_ROOT = Path(__file__).resolve().parent.parent
+"""The checkout, or the folder into which the packages are installed."""
+IS_CHECKOUT = (APP_ROOT / "pyproject.toml").is_file()
 Keys = Annotated[tuple[SecretStr, ...], NoDecode]
 Names = Annotated[tuple[str, ...], NoDecode]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -57,7 +60,7 @@ class Settings(BaseSettings):
     ssl_cert_file: Path | None = None
     asleep_proxy: SecretStr | None = None
     database_url: SecretStr | None = None
-    data_directory: Path = APP_ROOT / ".data"
+    data_directory: Path = APP_ROOT / ".data" if IS_CHECKOUT else user_data_path("asleep-sync")
     asleep_requests_per_second: PositiveNumber = 10.0
     max_connections: Annotated[int, Field(ge=1, le=256)] = 20
     request_timeout: LongestRequest = 30.0

@@ -1,11 +1,12 @@
 """The environment that `dagster.yaml` and `workspace.yaml` read."""
 
 import os
+from importlib.resources import files
 from pathlib import Path
 
 from sqlalchemy import make_url
 
-from pipelines.settings import APP_ROOT, Settings, SettingsInvalid
+from pipelines.settings import APP_ROOT, IS_CHECKOUT, Settings, SettingsInvalid
 from resources.database.engine import database_url
 
 DAGSTER_SCHEMA = "dagster"
@@ -25,21 +26,35 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
         SettingsInvalid: there is no DATABASE_URL, or DATA_DIRECTORY cannot be written, e.g. in a container without a
             volume there.
     """
-    home = Path(os.environ.get("DAGSTER_HOME") or APP_ROOT).expanduser()
-    if not home.is_absolute() or not home.is_dir():
-        raise DagsterHomeInvalid(DagsterHomeInvalid.__doc__)
     local = settings.data_directory.resolve() / "dagster"
     try:
         local.mkdir(parents=True, exist_ok=True)
+        root = APP_ROOT if IS_CHECKOUT else _installed_home(settings.data_directory.resolve() / "home")
     except OSError as error:
         raise SettingsInvalid(f"DATA_DIRECTORY: {local} cannot be made ({error.strerror})") from None
+    home = Path(os.environ.get("DAGSTER_HOME") or root).expanduser()
+    if not home.is_absolute() or not home.is_dir():
+        raise DagsterHomeInvalid(DagsterHomeInvalid.__doc__)
     url = settings.require_database_url()
     storage = make_url(database_url(url)).update_query_dict({"application_name": APPLICATION_NAME})
     return {
-        "APP_ROOT": str(APP_ROOT),
+        "APP_ROOT": str(root),
         "DATABASE_URL": url,
         "DAGSTER_HOME": str(home),
         "DAGSTER_LOCAL_DIR": str(local),
         "DAGSTER_STORAGE_URL": storage.render_as_string(hide_password=False),
         "DAGSTER_DISABLE_TELEMETRY": "1",
     }
+
+
+def _installed_home(home: Path) -> Path:
+    """A folder with the two YAML files that come with the installed program, written anew after an upgrade."""
+    home.mkdir(parents=True, exist_ok=True)
+    for name in ("dagster.yaml", "workspace.yaml"):
+        shipped = files("pipelines.runtime").joinpath(name).read_text("utf-8")
+        file = home / name
+        if not file.is_file() or file.read_text("utf-8") != shipped:
+            unfinished = home / f".{name}.{os.getpid()}"
+            unfinished.write_text(shipped, "utf-8")
+            unfinished.replace(file)
+    return home

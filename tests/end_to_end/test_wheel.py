@@ -1,0 +1,77 @@
+"""The built wheel works where there is no checkout."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from resources.embedded_postgres import server as embedded
+from tests.conftest import ROOT
+
+UV = ROOT / ".uv" / "bin" / "uv"
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A virtual environment with the wheel, and an empty folder to work in."""
+
+    environment: Path
+    work: Path
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
+        variables = {
+            **kept,
+            "PATH": f"{self.environment / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "XDG_DATA_HOME": str(self.work / "data"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        return subprocess.run(
+            [self.environment / "bin" / "asleep-sync", *arguments],
+            cwd=self.work, env=variables, capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+
+    def files(self) -> set[str]:
+        """Everything that lies in the environment."""
+        return {str(path.relative_to(self.environment)) for path in self.environment.rglob("*")}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+    """The wheel, built from this checkout; its dependencies are those of this environment, so nothing is downloaded."""
+    folder = tmp_path_factory.mktemp("wheel")
+    environment = folder / "venv"
+    options = ("--offline", "--quiet", "--python", sys.executable)
+    build = [UV, "build", "--wheel", "--no-build-isolation", *options, "--out-dir", folder / "dist", ROOT]
+    subprocess.run(build, check=True, timeout=120)
+    subprocess.run([UV, "venv", *options, environment], check=True, timeout=60)
+    (wheel,) = (folder / "dist").glob("*.whl")
+    subprocess.run(
+        [UV, "pip", "install", "--offline", "--quiet", "--no-deps", "--python", environment / "bin" / "python", wheel],
+        check=True, timeout=60,
+    )  # fmt: skip
+    (site_packages,) = environment.glob("lib/python*/site-packages")
+    (site_packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"), "utf-8")
+    work = folder / "work"
+    work.mkdir()
+    yield Installed(environment, work)
+    embedded.destroy(work / "data" / "asleep-sync" / "postgres")
+
+
+def test_the_installed_program_runs_the_demo_and_writes_nothing_beside_its_code(installed: Installed):
+    """A wheel without its SQL and YAML files installs, and fails at the first command."""
+    before = installed.files()
+
+    demo = installed.run("demo", "--users", "2", "--days", "5")
+
+    assert demo.returncode == 0, demo.stderr
+    assert "users     2 " in demo.stdout
+    assert installed.files() == before
+    home = installed.work / "data" / "asleep-sync" / "home"
+    jobs = installed.run("exec", "--", "python", "-m", "dagster", "job", "list", "-w", str(home / "workspace.yaml"))
+    assert "sync_sleep_sessions" in jobs.stdout, jobs.stderr
