@@ -33,11 +33,8 @@ demo: install  ## See it work: embedded Postgres, simulated API with real nights
 	@$(BIN)/asleep-sync demo
 
 dev: install  ## Open the Dagster UI and daemon on http://127.0.0.1:3000 (PORT=… for another), with the demo's data
-	@$(BIN)/python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT)))' 2>/dev/null || \
-	  { echo "make: port $(PORT) is taken, by another \`make dev\` perhaps. Name another: make dev PORT=3001" >&2; exit 2; }
 	@$(BIN)/asleep-sync migrate
-	@echo "Dagster's UI: http://127.0.0.1:$(PORT) (Ctrl-C ends it)"
-	@$(BIN)/asleep-sync exec -- dagster dev -h 127.0.0.1 -p $(PORT) -w $(CURDIR)/workspace.yaml
+	@$(BIN)/asleep-sync dev --port $(PORT)
 
 psql: install  ## Open psql on the development database
 	@sh -c "$$($(BIN)/python -c 'from pathlib import Path; from resources.embedded_postgres.server import start; print(start(Path(".data/postgres")).psql_command)')"

@@ -4,6 +4,7 @@ Lives here: `build_definitions`, and `defs` built from the environment.  Not her
 """
 
 import dagster as dg
+import structlog
 
 from assets.average_stats_reconciliation import average_stats_reconciliation
 from assets.checks.sql_checks import checks
@@ -24,7 +25,7 @@ from pipelines.jobs import (
     sync_named_users,
     sync_sleep_sessions,
 )
-from pipelines.observability import listeners, set_up_logs
+from pipelines.observability import LOGGER, listeners, set_up_logs
 from pipelines.runtime.alerts import alert_on_run_failure
 from pipelines.runtime.executors import executor_for
 from pipelines.runtime.freshness import with_freshness
@@ -38,7 +39,7 @@ from pipelines.schedules import (
     weekly_reconcile,
 )
 from pipelines.sensors import recompute_stale_months, webhook_inbox
-from pipelines.settings import Settings, load_settings
+from pipelines.settings import Settings, load_settings, runs_under_dagster_dev
 from resources.asleep.resource import AsleepApi
 from resources.database.resource import Database
 
@@ -108,4 +109,8 @@ def defs() -> dg.Definitions:
     """The definitions of this environment."""
     settings = load_settings()
     set_up_logs(settings)
+    if runs_under_dagster_dev():
+        structlog.get_logger(LOGGER).warning(
+            "`dagster dev` lets any web page that you open command this UI: use `asleep-sync dev` instead"
+        )
     return build_definitions(settings)

@@ -5,6 +5,7 @@ Not here: what is done with them.
 """
 
 import os
+import re
 from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
@@ -76,6 +77,7 @@ class Settings(BaseSettings):
     service_sessions_per_minute: Count = 10
     service_summaries_per_minute: Count = 5
     trusted_proxies: Names = ()
+    ui_hosts: Names = ()
     notify_url: str | None = None
     notify_secret: SecretStr | None = None
     alert_webhook_url: str | None = None
@@ -108,6 +110,14 @@ class Settings(BaseSettings):
             except ValueError:
                 raise ValueError("holds addresses or networks, such as 10.0.0.7,172.16.0.0/12") from None
         return tuple(str(ip_network(proxy, strict=False)) for proxy in proxies)
+
+    @field_validator("ui_hosts", mode="before")
+    @classmethod
+    def _are_hosts(cls, value: Any) -> Any:
+        hosts = [part.strip().lower() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        if not all(re.fullmatch(r"([\w.-]+|\[[0-9a-f:]+\])(:\d{1,5})?", host) for host in hosts):
+            raise ValueError("holds host names, each with or without a port, such as dagster.example.org")
+        return tuple(hosts)
 
     @field_validator("asleep_base_url", "notify_url", "alert_webhook_url")
     @classmethod
@@ -259,3 +269,8 @@ def unknown_variables(environment: dict[str, str] | None = None) -> list[str]:
     known = {name.upper() for name in Settings.model_fields}
     names = os.environ if environment is None else environment
     return sorted(n for n in names if n.startswith(("ASLEEP_", "STATSD_", "SYNC_", "WEBHOOK_")) and n not in known)
+
+
+def runs_under_dagster_dev() -> bool:
+    """Whether this process belongs to a plain `dagster dev`, whose webserver has no guard."""
+    return bool(os.environ.get("DAGSTER_IS_DEV_CLI"))

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from pipelines.cli.common import Commands, Refusal, id_of_user, read_database, read_settings
-from pipelines.cli.programs import demo, execute, serve, simulate
+from pipelines.cli.programs import demo, dev, execute, serve, simulate, ui
 
 SOME_FAILED = 1
 
@@ -199,7 +199,7 @@ def report(month: datetime | None, user_id: str | None, out: str | None) -> None
     click.echo(f"Written: {path}")
 
 
-for program in (serve, simulate, execute, demo):
+for program in (serve, ui, dev, simulate, execute, demo):
     main.add_command(program)
 
 if __name__ == "__main__":

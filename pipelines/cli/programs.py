@@ -1,7 +1,4 @@
-"""The commands that start a program and stay with it: serve, simulate, exec, demo.
-
-Lives here: their arguments and help.  Not here: the programs.
-"""
+"""The commands that start a program and stay with it: serve, ui, dev, simulate, exec, demo."""
 
 import os
 import sys
@@ -36,6 +33,30 @@ def serve(host: str, port: int, workers: int) -> None:
     run(FACTORY, host=host, port=port, workers=workers, trusted_proxies=settings.trusted_proxies)
 
 
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=3000, show_default=True, help="Port to listen on.")
+def ui(host: str, port: int) -> NoReturn:
+    """Serve Dagster's UI, guarded against web pages of other sites.
+
+    It has no login: keep it on loopback, or behind a proxy that asks for one. UI_HOSTS names the hosts under which
+    people open it.
+    """
+    from pipelines.cli.dev import ui_command
+
+    os.execve(sys.executable, ui_command(host, port), _environment())  # noqa: S606 our own interpreter
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=3000, show_default=True, help="Port to listen on.")
+def dev(host: str, port: int) -> None:
+    """Run Dagster's UI and daemon, until Ctrl-C."""
+    from pipelines.cli.dev import run_dev
+
+    sys.exit(run_dev(host, port, _environment()))
+
+
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def simulate(options: tuple[str, ...]) -> NoReturn:
@@ -51,17 +72,21 @@ def execute(command: tuple[str, ...]) -> NoReturn:
     \b
     Examples:
       asleep-sync exec -- dagster job list
-      asleep-sync exec -- dagster-webserver -w workspace.yaml
+      asleep-sync exec -- dagster-daemon run -w workspace.yaml
     """
+    try:
+        os.execvpe(command[0], list(command), _environment())  # noqa: S606 as asked
+    except FileNotFoundError:
+        raise Refusal(f"there is no program {command[0]}.") from None
+
+
+def _environment() -> dict[str, str]:
+    """Ours, what Dagster's programs need here, and our own programs first in the path."""
     from pipelines.runtime.dagster_environment import dagster_environment
 
     environment = dagster_environment(with_database_url(read_settings()))
-    bin_directory = Path(sys.executable).parent
-    path = f"{bin_directory}{os.pathsep}{os.environ.get('PATH', '')}"
-    try:
-        os.execvpe(command[0], list(command), {**os.environ, **environment, "PATH": path})  # noqa: S606 as asked
-    except FileNotFoundError:
-        raise Refusal(f"there is no program {command[0]}.") from None
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return {**os.environ, **environment, "PATH": path}
 
 
 @click.command()

@@ -227,7 +227,8 @@ def _with_driver(url: str) -> str:
     return "postgresql+psycopg2://" + url.split("://", 1)[1]
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a request to this address succeeds."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 loopback
             return bool(answer.status == 200)
@@ -249,13 +250,16 @@ def running_dagster(database_url: str, home: Path, **settings: str) -> Iterator[
     shutil.copy(ROOT / "dagster.yaml", home / "dagster.yaml")
     port = free_port()
     running = RunningDagster(f"http://127.0.0.1:{port}", environment_for(database_url, home, **settings), home)
-    webserver = [str(BIN / "dagster-webserver"), "-h", "127.0.0.1", "-p", str(port), "-w", str(running.workspace)]
+    webserver = [
+        *(sys.executable, "-m", "pipelines.ui.webserver"),
+        *("--port", str(port), "--workspace", str(running.workspace)),
+    ]
     with ExitStack() as stack:
         running.processes["code"] = stack.enter_context(running.code_server())
         running.processes["daemon"] = stack.enter_context(running.daemon())
         web = process(webserver, running.environment, home / "web.log")
         running.processes["web"] = stack.enter_context(web)
-        until("the webserver answers", lambda: _all_run(running) and _answers(f"{running.url}/server_info"), seconds=90)
+        until("the webserver answers", lambda: _all_run(running) and answers(f"{running.url}/server_info"), seconds=90)
         yield running
 
 

@@ -262,3 +262,25 @@ def test_a_program_without_a_database_names_the_remedy(load: Load):
     with pytest.raises(SettingsInvalid, match=r"DATABASE_URL: not set.*asleep-sync exec"):
         load().require_database_url()
     assert load(DATABASE_URL="postgresql://me@host/data").require_database_url() == "postgresql://me@host/data"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("TRUSTED_PROXIES", " 10.0.0.7, 172.16.3.4/12,::1 ", ("10.0.0.7/32", "172.16.0.0/12", "::1/128")),
+        ("UI_HOSTS", "Dagster.example.org, [::2]:3000", ("dagster.example.org", "[::2]:3000")),
+    ],
+)
+def test_lists_of_names_are_read(load: Load, name: str, value: str, expected: tuple[str, ...]):
+    """As people write them, with blanks and capitals."""
+    assert getattr(load(**{name: value}), name.lower()) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("TRUSTED_PROXIES", "proxy.example.org"), ("UI_HOSTS", "https://dagster.example.org"), ("UI_HOSTS", "*")],
+)
+def test_a_list_of_names_that_cannot_be_one_is_refused(load: Load, name: str, value: str):
+    """A name that never matches would silently trust or admit nobody."""
+    with pytest.raises(SettingsInvalid, match=name):
+        load(**{name: value})
