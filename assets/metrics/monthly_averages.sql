@@ -94,14 +94,11 @@ summed AS (
         FROM (
             SELECT
                 *,
-                state = 'COMPLETE' AND time_in_sleep > 0 AND NOT flagged AS slept,
-                state = 'COMPLETE' AND (flagged OR time_in_sleep IS NOT DISTINCT FROM 0) AS never_slept,
                 date_part('epoch', session_start_local::time) * pi() / 43200 AS start_angle,
                 date_part('epoch', session_end_local::time) * pi() / 43200 AS end_angle,
                 date_part('epoch', sleep_time_local::time) * pi() / 43200 AS sleep_angle,
                 date_part('epoch', wake_time_local::time) * pi() / 43200 AS wake_angle
             FROM asleep.sleep_sessions
-            CROSS JOIN LATERAL (SELECT coalesce('NEVER_SLEPT' = ANY (peculiarities), FALSE) AS flagged) AS flag
             WHERE user_id = due.user_id AND local_month = due.month AND deleted_at IS NULL
             OFFSET 0 -- judged once a session, not once for each of the sums above
         ) AS existing

@@ -104,9 +104,7 @@ def _freshness(connection: Connection) -> list[tuple[Any, ...]]:
     ).one()
     seen = users.last_synced_at
     least, latest, never = connection.execute(
-        select(func.min(seen), func.max(seen), func.count().filter(seen.is_(None))).where(
-            users.active, users.gone_at.is_(None)
-        )
+        select(func.min(seen), func.max(seen), func.count().filter(seen.is_(None))).where(users.is_synced)
     ).one()
     return [
         ("newest session started", newest),

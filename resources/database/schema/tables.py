@@ -8,6 +8,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     Date,
     DateTime,
     Double,
@@ -29,6 +30,12 @@ from resources.database.schema.session_columns import MEANS, RATIOS, Timestamp, 
 _LOCAL = DateTime(timezone=False)
 _NOW = func.now()
 
+
+def _derived(name: str, condition: str, comment: str) -> Column[bool]:
+    """Return a column that Postgres computes, so that a condition is written once; in Postgres' own normal form."""
+    return Column(name, Boolean, Computed(condition, persisted=True), nullable=False, comment=comment)
+
+
 users = Table(
     "users",
     metadata,
@@ -47,6 +54,7 @@ users = Table(
     Column("last_synced_at", Timestamp, comment="Last time everything asked for this user landed"),
     Column("to_be_deleted_since", Timestamp, comment="When that was first seen; null: it is not scheduled"),
     Column("gone_at", Timestamp, comment="When the API first said that the user no longer exists"),
+    _derived("is_synced", "active AND gone_at IS NULL", "True for users that every sync includes: active and not gone"),
     comment="One row per registered user. The API cannot list users, so this registry decides who is synced.",
 )
 
@@ -124,6 +132,28 @@ sleep_sessions = Table(
     ),
     Column("updated_at", Timestamp, nullable=False, server_default=_NOW, comment="When this row last changed"),
     Column("deleted_at", Timestamp, comment="When the session was found deleted at the source; null: it exists"),
+    _derived(
+        "slept",
+        "COALESCE(state = 'COMPLETE'::text AND deleted_at IS NULL AND time_in_sleep > 0 "
+        "AND NOT COALESCE('NEVER_SLEPT'::text = ANY (peculiarities), false), false)",
+        "True for a COMPLETE session with sleep that still exists: nights and averages are over these",
+    ),
+    _derived(
+        "never_slept",
+        "state = 'COMPLETE'::text AND deleted_at IS NULL "
+        "AND COALESCE('NEVER_SLEPT'::text = ANY (peculiarities) OR time_in_sleep = 0, false)",
+        "True for a COMPLETE session in which no sleep was found, and that still exists",
+    ),
+    _derived(
+        "is_final",
+        "state = 'COMPLETE'::text AND payload_hash IS NOT NULL",
+        "True when the session was read in full after its analysis: it is read again only to verify it",
+    ),
+    _derived(
+        "has_result",
+        "state = 'COMPLETE'::text AND (payload_hash IS NOT NULL OR completed_time IS NOT NULL)",
+        "True when the analysis has ended and its result is stored, in full or as statistics",
+    ),
     Index(None, "user_id", desc("session_start_time")),
     Index(None, "user_id", "local_date"),  # a user's nights between two dates, through the view `nights`
     Index(None, "local_month", "user_id"),
@@ -133,7 +163,7 @@ sleep_sessions = Table(
     Index(
         "sleep_sessions_not_final_idx",
         "user_id",
-        postgresql_where=text("deleted_at IS NULL AND (state <> 'COMPLETE' OR payload_hash IS NULL)"),
+        postgresql_where=text("deleted_at IS NULL AND NOT is_final"),
     ),
     CheckConstraint("local_month = date_trunc('month', local_date)::date", name="local_month_is_of_local_date"),
     comment="One row per sleep session, latest version. Times are instants (timestamptz) but for *_local.",

@@ -15,7 +15,9 @@ from resources.database.schema.tables import monthly_averages, sleep_sessions, u
 _STAGES = ("sleep_stages", "breath_stages", "snoring_stages")
 _INTERNAL = frozenset({"payload_hash", "contract_violations", "fetched_at", "created_at", "deleted_at"})
 
-SESSION_COLUMNS: tuple[Column[Any], ...] = tuple(c for c in sleep_sessions.c if c.name not in _INTERNAL)
+SESSION_COLUMNS: tuple[Column[Any], ...] = tuple(
+    c for c in sleep_sessions.c if c.computed is None and c.name not in _INTERNAL
+)
 """A session as a client sees it."""
 OVERVIEW_COLUMNS: tuple[Column[Any], ...] = tuple(c for c in SESSION_COLUMNS if c.name not in _STAGES)
 """The same without its stages."""

@@ -12,7 +12,7 @@ _KNOWN = text("""
 SELECT
     session_id,
     user_id,
-    state = 'COMPLETE' AND payload_hash IS NOT NULL AS is_final,
+    is_final,
     deleted_at IS NOT NULL AS is_deleted
 FROM asleep.sleep_sessions
 WHERE session_id = ANY (:ids)

@@ -13,6 +13,6 @@ SELECT
 FROM asleep.sleep_sessions AS s
 WHERE s.user_id = ANY(CAST(:user_ids AS text []))
     AND s.deleted_at IS NULL
-    AND (s.state <> 'COMPLETE' OR s.payload_hash IS NULL)
+    AND NOT s.is_final
     AND s.state = 'COMPLETE'
 ORDER BY s.session_id

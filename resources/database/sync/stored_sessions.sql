@@ -36,4 +36,5 @@ LEFT JOIN asleep.event_only_sessions AS u
     ON u.session_id = s.session_id
 WHERE s.user_id = ANY(CAST(:user_ids AS text []))
     AND s.deleted_at IS NULL
+    AND NOT s.is_final
     AND s.state <> 'COMPLETE'

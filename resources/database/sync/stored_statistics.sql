@@ -62,6 +62,7 @@ FROM (
     FROM asleep.sleep_sessions
     WHERE user_id = ANY(CAST(:user_ids AS text []))
         AND deleted_at IS NULL
+        AND NOT is_final
         AND state <> 'COMPLETE'
 ) AS known
 INNER JOIN asleep.sleep_sessions AS s

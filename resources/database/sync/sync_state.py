@@ -79,9 +79,7 @@ class Failure:
 
 def count_users(connection: Connection) -> int:
     """How many users are synced when nobody in particular is asked for."""
-    return connection.scalar(
-        select(func.count()).select_from(users).where(users.c.active, users.c.gone_at.is_(None))
-    ) or 0  # fmt: skip
+    return connection.scalar(select(func.count()).select_from(users).where(users.c.is_synced)) or 0
 
 
 def users_to_sync(  # noqa: PLR0913 each is a condition of its own

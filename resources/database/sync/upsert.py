@@ -34,7 +34,9 @@ from resources.database.sync.copy import copy_in, copy_text, encoder_of
 from resources.database.sync.event_context import note_verified
 
 _KEPT_BY_THE_DATABASE = {"created_at", "updated_at", "deleted_at"}
-SESSION_COLUMNS: tuple[str, ...] = tuple(c.name for c in sleep_sessions.c if c.name not in _KEPT_BY_THE_DATABASE)
+SESSION_COLUMNS: tuple[str, ...] = tuple(
+    c.name for c in sleep_sessions.c if c.computed is None and c.name not in _KEPT_BY_THE_DATABASE
+)
 """Values of a row for `upsert_sessions`, in this order, followed by the raw `result` (bytes or None)."""
 
 _incoming = Table(

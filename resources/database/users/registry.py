@@ -126,7 +126,7 @@ def expire_lists(connection: Connection, ids: Iterable[str]) -> None:
 def some_other_users(connection: Connection, besides: Iterable[str], most: int) -> list[str]:
     """A few active users, those synced last first."""
     query = text(
-        "SELECT user_id FROM asleep.users WHERE active AND gone_at IS NULL AND user_id <> ALL (:besides) "
+        "SELECT user_id FROM asleep.users WHERE is_synced AND user_id <> ALL (:besides) "
         "ORDER BY last_synced_at DESC NULLS LAST, user_id LIMIT :most"
     )
     return list(connection.scalars(query, {"besides": sorted(besides), "most": most}))

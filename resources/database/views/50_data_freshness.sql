@@ -14,7 +14,7 @@ SELECT
     (
         SELECT count(*)
         FROM asleep.sleep_sessions
-        WHERE deleted_at IS NULL AND (state <> 'COMPLETE' OR payload_hash IS NULL)
+        WHERE deleted_at IS NULL AND NOT is_final
     ) AS sessions_not_final,
     (SELECT max(month) FROM asleep.monthly_averages) AS newest_month,
     (SELECT count(*) FROM asleep.stale_months) AS user_months_waiting,
@@ -22,10 +22,10 @@ SELECT
 FROM (
     SELECT
         count(*) AS users,
-        count(*) FILTER (WHERE active AND gone_at IS NULL) AS active_users,
-        count(*) FILTER (WHERE active AND gone_at IS NULL AND last_synced_at IS NULL) AS never_synced_users,
-        min(last_synced_at) FILTER (WHERE active AND gone_at IS NULL) AS oldest_sync_at,
-        max(last_synced_at) FILTER (WHERE active AND gone_at IS NULL) AS newest_sync_at
+        count(*) FILTER (WHERE is_synced) AS active_users,
+        count(*) FILTER (WHERE is_synced AND last_synced_at IS NULL) AS never_synced_users,
+        min(last_synced_at) FILTER (WHERE is_synced) AS oldest_sync_at,
+        max(last_synced_at) FILTER (WHERE is_synced) AS newest_sync_at
     FROM asleep.users
 ) AS registry;
 
