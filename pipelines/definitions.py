@@ -3,6 +3,8 @@
 Lives here: `build_definitions`, and `defs` built from the environment.  Not here: assets, jobs, classes.
 """
 
+from datetime import timedelta
+
 import dagster as dg
 import structlog
 
@@ -11,6 +13,7 @@ from assets.checks.sql_checks import checks
 from assets.monthly_averages import monthly_averages
 from assets.monthly_report import monthly_report
 from assets.ops.batches import SyncOptions
+from assets.ops.retention import Retention
 from assets.sleep_sessions import sleep_sessions
 from assets.users import users
 from pipelines.jobs import (
@@ -96,6 +99,10 @@ def _resources(settings: Settings) -> dict[str, object]:
             proxy=settings.asleep_proxy.get_secret_value() if settings.asleep_proxy else None,
         ),
         "database": Database(settings.require_database_url),
+        "retention": Retention(
+            erasure_grace=timedelta(days=settings.erasure_grace_days),
+            events=timedelta(days=settings.event_retention_days),
+        ),
         "sync_options": SyncOptions(
             user_batch_size=settings.user_batch_size,
             cache_ttl_seconds=settings.cache_ttl_seconds if settings.enable_caching else 0.0,

@@ -139,7 +139,7 @@ def weekly_departures(grace_days: int) -> dg.ScheduleDefinition:
         f"grace of {grace_days} days is over. One request a user.",
     )
     def schedule() -> dg.RunRequest:
-        return dg.RunRequest(run_config={"ops": {"erase_departed": {"config": {"days": grace_days}}}})
+        return dg.RunRequest()
 
     return schedule
 

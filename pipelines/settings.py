@@ -82,7 +82,8 @@ class Settings(BaseSettings):
     notify_secret: SecretStr | None = None
     alert_webhook_url: str | None = None
     webhook_secret: SecretStr | None = None
-    erasure_grace_days: Annotated[int, Field(ge=0, le=3650)] = 30
+    erasure_grace_days: Annotated[int, Field(ge=7, le=3650)] = 30
+    event_retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
     statsd_host: str = "127.0.0.1"
     statsd_port: Annotated[int, Field(ge=1, le=65535)] = 8125
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"

@@ -6,7 +6,6 @@ Lives here: asking about each user, and the erasures that are due.  Not here: wh
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from itertools import islice
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from sqlalchemy import Engine
 
 from assets.ops.batches import RequestCounts
 from assets.ops.failures import as_dagster_failure
+from assets.ops.retention import Retention
 from assets.sync.batch_state import key_finds_no_user
 from assets.sync.fan_out import fan_out
 from resources.asleep.client import AsleepClient
@@ -27,12 +27,6 @@ from resources.database.users.erase import due_for_erasure, erase, note_to_be_de
 from resources.database.users.registry import note_return, users_by_presence
 
 USERS_AT_ONCE = 500
-
-
-class Grace(dg.Config):
-    """How long data of a user gone at the source are kept."""
-
-    days: int = 30
 
 
 @dg.op(
@@ -98,12 +92,14 @@ def _note(engine: Engine, answers: _Answers) -> dict[str, int]:
 
 
 @dg.op(ins={"looked": dg.In(dg.Nothing)}, description="Erase users gone, or to be deleted, for longer than the grace.")
-def erase_departed(context: dg.OpExecutionContext, config: Grace, database: dg.ResourceParam[Database]) -> None:
+def erase_departed(
+    context: dg.OpExecutionContext, database: dg.ResourceParam[Database], retention: dg.ResourceParam[Retention]
+) -> None:
     """Each user in a transaction of their own; the record keeps a pseudonym and numbers."""
     counts: Counter[str] = Counter()
     with as_dagster_failure(context):
         with database.engine.connect() as connection:
-            due = due_for_erasure(connection, timedelta(days=config.days))
+            due = due_for_erasure(connection, retention.erasure_grace)
         for departed in due:
             with database.engine.begin() as connection:
                 counts.update(erase(connection, departed.user_id, departed.reason))

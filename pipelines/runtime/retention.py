@@ -6,6 +6,7 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
 from assets.ops.failures import as_dagster_failure
+from assets.ops.retention import Retention
 from assets.partitions import monthly
 from resources.database.resource import Database
 from resources.database.service.inbox_care import prune_inbox
@@ -47,13 +48,16 @@ def remove_old_runs(context: dg.OpExecutionContext) -> None:
 
 
 @dg.op(out=dg.Out(dg.Nothing), description="Remove handled events, delivered notifications, old notes of batches.")
-def remove_old_rows(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
-    """Keeps events that were given up: a person has to look at them."""
+def remove_old_rows(
+    context: dg.OpExecutionContext, database: dg.ResourceParam[Database], retention: dg.ResourceParam[Retention]
+) -> None:
+    """Events that were given up go as well: they may name people, and the syncs bring their sessions."""
     before = datetime.now(UTC) - timedelta(days=KEEP_DAYS)
     with as_dagster_failure(context), database.engine.begin() as connection:
-        events = prune_inbox(connection, before=before) + prune_outbox(connection, before=before)
+        events = prune_inbox(connection, before=datetime.now(UTC) - retention.events)
+        events += prune_outbox(connection, before=before)
         batches = sync_state.remove_old_batches(connection, before)
-    context.log.info("%d events and %d batches older than %d days removed", events, batches, KEEP_DAYS)
+    context.log.info("%d old events and %d old batches removed", events, batches)
 
 
 def _latest_runs_of_months(instance: dg.DagsterInstance) -> set[str]:

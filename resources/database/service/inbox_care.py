@@ -32,7 +32,7 @@ SET processed_at = NULL, error = NULL, attempts = 0, next_attempt_at = clock_tim
 WHERE processed_at IS NOT NULL AND error IS NOT NULL AND (CAST(:ids AS bigint[]) IS NULL OR event_id = ANY (:ids))
 """)
 
-_PRUNE = text("DELETE FROM asleep.webhook_events WHERE processed_at < :before AND error IS NULL")
+_PRUNE = text("DELETE FROM asleep.webhook_events WHERE processed_at < :before")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,5 +77,5 @@ def requeue_parked(connection: Connection, event_ids: list[int] | None = None) -
 
 
 def prune_inbox(connection: Connection, *, before: datetime) -> int:
-    """Remove events handled before a moment; parked and waiting ones stay. Returns how many went."""
+    """Remove events handled or given up before a moment; those that wait stay. Returns how many went."""
     return connection.execute(_PRUNE, {"before": before}).rowcount

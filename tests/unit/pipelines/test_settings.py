@@ -284,3 +284,9 @@ def test_a_list_of_names_that_cannot_be_one_is_refused(load: Load, name: str, va
     """A name that never matches would silently trust or admit nobody."""
     with pytest.raises(SettingsInvalid, match=name):
         load(**{name: value})
+
+
+def test_the_grace_of_an_erasure_has_a_floor(load: Load):
+    """A slip of one digit must not erase everybody whom the source lost for a day."""
+    with pytest.raises(SettingsInvalid, match="ERASURE_GRACE_DAYS"):
+        load(ERASURE_GRACE_DAYS="3")

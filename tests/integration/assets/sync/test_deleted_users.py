@@ -1,12 +1,13 @@
 """Users who leave the source leave here too, on the record, after a grace."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import dagster as dg
 import pytest
 from sqlalchemy import text
 
 from assets.ops.deleted_users import erase_departed, look_for_departures
+from assets.ops.retention import Retention
 from resources.asleep.resource import AsleepApi
 from resources.database.resource import Database
 
@@ -24,10 +25,9 @@ def run(instance, database_url):
         resources = {
             "asleep_api": AsleepApi(url, "simulated-key", 1000.0, 4, 10.0),
             "database": Database(lambda: database_url),
+            "retention": Retention(erasure_grace=timedelta(days=days)),
         }
-        result = erase_deleted_users.execute_in_process(
-            resources=resources, instance=instance, run_config={"ops": {"erase_departed": {"config": {"days": days}}}}
-        )
+        result = erase_deleted_users.execute_in_process(resources=resources, instance=instance)
         assert result.success
 
     return run

@@ -12,6 +12,7 @@ from dagster._core.storage.compute_log_manager import ComputeIOType
 from dagster._core.test_utils import freeze_time
 from sqlalchemy import Engine
 
+from assets.ops.retention import Retention
 from pipelines.jobs import delete_old_records
 from resources.database.resource import Database
 
@@ -44,7 +45,9 @@ def log_of(instance: dg.DagsterInstance, run_id: str) -> Path:
 
 def delete(instance: dg.DagsterInstance, engine: Engine) -> None:
     database = Database(lambda: engine.url.render_as_string(hide_password=False))
-    assert delete_old_records.execute_in_process(instance=instance, resources={"database": database}).success
+    assert delete_old_records.execute_in_process(
+        instance=instance, resources={"database": database, "retention": Retention()}
+    ).success
 
 
 def test_successful_runs_of_frequent_jobs_go_after_a_week_and_failed_ones_after_a_month(
