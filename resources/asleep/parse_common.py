@@ -23,6 +23,7 @@ _STAT_READERS: dict[str, Reader] = {
     "wake_time": fields.timestamp,
     "sleep_efficiency": fields.efficiency,
     "breathing_index": fields.number,
+    "sleep_cycle": fields.number,
     "breathing_pattern": fields.text,
     "sleep_cycle_time": fields.timestamps,
 }
@@ -59,12 +60,12 @@ def state_of(holder: Object, odd: ContractViolations, prefix: str = "") -> str:
     return str(state) if state else UNKNOWN_STATE
 
 
-def peculiarities_of(holder: Object, odd: ContractViolations) -> tuple[str, ...]:
-    """A result's peculiarities; one that the contract lacks is kept and noted."""
+def peculiarities_of(holder: Object, odd: ContractViolations) -> tuple[str, ...] | None:
+    """A result's peculiarities, None when there is no list; a value that the contract lacks is kept and noted."""
     value = holder.get("peculiarities")
     if type(value) is not list:
         odd.note("peculiarities", "not a list")
-        return ()
+        return None
     texts = [fields.text(element, "peculiarities[]", odd) for element in value]
     kept = tuple(dict.fromkeys(text for text in texts if text is not None))
     if not PECULIARITIES.issuperset(kept):

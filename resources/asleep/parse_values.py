@@ -1,4 +1,4 @@
-"""Reading one value of a JSON answer: the right type within Postgres' ranges, or None and an violation.
+"""Reading one value of a JSON answer: the right type within Postgres' ranges, or None and a violation.
 
 Lives here: what counts as a timestamp, a whole number, a ratio, a text, an array of stages.
 Not here: which fields there are (that is `parsing`), records.
@@ -16,6 +16,9 @@ INT4_LIMIT = 2**31
 SMALLINT_LIMIT = 2**15
 FLOAT_LIMIT = 1e15
 """Far beyond any sensible statistic and far within every floating-point column."""
+
+LARGEST_RATIO = 1.5
+"""An efficiency above it is a percentage."""
 
 LONGEST_ID = 500
 LONGEST_FIELD_NAME = 60
@@ -145,11 +148,17 @@ def ratio(value: Json, where: str, odd: ContractViolations) -> float | None:
 
 
 def efficiency(value: Json, where: str, odd: ContractViolations) -> float | None:
-    """A ratio that some answers give as a percentage."""
+    """A ratio that some answers give as a percentage.
+
+    Between 1 and 1.5 it is a rounding error or a defect, not a percentage, and kept as it is.
+    """
     checked = number(value, where, odd)
     if checked is None or 0 <= checked <= 1:
         return checked
-    if 1 < checked <= 100:  # noqa: PLR2004 per cent
+    if 1 < checked <= LARGEST_RATIO:
+        odd.note(where, "outside 0 to 1")
+        return checked
+    if LARGEST_RATIO < checked <= 100:  # noqa: PLR2004 per cent
         odd.note(where, "a percentage, divided by 100")
         return round(checked / 100, 12)
     odd.note(where, "outside 0 to 100")

@@ -37,7 +37,8 @@ PECULIARITIES = frozenset(
 class Stat(NamedTuple):
     """The 38 statistics of a session, under the API's names and in the contract's order.
 
-    Durations, latencies and `sleep_cycle` are whole seconds; ratios and `sleep_efficiency` are 0 to 1.
+    Durations and latencies are whole seconds, `sleep_cycle` may have a fraction; ratios and `sleep_efficiency` are 0
+    to 1.
     """
 
     sleep_time: datetime | None = None
@@ -75,7 +76,7 @@ class Stat(NamedTuple):
     waso_count: int | None = None
     longest_waso: int | None = None
     sleep_cycle_count: int | None = None
-    sleep_cycle: int | None = None
+    sleep_cycle: float | None = None
     sleep_cycle_time: list[datetime] | None = None
     snoring_count: int | None = None
 
@@ -123,7 +124,7 @@ class SleepSession:
     session_end_time: datetime | None
     unexpected_end_time: datetime | None
     created_timezone: str | None
-    peculiarities: tuple[str, ...]
+    peculiarities: tuple[str, ...] | None
     missing_data_ratio: float | None
     stat: Stat | None
     sleep_stages: list[int] | None
@@ -170,7 +171,7 @@ class AverageStats:
     timezone: str | None
     first_day: date | None
     last_day: date | None
-    peculiarities: tuple[str, ...]
+    peculiarities: tuple[str, ...] | None
     averages: Mapping[str, float | time | None] | None
     """By the API's names; `start_time`, `end_time`, `sleep_time` and `wake_time` are clock times."""
     slept: tuple[SleptSession, ...]

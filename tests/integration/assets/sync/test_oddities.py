@@ -29,7 +29,9 @@ def _url(world):
 
 def test_every_oddity_of_a_whole_population_is_stored_field_by_field(new_world):
     """All that real users have, over more than a year: two changes of the clocks, sessions left open, old ids."""
-    world = new_world("--users", "24", "--days", "20", "--seed", "3", "--never-slept-stat", "null")
+    world = new_world(
+        "--users", "24", "--days", "20", "--seed", "3", "--never-slept-stat", "null", "--sleep-cycle", "fractional"
+    )
     world.sync(days=401)
 
     assert world.wrong(days=401) == []
@@ -37,6 +39,8 @@ def test_every_oddity_of_a_whole_population_is_stored_field_by_field(new_world):
         *("dst_nights", "never_slept", "too_short", "too_long", "too_many_defects", "open_old", "unknown_zone"),
         *("unknown_epochs", "several_per_day", "moving_zones", "missing_tail", "unexpected_end", "old_ids"),
     }
+    fractions = "SELECT FROM asleep.sleep_sessions WHERE sleep_cycle <> trunc(sleep_cycle)"
+    assert len(world.rows(fractions)) > 10
     assert world.averages() == world.averages_from_nothing()
 
 

@@ -98,11 +98,16 @@ ODD_STATS = [
     ("time_in_bed", float("nan"), None, "stat.time_in_bed: not a whole number"),
     ("sleep_efficiency", 88.24, 0.8824, "stat.sleep_efficiency: a percentage, divided by 100"),
     ("sleep_efficiency", 100, 1.0, "stat.sleep_efficiency: a percentage, divided by 100"),
+    ("sleep_efficiency", 1.04, 1.04, "stat.sleep_efficiency: outside 0 to 1"),
+    ("sleep_efficiency", 1.5, 1.5, "stat.sleep_efficiency: outside 0 to 1"),
+    ("sleep_efficiency", 1.51, 0.0151, "stat.sleep_efficiency: a percentage, divided by 100"),
+    ("sleep_efficiency", -0.1, None, "stat.sleep_efficiency: outside 0 to 100"),
     ("sleep_efficiency", 100.5, None, "stat.sleep_efficiency: outside 0 to 100"),
     ("sleep_time", "06:30:00", None, "stat.sleep_time: not a timestamp"),
     ("sleep_time", "2026-03-07T14:05:11", None, "stat.sleep_time: a timestamp without an offset"),
     ("sleep_time", 1772892311, None, "stat.sleep_time: not a timestamp"),
     ("sleep_time", "0001-01-01T00:00:00+09:00", None, "stat.sleep_time: not a timestamp"),
+    ("sleep_cycle_count", 4.5, None, "stat.sleep_cycle_count: not a whole number"),
     ("sleep_cycle", [{"start": 1}], None, "stat.sleep_cycle: not a number"),
     ("sleep_cycle_time", 1830, None, "stat.sleep_cycle_time: not a list"),
     ("breathing_pattern", 7, None, "stat.breathing_pattern: not text"),
@@ -175,6 +180,26 @@ def test_arrays_of_small_whole_numbers_are_kept(sent: list[int]):
     session = parsed(result)
     assert session.breath_stages == sent
     assert session.contract_violations == ()
+
+
+@pytest.mark.parametrize("sent", [5872.5, 1830, 5340.0, 4285.714285714286])
+def test_a_cycle_may_have_a_fraction(sent: float):
+    """The contract calls it a number; the vendor's own calculator gives halves for 22 of 149 real nights."""
+    result = session_result()
+    result["stat"] |= {"sleep_cycle": sent, "sleep_cycle_count": 4}
+    session = parsed(result)
+
+    assert session.stat.sleep_cycle == sent
+    assert session.contract_violations == ()
+
+
+@pytest.mark.parametrize("sent", [None, "NEVER_SLEPT", {}, 3])
+def test_peculiarities_that_are_no_list_are_unknown_not_none_at_all(sent: Any):
+    """An empty list says that nothing was unusual; nobody said that."""
+    session = parsed(session_result() | {"peculiarities": sent})
+
+    assert session.peculiarities is None
+    assert session.contract_violations == ("peculiarities: not a list",)
 
 
 def test_what_is_new_is_told_and_what_is_unknown_is_kept():
@@ -379,7 +404,7 @@ def test_no_value_anywhere_breaks_the_door(spoiled: list[tuple[tuple[str, ...], 
         session = parsed(result)
     except Malformed:
         return
-    texts = [session.session_id, session.state, session.created_timezone or "", *session.peculiarities]
+    texts = [session.session_id, session.state, session.created_timezone or "", *(session.peculiarities or ())]
     texts += [session.stat.breathing_pattern or ""] if session.stat else []
     assert all("\x00" not in text and text.encode() is not None for text in texts)
     for value in session.stat or ():
