@@ -38,7 +38,6 @@ def rows_of(found: Surroundings) -> Rows:
     return [
         session_row(
             parse_session_result(session["result"], user_id=user["user_id"], asked_at=asked_at),
-            last_known_zone=user["timezone"],
         )
         for user in found.ask("truth")["users"]
         for session in user["sessions"]

@@ -1,12 +1,14 @@
-"""The tables against what the API would answer, field by field.
+"""Compare the tables with what the API would answer, field by field: an independent reading of the truth.
 
-Lives here: an independent reading of the simulator's truth.  Not here: our parsing or shaping: none of it is used.
+Does not belong here: the product's parsing and shaping; none of it is used.
 """
 
 import json
-from datetime import UTC, date, datetime
-from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+import re
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo, available_timezones
 
 from sqlalchemy import Engine, text
 
@@ -35,8 +37,64 @@ def _moment(value: str | None) -> datetime | None:
     return None if value is None else datetime.fromisoformat(value).astimezone(UTC)
 
 
-def expected_row(session: dict[str, Any], user_id: str) -> dict[str, Any]:
-    """What a row must hold for a session of the truth, without what depends on the user's other sessions."""
+class Zone(NamedTuple):
+    """A zone by name, and where it comes from."""
+
+    name: str
+    source: str
+
+
+_NAMES = {re.sub(r"\s|_", "", name).lower(): name for name in available_timezones() - {"localtime", "Factory"}}
+_HOURS = re.compile(r"(?:gmt|utc)?([+-])([0-9]{1,2}?):?([0-9]{2})?")
+
+
+def zone_of_text(text: str | None) -> Zone | None:
+    """The zone that a phone's text names: a name of the zone database, or a fixed offset."""
+    key = re.sub(r"\s|_", "", text or "").lower()
+    if key in _NAMES:
+        return Zone(_NAMES[key], "own")
+    found = _HOURS.fullmatch(key)
+    if not found or int(found[2]) > 14:
+        return None
+    sign = "+" if int(found[2]) == int(found[3] or 0) == 0 else found[1]
+    return Zone(f"{sign}{int(found[2]):02}:{found[3] or '00'}", "offset")
+
+
+def _tzinfo(name: str) -> tzinfo:
+    if name[0] not in "+-":
+        return ZoneInfo(name)
+    size = timedelta(hours=int(name[1:3]), minutes=int(name[4:]))
+    return timezone(size if name[0] == "+" else -size)
+
+
+def zone_of_session(session: dict[str, Any], stored: Sequence[dict[str, Any]], registered: str | None) -> Zone:
+    """The zone by which a session's local times count.
+
+    Args:
+        session: of the truth.
+        stored: sessions of the same user, of the truth, that the tables hold.
+        registered: the user's zone in the registry.
+    """
+
+    def place(each: dict[str, Any]) -> tuple[datetime, str]:
+        return datetime.fromisoformat(each["result"]["session"]["start_time"]), each["result"]["session"]["id"]
+
+    def zone(each: dict[str, Any]) -> Zone | None:
+        return zone_of_text(each["result"]["session"]["created_timezone"])
+
+    if own := zone(session):
+        return own
+    lenders = sorted((place(each), found.name) for each in stored if (found := zone(each)))
+    if earlier := [name for at, name in lenders if at < place(session)]:
+        return Zone(earlier[-1], "earlier")
+    if lenders:
+        return Zone(lenders[0][1], "later")
+    fallback = zone_of_text(registered)
+    return Zone(fallback.name, "registered") if fallback else Zone("UTC", "utc")
+
+
+def expected_row(session: dict[str, Any], user_id: str, zone: Zone) -> dict[str, Any]:
+    """What a row must hold for a session of the truth."""
     result = session["result"]
     row = {column: result["session"][name] for column, name in SESSION_FIELDS.items()}
     stat = result["stat"] or {}
@@ -51,19 +109,23 @@ def expected_row(session: dict[str, Any], user_id: str) -> dict[str, Any]:
         "peculiarities": result["peculiarities"],
         "missing_data_ratio": result["missing_data_ratio"],
         "last_received_seq_num": session["row"]["last_received_seq_num"],
-        "contract_violations": [],
+        "contract_violations": _violations(row["created_timezone"]),
         "deleted_at": None,
     }
-    try:
-        zone = ZoneInfo(row["created_timezone"])
-    except ZoneInfoNotFoundError:
-        return row
-    for column, source in (("session_start_local", "session_start_time"), ("sleep_time_local", "sleep_time")):
+    clocks = {"session_start_local": "session_start_time", "session_end_local": "session_end_time"}
+    clocks |= {"sleep_time_local": "sleep_time", "wake_time_local": "wake_time"}
+    for column, source in clocks.items():
         moment = row[source]
-        row[column] = moment.astimezone(zone).replace(tzinfo=None) if moment else None
+        row[column] = moment.astimezone(_tzinfo(zone.name)).replace(tzinfo=None) if moment else None
+    row |= {"local_zone": zone.name, "zone_source": zone.source}
     row["local_date"] = row["session_start_local"].date()
     row["local_month"] = row["local_date"].replace(day=1)
     return row
+
+
+def _violations(created_timezone: str | None) -> list[str]:
+    unknown = created_timezone is not None and zone_of_text(created_timezone) is None
+    return ["session.created_timezone: unknown time zone"] if unknown else []
 
 
 def differences(
@@ -85,12 +147,15 @@ def differences(
             )
         ).mappings()
         stored = {row["session_id"]: row for row in found}
+        registered = dict(connection.execute(text("SELECT user_id, timezone FROM asleep.users")).all())
     wrong = []
     for user in truth["users"]:
         if user["deleted"]:
             continue
+        lenders = [session for session in user["sessions"] if session["result"]["session"]["id"] in stored]
         for session in user["sessions"]:
-            expected = expected_row(session, user["user_id"])
+            zone = zone_of_session(session, lenders, registered.get(user["user_id"]))
+            expected = expected_row(session, user["user_id"], zone)
             row = stored.pop(expected["session_id"], None)
             day = expected["session_start_time"].date()
             if row is not None:

@@ -98,7 +98,7 @@ class BatchState:
     def finished(self) -> list[FinishedUser]:
         """Users whose whole window is in."""
         return [
-            FinishedUser(o.user.user_id, o.timezone, o.window.start, o.window.end, o.listed_at)
+            FinishedUser(o.user.user_id, o.window.start, o.window.end, o.listed_at)
             for o in self.done
             if not o.failures and not o.gone and o.listed_at is not None
         ]

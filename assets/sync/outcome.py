@@ -27,8 +27,6 @@ class Outcome:
     unchanged: int = 0
     listed_at: datetime | None = None
     """When the list of the window was requested; None while it has not arrived."""
-    timezone: str | None = None
-    """Zone of the newest session whose zone is known, else the registered one."""
 
     def fail(self, session_id: str | None, error: AsleepError, message: str = "") -> None:
         """Record that a session, or without `session_id` the window, could not be synced."""

@@ -1,17 +1,15 @@
-"""API record → table row.
+"""API record → table row: which column gets which value. Pure functions.
 
-Lives here: pure functions; which column gets which value, and what the local clock showed.  Not here: I/O,
-parsing, SQL.
+Not here: parsing, SQL.
 """
 
 from datetime import datetime
-from functools import lru_cache
 from operator import itemgetter
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from resources.asleep.records import COMPLETE, STAT_FIELDS, NeverSleptSession, SleepSession, SleptSession, Stat
 from resources.database.schema.session_columns import STAT
+from resources.database.sync.local_zones import local_columns, own_zone
 from resources.database.sync.upsert import SESSION_COLUMNS
 
 Row = tuple[Any, ...]
@@ -20,28 +18,9 @@ _in_table_order = itemgetter(*(STAT_FIELDS.index(name) for name, _, _ in STAT))
 _NO_STAT = Stat()
 
 
-@lru_cache(maxsize=2048)
-def zone_of(name: str | None) -> ZoneInfo | None:
-    """The time zone of that name, None when the zone database lacks it."""
-    try:
-        return ZoneInfo(name) if name else None
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return None
-
-
-def _on_the_clock(moment: datetime | None, zone: ZoneInfo) -> datetime | None:
-    if moment is None:
-        return None
-    try:
-        return moment.astimezone(zone).replace(tzinfo=None)
-    except OverflowError:
-        return moment.replace(tzinfo=None)
-
-
 def session_row(
     session: SleepSession,
     *,
-    last_known_zone: str | None,
     last_received_seq_num: int | None = None,
     completed_time: datetime | None = None,
 ) -> Row:
@@ -49,7 +28,6 @@ def session_row(
 
     Args:
         session: as the API gave it.
-        last_known_zone: where the user was last known to be, for a session whose own zone is unknown.
         last_received_seq_num: from the list; None keeps what is stored.
         completed_time: from average-stats; None keeps what is stored.
     """
@@ -72,12 +50,10 @@ def session_row(
         "contract_violations": session.contract_violations,
         "fetched_at": session.asked_at,
     }
-    return (*_row(values, session.stat or _NO_STAT, last_known_zone), session.raw)
+    return (*_row(values, session.stat or _NO_STAT), session.raw)
 
 
-def statistics_row(
-    session: SleptSession | NeverSleptSession, *, user_id: str, asked_at: datetime, last_known_zone: str | None
-) -> Row:
+def statistics_row(session: SleptSession | NeverSleptSession, *, user_id: str, asked_at: datetime) -> Row:
     """The row of a session known from average-stats alone: statistics, but no stages and no `payload_hash`."""
     slept = session if isinstance(session, SleptSession) else None
     values: dict[str, Any] = {
@@ -92,27 +68,16 @@ def statistics_row(
         "contract_violations": session.contract_violations,
         "fetched_at": asked_at,
     }
-    return (*_row(values, slept.stat if slept else _NO_STAT, last_known_zone), None)
+    return (*_row(values, slept.stat if slept else _NO_STAT), None)
 
 
-def _row(values: dict[str, Any], stat: Stat, last_known_zone: str | None) -> list[Any]:
+def _row(values: dict[str, Any], stat: Stat) -> list[Any]:
     """Values in table order, with what the local clock showed and the statistics filled in."""
-    zone = zone_of(values["created_timezone"]) or zone_of(last_known_zone) or _UTC
-    start = _on_the_clock(values["session_start_time"], zone)
-    assert start is not None  # noqa: S101 a session has a start
-    day = start.date()
-    values.update(
-        local_date=day,
-        local_month=day.replace(day=1),
-        session_start_local=start,
-        session_end_local=_on_the_clock(values["session_end_time"], zone),
-        sleep_time_local=_on_the_clock(stat.sleep_time, zone),
-        wake_time_local=_on_the_clock(stat.wake_time, zone),
-    )
+    moments = {**values, "sleep_time": stat.sleep_time, "wake_time": stat.wake_time}
+    values.update(local_columns(moments, *own_zone(values["created_timezone"])))
     row = [values.get(name) for name in SESSION_COLUMNS]
     row[_FIRST_STAT : _FIRST_STAT + len(STAT)] = _in_table_order(stat)
     return row
 
 
 _FIRST_STAT = SESSION_COLUMNS.index(STAT[0][0])
-_UTC = ZoneInfo("UTC")

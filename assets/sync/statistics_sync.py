@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from assets.sync.api_requests import Endpoint, Steps, together
 from assets.sync.comparison import Difference, averages_that_differ, statistics_that_differ
 from assets.sync.outcome import Outcome
-from assets.sync.session_rows import Row, session_row, statistics_row, zone_of
+from assets.sync.session_rows import Row, session_row, statistics_row
 from assets.sync.user_steps import UserSteps
 from assets.sync.window import Window
 from resources.asleep.errors import AsleepError, SessionGone
@@ -53,15 +53,11 @@ class _StatisticsSync(UserSteps):
     stats: dict[str, Stat] = field(default_factory=dict)
     """Statistics as they are stored after this sync, by session."""
 
-    def __post_init__(self) -> None:
-        self.outcome.timezone = self.last_known_zone()
-
     def steps(self) -> Steps[None]:
         """Average-stats, compare, read, compare the averages."""
         yield from together(self.average_stats(part) for part in parts_of(self.outcome.window))
         if self.outcome.gone or self.outcome.failures:
             return
-        self.outcome.timezone = self.last_known_zone()
         yield from together(self.read(session_id) for session_id in sorted(self.compare()))
         if self.reads_in_full and not self.outcome.gone:
             self.compare_averages()
@@ -133,14 +129,13 @@ class _StatisticsSync(UserSteps):
             theirs,
             user_id=self.outcome.user.user_id,
             asked_at=min(answer.asked_at for answer in self.answers),
-            last_known_zone=self.outcome.timezone,
         )
 
     def have_read(self, session: SleepSession) -> None:
         """Take the row; it must not contradict average-stats any more."""
         theirs = self.analysed().get(session.session_id)
         completed = theirs.completed_time if theirs is not None else None
-        row = session_row(session, last_known_zone=self.outcome.timezone, completed_time=completed)
+        row = session_row(session, completed_time=completed)
         self.outcome.rows.append(row)
         stat = session.stat or Stat()
         if session.stat is not None:
@@ -172,14 +167,6 @@ class _StatisticsSync(UserSteps):
             differing = averages_that_differ([stat for stat in ours if stat is not None], answer)
             if None not in ours and differing and not self.outcome.failures:
                 self.outcome.disagree(None, f"The API's averages differ from ours: {_fields(differing)}.")
-
-    def last_known_zone(self) -> str | None:
-        """The zone of the user's newest session whose zone is known, else the registered one."""
-        slept = (s for answer in self.answers for s in answer.slept)
-        for session in sorted(slept, key=lambda s: s.session_start_time, reverse=True):
-            if zone_of(session.created_timezone):
-                return session.created_timezone
-        return self.outcome.user.timezone
 
 
 def _contradicts(theirs: Analysed, stored: StoredStatistics) -> bool:

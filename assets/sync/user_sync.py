@@ -10,7 +10,7 @@ from datetime import date, datetime
 
 from assets.sync.api_requests import Endpoint, Steps, together
 from assets.sync.outcome import Outcome
-from assets.sync.session_rows import Row, session_row, zone_of
+from assets.sync.session_rows import Row, session_row
 from assets.sync.user_steps import UserSteps
 from assets.sync.window import Window
 from resources.asleep.errors import AsleepError, Malformed, SessionGone
@@ -49,9 +49,6 @@ class _ListSync(UserSteps):
     """Listed, but not found when they were read; and when that request was sent."""
     unlisted: set[str] = field(default_factory=set)
     """Read, but missing from the list that should name them: the list may lack others too."""
-
-    def __post_init__(self) -> None:
-        self.outcome.timezone = self.last_known_zone()
 
     def steps(self) -> Steps[None]:
         """List, decide, read, look again, finish."""
@@ -102,7 +99,6 @@ class _ListSync(UserSteps):
             for i in sorted(unchanged)
             if self.stored[i].last_received_seq_num is None
         )
-        self.outcome.timezone = self.last_known_zone()
         return wanted
 
     def look_at_old_day(self, day: date) -> Steps[None]:
@@ -162,20 +158,12 @@ class _ListSync(UserSteps):
 
     def row_of(self, session: SleepSession) -> Row:
         """The table row of a session, with what the list adds."""
-        is_zone_needed = zone_of(session.created_timezone) is None
-        zone = self.last_known_zone() if is_zone_needed else None
         listed = self.listed.get(session.session_id)
         if listed is None:
-            return session_row(session, last_known_zone=zone)
+            return session_row(session)
         odd = tuple(f"list.{violation}" for violation in listed.contract_violations)
         session = replace(session, contract_violations=(*session.contract_violations, *odd)) if odd else session
-        return session_row(session, last_known_zone=zone, last_received_seq_num=listed.last_received_seq_num)
-
-    def last_known_zone(self) -> str | None:
-        """The zone of the user's newest listed session whose zone is known, else the registered one."""
-        known = [(row.session_start_time, row.created_timezone) for row in self.listed.values()]
-        zones = [(start, zone) for start, zone in known if start is not None and zone is not None and zone_of(zone)]
-        return max(zones)[1] if zones else self.outcome.user.timezone
+        return session_row(session, last_received_seq_num=listed.last_received_seq_num)
 
 
 def wants_reading(row: ListedSession, stored: StoredSession | None) -> bool:

@@ -32,8 +32,6 @@ class Chunk:
 
     events: dict[int, Event]
     known: Mapping[str, KnownSession]
-    zones: Mapping[str, str]
-    """Last known time zones by user."""
     actions: dict[int, Action] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     event_only: list[str] = field(default_factory=list)
@@ -57,7 +55,7 @@ class Chunk:
 
     def store(self, event_id: int, session: SleepSession) -> None:
         """Note the session that an event brought."""
-        self.rows.append(session_row(session, last_known_zone=self.zones.get(session.user_id)))
+        self.rows.append(session_row(session))
         self.changed.add(session.user_id)
         self.done.append(event_id)
 
@@ -109,9 +107,7 @@ def read_chunk(engine: Engine, taken: Sequence[TakenEvent]) -> Chunk:
     with engine.begin() as connection:
         known = known_sessions(connection, (e.session_id for e in events.values() if e.session_id))
         erased = registry.erased_among(connection, (e.user_id for e in events.values() if e.user_id))
-        owners = {session.user_id for session in known.values()}
-        zones = registry.zones_of(connection, owners | {e.user_id for e in events.values() if e.user_id})
-    chunk = Chunk(events, known, zones)
+    chunk = Chunk(events, known)
     mentions = Counter(event.session_id for event in events.values() if event.result is not None)
     for event in taken:
         read = events[event.event_id]

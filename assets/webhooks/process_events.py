@@ -162,6 +162,7 @@ def _write(engine: Engine, chunk: Chunk) -> Counter[str]:
     dropped = chunk.ids_of(Action.DROP)
     with engine.begin() as connection:
         new = registry.register_users(connection, chunk.users_to_register(), "webhook")
+        registry.hold_registered(connection, chunk.changed)
         written = upsert_sessions(connection, chunk.rows)
         note_event_only(connection, chunk.event_only)
         registry.expire_lists(connection, chunk.changed)

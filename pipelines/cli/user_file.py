@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
-from assets.sync.session_rows import zone_of
+from resources.local_time import local_zone
 
 MAX_LINES_NAMED = 20
 MAX_ID_LENGTH = 200
@@ -64,7 +64,7 @@ def read_users(content: bytes) -> UserFile:
     found: dict[str, str | None] = {}
     for row in rows[1:] if columns.are_named else rows:
         user_id, zone = row.cell(columns.user_id), row.cell(columns.timezone) or None
-        if zone is not None and zone_of(zone) is None:
+        if zone is not None and local_zone(zone) is None:
             warnings.append(f"line {row.line}: unknown time zone, left empty (an IANA name is e.g. Asia/Seoul)")
             zone = None
         if problem := _problem(user_id, zone, extra=not columns.are_named and len(row.cells) > 1, known=found):

@@ -62,7 +62,7 @@ class UserSummary(BaseModel):
     """A user at a glance."""
 
     user_id: str
-    timezone: str | None = Field(description="Last known time zone")
+    timezone: str | None = Field(description="Zone of the last session; without sessions the registered one")
     sessions: int = Field(description="Sessions stored, in any state; deleted ones do not count")
     last_session: SessionOverview | None = Field(description="The one that started last")  # type: ignore[valid-type]
     months: list[MonthAverages] = Field(  # type: ignore[valid-type]

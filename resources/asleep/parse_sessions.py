@@ -94,7 +94,7 @@ def parse_session_result(result: object, *, user_id: str, asked_at: datetime) ->
         session_start_time=required_start(session.get("start_time"), "session.start_time", result),
         session_end_time=optional(session, "end_time", fields.timestamp, odd, "session."),
         unexpected_end_time=optional(session, "unexpected_end_time", fields.timestamp, odd, "session."),
-        created_timezone=optional(session, "created_timezone", fields.text, odd, "session."),
+        created_timezone=optional(session, "created_timezone", fields.time_zone, odd, "session."),
         peculiarities=peculiarities_of(result, odd),
         missing_data_ratio=optional(result, "missing_data_ratio", fields.ratio, odd),
         stat=stat_of(result, odd),

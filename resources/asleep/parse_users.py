@@ -116,7 +116,7 @@ def _slept(row: Object) -> SleptSession:
         odd.unknown_fields("", row.keys() - _SLEPT_NAMES)
     return SleptSession(
         session_id=_session_id(row, "slept_sessions"),
-        created_timezone=optional(row, "created_timezone", fields.text, odd),
+        created_timezone=optional(row, "created_timezone", fields.time_zone, odd),
         session_start_time=_start(row, "slept_sessions"),
         session_end_time=optional(row, named(row, "end_time", "session_end_time"), fields.timestamp, odd),
         completed_time=optional(row, "completed_time", fields.timestamp, odd),

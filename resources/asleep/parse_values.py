@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import orjson
 
 from resources.asleep.errors import RAW_BYTES_KEPT, Malformed
+from resources.local_time import local_zone
 
 INT4_LIMIT = 2**31
 SMALLINT_LIMIT = 2**15
@@ -185,6 +186,14 @@ def text(value: Json, where: str, odd: ContractViolations) -> str | None:
         return value
     odd.note(where, "holds characters that cannot be stored")
     return None
+
+
+def time_zone(value: Json, where: str, odd: ContractViolations) -> str | None:
+    """The name of a time zone as it came; one that means nothing is kept and noted."""
+    name = text(value, where, odd)
+    if name is not None and local_zone(name) is None:
+        odd.note(where, "unknown time zone")
+    return name
 
 
 def identifier(value: Json, where: str, answer: Json) -> str:

@@ -40,7 +40,7 @@ users = Table(
     "users",
     metadata,
     Column("user_id", Text, primary_key=True, comment="Id issued by Asleep; opaque, case-sensitive"),
-    Column("timezone", Text, comment="Last known time zone (IANA name): from the registry, then from sessions"),
+    Column("timezone", Text, comment="Registered time zone, as `users import` was given it: IANA name or offset"),
     Column("source", Text, nullable=False, comment="How we learnt of the user: import, webhook"),
     Column("active", Boolean, nullable=False, server_default=text("true"), comment="Synced only while true"),
     Column(
@@ -69,11 +69,25 @@ sleep_sessions = Table(
     Column("unexpected_end_time", Timestamp, comment="Set when the session was not closed in the normal way"),
     Column("created_timezone", Text, comment="Zone of the phone when the session was made, as the API gives it"),
     Column(
+        "local_zone",
+        Text,
+        nullable=False,
+        server_default="UTC",
+        comment="Zone by which local times are computed: a name of the zone database, or an offset as +09:00",
+    ),
+    Column(
+        "zone_source",
+        Text,
+        nullable=False,
+        server_default="utc",
+        comment="Where local_zone comes from: own (created_timezone), offset (in its text), earlier or later (nearest "
+        "session of the user that has one), registered (users.timezone), utc (none of them)",
+    ),
+    Column(
         "local_date",
         Date,
         nullable=False,
-        comment="Calendar date of the session's start in local time (created_timezone; unknown zone: the "
-        "user's last known one; else UTC)",
+        comment="Calendar date of the session's start in local time (local_zone)",
     ),
     Column("local_month", Date, nullable=False, comment="First day of the month of local_date"),
     Column(
@@ -164,6 +178,14 @@ sleep_sessions = Table(
         "sleep_sessions_not_final_idx",
         "user_id",
         postgresql_where=text("deleted_at IS NULL AND NOT is_final"),
+    ),
+    Index(
+        "sleep_sessions_borrowed_zone_idx",  # sessions whose zone follows from their neighbours
+        "user_id",
+        postgresql_where=text("deleted_at IS NULL AND zone_source NOT IN ('own', 'offset')"),
+    ),
+    CheckConstraint(
+        "zone_source IN ('own', 'offset', 'earlier', 'later', 'registered', 'utc')", name="zone_source_is_known"
     ),
     CheckConstraint("local_month = date_trunc('month', local_date)::date", name="local_month_is_of_local_date"),
     comment="One row per sleep session, latest version. Times are instants (timestamptz) but for *_local.",

@@ -46,6 +46,7 @@ class Glance:
     months: list[RowMapping]
     """Newest first."""
     timezone: str | None
+    """The zone by which the last session counts; without sessions the registered one."""
     last_synced_at: datetime | None
     newest_change_at: datetime | None
     stale_months: int
@@ -112,11 +113,12 @@ def read_glance(connection: Connection, user_id: str, *, months: int) -> Glance 
         return None
     newest = select(*OVERVIEW_COLUMNS).where(is_theirs).order_by(s.session_start_time.desc(), s.session_id.desc())
     averages = select(*MONTH_COLUMNS).where(m.user_id == user_id).order_by(m.month.desc()).limit(months)
+    last = connection.execute(newest.limit(1)).mappings().one_or_none()
     return Glance(
         sessions=user.sessions,
-        last_session=connection.execute(newest.limit(1)).mappings().one_or_none(),
+        last_session=last,
         months=list(connection.execute(averages).mappings()),
-        timezone=user.timezone,
+        timezone=last.local_zone if last else user.timezone,
         last_synced_at=user.last_synced_at,
         newest_change_at=user.newest_change_at,
         stale_months=user.waiting,

@@ -1,23 +1,15 @@
 -- Users whose whole window landed: remembered in the ledger. One row in, one row out.
 WITH finished AS (
-    SELECT user_id, timezone, window_start, window_end, listed_at
+    SELECT user_id, window_start, window_end, listed_at
     FROM unnest(
-        CAST(:user_ids AS text []), CAST(:timezones AS text []), CAST(:starts AS timestamptz []),
+        CAST(:user_ids AS text []), CAST(:starts AS timestamptz []),
         CAST(:ends AS timestamptz []), CAST(:listed_at AS timestamptz [])
-    ) AS done (user_id, timezone, window_start, window_end, listed_at)
+    ) AS done (user_id, window_start, window_end, listed_at)
 ),
 seen AS (
     UPDATE asleep.users AS u
     SET
         last_synced_at = now(),
-        timezone = CASE
-            WHEN EXISTS (
-                SELECT FROM asleep.sleep_sessions AS s
-                WHERE s.user_id = finished.user_id
-                    AND s.session_start_time >= finished.window_end
-            ) THEN coalesce(u.timezone, finished.timezone) -- a backfill: it knows an older one
-            ELSE coalesce(finished.timezone, u.timezone)
-        END,
         gone_at = NULL
     FROM finished
     WHERE u.user_id = finished.user_id

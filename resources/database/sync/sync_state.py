@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from resources.database.schema.bookkeeping import sync_batches, sync_failures
 from resources.database.schema.tables import users
+from resources.database.sync.local_zones import settle_local_zones
 from resources.database.users.registry import expire_lists
 from resources.load_sql import load_sql
 
@@ -26,7 +27,6 @@ class UserToSync(NamedTuple):
     """A registered user, and what failed for them before."""
 
     user_id: str
-    timezone: str | None
     fresh: bool
     """The same window was synced in full so recently that nothing need be asked."""
     failure_ids: tuple[int, ...]
@@ -57,7 +57,6 @@ class FinishedUser:
     """A user whose whole window landed."""
 
     user_id: str
-    timezone: str | None
     window_start: datetime
     window_end: datetime
     listed_at: datetime
@@ -118,7 +117,7 @@ def users_to_sync(  # noqa: PLR0913 each is a condition of its own
     )  # fmt: skip
     return [
         UserToSync(
-            row.user_id, row.timezone, row.fresh, tuple(row.failure_ids or ()),
+            row.user_id, row.fresh, tuple(row.failure_ids or ()),
             tuple(i for i in row.failed_sessions or () if i is not None),
             row.failed_window_start, row.failed_window_end, tuple(row.failed_sessions or ()),
         )
@@ -160,7 +159,11 @@ def mark_deleted(connection: Connection, deleted: Sequence[tuple[str, str, datet
     parameters = {
         "user_ids": [d[0] for d in deleted], "session_ids": [d[1] for d in deleted], "asked_at": [d[2] for d in deleted]
     }  # fmt: skip
-    return connection.scalar(load_sql(__package__, "mark_deleted"), parameters) or 0 if deleted else 0
+    if not deleted:
+        return 0
+    marked = connection.scalar(load_sql(__package__, "mark_deleted"), parameters) or 0
+    settle_local_zones(connection, {user_id for user_id, _, _ in deleted})
+    return marked
 
 
 def finish_users(connection: Connection, finished: Sequence[FinishedUser], *, detail: str) -> None:
@@ -170,7 +173,6 @@ def finish_users(connection: Connection, finished: Sequence[FinishedUser], *, de
             load_sql(__package__, "finish_users"),
             {
                 "user_ids": [f.user_id for f in finished],
-                "timezones": [f.timezone for f in finished],
                 "starts": [f.window_start for f in finished],
                 "ends": [f.window_end for f in finished],
                 "listed_at": [f.listed_at for f in finished],

@@ -32,6 +32,7 @@ from resources.database.schema.bookkeeping import stale_months
 from resources.database.schema.tables import session_payloads, sleep_sessions
 from resources.database.sync.copy import copy_in, copy_text, encoder_of
 from resources.database.sync.event_context import note_verified
+from resources.database.sync.local_zones import BORROWED, borrowed_zones, local_columns, settle_local_zones
 
 _KEPT_BY_THE_DATABASE = {"created_at", "updated_at", "deleted_at"}
 SESSION_COLUMNS: tuple[str, ...] = tuple(
@@ -48,6 +49,7 @@ _incoming = Table(
 )
 _ENCODERS = tuple(encoder_of(c) for c in _incoming.c)
 _ID, _FETCHED_AT = SESSION_COLUMNS.index("session_id"), SESSION_COLUMNS.index("fetched_at")
+_USER, _ZONE_SOURCE = SESSION_COLUMNS.index("user_id"), SESSION_COLUMNS.index("zone_source")
 _NOT_COMPARED = {"session_id", "fetched_at"}
 _KEPT_WHEN_NOT_ASKED = {"completed_time", "last_received_seq_num"}
 """Known from average-stats or from the list only: an answer that lacks them does not forget them."""
@@ -78,11 +80,22 @@ def upsert_sessions(connection: Connection, rows: Iterable[tuple[Any, ...]]) -> 
             folded[row[_ID]] = row
     if not folded:
         return Written(0, 0, 0)
+    _borrow_zones(connection, folded)
     connection.execute(_make_incoming())
     copy_in(connection, _incoming, [c.name for c in _incoming.c], copy_text(folded.values(), _ENCODERS))
     inserted, updated = connection.execute(_statement()).one()
+    settle_local_zones(connection, {row[_USER] for row in folded.values()})
     note_verified(connection, (session_id for session_id, row in folded.items() if row[-1] is not None))
     return Written(inserted, updated, len(folded) - inserted - updated)
+
+
+def _borrow_zones(connection: Connection, rows: dict[str, tuple[Any, ...]]) -> None:
+    """Sessions without a zone of their own keep the one that they are stored with, so that they count as unchanged."""
+    borrowing = [session_id for session_id, row in rows.items() if row[_ZONE_SOURCE] in BORROWED]
+    for session_id, (zone, source) in borrowed_zones(connection, borrowing).items():
+        values = dict(zip(SESSION_COLUMNS, rows[session_id], strict=False))
+        values.update(local_columns(values, zone, source))
+        rows[session_id] = (*(values[name] for name in SESSION_COLUMNS), rows[session_id][-1])
 
 
 @cache

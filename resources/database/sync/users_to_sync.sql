@@ -2,7 +2,6 @@
 -- sessions of these failures; contradictions are for a reconciliation, all others for a sync. `fresh`: the same window was synced in full so recently that nothing is asked.
 SELECT
     u.user_id,
-    u.timezone,
     coalesce(
         l.listed_at > clock_timestamp() - make_interval(secs => :cache_ttl_seconds)
         AND l.window_start <= :window_start

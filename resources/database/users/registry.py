@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
+from resources.database.sync.local_zones import settle_local_zones
 from resources.pseudonyms import pseudonym
 
 _CHUNK = 5000
@@ -29,19 +30,13 @@ SELECT user_id, timezone, 'import'
 FROM unnest(CAST(:ids AS text[]), CAST(:timezones AS text[])) AS incoming (user_id, timezone)
 ORDER BY user_id
 ON CONFLICT (user_id) DO UPDATE
-SET timezone = CASE
-        WHEN stored.timezone IS NULL OR stored.last_synced_at IS NULL THEN coalesce(excluded.timezone, stored.timezone)
-        ELSE stored.timezone
-    END,
-    gone_at = NULL
+SET timezone = coalesce(excluded.timezone, stored.timezone), gone_at = NULL
 WHERE stored.gone_at IS NOT NULL
-    OR excluded.timezone IS DISTINCT FROM stored.timezone
-    AND excluded.timezone IS NOT NULL
-    AND (stored.timezone IS NULL OR stored.last_synced_at IS NULL)
+    OR excluded.timezone IS NOT NULL AND excluded.timezone IS DISTINCT FROM stored.timezone
 RETURNING xmax = 0 AS inserted
 """)
 
-_HOLD = text("SELECT user_id FROM asleep.users WHERE user_id = ANY(:ids) ORDER BY user_id FOR KEY SHARE")
+_HOLD = text("SELECT user_id FROM asleep.users WHERE user_id = ANY(:ids) ORDER BY user_id FOR NO KEY UPDATE")
 
 _EXPIRE_LISTS = text("""
 UPDATE asleep.sync_ledger
@@ -94,11 +89,12 @@ def import_users(connection: Connection, users: Iterable[tuple[str, str | None]]
         chunk = ids[first : first + _CHUNK]
         values = {"ids": chunk, "timezones": [folded[user_id] for user_id in chunk]}
         inserted.extend(connection.scalars(_IMPORT, values))
+        settle_local_zones(connection, chunk)
     return Imported(sum(inserted), len(inserted) - sum(inserted), len(folded) - len(inserted))
 
 
 def hold_registered(connection: Connection, ids: Iterable[str]) -> set[str]:
-    """Those of the users who are registered; until the transaction ends nobody can erase them."""
+    """Those of the users who are registered. Until the transaction ends no other one erases them or stores for them."""
     return set(connection.scalars(_HOLD, {"ids": sorted(set(ids))}))
 
 
@@ -109,12 +105,6 @@ def erased_among(connection: Connection, ids: Iterable[str]) -> frozenset[str]:
         return frozenset()
     found = connection.scalars(_ERASED, {"pseudonyms": sorted(by_pseudonym)})
     return frozenset(by_pseudonym[name] for name in found)
-
-
-def zones_of(connection: Connection, ids: Iterable[str]) -> dict[str, str]:
-    """The last known time zone of each of the users for whom there is one."""
-    query = text("SELECT user_id, timezone FROM asleep.users WHERE user_id = ANY (:ids) AND timezone IS NOT NULL")
-    return dict(tuple(row) for row in connection.execute(query, {"ids": sorted(set(ids))}))
 
 
 def expire_lists(connection: Connection, ids: Iterable[str]) -> None:

@@ -93,8 +93,11 @@ class World:
 
     def sync(self, days: int = 30, **options: Any) -> dict[str, Any]:
         """Sync the last days, today included; quick to give up."""
-        first = self.today - timedelta(days=days - 1)
-        return Syncing(self.engine, self.api.url)(first, self.today, **{"patience": HASTY, **options})
+        return self.sync_days(self.today - timedelta(days=days - 1), self.today, **options)
+
+    def sync_days(self, first: date, last: date, **options: Any) -> dict[str, Any]:
+        """Sync these days, both included; quick to give up."""
+        return Syncing(self.engine, self.api.url)(first, last, **{"patience": HASTY, **options})
 
     def wrong(self, days: int = 30) -> list[str]:
         """Everything in which the tables differ from the truth of the last days."""

@@ -260,17 +260,6 @@ def test_a_running_session_is_looked_after_where_only_statistics_are_read(world)
     assert states == {old: ("COMPLETE", False), recent: ("OPEN", True)}
 
 
-def test_a_backfill_does_not_bring_back_the_time_zone_of_long_ago(world):
-    """The registered zone stands in where a session's own is unknown: it must be the last one known."""
-    user = world.add_user(timezone="Asia/Seoul")
-    world.add_nights(user, world.ago(100), zone="Asia/Seoul")
-    world.add_nights(user, world.ago(2), zone="America/New_York")
-    world.sync(days=7)
-    Syncing(world.engine, world.api.url)(world.ago(103).date(), world.ago(97).date(), patience=HASTY)
-
-    assert [row.timezone for row in world.rows("SELECT timezone FROM asleep.users")] == ["America/New_York"]
-
-
 def test_times_and_zones_are_held_against_average_stats_as_well(world):
     """A finished session whose list row is never read again: outside the daily window only this can tell."""
     world.add_user(nights=3)

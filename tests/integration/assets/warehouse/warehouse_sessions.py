@@ -49,6 +49,6 @@ def session(
     )  # fmt: skip
 
 
-def store(connection: Connection, sessions: Iterable[SleepSession], last_known_zone: str | None = None) -> None:
+def store(connection: Connection, sessions: Iterable[SleepSession]) -> None:
     """Write sessions as the sync does, in the connection's transaction."""
-    upsert_sessions(connection, [session_row(each, last_known_zone=last_known_zone) for each in sessions])
+    upsert_sessions(connection, [session_row(each) for each in sessions])

@@ -43,6 +43,8 @@ def session(session_id: str, start: datetime, **changes: object) -> dict[str, ob
         "session_start_time": start,
         "session_end_time": start + timedelta(hours=8),
         "created_timezone": "Asia/Seoul",
+        "local_zone": "Asia/Seoul",
+        "zone_source": "own",
         "local_date": local.date(),
         "local_month": local.date().replace(day=1),
         "session_start_local": local.replace(tzinfo=None),
@@ -178,7 +180,7 @@ def test_a_summary_tells_the_last_session_the_months_and_how_fresh(service: Serv
     """What an app shows on its first page."""
     with engine.begin() as connection:
         connection.execute(
-            text("UPDATE asleep.users SET last_synced_at = '2026-04-15T06:00Z', timezone = 'Asia/Seoul'")
+            text("UPDATE asleep.users SET last_synced_at = '2026-04-15T06:00Z', timezone = 'Asia/Tokyo'")
         )
         connection.execute(
             text("INSERT INTO asleep.stale_months (user_id, month) VALUES (:it, '2026-04-01')"), {"it": USER}
@@ -189,11 +191,12 @@ def test_a_summary_tells_the_last_session_the_months_and_how_fresh(service: Serv
         ("2026-04-01", 0.9),
         ("2026-03-01", 0.9),
     ]
-    assert summary["timezone"] == "Asia/Seoul"
+    assert summary["timezone"] == "Asia/Seoul"  # that of the last session, not the registered one
     assert summary["freshness"]["last_synced_at"] == "2026-04-15T06:00:00Z"
     assert summary["freshness"]["stale_months"] == 1
     empty = service.get("/api/users/G-empty/summary", READ_KEY).json()
     assert (empty["sessions"], empty["last_session"], empty["months"]) == (0, None, [])
+    assert empty["timezone"] == "Asia/Tokyo"
     assert service.get("/api/users/G-unknown/summary", READ_KEY).status_code == 404
 
 

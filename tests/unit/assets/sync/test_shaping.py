@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.sync.session_rows import session_row, zone_of
+from assets.sync.session_rows import session_row
 from resources.asleep.records import STAT_FIELDS, SleepSession, Stat
 from resources.database.sync.upsert import SESSION_COLUMNS
 
@@ -31,42 +31,37 @@ def test_each_statistic_lands_in_the_column_of_its_name():
     stat = Stat(*range(len(STAT_FIELDS)))._replace(
         sleep_time=datetime(2026, 3, 28, 22, 30, tzinfo=UTC), wake_time=datetime(2026, 3, 29, 4, 30, tzinfo=UTC)
     )
-    row = named(session_row(replace(SESSION, stat=stat), last_known_zone=None))
+    row = named(session_row(replace(SESSION, stat=stat)))
     assert {name: row[name] for name in STAT_FIELDS} == stat._asdict()
 
 
 def test_a_night_in_which_the_clocks_go_forward():
     """23:00 to 07:00 on the clock are seven hours."""
-    row = named(session_row(SESSION, last_known_zone=None))
+    row = named(session_row(SESSION))
     assert row["session_start_local"] == datetime(2026, 3, 28, 23, 0)  # noqa: DTZ001 what the clock showed
     assert row["session_end_local"] == datetime(2026, 3, 29, 7, 0)  # noqa: DTZ001
     assert (row["local_date"], row["local_month"]) == (date(2026, 3, 28), date(2026, 3, 1))
 
 
 @pytest.mark.parametrize(
-    ("own", "known", "expected"),
+    ("own", "expected", "zone", "source"),
     [
-        ("Pacific/Kiritimati", "UTC", date(2026, 3, 29)),
-        ("Not/AZone", "Asia/Seoul", date(2026, 3, 29)),
-        (None, "America/New_York", date(2026, 3, 28)),
-        ("Not/AZone", "Nor/This", date(2026, 3, 28)),
-        ("../../etc/passwd", None, date(2026, 3, 28)),
+        ("Pacific/Kiritimati", date(2026, 3, 29), "Pacific/Kiritimati", "own"),
+        ("asia/seoul", date(2026, 3, 29), "Asia/Seoul", "own"),
+        ("GMT+09:00", date(2026, 3, 29), "+09:00", "offset"),
+        ("Not/AZone", date(2026, 3, 28), "UTC", "utc"),
+        (None, date(2026, 3, 28), "UTC", "utc"),
+        ("../../etc/passwd", date(2026, 3, 28), "UTC", "utc"),
     ],
 )
-def test_the_zone_is_the_sessions_own_else_the_last_known_else_utc(own, known, expected):
-    row = named(session_row(replace(SESSION, created_timezone=own), last_known_zone=known))
+def test_local_times_follow_the_sessions_own_zone_and_utc_until_its_neighbours_are_known(own, expected, zone, source):
+    row = named(session_row(replace(SESSION, created_timezone=own)))
     assert row["local_date"] == expected
-    assert row["created_timezone"] == own
-
-
-@given(name=st.text(max_size=40) | st.sampled_from(sorted(available_timezones())) | st.none())
-def test_no_name_of_a_zone_breaks_anything(name):
-    zone = zone_of(name)
-    assert zone is None or zone.key == name
+    assert (row["created_timezone"], row["local_zone"], row["zone_source"]) == (own, zone, source)
 
 
 @given(moment=st.datetimes(timezones=st.just(UTC)), zone=st.sampled_from(sorted(available_timezones())))
 def test_no_moment_in_any_zone_breaks_anything(moment, zone):
     """The first and last days of the calendar have no neighbours."""
-    row = named(session_row(replace(SESSION, session_start_time=moment, created_timezone=zone), last_known_zone=None))
+    row = named(session_row(replace(SESSION, session_start_time=moment, created_timezone=zone)))
     assert row["local_month"] == row["local_date"].replace(day=1)

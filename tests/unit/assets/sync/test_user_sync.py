@@ -43,7 +43,7 @@ def read(row):
 
 
 def user(**changes):
-    return UserToSync(USER, "UTC", False, (), (), None, None)._replace(**changes)
+    return UserToSync(USER, False, (), (), None, None)._replace(**changes)
 
 
 class Api:
@@ -212,10 +212,3 @@ def test_a_finished_session_first_seen_without_its_last_chunk_is_not_read_for_it
     outcome, _, _ = run(api, [stored(row, last_received_seq_num=None)])
     assert counted(api, Endpoint.READ_SESSION) == 0
     assert outcome.last_chunks == [("s1", 100)]
-
-
-def test_the_zone_of_the_newest_session_whose_zone_is_known_counts():
-    rows = [listed("s1", 9), replace(listed("s2", 11), created_timezone="Europe/Berlin"), listed("s3", 12)]
-    rows[2] = replace(rows[2], created_timezone="Not/AZone")
-    assert run(Api(rows), ())[0].timezone == "Europe/Berlin"
-    assert run(Api([]), ())[0].timezone == "UTC"
