@@ -28,8 +28,9 @@ from pipelines.jobs import (
     sync_named_users,
     sync_sleep_sessions,
 )
+from pipelines.notifications.alerts import alert_on_run_failure, alert_on_silent_webhooks
+from pipelines.notifications.heartbeat import heartbeat
 from pipelines.observability import LOGGER, listeners, set_up_logs
-from pipelines.runtime.alerts import alert_on_run_failure
 from pipelines.runtime.executors import executor_for
 from pipelines.runtime.freshness import with_freshness
 from pipelines.schedules import (
@@ -80,6 +81,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             recompute_stale_months,
             webhook_inbox(enabled=settings.enable_webhooks),
             alert_on_run_failure(settings),
+            alert_on_silent_webhooks(settings),
+            heartbeat(settings),
         ],
         executor=executor_for(settings),
         resources=_resources(settings),

@@ -81,9 +81,10 @@ class Settings(BaseSettings):
     notify_url: str | None = None
     notify_secret: SecretStr | None = None
     alert_webhook_url: str | None = None
+    heartbeat_url: str | None = None
     webhook_secret: SecretStr | None = None
     erasure_grace_days: Annotated[int, Field(ge=7, le=3650)] = 30
-    event_retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    event_retention_days: Annotated[int, Field(ge=3, le=3650)] = 30
     statsd_host: str = "127.0.0.1"
     statsd_port: Annotated[int, Field(ge=1, le=65535)] = 8125
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
@@ -120,7 +121,7 @@ class Settings(BaseSettings):
             raise ValueError("holds host names, each with or without a port, such as dagster.example.org")
         return tuple(hosts)
 
-    @field_validator("asleep_base_url", "notify_url", "alert_webhook_url")
+    @field_validator("asleep_base_url", "notify_url", "alert_webhook_url", "heartbeat_url")
     @classmethod
     def _is_a_web_address(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None:

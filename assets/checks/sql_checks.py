@@ -79,6 +79,13 @@ checks = (
         severity=dg.AssetCheckSeverity.WARN,
     ),
     truth(
+        "webhook_events_arrive",
+        "sleep_sessions",
+        "Webhook events used to arrive, and one came within the last 24 hours. While this fails, look at the callback "
+        "address in the app, at the proxy and at the key; the daily sync brings the sessions meanwhile.",
+        severity=dg.AssetCheckSeverity.WARN,
+    ),
+    truth(
         "no_event_given_up",
         "sleep_sessions",
         "No webhook event was given up. The sessions come with the next sync anyway; somebody should see why.",

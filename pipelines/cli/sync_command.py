@@ -5,7 +5,7 @@ Lives here: the order, what is printed, the exit code.  Not here: arguments, the
 
 import os
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 
 import dagster as dg
 from dagster_postgres.utils import DagsterPostgresException
@@ -15,12 +15,15 @@ from sqlalchemy import Engine, select
 from pipelines.cli.common import NOTHING_DONE, Refusal, first_line, with_database_url
 from pipelines.cli.status import read_missing_data
 from pipelines.definitions import build_definitions
+from pipelines.notifications.alerts import alert_of_command
 from pipelines.runtime.dagster_environment import dagster_environment
 from pipelines.runtime.run_jobs import Outcome, Runner
 from pipelines.settings import Settings
 from resources.asleep.resource import KeyMissing
 from resources.database.resource import Database
 from resources.database.schema import tables
+from resources.notifications.alerts import AlertNotDelivered
+from resources.notifications.heartbeat import HeartbeatNotDelivered, send_heartbeat
 from resources.pseudonyms import pseudonym
 
 ALL_SYNCED, SOME_FAILED = 0, 1
@@ -90,13 +93,36 @@ def _run(
                 synced = runner.sync_some(request.days, [pseudonym(user_id) for user_id in request.user_ids])
             else:
                 synced = runner.sync_all(request.days)
-            return synced, runner.summarise_stale_months()
+            summarised = runner.summarise_stale_months()
+            _notify(settings, instance, request, [synced, *([summarised] if summarised else [])], complain)
+            return synced, summarised
     except dg.DagsterInvalidConfigError:
         raise Refusal(
             "dagster.yaml in DAGSTER_HOME is not valid: `asleep-sync exec -- dagster instance info` shows why."
         ) from None
     except (dg.DagsterError, DagsterPostgresException) as error:
         raise Refusal(f"Dagster cannot be used: {first_line(error, type(error).__name__)}") from None
+
+
+def _notify(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    request: SyncRequest,
+    outcomes: list[Outcome],
+    complain: Console,
+) -> None:
+    """Alert of failed runs; after a complete sync of all users up to today, send the heartbeat."""
+    failed = [outcome for outcome in outcomes if not outcome.success]
+    try:
+        for outcome in failed:
+            alert_of_command(settings, instance, outcome.run_id, outcome.message)
+        is_daily = not request.user_ids and request.days[1] >= datetime.now(UTC).date()
+        if settings.heartbeat_url and is_daily and not failed:
+            send_heartbeat(settings.heartbeat_url)
+    except AlertNotDelivered as error:
+        complain.print(f"asleep-sync: ALERT_WEBHOOK_URL did not take the message: {error}")
+    except HeartbeatNotDelivered as error:
+        complain.print(f"asleep-sync: HEARTBEAT_URL did not take the request: {error}")
 
 
 def _unknown(engine: Engine, user_ids: tuple[str, ...]) -> list[str]:

@@ -5,6 +5,7 @@ import json
 from sqlalchemy import text
 
 from resources.pseudonyms import pseudonym
+from tests.listener import listening
 
 
 def _events(deployment, kind):
@@ -23,10 +24,19 @@ def _check(deployment):
 
 
 def test_all_synced_is_zero_and_some_failed_is_one_until_mended(deployment):
-    """A monitor looks at the exit code only: it must know of a hole, and know when it is mended."""
+    """A monitor looks at the exit code only: it must know of a hole, and know when it is mended.
+
+    A failed run is alerted as Dagster's own runs are; only a complete one sends the sign of life.
+    """
     victim = deployment.api.ask("users")[0]["user_id"]
     deployment.api.ask("faults", [{"kind": "html_200", "user": victim}])
-    code, said = deployment.run()
+    with listening() as listener:
+        settings = {"ALERT_WEBHOOK_URL": listener.url, "HEARTBEAT_URL": f"{listener.url}/beat"}
+        code, said = deployment.run(**settings)
+    assert [body["text"].partition(" (run")[0] for body in listener.heard] == [
+        "asleep-sync: sync_sleep_sessions failed"
+    ]
+    assert listener.requested == []
     assert code == 1, said
     assert "not everything was synced: 1 users or sessions are missing" in said
     assert f"{pseudonym(victim)}, malformed, " in said
@@ -42,7 +52,10 @@ def test_all_synced_is_zero_and_some_failed_is_one_until_mended(deployment):
     assert deployment.run("status")[0] == 1
 
     deployment.api.ask("faults", method="DELETE")
-    code, said = deployment.run()
+    with listening() as listener:
+        settings = {"ALERT_WEBHOOK_URL": listener.url, "HEARTBEAT_URL": f"{listener.url}/beat"}
+        code, said = deployment.run(**settings)
+    assert (listener.heard, listener.requested) == ([], ["/beat"])
     assert code == 0, said
     assert _check(deployment) == "SUCCEEDED"
     assert deployment.missing_data() == []

@@ -1,0 +1,1 @@
+"""Messages to people and monitors: failed runs, silence, signs of life."""

@@ -1,0 +1,152 @@
+"""Alerts: of failed runs and of silent webhooks, each a log line, a StatsD event and a message to ALERT_WEBHOOK_URL.
+
+Not here: delivery (`resources.notifications.alerts`), what makes a run fail.
+"""
+
+from collections.abc import Sequence
+
+import dagster as dg
+import structlog
+from dagster import DagsterRun
+
+from assets.checks.check_rows import rows_of_check
+from pipelines.observability import LOGGER, statsd_client
+from pipelines.settings import Settings
+from resources.database.resource import Database
+from resources.notifications.alerts import AlertNotDelivered, post_alert
+
+WILL_RETRY = "dagster/will_retry"
+MOST_REASONS = 5
+INTERRUPTED = "its process was asked to stop, as happens when a machine or the daemon is restarted"
+
+
+def alert(settings: Settings, text: str, *, title: str, event: str, **details: object) -> None:
+    """Log an error, send a StatsD event, and post the text to ALERT_WEBHOOK_URL, as far as they are set up.
+
+    Args:
+        settings: where to.
+        text: a few plain lines.
+        title: of the StatsD event.
+        event: of the log line.
+        details: of the log line; strings become tags of the StatsD event.
+
+    Raises:
+        AlertNotDelivered: ALERT_WEBHOOK_URL did not accept the message.
+    """
+    structlog.get_logger(f"{LOGGER}.alerts").error(event, **details)
+    if settings.enable_metrics:
+        tags = [f"{name}:{value}" for name, value in details.items() if name == "job"]
+        statsd_client(settings).event(title, text, alert_type="error", tags=tags)
+    if settings.alert_webhook_url is not None:
+        post_alert(settings.alert_webhook_url, text)
+
+
+def alert_on_run_failure(settings: Settings) -> dg.SensorDefinition:
+    """The sensor that hears of every failed run, also of runs whose process died.
+
+    Dagster hides runs of the command `asleep-sync` from it: the command calls `alert_of_command`.
+    """
+
+    @dg.run_failure_sensor(
+        name="alert_on_run_failure",
+        minimum_interval_seconds=10,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells of every failed run: log line, StatsD event, and a message to ALERT_WEBHOOK_URL.",
+    )
+    def sensor(context: dg.RunFailureSensorContext) -> None:
+        reasons = reasons_of(context)
+        try:
+            _alert_of_run(settings, context.dagster_run, reasons)
+        except AlertNotDelivered as error:
+            context.log.error("ALERT_WEBHOOK_URL did not take the message: %s", error)  # noqa: TRY400 no trace
+            raise
+
+    return sensor
+
+
+def alert_on_silent_webhooks(settings: Settings) -> dg.SensorDefinition:
+    """The sensor that alerts once when webhook events used to arrive and none came for 24 hours."""
+
+    @dg.sensor(
+        name="alert_on_silent_webhooks",
+        minimum_interval_seconds=600,
+        default_status=dg.DefaultSensorStatus.RUNNING if settings.enable_webhooks else dg.DefaultSensorStatus.STOPPED,
+        description="Alerts once when webhook events used to arrive and none came for 24 hours.",
+    )
+    def sensor(context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]) -> dg.SkipReason:
+        with database.engine.connect() as connection:
+            silent = rows_of_check(connection, "webhook_events_arrive")
+        if not silent:
+            return dg.SkipReason("Webhook events arrive, or none ever came.")
+        since = silent[0].since.isoformat()
+        if context.cursor != since:
+            text = (
+                f"asleep-sync: no webhook event since {since}\n- Check the callback address in the app, the proxy in "
+                "front of the service, and ASLEEP_API_KEY.\nThe daily sync brings the sessions meanwhile."
+            )
+            alert(settings, text, title="asleep-sync webhooks silent", event="webhooks_silent", since=since)
+            context.update_cursor(since)
+        return dg.SkipReason(f"No webhook event since {since}: an alert was sent.")
+
+    return sensor
+
+
+def alert_of_command(settings: Settings, instance: dg.DagsterInstance, run_id: str, message: str) -> None:
+    """Alert of a failed run of the command, as the sensor does of all others.
+
+    Args:
+        settings: where to.
+        instance: where the run is recorded.
+        run_id: which run.
+        message: why it failed.
+
+    Raises:
+        AlertNotDelivered: ALERT_WEBHOOK_URL did not accept the message.
+    """
+    run = instance.get_run_by_id(run_id)
+    if run is not None:
+        _alert_of_run(settings, run, [message or "users or sessions are missing: `asleep-sync status` lists them"])
+
+
+def _alert_of_run(settings: Settings, run: DagsterRun, reasons: Sequence[str]) -> None:
+    alert(
+        settings,
+        message_of(run, reasons),
+        title="asleep-sync run failed",
+        event="run_failed",
+        job=job_of(run),
+        run_id=run.run_id,
+        reasons=reasons,
+    )
+
+
+def reasons_of(context: dg.RunFailureSensorContext) -> list[str]:
+    """What the failed steps said, each once; what the run itself said when no step failed."""
+    said: dict[str, None] = {}
+    for event in context.get_step_failure_events():
+        failure = event.step_failure_data
+        told = failure.user_failure_data
+        said.setdefault((told.description if told else None) or (failure.error.message if failure.error else ""))
+    reasons = [_plain(reason.strip()) for reason in said if reason.strip()]
+    return (reasons or [context.failure_event.message or "no reason given"])[:MOST_REASONS]
+
+
+def _plain(reason: str) -> str:
+    return INTERRUPTED if "DagsterExecutionInterruptedError" in reason else reason
+
+
+def job_of(run: DagsterRun) -> str:
+    """The job's name as people know it: runs launched from an asset's page have no job of their own."""
+    if not run.job_name.startswith("__ASSET_JOB"):
+        return run.job_name
+    return ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ())) or "assets"
+
+
+def message_of(run: DagsterRun, reasons: Sequence[str]) -> str:
+    """A few plain lines: what failed, why, and what happens next."""
+    will_retry = run.tags.get(WILL_RETRY) == "true"
+    lines = [f"asleep-sync: {job_of(run)} failed (run {run.run_id})", *(f"- {reason}" for reason in reasons)]
+    lines.append(
+        "It is started again by itself." if will_retry else "What landed is stored; the next run continues from there."
+    )
+    return "\n".join(lines)

@@ -1,0 +1,140 @@
+"""A failed run tells a person."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+from sqlalchemy import Engine, text
+
+from pipelines.notifications.alerts import alert_on_run_failure, alert_on_silent_webhooks
+from pipelines.notifications.heartbeat import heartbeat
+from pipelines.settings import Settings
+from resources.database.resource import Database
+from resources.notifications.alerts import ATTEMPTS, AlertNotDelivered
+from tests.conftest import Simulator
+from tests.integration.pipelines.runtime.conftest import api, definitions_for
+from tests.listener import Listener, listening
+
+__all__ = ["api"]
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    """A listening chat."""
+    with listening() as listener:
+        yield listener
+
+
+@pytest.fixture
+def tell(engine: Engine, api: Simulator, instance: dg.DagsterInstance) -> Callable[[str], None]:
+    """`tell(url)`: a run fails because the key is refused, and the sensor hears of it."""
+
+    def tell(url: str) -> None:
+        wrong = definitions_for(engine, api.url, asleep_api_key=("wrong-key",))
+        result = wrong.resolve_job_def("sync_named_users").execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            run_config={"ops": {"sync_some_users": {"config": {"first_day": "2026-01-01", "last_day": "2026-01-02"}}}},
+        )
+        (failure,) = result.filter_events(lambda event: event.event_type_value == "PIPELINE_FAILURE")
+        sensor = alert_on_run_failure(Settings(_env_file=None, alert_webhook_url=url))  # type: ignore[call-arg]
+        context = dg.build_run_status_sensor_context(
+            "alert_on_run_failure", dagster_instance=instance, dagster_run=result.dagster_run, dagster_event=failure
+        ).for_run_failure()
+        sensor(context)
+
+    return tell
+
+
+@pytest.fixture(autouse=True)
+def users(engine: Engine, api: Simulator) -> None:
+    """Somebody to sync."""
+    from resources.database.users.registry import import_users
+
+    with engine.begin() as connection:
+        import_users(connection, [(user["user_id"], None) for user in api.ask("users")])
+
+
+def test_the_message_says_what_failed_why_and_what_to_do(tell: Callable[[str], None], listener: Listener):
+    """At three in the night nobody wants to open a stack trace."""
+    tell(listener.url)
+
+    ((message,),) = [list(body.values()) for body in listener.heard]
+    assert message.startswith("asleep-sync: sync_named_users failed (run ")
+    assert "check ASLEEP_API_KEY" in message
+    assert "wrong-key" not in message
+
+
+def test_a_chat_that_is_down_or_moved_is_an_error_of_the_sensor(tell: Callable[[str], None], listener: Listener):
+    """It shows as a failed tick; a redirect is not followed, for the address itself is a secret."""
+    listener.status = 302
+
+    with pytest.raises(AlertNotDelivered, match="status 302"):
+        tell(listener.url)
+
+    assert len(listener.heard) == ATTEMPTS
+
+
+def test_a_chat_that_is_busy_for_a_moment_hears_it_all_the_same(tell: Callable[[str], None], listener: Listener):
+    """Dagster's sensor does not come back to a run that it has told of."""
+    listener.first = [503]
+
+    tell(listener.url)
+
+    assert len(listener.heard) == 2
+
+
+def silence(engine: Engine, listener: Listener, instance: dg.DagsterInstance, cursor: str | None) -> str | None:
+    """Run the sensor once; its cursor afterwards."""
+    sensor = alert_on_silent_webhooks(Settings(_env_file=None, alert_webhook_url=listener.url))  # type: ignore[call-arg]
+    database = Database(lambda: engine.url.render_as_string(hide_password=False))
+    with dg.build_sensor_context(instance=instance, cursor=cursor, resources={"database": database}) as context:
+        sensor(context)
+        return context.cursor
+
+
+def test_webhooks_that_fall_silent_are_alerted_once(engine: Engine, listener: Listener, instance: dg.DagsterInstance):
+    """A callback address lost in an app's release stops every event, and no error shows it."""
+
+    def receive(body: str, hours_ago: int) -> None:
+        with engine.begin() as connection:
+            connection.execute(
+                text(
+                    "INSERT INTO asleep.webhook_events (body_hash, headers, body, received_at) "
+                    "VALUES (CAST(:body AS bytea), '{}', CAST(:body AS bytea), :received_at)"
+                ),
+                {"body": body, "received_at": datetime.now(UTC) - timedelta(hours=hours_ago)},
+            )
+
+    cursor = silence(engine, listener, instance, None)
+    assert listener.heard == []
+    receive("old", 25)
+    cursor = silence(engine, listener, instance, cursor)
+    cursor = silence(engine, listener, instance, cursor)
+    ((message,),) = [list(body.values()) for body in listener.heard]
+    assert message.startswith("asleep-sync: no webhook event since ")
+    receive("new", 0)
+    silence(engine, listener, instance, cursor)
+    assert len(listener.heard) == 1
+
+
+@pytest.mark.parametrize(("schedule", "expected"), [("daily_sync", ["/beat"]), (None, []), ("monthly_close", [])])
+def test_the_daily_sync_sends_a_sign_of_life(
+    listener: Listener, instance: dg.DagsterInstance, schedule: str | None, expected: list[str]
+):
+    """Only an outside monitor notices that the daemon's machine is gone; other runs must not stand in for the sync."""
+
+    @dg.job(name="sync_sleep_sessions", tags={"dagster/schedule_name": schedule} if schedule else {})
+    def job() -> None:
+        """Stands for the sync."""
+
+    result = job.execute_in_process(instance=instance)
+    (success,) = result.filter_events(lambda event: event.event_type_value == "PIPELINE_SUCCESS")
+    sensor = heartbeat(Settings(_env_file=None, heartbeat_url=f"{listener.url}/beat"))  # type: ignore[call-arg]
+    sensor(
+        dg.build_run_status_sensor_context(
+            "heartbeat", dagster_instance=instance, dagster_run=result.dagster_run, dagster_event=success
+        )
+    )
+    assert listener.requested == expected
