@@ -12,7 +12,7 @@ export DAGSTER_DISABLE_TELEMETRY := 1
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev psql stop test lint types contracts unit integration end-to-end long chromium redis clean
+.PHONY: help install demo dev psql stop test migration data-dictionary lint types contracts unit integration end-to-end long chromium redis clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -76,6 +76,12 @@ data-dictionary: install  ## Write docs/data-dictionary.md from the comments in 
 	@$(BIN)/asleep-sync migrate >/dev/null
 	@$(BIN)/python -m resources.embedded_postgres.server url --directory .data/postgres | \
 	  $(BIN)/python -m resources.database.schema.dictionary > docs/data-dictionary.md
+
+migration: install  ## Write a migration from resources/database/schema: make migration m="Add a column"
+	@test -n "$(m)" || { echo 'make: name what it does: make migration m="Add a column"' >&2; exit 2; }
+	@$(BIN)/python -m resources.embedded_postgres.server url --directory .data/postgres | \
+	  $(BIN)/python -m resources.database.new_migration "$(m)"
+	@$(BIN)/ruff check -q --fix resources/database/migrations/versions && $(BIN)/ruff format -q resources/database/migrations/versions
 
 redis:  ## Install Redis from the distribution's packages, where that is possible
 	@command -v redis-server >/dev/null || { \

@@ -29,8 +29,6 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn what the user can mend into a `Refusal`."""
-        from alembic.util import CommandError
-
         from pipelines.runtime.dagster_environment import DagsterHomeInvalid
         from pipelines.settings import SettingsInvalid
         from resources.database.engine import DatabaseUrlInvalid
@@ -46,8 +44,6 @@ class Commands(click.Group):
             raise Refusal(str(error)) from None
         except DBAPIError as error:
             raise Refusal(_told(error)) from None
-        except CommandError as error:
-            raise Refusal(f"the tables in the database are of another release: {first_line(error)}.") from None
 
 
 def id_of_user(text: str) -> str:

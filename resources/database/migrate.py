@@ -1,29 +1,45 @@
-"""Bring a database to the current schema.
+"""Bring a database to the current schema: one transaction for each migration, then the views.
 
-Lives here: upgrade under a lock, views dropped before and applied again after, and the question whether a
-database is up to date.  Not here: DDL text (`migrations/`, `views/`).
+A migration waits at most `LOCK_SECONDS` for a table, so that a sync waits no longer behind it, and is tried again. One
+with `IN_TRANSACTION = False` (a concurrent index) runs outside a transaction and without time-outs.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, text
+from alembic.script import Script, ScriptDirectory
+from psycopg2 import errors
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.schema import CreateSchema
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
 
+from resources.database.advisory_lock import advisory_lock
 from resources.database.schema.metadata import SCHEMA
+from resources.load_sql import load_sql
 
+LOCK_SECONDS = 4
+STATEMENT_SECONDS = 60
+ATTEMPTS = 30
+PAUSE_SECONDS = (0.5, 2.0)
+MIGRATIONS = Path(str(files("resources.database"))) / "migrations"
+VERSIONS: tuple[Path, ...] = (MIGRATIONS / "versions",)
+RETIRED_VIEWS: frozenset[str] = frozenset()
+"""Views of earlier releases that `views/` no longer holds; a migration drops them."""
+_BEFORE_THE_FIRST_RELEASE = frozenset({"0001", "0002", "0003", "0004", "0005", "0006"})
 _LOCK = "asleep-sync migrate"
+_LOCKED = (errors.LockNotAvailable, errors.DeadlockDetected)
 
 
 class NotMigrated(RuntimeError):
-    """The database's schema is not the one this program needs: run `asleep-sync migrate`."""
+    """The database's schema is not the one this program needs; the message names the remedy."""
 
 
 def migrate(engine: Engine, *, other_schemas: Sequence[str] = ()) -> tuple[str | None, str]:
@@ -35,19 +51,22 @@ def migrate(engine: Engine, *, other_schemas: Sequence[str] = ()) -> tuple[str |
 
     Returns:
         The revision found (None for an empty database) and the revision now.
+
+    Raises:
+        NotMigrated: a newer program or one before the first release made the schema, or other people's views depend
+            on it (nothing was changed); or a migration did not get its lock (those before it are applied).
     """
-    with engine.connect() as connection, _alone(connection):
+    with advisory_lock(engine, _LOCK), engine.connect() as connection:
         found = _revision_of(connection)
-        with connection.begin():
-            for schema in (SCHEMA, *other_schemas):
-                connection.execute(CreateSchema(schema, if_not_exists=True))
-            if found != newest_revision():
-                _drop_views(connection)
-            config = _config()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-            for name in _view_files():
-                connection.exec_driver_sql(files("resources.database").joinpath("views", name).read_text("utf-8"))
+        _refuse_other_releases(found)
+        pending = _pending(found)
+        if pending:
+            with connection.begin():
+                _refuse_views_of_others(connection)
+        _run(connection, "Creating schemas", partial(_create_schemas, connection, (SCHEMA, *other_schemas)))
+        for migration in pending:
+            _apply(connection, migration)
+        _run(connection, "Applying the views", partial(_apply_views, connection))
         return found, newest_revision()
 
 
@@ -59,6 +78,7 @@ def require_migrated(connection: Connection) -> None:
     """
     found = _revision_of(connection)
     if found != newest_revision():
+        _refuse_other_releases(found)
         raise NotMigrated(
             f"The database's schema is at revision {found or 'none'}, this program needs {newest_revision()}: "
             "run `asleep-sync migrate`."
@@ -68,14 +88,19 @@ def require_migrated(connection: Connection) -> None:
 @cache
 def newest_revision() -> str:
     """The revision that this program was written for."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
+    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
     assert head is not None  # noqa: S101 a package without migrations cannot be built
     return head
 
 
-def _config() -> Config:
+def alembic_config(connection: Connection | None = None) -> Config:
+    """Return alembic's configuration for our migrations, run on this connection."""
     config = Config()
-    config.set_main_option("script_location", str(Path(str(files("resources.database"))) / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("version_locations", "\n".join(map(str, VERSIONS)))
+    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
+    config.attributes["connection"] = connection
     return config
 
 
@@ -84,34 +109,127 @@ def _revision_of(connection: Connection) -> str | None:
         return MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA}).get_current_revision()
 
 
-def _view_files() -> list[str]:
-    return sorted(
-        entry.name for entry in files("resources.database").joinpath("views").iterdir() if entry.name.endswith(".sql")
-    )
+def _refuse_other_releases(found: str | None) -> None:
+    if found in _BEFORE_THE_FIRST_RELEASE:
+        raise NotMigrated(
+            f"The database's schema is at revision {found}, from before the first release, and cannot be upgraded in "
+            "place: dump its data and restore them into a new database as docs/backup-and-restore.md describes under "
+            '"From before the first release". Nothing was changed.'
+        )
+    known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
+    if found is not None and found not in known:
+        raise NotMigrated(
+            f"The database's schema is at revision {found}, which a newer release made; this program ends at "
+            f"{newest_revision()}: install that release or a later one, or restore a dump from before the upgrade. "
+            "Nothing was changed."
+        )
+
+
+def _pending(found: str | None) -> list[Script]:
+    script = ScriptDirectory.from_config(alembic_config())
+    return list(reversed(list(script.iterate_revisions("head", found or "base"))))
+
+
+def _refuse_views_of_others(connection: Connection) -> None:
+    """Refuse while a view that is not ours depends on our tables: it may block a change, and we never drop it."""
+    values = {"schema": SCHEMA, "ours": [*_views(), *RETIRED_VIEWS]}
+    names = connection.scalars(load_sql(__package__, "views_of_others"), values).all()
+    if names:
+        raise NotMigrated(
+            f"Views that are not ours depend on schema {SCHEMA}: {', '.join(names)}. Save each definition (SELECT "
+            f"pg_get_viewdef('{names[0]}'::regclass)) and its grants, drop it, run `asleep-sync migrate`, create it "
+            "again. Nothing was changed."
+        )
+
+
+def _apply(connection: Connection, migration: Script) -> None:
+    """Apply one migration; where the views fit the schema at that revision, no reader misses them for a moment."""
+    config = alembic_config(connection)
+    if not getattr(migration.module, "IN_TRANSACTION", True):
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        with connection.begin():
+            connection.exec_driver_sql("SET lock_timeout = 0")
+            command.upgrade(config, migration.revision)
+            connection.exec_driver_sql("RESET lock_timeout")
+        connection.execution_options(isolation_level="READ COMMITTED")
+        return
+
+    def upgrade() -> None:
+        _drop_views(connection)
+        command.upgrade(config, migration.revision)
+        with suppress(ProgrammingError), connection.begin_nested():
+            _create_views(connection)
+
+    _run(connection, f"Migration {migration.revision}", upgrade)
+
+
+def _run(connection: Connection, what: str, action: Callable[[], None]) -> None:
+    """Run an action in a transaction with short time-outs; try again while a lock cannot be had."""
+
+    def attempt() -> None:
+        with connection.begin():
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'")
+            action()
+
+    retry = retry_if_exception(lambda error: isinstance(getattr(error, "orig", None), _LOCKED))
+    try:
+        Retrying(retry=retry, stop=stop_after_attempt(ATTEMPTS), wait=wait_random(*PAUSE_SECONDS), reraise=True)(
+            attempt
+        )
+    except OperationalError as error:
+        if isinstance(error.orig, _LOCKED):
+            raise NotMigrated(
+                f"{what}: no lock within {LOCK_SECONDS} s, {ATTEMPTS} times; a long transaction holds a table. End it "
+                "(SELECT pid, xact_start, query FROM pg_stat_activity ORDER BY xact_start) and run `asleep-sync "
+                "migrate` again: it goes on where it stopped."
+            ) from None
+        if isinstance(error.orig, errors.QueryCanceled):
+            raise NotMigrated(
+                f"{what}: a statement ran longer than {STATEMENT_SECONDS} s and was rolled back. Run `asleep-sync "
+                "migrate` again at a quiet hour; a migration that needs longer sets statement_timeout itself."
+            ) from None
+        raise
+
+
+def _create_schemas(connection: Connection, schemas: Sequence[str]) -> None:
+    for schema in schemas:
+        connection.execute(CreateSchema(schema, if_not_exists=True))
 
 
 def _drop_views(connection: Connection) -> None:
-    """Columns under a view cannot be altered, so our views go first and `views/` makes them again.
-
-    One statement for all, without CASCADE: a view that somebody else built upon ours is never dropped silently.
-    """
-    names = connection.scalars(
-        text("SELECT format('%I.%I', schemaname, viewname) FROM pg_views WHERE schemaname = :schema"),
-        {"schema": SCHEMA},
-    ).all()
-    if names:
-        connection.exec_driver_sql(f"DROP VIEW {', '.join(names)}")
+    """Drop our views, for columns under a view cannot be altered; without CASCADE, so other people's views stay."""
+    names = ", ".join(f"{SCHEMA}.{name}" for name in _views())
+    connection.exec_driver_sql(f"DROP VIEW IF EXISTS {names}")
 
 
-@contextmanager
-def _alone(connection: Connection) -> Iterator[None]:
-    """Hold the migration lock of this database; a second migration waits and then finds nothing to do."""
-    connection.execution_options(isolation_level="READ COMMITTED")
-    with connection.begin():
-        connection.execute(text("SET lock_timeout = 0"))
-        connection.execute(text("SELECT pg_advisory_lock(hashtextextended(:name, 0))"), {"name": _LOCK})
+def _create_views(connection: Connection) -> None:
+    for statements in _view_files().values():
+        connection.exec_driver_sql(statements)
+
+
+def _apply_views(connection: Connection) -> None:
     try:
-        yield
-    finally:
-        with connection.begin():
-            connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), {"name": _LOCK})
+        with connection.begin_nested():
+            _create_views(connection)
+    except ProgrammingError as error:
+        if not isinstance(error.orig, errors.InvalidTableDefinition):
+            raise
+        _refuse_views_of_others(connection)  # columns of a view changed: it cannot be replaced in place
+        _drop_views(connection)
+        _create_views(connection)
+
+
+@cache
+def _view_files() -> dict[str, str]:
+    """Return the statements of `views/` by file name, in the order in which they are applied."""
+    entries = files("resources.database").joinpath("views").iterdir()
+    return {e.name: e.read_text("utf-8") for e in sorted(entries, key=lambda e: e.name) if e.name.endswith(".sql")}
+
+
+@cache
+def _views() -> tuple[str, ...]:
+    """Return the names of our views."""
+    return tuple(
+        re.findall(rf"^CREATE OR REPLACE VIEW {SCHEMA}\.(\w+)", "\n".join(_view_files().values()), re.MULTILINE)
+    )

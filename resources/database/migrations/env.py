@@ -1,7 +1,4 @@
-"""What alembic runs: on the connection that `migrate` hands over, or (to write a new step) on DATABASE_URL's.
-
-Lives here: the wiring.  Not here: steps.
-"""
+"""What alembic runs: on the connection that `migrate` or `new_migration` hands over."""
 
 from alembic import context
 
@@ -10,8 +7,10 @@ from resources.database.schema.metadata import SCHEMA, metadata
 
 _ALL_TABLES = (tables, bookkeeping, service_tables)
 
+connection = context.config.attributes["connection"]
+connection.dialect.default_schema_name = "public"  # a role named as the schema would hide the schema's name
 context.configure(
-    connection=context.config.attributes["connection"],
+    connection=connection,
     target_metadata=metadata,
     version_table_schema=SCHEMA,
     include_schemas=True,
