@@ -42,7 +42,7 @@ from resources.asleep.http_connection import (
 )
 from resources.asleep.network import check_proxy, trusted_authorities
 
-_URLLIB3_LOGGERS = ("urllib3.connectionpool", "urllib3.connection")
+_URLLIB3_LOGGERS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.response")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,13 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util.wait import wait_for_read
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 MAX_FRAMING_BYTES = 256 * 1024
@@ -223,12 +225,13 @@ def _has_only_handshake_messages(sock: ssl.SSLSocket) -> bool:
     """True when neither data nor an end was received on a new connection; servers send session tickets early."""
     sock.settimeout(0)
     try:
-        sock.recv(1)
-    except ssl.SSLWantReadError:
-        return True
+        while sock.pending() or wait_for_read(sock, timeout=0):
+            with suppress(ssl.SSLWantReadError):
+                sock.recv(1)
+                return False
     except OSError:
         return False
-    return False
+    return True
 
 
 def _is_length(value: str) -> bool:

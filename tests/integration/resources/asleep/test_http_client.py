@@ -1,9 +1,10 @@
 """One request over a real connection: with good servers, bad ones and hostile ones."""
 
+import base64
 import gzip
 import logging
+import socket
 import ssl
-import subprocess
 import threading
 import time
 import traceback
@@ -12,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from bad_server import Behaviour, Request, Server, Wire
 
-from resources.asleep.errors import AsleepError, Malformed, RequestRefused, Unavailable
+from resources.asleep.errors import AsleepError, InterimResponse, Malformed, RequestRefused, Unavailable
 from resources.asleep.http_client import HttpClient, HttpResponse
+from tests.bad_server import Behaviour, Request, Server, Wire
 
 KEY = "key-that-nobody-may-see"
 USER = "G-20260301091502-AbCdEfGhIjKlMnOpQrSt"
@@ -297,23 +298,133 @@ def test_an_answer_not_compressed_as_it_says_is_malformed(serve: Serve):
             assert type(fail(client)) is Malformed
 
 
+@pytest.fixture
+def secure(tls: ssl.SSLContext, authority: Path) -> tuple[ssl.SSLContext, Path]:
+    return tls, authority
+
+
+def raw(name: str) -> bytes:
+    return (Path(__file__).parent / "cases" / f"{name}.http").read_bytes()
+
+
+def sending(name: str, *, pause: bool = False) -> Behaviour:
+    """Sends a recorded response to the first request of a connection, with a pause after its head; then a right one."""
+    seen: set[Wire] = set()
+
+    def behave(wire: Wire, request: Request) -> None:
+        if wire in seen:
+            wire.answer(200, b"another request's response")
+            return
+        seen.add(wire)
+        if request.number > 1:
+            wire.answer(200, b"right")
+            return
+        head, blank, rest = raw(name).partition(b"\r\n\r\n")
+        for part in (head + blank, rest) if pause else (raw(name),):
+            wire.send(part)
+            time.sleep(0.01)
+
+    return behave
+
+
+@pytest.mark.parametrize("over_tls", [False, True])
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("interim_103", InterimResponse),
+        ("no_content_late_body", b""),
+        ("two_responses_one_record", b'{"detail":"ONE"}'),
+        ("content_length_5000_digits", Malformed),
+        ("negative_chunk", Malformed),
+    ],
+)
+def test_a_recorded_bad_response_concerns_its_request_only(
+    serve: Serve, secure: tuple[ssl.SSLContext, Path], *, over_tls: bool, name: str, first: bytes | type[AsleepError]
+):
+    """Each of these once reached the next request, or ended the run."""
+    tls, authority = secure
+    server = serve(sending(name, pause=name == "no_content_late_body"), tls if over_tls else None)
+    with HttpClient(server.url, KEY, max_connections=1, ca_bundle=authority) as client:
+        if isinstance(first, bytes):
+            assert ask(client).body == first
+        else:
+            assert type(fail(client)) is first
+        assert ask(client).body == b"right"
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("mode", ["plain", "tls"])
+def test_bytes_that_arrive_before_the_request_are_not_its_response(
+    serve: Serve, authority: Path, tls: ssl.SSLContext, mode: str
+):
+    """While a request waits for its turn, a server may send something on the open connection."""
+    server = serve(answering(200, b"right"), tls if mode == "tls" else None, answer_of(b"unsolicited"))
+    with HttpClient(server.url, KEY, ca_bundle=authority) as client:
+        assert client.get(PATH, {}, {}, before_sending=lambda: wait_for(server)).body == b"right"
+    assert (len(server.requests), server.connections) == (1, 2)
+
+
+def wait_for(server: Server) -> str:
+    assert server.ready.wait(10)
+    return "open"
+
+
+def answer_of(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def test_the_turn_is_taken_when_the_connection_is_open_and_once_only(serve: Serve):
+    """A turn taken before connecting is late by the time of the handshake; the rate limit counts on the moment."""
+    server = serve(answering())
+    events: list[str] = []
+    with HttpClient(server.url, KEY) as client:
+        client.get(
+            PATH,
+            {},
+            {},
+            before_sending=lambda: events.append(f"turn, connection {wait_for(server)}"),
+            sent=lambda: events.append("sent"),
+        )
+    assert events == ["turn, connection open", "sent"]
+    server.stop()
+    with HttpClient(server.url, KEY) as client, pytest.raises(Unavailable):
+        client.get(PATH, {}, {}, before_sending=lambda: events.append("turn"), sent=lambda: events.append("sent"))
+    assert events[2:] == ["turn"]
+
+
+@pytest.mark.parametrize("callback", ["before_sending", "sent"])
+def test_what_a_callback_raises_is_raised_as_it_is(serve: Serve, callback: str):
+    """A lost database must not be taken for a failure of the API."""
+    error = OSError("the database is away")
+
+    def fail() -> None:
+        raise error
+
+    with HttpClient(serve(answering()).url, KEY, max_connections=1) as client:
+        with pytest.raises(OSError, match="database") as caught:
+            client.get(PATH, {}, {}, **{callback: fail})
+        assert caught.value is error
+        assert ask(client).body == b"{}"
+
+
 BAD = [reset, truncate, say_nothing, endless, speak_another_protocol]
 
 
 @pytest.mark.parametrize("behaviour", BAD)
 def test_no_failure_tells_the_key_or_the_user(serve: Serve, behaviour: Behaviour, caplog: pytest.LogCaptureFixture):
-    """Errors and library logs end up in event logs, tickets and chats."""
+    """Errors, tracebacks with local variables and library logs end up in event logs, tickets and chats."""
     caplog.set_level(logging.DEBUG)
     with HttpClient(serve(behaviour).url, KEY, timeout_seconds=0.3, max_body_bytes=100) as client:
         error = fail(client)
-        told = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
-        told += repr(client) + repr(error) + caplog.text
+        report = traceback.TracebackException.from_exception(error, capture_locals=True)
+        shown = repr(client) + repr(error) + str(error) + caplog.text
+        shown += "".join(f"{frame.locals}" for frame in report.stack if "resources" in Path(frame.filename).parts[-3:])
 
+    assert any(frame.filename.endswith("http_client.py") for frame in report.stack)
     assert error.__cause__ is None
     assert error.__context__ is None
-    assert KEY not in told
-    # The path holds a user's id; only frames of the test itself may show it.
-    assert USER not in caplog.text + str(error) + repr(error)
+    assert KEY not in shown
+    assert USER not in shown
 
 
 def test_the_libraries_logs_do_not_name_users(serve: Serve, caplog: pytest.LogCaptureFixture):
@@ -347,50 +458,76 @@ def test_the_environment_is_not_read(serve: Serve, monkeypatch: pytest.MonkeyPat
     assert "authorization" not in server.requests[0].headers
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 that nobody signed, with its key in the same file."""
-    folder = tmp_path_factory.mktemp("tls")
-    command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
-    )
-    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "certificate.pem")]
-    try:
-        subprocess.run([*command.split(), *files], check=True, capture_output=True)
-    except FileNotFoundError:
-        pytest.skip("openssl makes the certificate, and is not installed")
-    return folder
-
-
-@pytest.fixture
-def tls(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate / "certificate.pem", certificate / "key.pem")
-    return context
-
-
 def test_a_server_that_cannot_prove_who_it_is_gets_no_key(serve: Serve, tls: ssl.SSLContext):
     """Whoever sits in between must not learn the key."""
     server = serve(answering(), tls)
     with HttpClient(server.url, KEY) as client:
-        assert str(fail(client)) == "no trusted TLS connection could be made (self-signed certificate)"
+        assert str(fail(client)) == "no trusted TLS connection could be made (unable to get local issuer certificate)"
     assert server.requests == []
 
 
-def test_certificate_authorities_of_ones_own_are_accepted(serve: Serve, tls: ssl.SSLContext, certificate: Path):
+def test_certificate_authorities_of_ones_own_are_accepted(serve: Serve, tls: ssl.SSLContext, authority: Path):
     """Organisations that inspect their traffic have their own."""
     server = serve(answering(200, b"x" * 200_000), tls)
-    with HttpClient(server.url, KEY, ca_bundle=certificate / "certificate.pem") as client:
+    with HttpClient(server.url, KEY, ca_bundle=authority) as client:
         assert [len(ask(client).body) for _ in range(3)] == [200_000] * 3
     assert server.connections == 1
 
 
 @pytest.mark.parametrize("behaviour", [drip_header, drip_body])
-def test_the_deadline_holds_under_tls_too(serve: Serve, tls: ssl.SSLContext, certificate: Path, behaviour: Behaviour):
+def test_the_deadline_holds_under_tls_too(serve: Serve, tls: ssl.SSLContext, authority: Path, behaviour: Behaviour):
     server = serve(behaviour, tls)
-    bundle = certificate / "certificate.pem"
-    with HttpClient(server.url, KEY, ca_bundle=bundle, timeout_seconds=0.5) as client:
+    with HttpClient(server.url, KEY, ca_bundle=authority, timeout_seconds=0.5) as client:
         assert str(fail(client)) == "no complete response within 0.5 seconds"
+
+
+def tunnel(wire: Wire, request: Request) -> None:
+    """A proxy's answer to CONNECT: bytes pass both ways."""
+    host, _, port = request.target.partition(":")
+    with socket.create_connection((host, int(port))) as target:
+        wire.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        wire.splice(target)
+
+
+def test_requests_pass_through_a_proxy_that_does_not_see_them(serve: Serve, authority: Path, tls: ssl.SSLContext):
+    """The proxy learns the host alone; its password does not reach the API, nor the key the proxy."""
+    server, proxy = serve(answering(200, b"right"), tls), serve(tunnel)
+    with HttpClient(server.url, KEY, ca_bundle=authority, proxy=proxy.url.replace("//", "//me:hunter%202@")) as client:
+        assert [ask(client).body for _ in range(3)] == [b"right"] * 3
+    (connect,) = proxy.requests
+    assert connect.target == server.url.removeprefix("https://")
+    assert base64.b64decode(connect.headers["proxy-authorization"].removeprefix("Basic ")) == b"me:hunter 2"
+    assert "x-api-key" not in connect.headers
+    assert len(server.requests) == 3
+    assert "proxy-authorization" not in server.requests[0].headers
+
+
+def test_a_plain_request_is_forwarded_by_the_proxy(serve: Serve):
+    proxy = serve(answering(200, b"forwarded"))
+    with HttpClient("http://asleep.invalid/prefix", KEY, proxy=proxy.url) as client:
+        assert ask(client).body == b"forwarded"
+    assert proxy.requests[0].target.startswith(f"http://asleep.invalid/prefix{PATH}?")
+    assert proxy.requests[0].headers["host"] == "asleep.invalid"
+
+
+def test_a_proxy_that_refuses_is_named_without_its_password(serve: Serve):
+    """The reason is the proxy, not the API."""
+    url = serve(answering(407)).url.replace("//", "//me:hunter2@")
+    with HttpClient("https://asleep.invalid", KEY, proxy=url, max_connections=1) as client:
+        for _ in range(2):
+            error = fail(client)
+            assert str(error) == "no connection through the proxy of ASLEEP_PROXY (it answered CONNECT with HTTP 407)"
+            report = traceback.TracebackException.from_exception(error, capture_locals=True)
+            assert not any("hunter2" in f"{frame.locals}" for frame in report.stack if "resources" in frame.filename)
+
+
+def test_a_proxy_that_is_away_or_unwilling_to_forward_is_named(serve: Serve):
+    gone = serve(answering())
+    gone.stop()
+    with HttpClient("https://asleep.invalid", KEY, proxy=gone.url) as client:
+        assert str(fail(client)) == "no connection through the proxy of ASLEEP_PROXY (Connection refused)"
+    with HttpClient("http://asleep.invalid", KEY, proxy=serve(answering(407)).url) as client:
+        assert str(fail(client)) == "the proxy of ASLEEP_PROXY demands another user name or password (HTTP 407)"
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,20 @@ class Wire:
         self._socket = sock
         self._pending = b""
 
-    def send(self, data: bytes) -> None:
-        """Send as it is."""
-        self._socket.sendall(data)
+    def send(self, *parts: bytes) -> None:
+        """Send as it is; over TLS each part is a record of its own, or several when it is long.
+
+        All of it arrives together where the system can do that (Linux): what belongs to no request is then there when
+        the client looks for it. Bytes that arrive after the client has sent its next request cannot be told apart.
+        """
+        self._cork(1)
+        for part in parts:
+            self._socket.sendall(part)
+        self._cork(0)
+
+    def _cork(self, value: int) -> None:
+        if hasattr(socket, "TCP_CORK"):
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, value)
 
     def answer(self, status: int, body: bytes, *headers: str) -> None:
         """Send a whole, well-formed answer."""
@@ -42,6 +53,20 @@ class Wire:
     def hang_up(self) -> None:
         """Close the connection."""
         self._socket.close()
+
+    def splice(self, other: socket.socket) -> None:
+        """Pass bytes both ways between this connection and another until both have ended."""
+
+        def copy(source: socket.socket, target: socket.socket) -> None:
+            with suppress(OSError):
+                while data := source.recv(65536):
+                    target.sendall(data)
+                target.shutdown(socket.SHUT_WR)
+
+        back = threading.Thread(target=copy, args=(other, self._socket), daemon=True)
+        back.start()
+        copy(self._socket, other)
+        back.join(10)
 
     def next_head(self) -> bytes:
         """The head of the next request, empty when the client has hung up."""
@@ -63,6 +88,10 @@ class Server:
 
     behaviour: Behaviour
     tls: ssl.SSLContext | None = None
+    greeting: bytes = b""
+    """Sent on the first connection before a request arrives."""
+    ready: threading.Event = field(default_factory=threading.Event)
+    """Set when the first connection is open."""
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
 
@@ -83,6 +112,7 @@ class Server:
         with suppress(OSError):
             while True:
                 sock, _ = self._listener.accept()
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self.connections += 1
                 self._open.append(sock)
                 thread = threading.Thread(target=self._converse, args=(sock,), daemon=True)
@@ -95,6 +125,9 @@ class Server:
                 sock = self.tls.wrap_socket(sock, server_side=True)
                 self._open.append(sock)
             wire = Wire(sock)
+            if not self.ready.is_set():
+                wire.send(self.greeting)
+                self.ready.set()
             while head := wire.next_head():
                 first, *lines = head.decode("latin-1").split("\r\n")
                 headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
