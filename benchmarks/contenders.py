@@ -39,12 +39,12 @@ def _engine(order: Order, *, is_limited: bool) -> Work:
     from assets.sync.sync_batch import Batch, sync_batch
     from assets.sync.window import Window
     from resources.asleep.client import AsleepClient
-    from resources.asleep.gate import OpenGate
     from resources.asleep.http_client import HttpClient
     from resources.asleep.resource import AsleepApi
     from resources.asleep.transport import Transport
     from resources.database.engine import make_engine
     from resources.database.sync import sync_state
+    from resources.rate_limit.protocol import Unlimited
 
     database = make_engine(order.database_url, application_name="benchmark")
     api = AsleepApi(order.api_url, KEY, NO_LIMIT_PER_SECOND, order.connections, 30.0)
@@ -52,7 +52,7 @@ def _engine(order: Order, *, is_limited: bool) -> Work:
     @contextmanager
     def open_client() -> Iterator[AsleepClient]:
         with HttpClient(order.api_url, KEY, max_connections=order.connections) as http:
-            yield AsleepClient(Transport(OpenGate(), http))
+            yield AsleepClient(Transport(Unlimited(), http))
 
     def work() -> int:
         stored = 0

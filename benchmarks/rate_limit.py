@@ -39,11 +39,10 @@ from sqlalchemy import MetaData, create_engine, text
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from surroundings import postgres
 
-from resources.asleep.errors import Unavailable
-from resources.asleep.gate import Outcome
 from resources.database.engine import database_url, make_engine
-from resources.database.rate_limit import PostgresGate
-from resources.database.rate_limit_table import rate_limits_table
+from resources.rate_limit.limiter import PostgresRateLimiter
+from resources.rate_limit.protocol import Outcome, PermitUnavailable
+from resources.rate_limit.table import create_functions, rate_limits_table
 
 THREADS = 8
 
@@ -76,14 +75,14 @@ InTurn = Callable[[Request, float], None]
 """Send a request when its turn comes, or give up at the moment given."""
 
 
-def in_turn_with_our_gate(job: Job, stack: ExitStack) -> InTurn:
-    """`PostgresGate`, as the transport uses it."""
+def in_turn_with_ours(job: Job, stack: ExitStack) -> InTurn:
+    """Our limiter, as the transport uses it."""
     engine = make_engine(job.url, application_name="benchmark")
-    gate = stack.enter_context(PostgresGate(engine, api_key="benchmark", requests_per_second=job.cell.rate))
+    limiter = stack.enter_context(PostgresRateLimiter(engine, api_key="benchmark", requests_per_second=job.cell.rate))
 
     def in_turn(request: Request, give_up_at: float) -> None:
-        turn = gate.enter(give_up_at=give_up_at)
-        gate.leave(turn, Outcome.ANSWERED if request(lambda: gate.sent(turn)) else Outcome.THROTTLED)
+        permit = limiter.acquire(give_up_at=give_up_at)
+        limiter.report(permit, Outcome.ANSWERED if request(lambda: limiter.sent(permit)) else Outcome.THROTTLED)
 
     return in_turn
 
@@ -141,7 +140,7 @@ class Pool:
 
 
 LIMITERS = {
-    "ours": in_turn_with_our_gate,
+    "ours": in_turn_with_ours,
     "pyrate postgres": in_turn_with_pyrate,
     "pyrate sqlite": in_turn_with_pyrate,
     "pyrate memory": in_turn_with_pyrate,
@@ -184,7 +183,7 @@ def call(job: Job, number: int, in_turn: InTurn, start_at: float) -> None:
         while time.monotonic() < start_at + job.cell.seconds:
             try:
                 in_turn(request, start_at + job.cell.seconds)
-            except Unavailable:
+            except PermitUnavailable:
                 return
 
 
@@ -351,6 +350,7 @@ def run(options: argparse.Namespace, url: str) -> None:
     with engine.begin() as connection:
         connection.execute(text("CREATE SCHEMA IF NOT EXISTS asleep"))
         metadata.create_all(connection)
+        create_functions(connection)
     engine.dispose()
     fleet = Fleet()
     header = False

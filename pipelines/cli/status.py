@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection, Engine, func, select, text
 
-from resources.database.rate_limit_state import read_state
 from resources.database.schema import tables
 from resources.database.service.inbox_care import count_inbox, list_parked
 from resources.database.service.outbox import count_outbox
 from resources.pseudonyms import pseudonym
+from resources.rate_limit.table import read_state
 
 MOST_FAILURES_SHOWN = 20
 _COUNTED = (tables.users, tables.sleep_sessions, tables.session_payloads, tables.monthly_averages)
@@ -118,7 +118,7 @@ def _freshness(connection: Connection) -> list[tuple[Any, ...]]:
 def _rates(connection: Connection) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = []
     for state in read_state(connection):
-        rows.extend((name.replace("_", " "), value) for name, value in vars_of(state).items() if name != "key_id")
+        rows.extend((name.replace("_", " "), value) for name, value in state.items() if name != "key_id")
     return rows or [("requests a second", "none made yet")]
 
 
@@ -132,8 +132,3 @@ def _boxes(connection: Connection) -> list[tuple[Any, ...]]:
     ]
     rows.extend((f"event {e.event_id}, {e.attempts} attempts", e.error) for e in list_parked(connection, limit=5))
     return rows
-
-
-def vars_of(record: Any) -> dict[str, Any]:
-    """The fields of a frozen record."""
-    return {name: getattr(record, name) for name in record.__dataclass_fields__}

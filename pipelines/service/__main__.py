@@ -13,7 +13,7 @@ from pipelines.service.options import ServiceOptions
 from pipelines.service.served_requests import count_served, report_levels
 from pipelines.service.server import serve
 from pipelines.settings import Settings, load_settings
-from resources.database.rate_limit_state import read_state
+from resources.rate_limit.table import read_state
 
 FACTORY = "pipelines.service.__main__:build"
 
@@ -51,8 +51,8 @@ def _secrets(several: SecretStr | None) -> tuple[str, ...]:
 def _asleep_api(connection: Connection) -> dict[str, object]:
     """What the sync's shared circuit breaker says of the API; asking the API itself would cost requests."""
     states = read_state(connection)
-    is_well = not states or (states[0].circuit == "closed" and states[0].paused_until is None)
-    figures = {"circuit": states[0].circuit, "requests_per_second": states[0].rate_in_force} if states else {}
+    is_well = not states or (states[0]["circuit"] == "closed" and states[0]["paused_until"] is None)
+    figures = {"circuit": states[0]["circuit"], "requests_per_second": states[0]["rate_in_force"]} if states else {}
     return {"state": "up" if is_well else "degraded", **figures}
 
 

@@ -19,7 +19,7 @@ import orjson
 
 from resources.asleep import errors
 from resources.asleep.errors import RAW_BYTES_KEPT, AsleepError
-from resources.asleep.gate import Outcome
+from resources.rate_limit.protocol import Outcome
 
 LONGEST_MESSAGE = 500
 """A longer body that is not JSON is a page, not a message."""

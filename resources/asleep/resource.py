@@ -4,7 +4,7 @@ Does not belong here: Dagster's config system, which would show the key in the U
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from resources.asleep.client import AsleepClient
 from resources.asleep.http_client import HttpClient
 from resources.asleep.request_events import Listener
 from resources.asleep.transport import Patience, Transport
-from resources.database.rate_limit import PostgresGate
+from resources.rate_limit.limiter import PostgresRateLimiter
 
 
 class KeyMissing(ValueError):
@@ -37,7 +37,7 @@ class AsleepApi:
 
     @contextmanager
     def client(self, engine: Engine, *more_listeners: Listener) -> Iterator[AsleepClient]:
-        """A client whose requests wait for their turn among all processes that share the database.
+        """A client whose requests share one rate limit with all processes that use the database.
 
         Raises:
             KeyMissing: no key is configured.
@@ -45,7 +45,9 @@ class AsleepApi:
         if self.key is None:
             raise KeyMissing(KeyMissing.__doc__)
         with (
-            PostgresGate(engine, api_key=self.key, requests_per_second=self.requests_per_second) as gate,
+            closing(
+                PostgresRateLimiter(engine, api_key=self.key, requests_per_second=self.requests_per_second)
+            ) as limiter,
             HttpClient(
                 self.base_url,
                 key=self.key,
@@ -56,4 +58,4 @@ class AsleepApi:
             ) as http,
         ):
             listeners = (*self.listeners, *more_listeners)
-            yield AsleepClient(Transport(gate, http, listeners, patience=self.patience))
+            yield AsleepClient(Transport(limiter, http, listeners, patience=self.patience))

@@ -1,9 +1,9 @@
 """Requests to the Asleep API, repeated until there is a result or a reason to stop.
 
-Each attempt takes a turn of its own from the gate. Throttling is not a failure: the gate slows all processes down, and
-attempts go on until the time is up. A broken service is tried 6 times, a response that is not the API's 3 times.
-Whatever an attempt raises becomes the error of its request; only a refused account, and what the gate raises, concern
-other requests.
+Each attempt takes a permit of its own from the rate limiter. Throttling is not a failure: the limiter slows all
+processes down, and attempts go on until the time is up. A broken service is tried 6 times, a response that is not the
+API's 3 times. Whatever an attempt raises becomes the error of its request; only a refused account, and what the limiter
+raises, concern other requests.
 """
 
 import logging
@@ -19,11 +19,11 @@ from typing import Any, NamedTuple, Protocol
 from tenacity import RetryCallState, Retrying
 
 from resources.asleep.classification import Verdict, failed, judge, seconds_asked_for
-from resources.asleep.errors import InterimResponse, Malformed, OnlyInterimResponses, Rejected
-from resources.asleep.gate import Gate, Outcome, Turn
+from resources.asleep.errors import InterimResponse, Malformed, OnlyInterimResponses, Rejected, Unavailable
 from resources.asleep.http_client import HttpResponse
 from resources.asleep.request_events import Attempt, Listener
 from resources.pseudonyms import pseudonym
+from resources.rate_limit.protocol import Outcome, Permit, PermitUnavailable, RateLimiter
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Patience:
     """How long one question is worth asking."""
 
     total_seconds: float = 300.0
-    """Waiting for turns included; throttling and an open circuit are waited out within it."""
+    """Waiting for permits included; throttling and an open circuit are waited out within it."""
     broken_attempts: int = 6
     garbled_attempts: int = 3
     first_pause_seconds: float = 1.0
@@ -50,7 +50,7 @@ class Answer:
 
     result: dict[str, Any] = field(repr=False)
     asked_at: datetime
-    """When the turn for the answered attempt was granted, by the clock that all processes share."""
+    """When the permit for the answered attempt was granted, by the clock that all processes share."""
 
 
 class Client(Protocol):
@@ -86,29 +86,34 @@ class _Question:
     """What came of the first attempt, until it has been judged."""
 
 
-class _TurnTaker:
-    """The callbacks of one attempt: take a turn as soon as the request can be written, report when it was."""
+class _PermitTaker:
+    """The callbacks of one attempt: take a permit as soon as the request can be written, report when it was."""
 
-    def __init__(self, gate: Gate, give_up_at: float, refuse: Callable[[], None], clock: Callable[[], float]) -> None:
-        self.turn: Turn | None = None
+    def __init__(
+        self, limiter: RateLimiter, give_up_at: float, refuse: Callable[[], None], clock: Callable[[], float]
+    ) -> None:
+        self.permit: Permit | None = None
         self.error: Exception | None = None
         """Raised by a callback: it concerns more than this request."""
         self.sends_at = clock()
-        self._gate = gate
+        self._limiter = limiter
         self._give_up_at = give_up_at
         self._refuse = refuse
         self._clock = clock
 
     def take(self) -> None:
         with self._noting_errors():
-            self.turn = self._gate.enter(give_up_at=self._give_up_at)
+            try:
+                self.permit = self._limiter.acquire(give_up_at=self._give_up_at)
+            except PermitUnavailable as error:
+                raise Unavailable(str(error)) from error.__cause__
             self.sends_at = self._clock()
             self._refuse()
 
     def sent(self) -> None:
-        if self.turn is not None:
+        if self.permit is not None:
             with self._noting_errors():
-                self._gate.sent(self.turn)
+                self._limiter.sent(self.permit)
 
     @contextmanager
     def _noting_errors(self) -> Iterator[None]:
@@ -122,7 +127,7 @@ class _TurnTaker:
 class _Judged(NamedTuple):
     verdict: Verdict
     asked_at: datetime | None
-    """When the attempt's turn was granted; None when it needed none."""
+    """When the attempt's permit was granted; None when it needed none."""
 
 
 class Transport:
@@ -133,7 +138,7 @@ class Transport:
 
     def __init__(  # noqa: PLR0913 the parts of which it is made
         self,
-        gate: Gate,
+        limiter: RateLimiter,
         client: Client,
         listeners: Sequence[Listener] = (),
         *,
@@ -145,15 +150,15 @@ class Transport:
         """Get ready; nothing is asked yet.
 
         Args:
-            gate: whose turn it is.
+            limiter: grants a permit for each attempt.
             client: sends one request.
             listeners: each is told of every attempt.
             patience: when to stop asking.
-            clock: monotonic seconds, those in which the gate's `give_up_at` is meant.
+            clock: monotonic seconds, those in which the limiter's `give_up_at` is meant.
             sleep: pauses between attempts; by default one that ends early when the account is refused.
             chance: uniform in [0, 1), spreads the pauses.
         """
-        self._gate = gate
+        self._limiter = limiter
         self._client = client
         self._listeners = tuple(listeners)
         self._patience = patience
@@ -188,7 +193,7 @@ class Transport:
         """
         give_up_at = self._clock() + self._patience.total_seconds
         question = _Question(endpoint, path, params, headers, pseudonym(user_id), give_up_at)
-        verdict, asked_at = question.first = self._get_in_turn(question)
+        verdict, asked_at = question.first = self._get_with_permit(question)
         if _is_worth_repeating(verdict):
             verdict, asked_at = self._retrying(self._first_or_next, question)
         if verdict.result is not None and asked_at is not None:
@@ -198,21 +203,21 @@ class Transport:
     def _first_or_next(self, question: _Question) -> _Judged:
         """Most questions are answered at once, so the machinery of repetition is set going by a first failure only."""
         first, question.first = question.first, None
-        return first or self._get_in_turn(question)
+        return first or self._get_with_permit(question)
 
-    def _get_in_turn(self, question: _Question) -> _Judged:
+    def _get_with_permit(self, question: _Question) -> _Judged:
         self._stop_if_rejected()
-        taker = _TurnTaker(self._gate, question.give_up_at, self._stop_if_rejected, self._clock)
+        taker = _PermitTaker(self._limiter, question.give_up_at, self._stop_if_rejected, self._clock)
         question.retry_after_seconds = None
         verdict = Verdict(Outcome.ANSWERED)
         try:
             verdict = self._get_once(question, taker)
         finally:
-            if taker.turn is not None:
-                self._gate.leave(taker.turn, verdict.outcome, retry_after_seconds=question.retry_after_seconds)
-        return _Judged(verdict, taker.turn.granted_at if taker.turn else None)
+            if taker.permit is not None:
+                self._limiter.report(taker.permit, verdict.outcome, retry_after_seconds=question.retry_after_seconds)
+        return _Judged(verdict, taker.permit.granted_at if taker.permit else None)
 
-    def _get_once(self, question: _Question, taker: _TurnTaker) -> Verdict:
+    def _get_once(self, question: _Question, taker: _PermitTaker) -> Verdict:
         response: HttpResponse | None = None
         try:
             response = self._client.get(
@@ -237,7 +242,7 @@ class Transport:
                 number=question.attempts,
                 status=response.status if response else getattr(verdict.error, "status", None),
                 outcome=verdict.label,
-                waited_seconds=taker.turn.waited_seconds if taker.turn else 0.0,
+                waited_seconds=taker.permit.waited_seconds if taker.permit else 0.0,
                 duration_seconds=self._clock() - taker.sends_at,
                 received_bytes=len(response.body) if response else 0,
             )

@@ -24,6 +24,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 from resources.database.advisory_lock import advisory_lock
 from resources.database.schema.metadata import SCHEMA
 from resources.load_sql import load_sql
+from resources.rate_limit.table import create_functions
 
 LOCK_SECONDS = 4
 STATEMENT_SECONDS = 60
@@ -67,6 +68,7 @@ def migrate(engine: Engine, *, other_schemas: Sequence[str] = ()) -> tuple[str |
         for migration in pending:
             _apply(connection, migration)
         _run(connection, "Applying the views", partial(_apply_views, connection))
+        _run(connection, "Creating the rate limiter's functions", partial(create_functions, connection))
         return found, newest_revision()
 
 

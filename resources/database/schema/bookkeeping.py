@@ -17,9 +17,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from resources.database.rate_limit_table import rate_limits_table
 from resources.database.schema.metadata import metadata
 from resources.database.schema.session_columns import Timestamp
+from resources.rate_limit.table import rate_limits_table
 
 _NOW = func.now()
 

@@ -11,10 +11,10 @@ import pytest
 
 from resources.asleep import errors
 from resources.asleep.client import AsleepClient
-from resources.asleep.gate import OpenGate
 from resources.asleep.http_client import HttpClient
 from resources.asleep.request_events import Attempt
 from resources.asleep.transport import Patience, Transport
+from resources.rate_limit.protocol import Unlimited
 
 UNKNOWN_ZONE = "session.created_timezone: unknown time zone"
 """Some of the simulated users have one."""
@@ -57,7 +57,7 @@ def client_of(
 ) -> Iterator[AsleepClient]:
     listeners = [] if heard is None else [heard.append]
     with HttpClient(api.url, key, timeout_seconds=seconds) as http:
-        yield AsleepClient(Transport(OpenGate(), http, listeners, patience=QUICK))
+        yield AsleepClient(Transport(Unlimited(), http, listeners, patience=QUICK))
 
 
 def truth_of(api: Any) -> dict[str, dict[str, Any]]:

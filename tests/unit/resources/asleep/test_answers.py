@@ -7,7 +7,7 @@ import pytest
 
 from resources.asleep import errors
 from resources.asleep.classification import Verdict, decode, failed, judge, seconds_asked_for
-from resources.asleep.gate import Outcome
+from resources.rate_limit.protocol import Outcome
 
 ENDPOINTS = ("list_sessions", "read_session", "average_stats", "read_user")
 

@@ -10,9 +10,9 @@ from asleep_answers import SESSION, USER, averages_result, list_row, session_res
 
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import IdentifierRefused, Malformed
-from resources.asleep.gate import OpenGate
 from resources.asleep.http_client import HttpResponse
 from resources.asleep.transport import Transport
+from resources.rate_limit.protocol import Unlimited
 
 DAY, NEXT_DAY = date(2026, 3, 7), date(2026, 3, 8)
 
@@ -41,7 +41,7 @@ class Api:
 
 
 def client_of(api: Api) -> AsleepClient:
-    return AsleepClient(Transport(OpenGate(), api))
+    return AsleepClient(Transport(Unlimited(), api))
 
 
 def test_a_page_is_asked_for_in_utc_and_oldest_first():

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from resources.asleep import errors
-from resources.asleep.gate import Outcome, Turn
 from resources.asleep.http_client import HttpResponse
 from resources.asleep.request_events import Attempt, Listener
 from resources.asleep.transport import MAX_INTERIM_IN_A_ROW, Answer, Patience, Transport
 from resources.pseudonyms import pseudonym
+from resources.rate_limit.protocol import Outcome, Permit, PermitUnavailable
 
 USER = "G-20260301091502-AbCdEfGhIjKlMnOpQrSt"
 FIRST_TURN = datetime(2026, 3, 8, tzinfo=UTC)
@@ -79,28 +79,28 @@ class Script:
 
 
 class Book:
-    """A gate that lets everybody in and keeps account."""
+    """A rate limiter that grants every permit and records it."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.entered: list[float] = []
-        self.left: list[tuple[Outcome, float | None]] = []
+        self.granted: list[float] = []
+        self.reported: list[tuple[Outcome, float | None]] = []
         self.refusal: Exception | None = None
 
-    def enter(self, *, give_up_at: float) -> Turn:
-        """Let in at once."""
+    def acquire(self, *, give_up_at: float) -> Permit:
+        """Grant at once."""
         if self.refusal:
             raise self.refusal
-        self.entered.append(give_up_at)
-        return Turn(FIRST_TURN + timedelta(seconds=len(self.entered)), waited_seconds=0.25)
+        self.granted.append(give_up_at)
+        return Permit(FIRST_TURN + timedelta(seconds=len(self.granted)), waited_seconds=0.25)
 
-    def sent(self, turn: Turn) -> None:
-        assert turn
+    def sent(self, permit: Permit) -> None:
+        assert permit
 
-    def leave(self, turn: Turn, outcome: Outcome, *, retry_after_seconds: float | None = None) -> None:
-        """Note how it went."""
-        assert turn.waited_seconds == 0.25
-        self.left.append((outcome, retry_after_seconds))
+    def report(self, permit: Permit, outcome: Outcome, *, retry_after_seconds: float | None = None) -> None:
+        """Record the outcome."""
+        assert permit.waited_seconds == 0.25
+        self.reported.append((outcome, retry_after_seconds))
 
 
 class Stage:
@@ -114,11 +114,11 @@ class Stage:
         chance: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self.clock = Clock()
-        self.gate = Book(self.clock)
+        self.limiter = Book(self.clock)
         self.client = Script(*steps)
         self.attempts: list[Attempt] = []
         self.transport = Transport(
-            self.gate,
+            self.limiter,
             self.client,
             (*listeners, self.attempts.append),
             patience=patience,
@@ -133,11 +133,11 @@ class Stage:
 
     @property
     def outcomes(self) -> list[Outcome]:
-        """What the gate was told."""
-        return [outcome for outcome, _ in self.gate.left]
+        """What the limiter received."""
+        return [outcome for outcome, _ in self.limiter.reported]
 
 
-def test_an_answer_comes_with_the_time_of_its_turn():
+def test_an_answer_comes_with_the_time_of_its_permit():
     """Answers are put in order by it; the time of an earlier, failed attempt would be wrong."""
     stage = Stage(BROKEN, OK)
     answer = stage.get()
@@ -186,11 +186,11 @@ def test_each_attempt_takes_a_turn_of_its_own_and_reports_back():
         Outcome.ANSWERED,
         Outcome.ANSWERED,
     ]
-    assert stage.gate.entered == [1300.0] * 5
+    assert stage.limiter.granted == [1300.0] * 5
 
 
 def test_an_error_of_any_kind_is_the_error_of_its_request_and_gives_the_turn_back():
-    """It would stop the whole run otherwise; a turn never given back could block the half-open circuit for all."""
+    """It would stop the whole run otherwise; a permit never reported could block the half-open circuit for all."""
     stage = Stage(RuntimeError("holds a path"), RuntimeError(), RuntimeError(), OK)
     with pytest.raises(errors.Malformed) as caught:
         stage.get()
@@ -203,7 +203,7 @@ def test_a_lost_database_is_not_taken_for_a_bad_response():
     """The run must stop: nothing that it reads could be stored."""
     lost = OSError("server closed the connection")
     stage = Stage(OK)
-    stage.gate.refusal = lost
+    stage.limiter.refusal = lost
     with pytest.raises(OSError, match="server closed") as caught:
         stage.get()
     assert caught.value is lost
@@ -259,7 +259,7 @@ def test_a_garbled_answer_is_followed_by_a_good_one():
 
 
 def test_throttling_is_waited_out_however_often_it_comes():
-    """It is no failure: the gate slows everybody down until it stops."""
+    """It is no failure: the limiter slows everybody down until it stops."""
     stage = Stage(*[THROTTLED] * 12, OK, patience=Patience(longest_pause_seconds=5))
     assert stage.get().result == {"a": 1}
     assert stage.outcomes.count(Outcome.THROTTLED) == 12
@@ -272,11 +272,11 @@ def test_throttling_for_longer_than_we_are_willing_to_wait_is_unavailable():
     assert 200 < sum(stage.clock.slept) < 300
 
 
-def test_retry_after_reaches_the_gate_and_is_waited_for():
+def test_retry_after_reaches_the_limiter_and_is_waited_for():
     reset = errors.Unavailable("reset")
     stage = Stage(reply(429, {}, retry_after="17"), reply(503, {}, retry_after="3"), reset, OK)
     stage.get()
-    assert stage.gate.left == [
+    assert stage.limiter.reported == [
         (Outcome.THROTTLED, 17),
         (Outcome.BROKEN, 3),
         (Outcome.BROKEN, None),
@@ -291,17 +291,17 @@ def test_a_retry_after_beyond_our_patience_ends_at_once():
     with pytest.raises(errors.Unavailable):
         stage.get()
     assert stage.clock.slept == []
-    assert stage.gate.left == [(Outcome.THROTTLED, 86400)]
+    assert stage.limiter.reported == [(Outcome.THROTTLED, 86400)]
 
 
-def test_no_turn_is_not_asked_for_twice():
-    """The gate has waited for as long as waiting made sense."""
+def test_a_refused_permit_is_not_asked_for_twice():
+    """The limiter has waited for as long as waiting made sense."""
     stage = Stage(OK)
-    stage.gate.refusal = errors.Unavailable("circuit open")
+    stage.limiter.refusal = PermitUnavailable("circuit open")
     with pytest.raises(errors.Unavailable, match="circuit open"):
         stage.get()
     assert stage.clock.slept == []
-    assert stage.gate.left == []
+    assert stage.limiter.reported == []
 
 
 @pytest.mark.parametrize(
@@ -338,26 +338,26 @@ def test_a_refused_account_stops_every_later_question_unasked(step: HttpResponse
             stage.get()
         assert caught.value.status == step.status
     assert len(stage.client.asked) == 1
-    assert len(stage.gate.left) == 1
+    assert len(stage.limiter.reported) == 1
 
 
 def test_a_refused_account_stops_those_who_already_wait():
-    """A thread in a pause, or waiting for its turn, must not ask either."""
+    """A thread in a pause, or waiting for a permit, must not ask either."""
 
     class OneAtATime(Book):
         def __init__(self, clock: Clock) -> None:
             super().__init__(clock)
             self.second_may_go = threading.Event()
 
-        def enter(self, *, give_up_at: float) -> Turn:
+        def acquire(self, *, give_up_at: float) -> Permit:
             if threading.current_thread() is not threading.main_thread():
                 self.second_may_go.wait(10)
-            return super().enter(give_up_at=give_up_at)
+            return super().acquire(give_up_at=give_up_at)
 
     clock = Clock()
-    gate = OneAtATime(clock)
+    limiter = OneAtATime(clock)
     client = Script(KEY_REJECTED, OK)
-    transport = Transport(gate, client, clock=clock)
+    transport = Transport(limiter, client, clock=clock)
     caught: list[BaseException] = []
 
     def ask() -> None:
@@ -369,12 +369,12 @@ def test_a_refused_account_stops_those_who_already_wait():
     waiting = threading.Thread(target=ask)
     waiting.start()
     ask()
-    gate.second_may_go.set()
+    limiter.second_may_go.set()
     waiting.join(10)
 
     assert [type(error) for error in caught] == [errors.KeyRejected] * 2
     assert len(client.asked) == 1
-    assert len(gate.left) == 2
+    assert len(limiter.reported) == 2
 
 
 def test_a_pause_ends_early_when_the_account_is_refused():

@@ -1,7 +1,4 @@
-"""What the tests of the shared row ask for.
-
-Not here: expectations.
-"""
+"""What the tests of the rate limit ask for."""
 
 import socket
 from collections.abc import Iterator
@@ -35,7 +32,7 @@ def statements() -> Iterator[list[str]]:
 
 @pytest.fixture
 def unused_port() -> int:
-    """A port of this machine on which nobody listens."""
+    """A port of this machine without a listener."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -1,1 +1,0 @@
-"""Statements, one a file. Not here: Python."""

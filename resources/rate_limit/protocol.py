@@ -1,0 +1,62 @@
+"""What a sender of requests needs of a rate limiter, and a limiter without a limit."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, Protocol
+
+
+class Outcome(Enum):
+    """What one attempt shows about the API's health."""
+
+    ANSWERED = "answered"  # any response that is neither of the others, 4xx included
+    THROTTLED = "throttled"  # refused because there were too many requests
+    BROKEN = "broken"  # 5xx, a time-out, or a refused, reset or truncated connection
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Permission for one attempt. Times are UTC by the database's clock, which orders responses of all processes."""
+
+    granted_at: datetime
+    waited_seconds: float
+    is_probe: bool = False  # the circuit is half-open, and this is the only attempt of all processes
+    slot: Any = field(default=None, repr=False)  # the limiter's own
+
+
+class PermitUnavailable(Exception):
+    """No permit in time. The message names the reason: the rate, throttling, the open circuit or the database."""
+
+
+class RateLimiter(Protocol):
+    """Rate limit and circuit breaker of all processes that use one API key."""
+
+    def acquire(self, *, give_up_at: float) -> Permit:
+        """Wait for a permit. Connect before, and send as soon as this returns.
+
+        Args:
+            give_up_at: `time.monotonic()` moment after which a permit is useless.
+
+        Raises:
+            PermitUnavailable: no permit before `give_up_at`.
+        """
+        ...
+
+    def sent(self, permit: Permit) -> None:
+        """Record that the request has just been written to its connection, which is when the server counts it."""
+        ...
+
+    def report(self, permit: Permit, outcome: Outcome, *, retry_after_seconds: float | None = None) -> None:
+        """Report the result of the attempt; exactly once for each permit."""
+        ...
+
+
+class Unlimited:
+    """Grants every permit at once: for servers without a limit, and for tests of other things."""
+
+    def acquire(self, *, give_up_at: float) -> Permit:  # noqa: ARG002, D102 as in the protocol
+        return Permit(granted_at=datetime.now(UTC), waited_seconds=0.0)
+
+    def sent(self, permit: Permit) -> None: ...  # noqa: D102
+
+    def report(self, permit: Permit, outcome: Outcome, *, retry_after_seconds: float | None = None) -> None: ...  # noqa: D102

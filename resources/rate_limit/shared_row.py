@@ -1,0 +1,112 @@
+"""The row of one API key in `rate_limits`, reached over a connection of its own: reserve slots, report outcomes."""
+
+import hashlib
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, TextClause, create_engine, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from resources.rate_limit.server_clock import ServerClock
+
+SILENT_SECONDS = 1.6
+"""After a lost connection no process sends for this long: a database that crashed may have forgotten the last grants,
+which reach half a second ahead and count at the API for one second more."""
+LOCK_TIMEOUT_SECONDS = 2  # longer than any statement of another process holds the row
+
+_NOW = text("SELECT CAST(extract(EPOCH FROM clock_timestamp()) AS float8) AS reserved_at")
+_RESERVE = text(
+    "SELECT * FROM asleep.reserve_slots(:key_id, :rate, :wanted, :answered, :late_seconds, :silent_seconds, "
+    ":margin_seconds, :loose_seconds, :block_seconds, :ahead_seconds, :recovery_per_second, :probe_lease_seconds)"
+)
+_REPORT = text(
+    "SELECT asleep.report_outcome(:key_id, :reserved_at, :outcome, :retry_after_seconds, :cut_factor, :min_factor, "
+    ":recovery_per_second, :pause_seconds, :max_pause_seconds, :failures_to_open, :min_open_seconds, "
+    ":max_open_seconds)"
+)
+
+
+class DatabaseAway(Exception):
+    """The database that holds the rate limit cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimiterConfig:
+    """How the processes slow down, recover and stop. Every process of one key should use the same."""
+
+    margin_seconds: float = 0.017  # slots of one second are spread over this much more: jitter of the network
+    late_seconds: float = 0.008  # the part of the margin that a request may use up by being sent late
+    loose_seconds: float = 0.2  # when the rate does not bind, a slot may be used for this long after its moment
+    block_seconds: float = 0.05  # slots reserved at once; one at least
+    ahead_seconds: float = 0.5  # no slot is reserved further ahead: late requests move those not reserved yet
+    cut_factor: float = 0.5
+    min_factor: float = 0.05
+    recovery_per_second: float = 0.01  # share of the full rate that comes back per second without throttling
+    pause_seconds: float = 1.0  # after throttling, when the response names no pause
+    max_pause_seconds: float = 300.0
+    failures_to_open: float = 5.0  # a failure counts 1, a response takes a half away
+    min_open_seconds: float = 1.0  # until the first probe; a failed one doubles the time
+    max_open_seconds: float = 30.0
+    probe_lease_seconds: float = 60.0  # a probe without a result is then replaced; longer than any request lasts
+
+
+DEFAULT_CONFIG = LimiterConfig()
+
+
+def key_id_of(api_key: str) -> str:
+    """Return the name of a key's row: a fingerprint that reveals nothing about the key."""
+    return hashlib.sha256(api_key.encode()).hexdigest()[:16]
+
+
+class SharedRow:
+    """One key's row. Not safe to share between threads. Methods raise `DatabaseAway` when it cannot be reached now."""
+
+    def __init__(self, engine: Engine, *, api_key: str, requests_per_second: float, config: LimiterConfig) -> None:
+        self._engine = create_engine(engine.url, pool=engine.pool.recreate(), hide_parameters=True)
+        self._values = asdict(config) | {"key_id": key_id_of(api_key), "rate": requests_per_second}
+        self._silent_seconds = 0.0
+        self.connection: Connection | None = None
+        self.clock = ServerClock()
+
+    def reserve(self, **values: float) -> Row[Any]:
+        """Reserve slots; arguments and result are those of `reserve.sql`."""
+        row = self._read_clock(_RESERVE, **values, silent_seconds=self._silent_seconds)
+        self._silent_seconds = 0.0
+        return row
+
+    def report(self, **values: Any) -> None:
+        """Report one outcome; the arguments are those of `report.sql`."""
+        self._run(_REPORT, **values)
+
+    def _read_clock(self, statement: TextClause, **values: float) -> Row[Any]:
+        if self.connection is None and statement is not _NOW:
+            for _ in range(3):  # the first slots should be as exact as the later ones
+                self._read_clock(_NOW)
+        asked_at = time.monotonic()
+        row = self._run(statement, **values)
+        self.clock.observe(asked_at=asked_at, server_seconds=row.reserved_at, answered_at=time.monotonic())
+        return row
+
+    def _run(self, statement: TextClause, **values: Any) -> Row[Any]:
+        try:
+            if self.connection is None:
+                self.connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                self.connection.execute(text(f"SET lock_timeout TO '{LOCK_TIMEOUT_SECONDS}s'"))
+            return self.connection.execute(statement, self._values | values).one()
+        except DBAPIError as error:
+            if self.connection is not None:
+                self._silent_seconds = SILENT_SECONDS
+                self.connection.invalidate()
+                self.close()
+            if not isinstance(error, OperationalError | InterfaceError) and not error.connection_invalidated:
+                raise
+            reason = " ".join(str(error.orig).split())
+            raise DatabaseAway(f"the database that holds the rate limit cannot be used: {reason}") from error
+
+    def close(self) -> None:
+        """Give the connection back. A later call opens a new one."""
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+        self._engine.dispose()
