@@ -17,13 +17,11 @@ from simulator.figures import stamp
 from simulator.messages import ApiError, Request, Response, json_response, validation_error
 from simulator.model import WITHOUT_STAT, Session, User
 from simulator.parameters import USER_ID, ai_user_id, data_user_id, integer
-from simulator.render import result_of, row_json, visible_analysis
+from simulator.render import in_chosen_form, result_of, row_json, visible_analysis
 from simulator.world import World
 
 SESSION_ID = re.compile(r"\d{14}(_[a-z0-9]{5})?")
 DEFAULT_LIMIT = 20
-STAMP = re.compile(rb'("\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)[+-]\d\d:\d\d"')
-STAMP_IN_UTC = re.compile(rb'("\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\+00:00"')
 GENDERS = ("male", "female", "non_binary", "other", "prefer_not_to_say")
 METADATA = {"birth_year", "birth_month", "birth_day", "gender", "height", "weight"}
 
@@ -147,10 +145,7 @@ class Api:
 
     def _timed(self, response: Response) -> Response:
         """The answer of a data call, its timestamps in the chosen form."""
-        form = self.world.behaviour.timestamp_form
-        if form != "offset":
-            replaced = rb'\1Z"' if form == "z" else rb'\1"'
-            response.body = (STAMP_IN_UTC if form == "z" else STAMP).sub(replaced, response.body)
+        response.body = in_chosen_form(response.body, self.world.behaviour)
         return response
 
     def _assigned(self, user: User, window: tuple[datetime, datetime], moment: str) -> list[Session]:

@@ -11,7 +11,7 @@ from typing import Any
 from simulator.behaviour import Behaviour
 from simulator.fields import BREATHING_FIELDS, MEANS, SLEPT_FIELDS
 from simulator.figures import stamp
-from simulator.model import NO_BREATHING, Session
+from simulator.model import NO_BREATHING, WITHOUT_STAT, Session
 from simulator.render import shown_stat, visible_analysis
 
 DAY_SECONDS = 24 * 3600
@@ -67,7 +67,8 @@ def averages_of(
     slept, never_slept = [], []
     for session in sessions:
         analysis = visible_analysis(session, now)
-        if analysis and session.end and analysis.figures.slept:
+        has_stat = session.finding not in WITHOUT_STAT
+        if analysis and session.end and analysis.figures.slept and has_stat:
             slept.append((session, shown_stat(session, analysis, zone, behaviour)))
         else:
             never_slept.append(session)

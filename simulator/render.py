@@ -3,6 +3,7 @@
 Lives here: fields, their order and their nulls.  Not here: which session may be seen, HTTP, statistics.
 """
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -25,6 +26,8 @@ from simulator.model import (
 )
 
 Json = dict[str, Any]
+STAMP = re.compile(rb'("\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)[+-]\d\d:\d\d"')
+STAMP_IN_UTC = re.compile(rb'("\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\+00:00"')
 
 
 def row_of(session: Session, now: datetime, zone: tzinfo, behaviour: Behaviour) -> Json:
@@ -95,6 +98,13 @@ def shown_stat(session: Session, analysis: Analysis, zone: tzinfo, behaviour: Be
         for name in ("light_latency", "deep_latency", "rem_latency"):
             stat[name] = None if stat[name] is None else stat[name] + figures.sleep_latency
     return stat
+
+
+def in_chosen_form(body: bytes, behaviour: Behaviour) -> bytes:
+    """JSON with its timestamps in the form that this copy of the service has chosen."""
+    if behaviour.timestamp_form == "z":
+        return STAMP_IN_UTC.sub(rb'\1Z"', body)
+    return STAMP.sub(rb'\1"', body) if behaviour.timestamp_form == "bare" else body
 
 
 def visible_analysis(session: Session, now: datetime) -> Analysis | None:

@@ -15,7 +15,7 @@ from simulator.dates import date_parameter, window_of
 from simulator.figures import stamp
 from simulator.messages import Request
 from simulator.model import Session, User
-from simulator.render import result_of, row_of
+from simulator.render import in_chosen_form, result_of, row_of
 from simulator.world import World
 
 Json = dict[str, Any]
@@ -89,7 +89,7 @@ def _user_truth(user: User) -> Json:
 def _session_truth(world: World, session: Session) -> bytes:
     now = world.clock.now()
     complete = session.state(now) == "COMPLETE"
-    return orjson.dumps(
+    truth = orjson.dumps(
         {
             "row": row_of(session, now, UTC, world.behaviour),
             "result": result_of(session, now, "UTC", UTC, world.behaviour),
@@ -97,6 +97,7 @@ def _session_truth(world: World, session: Session) -> bytes:
             "tags": session.tags,
         }
     )
+    return in_chosen_form(truth, world.behaviour)
 
 
 def least_requests(world: World, request: Request) -> Json:

@@ -128,9 +128,26 @@ def _violations(created_timezone: str | None) -> list[str]:
     return ["session.created_timezone: unknown time zone"] if unknown else []
 
 
+class Difference(NamedTuple):
+    """One session in which the tables differ from the truth."""
+
+    user_id: str
+    session_id: str
+    kind: str
+    """`missing`, `extra` or `wrong`."""
+    what: str
+
+
 def differences(
     engine: Engine, truth: dict[str, Any], first: date | None = None, last: date | None = None
 ) -> list[str]:
+    """Everything in which the tables differ from the truth, as text; see `all_differences`."""
+    return [f"{each.kind}: {each.session_id} {each.what}" for each in all_differences(engine, truth, first, last)]
+
+
+def all_differences(
+    engine: Engine, truth: dict[str, Any], first: date | None = None, last: date | None = None
+) -> list[Difference]:
     """Everything in which the tables differ from the truth: rows missing, rows too many, each field.
 
     Args:
@@ -140,15 +157,15 @@ def differences(
         last: the same for days after this one.
     """
     with engine.connect() as connection:
-        found = connection.execute(
+        rows = connection.execute(
             text(
                 "SELECT s.*, p.result FROM asleep.sleep_sessions AS s "
                 "LEFT JOIN asleep.session_payloads AS p USING (session_id) WHERE s.deleted_at IS NULL"
             )
         ).mappings()
-        stored = {row["session_id"]: row for row in found}
+        stored = {row["session_id"]: row for row in rows}
         registered = dict(connection.execute(text("SELECT user_id, timezone FROM asleep.users")).all())
-    wrong = []
+    wrong: list[Difference] = []
     for user in truth["users"]:
         if user["deleted"]:
             continue
@@ -159,20 +176,22 @@ def differences(
             row = stored.pop(expected["session_id"], None)
             day = expected["session_start_time"].date()
             if row is not None:
-                wrong.extend(_differences_of(row, expected, session))
+                found = _differences_of(row, expected, session)
+                wrong.extend(Difference(user["user_id"], expected["session_id"], "wrong", what) for what in found)
             elif (first is None or day >= first) and (last is None or day <= last):
-                wrong.append(f"missing: {expected['session_id']} ({expected['state']}, {session['tags']})")
+                analysed = "analysed" if session["result"]["stat"] else "not analysed"
+                what = f"{expected['state']}, {analysed}, {session['tags']}"
+                wrong.append(Difference(user["user_id"], expected["session_id"], "missing", what))
     gone = {user["user_id"] for user in truth["users"] if user["deleted"]}
-    wrong.extend(f"not in the truth: {i}" for i, row in stored.items() if row["user_id"] not in gone)
+    for session_id, row in stored.items():
+        if row["user_id"] not in gone:
+            analysed = "not analysed" if row["time_in_sleep"] is None else "analysed"
+            wrong.append(Difference(row["user_id"], session_id, "extra", f"{row['state']}, {analysed}"))
     return wrong
 
 
 def _differences_of(row: Any, expected: dict[str, Any], session: dict[str, Any]) -> list[str]:
-    wrong = [
-        f"{expected['session_id']}.{name}: stored {row[name]!r}, true {value!r}"
-        for name, value in expected.items()
-        if row[name] != value
-    ]
+    wrong = [f"{name}: stored {row[name]!r}, true {value!r}" for name, value in expected.items() if row[name] != value]
     if json.dumps(row["result"], sort_keys=True) != json.dumps(session["result"], sort_keys=True):
-        wrong.append(f"{expected['session_id']}: the raw result differs")
+        wrong.append("the raw result differs")
     return wrong

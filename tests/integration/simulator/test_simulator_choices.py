@@ -119,6 +119,7 @@ def test_timestamps_have_the_chosen_form(changing: Any, choose: Any, night: Any,
     assert changing.rows(user, order_by="ASC", limit=1)[0]["session_start_time"] == f"2026-09-02T23:00:00{end}"
     assert result["session"]["start_time"] == slept["start_time"] == f"2026-09-02T23:00:00{end}"
     assert len(result["stat"]["wake_time"]) == 19 + len(end)
+    assert changing.truth(user)["sessions"][0]["result"] == result
 
 
 def test_success_is_worded_alike_everywhere(changing: Any, choose: Any, own_user: str):

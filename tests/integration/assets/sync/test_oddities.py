@@ -122,7 +122,7 @@ def test_what_is_odd_about_a_row_of_the_list_is_counted_too(world):
     assert found == [["list.device: unknown field", "list.last_received_seq_num: not a number"], []]
     world.faults()
     world.sync()
-    assert all(".contract_violations:" in wrong for wrong in world.wrong())
+    assert all(" contract_violations:" in wrong for wrong in world.wrong())
 
 
 def test_an_oddity_that_stays_costs_no_reading_a_night(world):
