@@ -92,6 +92,13 @@ checks = (
         severity=dg.AssetCheckSeverity.WARN,
     ),
     truth(
+        "every_user_is_found",
+        "sleep_sessions",
+        "The API finds every active user. A user that it does not find is requested in every sync, and is treated as "
+        "deleted when list and user endpoint report so again at least 20 hours later.",
+        severity=dg.AssetCheckSeverity.WARN,
+    ),
+    truth(
         "every_user_is_synced_daily",
         "sleep_sessions",
         "Every active user was synced in full within the last 48 hours, or was registered since.",

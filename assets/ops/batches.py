@@ -20,9 +20,12 @@ from resources.database.sync import sync_state
 API_POOL = "asleep_api"
 """Dagster pool of everything that asks the API about users by the batch: one run at a time, as in `dagster.yaml`."""
 
+ACCEPT_DELETIONS_TAG = "asleep-sync/accept_deletions"
+"""Tag of a run, value `true`: sessions that the API does not find are marked as deleted, however many they are."""
+
 COUNTED = (
-    *("users", "users_fresh", "users_gone", "users_failed"),
-    *("sessions_inserted", "sessions_updated", "sessions_unchanged", "sessions_deleted", "failures"),
+    *("users", "users_fresh", "users_gone", "users_not_found", "users_failed"),
+    *("sessions_inserted", "sessions_updated", "sessions_unchanged", "sessions_deleted", "deletions_held", "failures"),
     *("requests", "requests_list_sessions", "requests_read_session", "requests_read_user", "requests_average_stats"),
     *("answers_throttled", "answers_unavailable", "answers_malformed"),
 )

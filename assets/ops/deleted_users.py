@@ -6,6 +6,8 @@ Lives here: asking about each user, and the erasures that are due.  Not here: wh
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -63,6 +65,7 @@ class _Answers(NamedTuple):
     staying: list[str]
     leaving: list[str]
     gone: list[str]
+    """Neither the user endpoint nor the list finds them."""
 
     @property
     def known(self) -> list[str]:
@@ -70,16 +73,28 @@ class _Answers(NamedTuple):
 
 
 def _ask(client: AsleepClient, user_ids: Sequence[str], *, workers: int) -> _Answers:
+    """Request every user, and the lists of those not found: only both together say that a user is gone."""
     answers, suspected = _Answers([], [], []), list[str]()
-    for asked, missing in ((user_ids, suspected), (suspected, answers.gone)):  # nobody is gone on one answer's word
-        for user_id, answer in fan_out(iter(asked), client.read_user, workers=workers):
-            if isinstance(answer, UserProfile):
-                (answers.leaving if answer.to_be_deleted else answers.staying).append(user_id)
-            elif isinstance(answer, UserGone):
-                missing.append(user_id)
-            elif not isinstance(answer, AsleepError) or answer.stops_everything:
-                raise answer
+    for user_id, answer in fan_out(iter(user_ids), client.read_user, workers=workers):
+        if isinstance(answer, UserProfile):
+            (answers.leaving if answer.to_be_deleted else answers.staying).append(user_id)
+        elif isinstance(answer, UserGone):
+            suspected.append(user_id)
+        else:
+            _raise_if_final(answer)
+    today = datetime.now(UTC).date()
+    first_page = partial(client.list_page, first_day=today, last_day=today, offset=0)
+    for user_id, listed in fan_out(iter(suspected), first_page, workers=workers):
+        if isinstance(listed, UserGone) or not listed:
+            answers.gone.append(user_id)
+        elif isinstance(listed, Exception):
+            _raise_if_final(listed)
     return answers
+
+
+def _raise_if_final(error: Exception) -> None:
+    if not isinstance(error, AsleepError) or error.stops_everything:
+        raise error
 
 
 def _note(engine: Engine, answers: _Answers) -> dict[str, int]:
@@ -87,8 +102,14 @@ def _note(engine: Engine, answers: _Answers) -> dict[str, int]:
         note_to_be_deleted(connection, answers.staying, scheduled=False)
         note_to_be_deleted(connection, answers.leaving, scheduled=True)
         back = note_return(connection, answers.known)
-        sync_state.users_gone(connection, answers.gone)
-    return {"to_be_deleted": len(answers.leaving), "gone": len(answers.gone), "back": back}
+        sync_state.users_found(connection, answers.known)
+        not_found = sync_state.users_not_found(connection, answers.gone)
+    return {
+        "to_be_deleted": len(answers.leaving),
+        "gone": not_found.gone,
+        "not_found": not_found.suspected,
+        "back": back,
+    }
 
 
 @dg.op(ins={"looked": dg.In(dg.Nothing)}, description="Erase users gone, or to be deleted, for longer than the grace.")

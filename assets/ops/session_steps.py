@@ -6,7 +6,16 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 from sqlalchemy import Connection
 
-from assets.ops.batches import API_POOL, COUNTED, BatchNames, SyncOptions, batches_for, run_batch, totals_of_run
+from assets.ops.batches import (
+    ACCEPT_DELETIONS_TAG,
+    API_POOL,
+    COUNTED,
+    BatchNames,
+    SyncOptions,
+    batches_for,
+    run_batch,
+    totals_of_run,
+)
 from assets.ops.failures import as_dagster_failure
 from assets.ops.table_metadata import SESSIONS_LINEAGE, column_lineage
 from assets.partitions import day_key, window_of
@@ -56,6 +65,7 @@ def sync_users(
         workers=asleep_api.max_connections,
         cache_ttl_seconds=sync_options.cache_ttl_seconds,
         mode=Mode(sync_options.detail),
+        accept_deletions=context.run.tags.get(ACCEPT_DELETIONS_TAG) == "true",
     )
     run_batch(context, asleep_api, database, batch)
 

@@ -31,6 +31,8 @@ class SomeUsers(dg.Config):
     failed_only: bool = False
     stages_only: bool = False
     """Read in full what is stored from statistics only, and list nothing."""
+    accept_deletions: bool = False
+    """Mark sessions that the API does not find as deleted, however many they are."""
 
 
 @dg.op(out=dg.Out(dg.Nothing), pool=API_POOL, description="Sync the users that failed before, or those named.")
@@ -53,6 +55,7 @@ def sync_some_users(
         mode=Mode.FILL if config.stages_only else Mode(sync_options.detail),
         pseudonyms=None if config.users is None else tuple(config.users),
         failed_only=config.failed_only,
+        accept_deletions=config.accept_deletions,
     )
     counts = sync_batch_after_batch(context, asleep_api, database, batch, users_a_batch=sync_options.user_batch_size)
     context.add_output_metadata({**dict.fromkeys(COUNTED, 0), **counts})

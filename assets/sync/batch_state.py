@@ -87,9 +87,13 @@ class BatchState:
         self.rows = [row for row in self.rows if row[_USER_ID] in user_ids]
         self.done = [outcome for outcome in self.done if outcome.user.user_id in user_ids]
 
-    def gone(self) -> list[str]:
+    def not_found(self) -> list[str]:
         """Users done with that the API does not find."""
         return [outcome.user.user_id for outcome in self.done if outcome.gone]
+
+    def found(self) -> list[str]:
+        """Users done with that the API has listed."""
+        return [o.user.user_id for o in self.done if o.listed_at is not None and not o.gone]
 
     def failures(self) -> list[Failure]:
         """What could not be synced, of users done with."""

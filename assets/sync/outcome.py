@@ -22,6 +22,8 @@ class Outcome:
     """When stored sessions were analysed, by average-stats."""
     last_chunks: list[tuple[str, int | None]] = field(default_factory=list)
     """`last_received_seq_num` of stored sessions that had none."""
+    not_found: set[str] = field(default_factory=set)
+    """All sessions of this sync that no longer exist."""
     failures: list[Failure] = field(default_factory=list)
     gone: bool = False
     unchanged: int = 0
@@ -35,6 +37,11 @@ class Outcome:
     def disagree(self, session_id: str | None, message: str) -> None:
         """Record that two answers of the API, or its averages and ours, contradict each other."""
         self._add(session_id, DISAGREES, message, None, has_window=True)
+
+    def session_is_gone(self, session_id: str, sent_at: datetime) -> None:
+        """The session no longer exists, as the response to a request sent at that moment says."""
+        self.deletions.append((session_id, sent_at))
+        self.not_found.add(session_id)
 
     def user_is_gone(self) -> None:
         """The user no longer exists: what failed can never be mended."""

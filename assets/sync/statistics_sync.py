@@ -110,10 +110,11 @@ class _StatisticsSync(UserSteps):
     def is_due(self, stored: StoredStatistics) -> bool:
         """True when average-stats should name a stored session: analysed, and wholly inside the window.
 
-        Whichever of its times the API assigns a session by. Where no list shows running ones, they are due as well.
+        Whichever of its times the API assigns a session by. Where no list shows running ones, they are due as well. A
+        reconciliation requests deleted sessions once more: a deletion may have been an error of the API.
         """
         if stored.deleted:
-            return False
+            return self.reads_in_full
         if stored.state != COMPLETE:
             return not self.reads_in_full
         return (
@@ -154,7 +155,7 @@ class _StatisticsSync(UserSteps):
             message = "Average-stats names this session, but the API does not find it by its id."
             self.outcome.fail(session_id, error, message)
         else:
-            self.outcome.deletions.append((session_id, sent_at))
+            self.outcome.session_is_gone(session_id, sent_at)
 
     def known(self) -> dict[str, StoredStatistics]:
         """Stored sessions."""

@@ -69,6 +69,8 @@ class Batch:
     pseudonyms: tuple[str, ...] | None = None
     """Only these users; None for all active ones."""
     failed_only: bool = False
+    accept_deletions: bool = False
+    """Believe the API however many sessions it does not find."""
 
 
 def sync_batch(
@@ -83,8 +85,8 @@ def sync_batch(
         requests: counts of the requests made so far, to be noted with each write.
 
     Returns:
-        The counts of `requests`, and users, users_fresh, users_gone, users_failed, sessions_inserted,
-        sessions_updated, sessions_unchanged, sessions_deleted, failures.
+        The counts of `requests`, and users, users_fresh, users_gone, users_not_found, users_failed,
+        sessions_inserted, sessions_updated, sessions_unchanged, sessions_deleted, deletions_held, failures.
 
     Raises:
         Rejected: the account is refused; everything received before is committed.
@@ -193,26 +195,35 @@ class _BatchSync:
         state, batch = self.state, self.batch
         with self.engine.begin() as connection:
             state.keep_only(hold_registered(connection, state.user_ids))
-            done, failures, gone = state.done, state.failures(), state.gone()
+            done, failures = state.done, state.failures()
             written = upsert_sessions(connection, state.rows)
-            deleted = sync_state.mark_deleted(connection, state.deletions)
+            deletions = sync_state.mark_deleted(
+                connection,
+                state.deletions,
+                window=(batch.window.start, batch.window.end),
+                accept=batch.accept_deletions,
+            )
             note_completed_times(connection, state.completed_times)
             note_last_chunks(connection, state.last_chunks)
             if batch.mode.covers_the_window:
                 sync_state.finish_users(connection, state.finished(), detail=batch.mode)
             if batch.mode is not Mode.FILL:
-                sync_state.resolve_failures(connection, state.mended())
-            sync_state.users_gone(connection, gone)
+                not_found_sessions = [i for outcome in done for i in outcome.not_found]
+                sync_state.resolve_failures(connection, state.mended(), not_found_sessions)
+            not_found = sync_state.users_not_found(connection, state.not_found())
+            sync_state.users_found(connection, state.found())
             sync_state.record_failures(connection, failures)
             self.counts.update(
                 users_done=len(done),
-                users_gone=len(gone),
+                users_gone=not_found.gone,
+                users_not_found=not_found.suspected,
                 users_failed=sum(bool(outcome.failures) for outcome in done),
                 sessions_inserted=written.inserted,
                 sessions_updated=written.updated,
                 sessions_unchanged=written.unchanged + sum(outcome.unchanged for outcome in done),
-                sessions_deleted=deleted,
-                failures=len(failures),
+                sessions_deleted=deletions.deleted,
+                deletions_held=deletions.held,
+                failures=len(failures) + deletions.held,
             )
             progress = {**self.counts, **self.requests()}
             sync_state.note_progress(connection, batch.run_id, batch.number, progress, finished=is_last)

@@ -58,9 +58,11 @@ class _ListSync(UserSteps):
             return
         self.listed = rows
         due = {s.session_id for s in self.missing() if s.session_start_time in window.listed}
-        if due and not rows and not (yield from self.user_exists()):
+        is_doubtful = not rows and (due or self.outcome.user.is_suspected)
+        if is_doubtful and not (yield from self.user_exists()):
             return
-        wanted = self.changed(rows) | due | set(self.outcome.user.failed_session_ids)
+        unchecked = {s.session_id for s in self.stored.values() if s.deletion_is_unchecked}
+        wanted = self.changed(rows) | due | unchecked | set(self.outcome.user.failed_session_ids)
         old_days = sorted({s.session_start_time.date() for s in self.missing() if s.session_id not in wanted})
         reads = (self.read(session_id) for session_id in sorted(wanted))
         yield from together([*reads, *(self.look_at_old_day(day) for day in old_days)])
@@ -125,7 +127,7 @@ class _ListSync(UserSteps):
         if session_id in self.listed:
             self.doubtful[session_id] = (error, sent_at)
         else:
-            self.outcome.deletions.append((session_id, sent_at))
+            self.outcome.session_is_gone(session_id, sent_at)
 
     def known(self) -> set[str]:
         """Stored or listed."""
@@ -142,7 +144,7 @@ class _ListSync(UserSteps):
             return
         for session_id in self.doubtful.keys() - rows.keys():
             _, sent_at = self.doubtful.pop(session_id)
-            self.outcome.deletions.append((session_id, sent_at))
+            self.outcome.session_is_gone(session_id, sent_at)
         self.unlisted -= rows.keys()
         new = {i: row for i, row in rows.items() if i not in self.listed}
         self.listed.update(new)

@@ -53,7 +53,12 @@ users = Table(
     Column("registered_at", Timestamp, nullable=False, server_default=_NOW, comment="First seen here"),
     Column("last_synced_at", Timestamp, comment="Last time everything asked for this user landed"),
     Column("to_be_deleted_since", Timestamp, comment="When that was first seen; null: it is not scheduled"),
-    Column("gone_at", Timestamp, comment="When the API first said that the user no longer exists"),
+    Column("gone_at", Timestamp, comment="When it was confirmed that the user no longer exists at the source"),
+    Column(
+        "not_found_since",
+        Timestamp,
+        comment="When the API first reported the user as not found; null: the API returns the user",
+    ),
     _derived("is_synced", "active AND gone_at IS NULL", "True for users that every sync includes: active and not gone"),
     comment="One row per registered user. The API cannot list users, so this registry decides who is synced.",
 )
@@ -146,6 +151,11 @@ sleep_sessions = Table(
     ),
     Column("updated_at", Timestamp, nullable=False, server_default=_NOW, comment="When this row last changed"),
     Column("deleted_at", Timestamp, comment="When the session was found deleted at the source; null: it exists"),
+    Column(
+        "deletion_checked_at",
+        Timestamp,
+        comment="When a session marked as deleted was requested once more, at least 20 hours later; null: not yet",
+    ),
     _derived(
         "slept",
         "COALESCE(state = 'COMPLETE'::text AND deleted_at IS NULL AND time_in_sleep > 0 "
@@ -183,6 +193,11 @@ sleep_sessions = Table(
         "sleep_sessions_borrowed_zone_idx",  # sessions whose zone follows from their neighbours
         "user_id",
         postgresql_where=text("deleted_at IS NULL AND zone_source NOT IN ('own', 'offset')"),
+    ),
+    Index(
+        "sleep_sessions_deletion_unchecked_idx",
+        "user_id",
+        postgresql_where=text("deleted_at IS NOT NULL AND deletion_checked_at IS NULL"),
     ),
     CheckConstraint(
         "zone_source IN ('own', 'offset', 'earlier', 'later', 'registered', 'utc')", name="zone_source_is_known"

@@ -3,6 +3,7 @@
 SELECT count(*) AS due
 FROM asleep.missing_data
 WHERE user_id <> ''
+    AND failure_id IS NOT NULL
     AND kind <> 'disagrees'
     AND last_failed_at < now() - CASE
         WHEN kind IN ('unavailable', 'malformed', 'webhook_event', 'session_gone') AND attempts < 24

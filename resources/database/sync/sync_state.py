@@ -9,14 +9,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, any_, bindparam, func, select, update
+from sqlalchemy import Connection, Text, any_, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from resources.database.schema.bookkeeping import sync_batches, sync_failures
+from resources.database.schema.bookkeeping import sync_batches
 from resources.database.schema.tables import users
 from resources.database.sync.local_zones import settle_local_zones
 from resources.database.users.registry import expire_lists
 from resources.load_sql import load_sql
+
+DELETION_HELD_MESSAGE = (
+    "The API does not find this session. Too many sessions vanished within 24 hours, so it is not marked as deleted. A "
+    "run at least 20 hours later reads it again and believes the answer; `asleep-sync sync --accept-deletions` does so "
+    "at once."
+)
+_DELETION_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('asleep-sync deletions', 0))")
+"""Batches of several processes count deletions one after the other."""
 
 DISAGREES = "disagrees"
 """Kind of a failure: the API's statistics and its session, or its averages and ours, contradict each other. Only a
@@ -35,6 +43,8 @@ class UserToSync(NamedTuple):
     failed_window_end: datetime | None
     failed_sessions: tuple[str | None, ...] = ()
     """What failed, in the order of `failure_ids`; None for a list."""
+    is_suspected: bool = False
+    """The API reported the user as not found, which is not confirmed yet."""
 
 
 class StoredSession(NamedTuple):
@@ -50,6 +60,24 @@ class StoredSession(NamedTuple):
     last_received_seq_num: int | None
     in_full: bool
     deleted: bool
+    deletion_is_unchecked: bool = False
+    """Marked as deleted at least 20 hours ago and not requested since."""
+
+
+class Deletions(NamedTuple):
+    """What became of sessions that the API did not find."""
+
+    deleted: int
+    held: int
+    """Not believed: recorded as failures of kind `deletion_held`."""
+
+
+class NotFound(NamedTuple):
+    """What became of users that the API did not find."""
+
+    gone: int
+    suspected: int
+    """Reported for the first time, or less than 20 hours after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +147,7 @@ def users_to_sync(  # noqa: PLR0913 each is a condition of its own
         UserToSync(
             row.user_id, row.fresh, tuple(row.failure_ids or ()),
             tuple(i for i in row.failed_sessions or () if i is not None),
-            row.failed_window_start, row.failed_window_end, tuple(row.failed_sessions or ()),
+            row.failed_window_start, row.failed_window_end, tuple(row.failed_sessions or ()), row.is_suspected,
         )
         for row in found
     ]  # fmt: skip
@@ -149,21 +177,33 @@ def sessions_without_stages(connection: Connection, user_ids: Sequence[str]) -> 
     return by_user
 
 
-def mark_deleted(connection: Connection, deleted: Sequence[tuple[str, str, datetime]]) -> int:
-    """Mark sessions as deleted at the source; returns how many were not yet.
+def mark_deleted(
+    connection: Connection,
+    deleted: Sequence[tuple[str, str, datetime]],
+    *,
+    window: tuple[datetime, datetime],
+    accept: bool = False,
+) -> Deletions:
+    """Mark sessions as deleted at the source, or hold them back when they are too many to be plausible.
 
     Args:
         connection: in a transaction.
-        deleted: user who was asked about, session, and when the API was asked.
+        deleted: user id, session id, and when the request was sent that did not find the session.
+        window: start and end (exclusive); more than max(20, 10 % of the sessions stored in it) within 24 hours, or all
+            sessions of more than 3 users, are held back.
+        accept: believe the API whatever the number.
     """
-    parameters = {
-        "user_ids": [d[0] for d in deleted], "session_ids": [d[1] for d in deleted], "asked_at": [d[2] for d in deleted]
-    }  # fmt: skip
     if not deleted:
-        return 0
-    marked = connection.scalar(load_sql(__package__, "mark_deleted"), parameters) or 0
+        return Deletions(0, 0)
+    connection.execute(_DELETION_LOCK)
+    parameters = {
+        "user_ids": [d[0] for d in deleted], "session_ids": [d[1] for d in deleted],
+        "asked_at": [d[2] for d in deleted],
+        "window_start": window[0], "window_end": window[1], "accept": accept, "message": DELETION_HELD_MESSAGE,
+    }  # fmt: skip
+    deletions = Deletions(*connection.execute(load_sql(__package__, "mark_deleted"), parameters).one())
     settle_local_zones(connection, {user_id for user_id, _, _ in deleted})
-    return marked
+    return deletions
 
 
 def finish_users(connection: Connection, finished: Sequence[FinishedUser], *, detail: str) -> None:
@@ -181,10 +221,23 @@ def finish_users(connection: Connection, finished: Sequence[FinishedUser], *, de
         )
 
 
-def users_gone(connection: Connection, user_ids: Sequence[str]) -> None:
-    """Mark users that the API no longer knows."""
+def users_not_found(connection: Connection, user_ids: Sequence[str]) -> NotFound:
+    """Note users whom list and user endpoint report as not found; believed when noted again at least 20 hours later."""
+    if not user_ids:
+        return NotFound(0, 0)
+    found = connection.execute(load_sql(__package__, "users_not_found"), {"user_ids": list(user_ids)}).one()
+    return NotFound(found.gone, found.suspected)
+
+
+def users_found(connection: Connection, user_ids: Sequence[str]) -> None:
+    """Forget the suspicion about users whom the API has listed."""
     if user_ids:
-        connection.execute(load_sql(__package__, "users_gone"), {"user_ids": list(user_ids)})
+        connection.execute(
+            update(users)
+            .where(users.c.user_id == any_(bindparam("ids", list(user_ids), ARRAY(Text))))
+            .where(users.c.not_found_since.is_not(None))
+            .values(not_found_since=None)
+        )
 
 
 def record_failures(connection: Connection, failures: Sequence[Failure]) -> None:
@@ -207,15 +260,17 @@ def record_failures(connection: Connection, failures: Sequence[Failure]) -> None
     expire_lists(connection, {f.user_id for f in unique})
 
 
-def resolve_failures(connection: Connection, failure_ids: Sequence[int]) -> None:
-    """Close failures that were mended."""
+def resolve_failures(connection: Connection, failure_ids: Sequence[int], not_found: Iterable[str] = ()) -> None:
+    """Close failures that were not met again.
+
+    Args:
+        connection: in a transaction.
+        failure_ids: of the users whose sync has ended.
+        not_found: sessions that the API did not find; a deletion of one of these may still be held back.
+    """
     if failure_ids:
-        connection.execute(
-            update(sync_failures)
-            .where(sync_failures.c.failure_id == any_(bindparam("ids", list(failure_ids), ARRAY(BigInteger))))
-            .where(sync_failures.c.resolved_at.is_(None))
-            .values(resolved_at=func.now())
-        )
+        values = {"failure_ids": list(failure_ids), "not_found": list(not_found)}
+        connection.execute(load_sql(__package__, "resolve_failures"), values)
 
 
 def begin_batch(connection: Connection, run_id: str, batch: int, window: tuple[datetime, datetime]) -> None:

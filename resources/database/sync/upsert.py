@@ -34,7 +34,7 @@ from resources.database.sync.copy import copy_in, copy_text, encoder_of
 from resources.database.sync.event_context import note_verified
 from resources.database.sync.local_zones import BORROWED, borrowed_zones, local_columns, settle_local_zones
 
-_KEPT_BY_THE_DATABASE = {"created_at", "updated_at", "deleted_at"}
+_KEPT_BY_THE_DATABASE = {"created_at", "updated_at", "deleted_at", "deletion_checked_at"}
 SESSION_COLUMNS: tuple[str, ...] = tuple(
     c.name for c in sleep_sessions.c if c.computed is None and c.name not in _KEPT_BY_THE_DATABASE
 )
@@ -145,7 +145,7 @@ def _written() -> CTE:
     return (
         statement.on_conflict_do_update(
             index_elements=["session_id"],
-            set_={**values, "updated_at": func.now(), "deleted_at": None},
+            set_={**values, "updated_at": func.now(), "deleted_at": None, "deletion_checked_at": None},
             where=and_(new.fetched_at >= stored.fetched_at, whole_enough, changed),
         )
         .returning(

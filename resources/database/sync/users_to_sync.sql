@@ -10,6 +10,7 @@ SELECT
         AND f.failure_ids IS NULL,
         FALSE
     ) AS fresh,
+    u.not_found_since IS NOT NULL AS is_suspected,
     f.failure_ids,
     f.failed_sessions,
     f.window_start AS failed_window_start,

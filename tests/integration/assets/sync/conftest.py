@@ -115,6 +115,18 @@ class World:
         with self.engine.connect() as connection:
             return list(connection.execute(text(sql), parameters))
 
+    def later(self, hours: float) -> None:
+        """Let that many hours pass, as far as the database remembers when something was first noticed."""
+        with self.engine.begin() as connection:
+            for table, *columns in (
+                ("users", "not_found_since", "gone_at"),
+                ("sync_failures", "first_failed_at", "last_failed_at"),
+                ("sleep_sessions", "deleted_at", "fetched_at"),
+                ("sync_ledger", "listed_at"),
+            ):
+                changes = ", ".join(f"{column} = {column} - make_interval(secs => :s)" for column in columns)
+                connection.execute(text(f"UPDATE asleep.{table} SET {changes}"), {"s": 3600 * hours})
+
     def missing_data(self) -> list[Any]:
         """Unresolved failures."""
         return self.rows("SELECT * FROM asleep.sync_failures WHERE resolved_at IS NULL ORDER BY failure_id")

@@ -45,6 +45,9 @@ def test_users_gone_or_to_be_deleted_are_erased_when_their_grace_is_over(simulat
         api.ask(f"users/{gone}/delete", {})
 
         run(api.url, 30)
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE asleep.users SET not_found_since = not_found_since - interval '21 hours'"))
+        run(api.url, 30)
         with engine.connect() as connection:
             kept = set(connection.scalars(text("SELECT user_id FROM asleep.sleep_sessions")))
             marked = set(connection.scalars(text("SELECT user_id FROM asleep.users WHERE to_be_deleted")))

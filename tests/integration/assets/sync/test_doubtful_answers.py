@@ -90,6 +90,9 @@ def test_users_who_left_are_told_from_a_key_that_sees_nobody(new_world, unknown)
     world.sync()
     for user in leaving:
         world.api.ask(f"users/{user}/delete", {})
+    assert world.sync()["users_not_found"] == 3
+    assert gone(world) == set()
+    world.later(hours=21)
     counts = world.sync()
 
     assert counts["users_gone"] == 3
@@ -153,6 +156,8 @@ def test_while_the_api_is_away_nobody_is_given_up_and_nothing_is_forgotten(world
     }
     assert gone(world) == set()
     world.faults()
+    assert world.sync()["users_not_found"] == 3
+    world.later(hours=21)
     assert world.sync()["users_gone"] == 3
     assert world.missing_data() == []
 

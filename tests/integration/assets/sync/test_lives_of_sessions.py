@@ -207,13 +207,16 @@ def test_a_session_that_moved_to_another_user_stays_with_the_new_one(world, firs
 
 
 def test_a_user_who_is_gone_is_marked_and_no_longer_asked_for(world):
-    """Deleted at the source: two questions agree, then silence."""
+    """Deleted at the source: list and user endpoint agree, twice, a day apart; then no more requests."""
     stays, goes = world.add_user(nights=2), world.add_user(nights=2)
     world.sync()
     world.api.ask(f"users/{goes}/delete", {})
-    counts = world.sync()
+    first = world.sync()
+    world.later(hours=21)
+    second = world.sync()
 
-    assert counts["users_gone"] == 1
+    assert (first["users_gone"], first["users_not_found"]) == (0, 1)
+    assert (second["users_gone"], second["users_not_found"]) == (1, 0)
     assert [row.user_id for row in world.rows("SELECT user_id FROM asleep.users WHERE gone_at IS NOT NULL")] == [goes]
     assert world.missing_data() == []
     world.api.reset()
@@ -230,6 +233,8 @@ def test_a_user_who_is_gone_is_found_also_where_the_list_is_merely_empty(new_wor
     world.sync()
     world.api.ask(f"users/{goes}/delete", {})
 
+    assert world.sync()["users_not_found"] == 1
+    world.later(hours=21)
     assert world.sync()["users_gone"] == 1
 
 
@@ -274,6 +279,9 @@ def test_a_gone_user_leaves_no_hole_behind(world):
     world.faults()
     world.add_user(nights=1)
     world.api.ask(f"users/{user}/delete", {})
+    world.sync()
+    assert len(world.missing_data()) == 3, "a first report of a missing user closes no failure"
+    world.later(hours=21)
     world.sync()
 
     assert world.missing_data() == []
