@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from resources.asleep.gate import OpenGate
 
 from resources.asleep.errors import Malformed, Unavailable
-from resources.asleep.gate import OpenGate
 from resources.asleep.http_client import HttpClient
 from resources.asleep.transport import Patience, Transport
 from tests.adversary import FAULTS, Gateway, name_of
