@@ -73,7 +73,12 @@ def statistics_row(session: SleptSession | NeverSleptSession, *, user_id: str, a
 
 def _row(values: dict[str, Any], stat: Stat) -> list[Any]:
     """Values in table order, with what the local clock showed and the statistics filled in."""
-    moments = {**values, "sleep_time": stat.sleep_time, "wake_time": stat.wake_time}
+    moments = {
+        "session_start_time": values["session_start_time"],
+        "session_end_time": values["session_end_time"],
+        "sleep_time": stat.sleep_time,
+        "wake_time": stat.wake_time,
+    }
     values.update(local_columns(moments, *own_zone(values["created_timezone"])))
     row = [values.get(name) for name in SESSION_COLUMNS]
     row[_FIRST_STAT : _FIRST_STAT + len(STAT)] = _in_table_order(stat)
