@@ -1,7 +1,4 @@
-"""Starts the simulated API: `python -m simulator`.
-
-Lives here: the command line, start and stop.  Not here: anything that is answered.
-"""
+"""Start the simulated API: `python -m simulator`."""
 
 import argparse
 import asyncio

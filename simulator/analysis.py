@@ -1,7 +1,4 @@
-"""What the service finds in a recording: stage, snoring and breathing tracks with their statistics.
-
-Lives here: the tracks of a recording, made once and kept as JSON.  Not here: sessions, clocks, HTTP.
-"""
+"""The result of analysing a recording: stage, snoring and breathing tracks, and statistics."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache

@@ -1,7 +1,4 @@
-"""The calls of the public API contract.
-
-Lives here: routes, checks in their order, answers.  Not here: sockets, faults, rate limit, control calls.
-"""
+"""The calls of the public API contract: routes, checks in their order, answers."""
 
 import re
 from collections.abc import Callable

@@ -1,7 +1,4 @@
-"""From a request to an answer: key, rate limit, faults, contract, count.
-
-Lives here: the order of these.  Not here: what each of them does, sockets.
-"""
+"""From a request to an answer, in this order: key, rate limit, faults, contract, count."""
 
 import hmac
 

@@ -1,7 +1,4 @@
-"""Average statistics of a period, as section 5 of the contract describes them.
-
-Lives here: means, ratios of sums, circular means.  Not here: which sessions belong to the period, HTTP.
-"""
+"""Average statistics of a period, as section 5 of the contract describes them."""
 
 from collections.abc import Sequence
 from datetime import datetime, tzinfo

@@ -1,8 +1,6 @@
-"""How this copy of the service behaves where the contract leaves a choice, and who may call it.
+"""How this copy of the service behaves where the contract leaves a choice, and which keys are valid.
 
 Every choice is an option of the command line and a name of `POST /_simulator/behaviour`.
-
-Not here: what a choice changes in an answer.
 """
 
 from dataclasses import dataclass, field, fields
@@ -21,7 +19,7 @@ def _number(default: float, lowest: float, highest: float, *, help: str) -> Any:
 
 @dataclass(slots=True)
 class Behaviour:
-    """The choices in force. The first value of each is what the contract's better evidence says."""
+    """The choices in force. The first value of each follows the contract's better evidence."""
 
     keys: tuple[str, ...] = ("simulated-key",)
     test_key: str | None = None

@@ -1,6 +1,6 @@
 """Everything that can happen to the world after it was made, and a journal of it.
 
-Lives here: one method per kind of change, with arguments that JSON can carry.  Not here: routes, checks of form.
+Each kind of change is one method, whose arguments JSON can carry.
 """
 
 from collections.abc import Callable
@@ -49,7 +49,7 @@ class Changes:
         return answer
 
     def replay(self, lines: list[bytes]) -> None:
-        """Carry out what a journal says, each as of its own time, without writing it down again."""
+        """Carry out the changes of a journal, each as of its own time, without writing them again."""
         for line in lines:
             entry = orjson.loads(line)
             clock = self.world.clock

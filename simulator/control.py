@@ -1,7 +1,4 @@
-"""The control plane under `/_simulator/`: what a test may look at and change. It needs no key.
-
-Lives here: its routes and their JSON.  Not here: how changes work, how the truth is put together, sockets.
-"""
+"""The control plane under `/_simulator/`: what a test may look at and change. It needs no key."""
 
 import re
 from collections.abc import Callable
@@ -24,7 +21,7 @@ Answer = Callable[["Control", Request, str], Response]
 
 
 def _stay(_seconds: float) -> None:
-    """Nobody listens yet."""
+    """Before the server listens."""
 
 
 @dataclass(slots=True)
@@ -37,7 +34,7 @@ class Control:
     faults: Faults
     limit: RateLimit
     away_for: Callable[[float], None] = _stay
-    """Stops listening for so many seconds."""
+    """Stops listening for that number of seconds."""
 
     def answer(self, request: Request) -> Response:
         """Find the call and answer it; mistakes are answered as by the API."""
@@ -152,7 +149,7 @@ class Control:
         return Response(work=lambda: json_response(send(order, session.user_id, result)))
 
     def refuse(self, request: Request, _: str) -> Response:
-        """Nobody listens for a while; the control plane is away too."""
+        """Stop listening for a while, control plane included."""
         self.away_for(float(request.json()["seconds"]))
         return json_response({})
 

@@ -1,7 +1,4 @@
-"""Calendar dates of a query and the zone they are meant in.
-
-Lives here: zones by name, dates to moments.  Not here: which sessions fall in between.
-"""
+"""Calendar dates of a query, and the zone in which they are meant."""
 
 import re
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -63,7 +60,7 @@ def window_of(first: date | None, last: date | None, zone: tzinfo) -> tuple[date
 
 
 def period_of(request: Request, most_dates: int) -> tuple[date, date]:
-    """`start_date` and `end_date` of the average statistics, at most so many dates."""
+    """`start_date` and `end_date` of the average statistics, at most `most_dates` dates."""
     first = date_parameter(request, "start_date", required=True)
     last = date_parameter(request, "end_date", required=True)
     if first is None or last is None:

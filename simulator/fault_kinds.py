@@ -1,6 +1,6 @@
-"""What each kind of fault does to an answer.
+"""What each kind of fault does to an answer, one method per kind.
 
-Lives here: one function per kind.  Not here: whom a fault hits.
+Faults in how an answer travels are in `transport_faults`, the choice of requests is in `faults`.
 """
 
 import re
@@ -53,7 +53,7 @@ class Effects:
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
 
-    def knows(self, kind: str) -> bool:
+    def has(self, kind: str) -> bool:
         """Whether there is such a kind."""
         return kind in BEFORE or kind in AFTER or STATUS_KIND.fullmatch(kind) is not None
 

@@ -1,7 +1,4 @@
-"""Faults on demand: which request is hit by which rule, the same for the same seed.
-
-Lives here: rules and how they choose.  Not here: what a fault does to an answer.
-"""
+"""Faults on demand: which rule hits which request, the same for the same seed."""
 
 from collections import Counter
 from dataclasses import dataclass, field, fields
@@ -32,7 +29,7 @@ class Target(NamedTuple):
 
 @dataclass(slots=True)
 class Rule:
-    """One kind of fault and whom it hits; without any choice it hits every request."""
+    """One kind of fault and the requests that it hits; without any choice all of them."""
 
     kind: str
     endpoint: str | None = None
@@ -45,24 +42,24 @@ class Rule:
     share: float | None = None
     """Probability for each request; repetitions are drawn anew."""
     count: int | None = None
-    """Only the first so many."""
+    """Only the first n requests."""
     every: int | None = None
-    """Only each so-manieth."""
+    """Only each nth request."""
     per_target: int | None = None
-    """Only the first so many of each distinct request, so that a repetition succeeds."""
+    """Only the first n of each distinct request, so that a repetition succeeds."""
     per_user: int | None = None
-    """Only the first so many of each user."""
+    """Only the first n of each user."""
     after: int = 0
-    """Spare the first so many matching requests."""
+    """Spare the first n matching requests."""
     seconds: float | None = None
-    """The rule ends so long after its first hit."""
+    """The rule ends this long after its first hit."""
     status: int | None = None
     retry_after: str | None = None
     message: str | None = None
     mebibytes: int = 64
     drip_seconds: float = 30.0
     delay_seconds: float = 0.05
-    """For `late_body`: the body follows its head after so long."""
+    """For `late_body`: seconds between head and body."""
     repeat: int = 1
     """For `interim`: how many interim responses precede the answer."""
     cap: int = 20
@@ -144,7 +141,7 @@ class Faults:
         found = []
         for each in rules:
             wrong = set(each) - SETTABLE
-            if wrong or not self._effects.knows(str(each.get("kind"))):
+            if wrong or not self._effects.has(str(each.get("kind"))):
                 raise ApiError(422, f"unknown kind or field of a fault: {each.get('kind')} {sorted(wrong)}")
             found.append(Rule(**each))
         self.rules += found
@@ -163,7 +160,7 @@ class Faults:
         ]
 
     def before(self, target: Target) -> Response | None:
-        """An answer that takes the place of the contract's, if a rule says so."""
+        """An answer that takes the place of the contract's, if a rule applies."""
         for number, rule in enumerate(self.rules):
             effect = BEFORE.get(rule.kind) or self._effects.status_kind(rule.kind)
             if effect and self._effects.can_hit(rule.kind, target) and rule.applies(target, f"{self._seed} {number}"):

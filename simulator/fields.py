@@ -1,7 +1,4 @@
-"""Names of the statistics, in the order in which the API sends them.
-
-Lives here: names only.  Not here: what they mean, how they are computed.
-"""
+"""Names of the statistics, in the order in which the API sends them."""
 
 FIELDS = [
     "sleep_time",

@@ -1,7 +1,4 @@
-"""The 38 statistics of a session, derived from its stages by the definitions of the API contract.
-
-Lives here: pure arithmetic on epochs.  Not here: where stages come from, HTTP, time zones.
-"""
+"""The 38 statistics of a session, derived from its stages by the definitions of the API contract."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

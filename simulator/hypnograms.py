@@ -1,7 +1,4 @@
-"""The 208 real nights that the simulator plays.
-
-Lives here: reading the two CSV files.  Not here: statistics, who slept which night, times.
-"""
+"""The 208 real nights that the simulator plays, read from two CSV files."""
 
 import csv
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""One request and one answer, without any transport.
-
-Lives here: the two records and ready-made answers.  Not here: sockets, routes, rules.
-"""
+"""One request and one answer, without any transport."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field

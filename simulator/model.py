@@ -1,7 +1,4 @@
-"""Users and sessions as the simulated service keeps them.
-
-Lives here: the two records and what follows from their fields.  Not here: rendering, changes, HTTP.
-"""
+"""Users and sessions as the simulated service keeps them."""
 
 from dataclasses import dataclass, field
 from datetime import datetime

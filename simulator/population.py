@@ -1,7 +1,4 @@
-"""Invents the users and their history, the same for the same seed.
-
-Lives here: who lives where and sleeps when.  Not here: special sessions, what a night looks like, HTTP.
-"""
+"""The users and their ordinary nights, the same for the same seed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -128,7 +125,7 @@ def _metadata(dice: Random) -> dict[str, object]:
 
 
 def ordinary_sessions(world: World, user: User, plan: Plan) -> Iterator[Session]:
-    """A night on most days, a nap now and then; exactly so many nights when the plan says so.
+    """A night on most days, a nap now and then; an exact number of nights when the plan has one.
 
     What happens on an ordinary date does not depend on when the simulator is started.
     """
@@ -188,7 +185,7 @@ def local_moment(day: date, minute: float, zone: str) -> datetime:
     return wall.replace(tzinfo=clock_zone(zone)).astimezone(UTC)
 
 
-def night(  # noqa: PLR0913 (each says something else about the night)
+def night(  # noqa: PLR0913 (each is a property of the night)
     world: World, user: User, start: datetime, dice: Random, *, source: str | None = None, epochs: int | None = None
 ) -> Session:
     """A finished session that plays a night (a random one unless named) from its first epoch on."""

@@ -1,7 +1,4 @@
-"""The service's own rate limit, strict: never more than the rate in any second.
-
-Lives here: sliding windows over given times.  Not here: clocks, HTTP, what a refusal says.
-"""
+"""The service's own rate limit, strict: never more than the rate in any second."""
 
 from collections import deque
 

@@ -1,7 +1,4 @@
-"""What the API says about one session: its list row and its full result.
-
-Lives here: fields, their order and their nulls.  Not here: which session may be seen, HTTP, statistics.
-"""
+"""One session in JSON: its list row and its full result."""
 
 import re
 from dataclasses import replace
@@ -121,7 +118,7 @@ def visible_analysis(session: Session, now: datetime) -> Analysis | None:
 
 
 def finding_of(session: Session, analysis: Analysis | None) -> str | None:
-    """What the analysis remarks; a recording without sleep says so itself."""
+    """The peculiarity that the analysis finds; NEVER_SLEPT for a recording without sleep."""
     if session.finding is None and analysis and not analysis.figures.slept:
         return NEVER_SLEPT
     return session.finding

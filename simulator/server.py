@@ -1,7 +1,4 @@
-"""HTTP/1.1 over asyncio, only as much as the simulator needs, and fast.
-
-Lives here: the protocol and how answers travel.  Not here: what is answered.
-"""
+"""HTTP/1.1 over asyncio, only as much as the simulator needs, and fast."""
 
 import asyncio
 import socket
@@ -53,7 +50,7 @@ class Listener:
         self._return = asyncio.get_running_loop().create_task(self._be_away(seconds))
 
     async def _be_away(self, seconds: float) -> None:
-        await asyncio.sleep(0.05)  # so that whoever asked for this still gets an answer
+        await asyncio.sleep(0.05)  # so that the call that asked for this is answered
         self.stop()
         await asyncio.sleep(seconds)
         await self.start()
@@ -80,7 +77,7 @@ class Connection(asyncio.Protocol):
         self._application.traffic.connections += 1
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
-        """The client is gone; nobody waits for what is still being sent."""
+        """The client is gone: stop what is still being sent."""
         self._connections.discard(self)
         self._writable.set()
         if self._task:

@@ -1,7 +1,4 @@
-"""The unusual sessions that real users have, each under a tag so that a test can find it.
-
-Lives here: one maker per tag, and building the whole world.  Not here: ordinary nights, HTTP.
-"""
+"""The unusual sessions that real users have, each under a tag so that a test can find it, and the whole population."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

@@ -1,7 +1,4 @@
-"""What was asked of the service, so that tests can count the conversation.
-
-Lives here: counters and the log of requests.  Not here: rules, answers.
-"""
+"""Counters and a log of the requests to the API."""
 
 from collections import Counter, deque
 from typing import Any, NamedTuple

@@ -1,7 +1,4 @@
-"""Faults in how an answer travels: its pace, its framing, what precedes and what follows it.
-
-Not here: faults in what an answer contains, whom a fault hits.
-"""
+"""Faults in how an answer travels: its pace, its framing, what precedes and what follows it."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING

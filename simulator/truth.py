@@ -1,7 +1,4 @@
-"""What a perfect mirror would hold: every user, every session, the fewest requests to read them.
-
-Lives here: looking at the whole world.  Not here: routes, changes, what one session looks like.
-"""
+"""What a perfect mirror would hold: every user, every session, the fewest requests to read them."""
 
 import csv
 import io

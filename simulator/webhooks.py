@@ -1,7 +1,4 @@
-"""Sends the service's events to a callback address, as section 8 of the contract describes them.
-
-Lives here: bodies, headers, sending one event.  Not here: when to send, receiving.
-"""
+"""Events to a callback address, as section 8 of the contract describes them."""
 
 import hashlib
 import hmac

@@ -1,7 +1,4 @@
-"""Everything the simulated service knows: users, their sessions, its clock, its rules.
-
-Lives here: finding things and keeping them in order.  Not here: changes on request, HTTP, rendering.
-"""
+"""The state of the simulated service: users, their sessions, its clock."""
 
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
