@@ -10,9 +10,11 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import TypeVar
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from assets.sync.window import Window
 from resources.asleep.client import AsleepClient
-from resources.asleep.errors import AsleepError, IdentifierRefused
+from resources.asleep.errors import AsleepError, IdentifierRefused, Malformed
 from resources.asleep.records import AverageStats, SessionList, SleepSession, UserProfile
 
 T = TypeVar("T")
@@ -84,14 +86,19 @@ def send(api: AsleepClient, request: Request, now: Callable[[], datetime]) -> Re
 
     Raises:
         Rejected: the account is refused, so no other request would succeed either.
+        SQLAlchemyError: the database is lost, which holds the rate limit.
     """
     sent_at = now()
     try:
         return Response(request, sent_at, _call(api, request))
+    except SQLAlchemyError:
+        raise
     except AsleepError as error:
         if error.stops_everything:
             raise
         return Response(request, sent_at, error)
+    except Exception as error:  # noqa: BLE001 it concerns this request alone
+        return Response(request, sent_at, Malformed(f"the request failed ({type(error).__name__})"))
 
 
 def _call(api: AsleepClient, request: Request) -> Result:

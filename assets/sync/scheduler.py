@@ -12,6 +12,7 @@ from typing import NamedTuple
 from assets.sync.api_requests import Request, Response, Steps
 from assets.sync.fan_out import fan_out_with_ticks
 from assets.sync.outcome import Outcome
+from resources.asleep.errors import Malformed
 
 TICK_SECONDS = 1.0
 """A silence of this length gives the caller a chance to write, though a request hangs."""
@@ -41,7 +42,8 @@ def drive(syncs: Iterator[Sync], send: Callable[[Request], Response], *, workers
         workers: number of threads.
 
     Raises:
-        Exception: what `send` raised; the requests under way end, no others begin.
+        Exception: what `send` raised; the requests under way end, no others begin. What a user's steps raise is
+            recorded as this user's failure.
     """
     running = _Running(syncs)
     pool = fan_out_with_ticks(running, send, workers=workers, priority=running.priority, tick_seconds=TICK_SECONDS)
@@ -79,15 +81,25 @@ class _Running:
         """Users begun first come first: an interrupted run leaves few of them half done."""
         return self.owners[request][0]
 
-    def resume(self, response: Response) -> Progress:
-        """Hand a response to the sync that waits for it."""
-        owner = self.owners.pop(response.request)
+    def resume(self, response: Response) -> Progress | None:
+        """Hand a response to the sync that waits for it; None when that sync has failed before."""
+        owner = self.owners.pop(response.request, None)
+        if owner is None:
+            return None
         sync = owner[1]
         try:
             self._own(sync.steps.send(response), owner)
         except StopIteration:
             return Progress(sync.outcome, response, is_done=True)
+        except Exception as error:  # noqa: BLE001 it concerns this user alone
+            sync.outcome.fail(None, Malformed(f"the responses could not be used ({type(error).__name__})"))
+            self._abandon(sync)
+            return Progress(sync.outcome, response, is_done=True)
         return Progress(sync.outcome, response, is_done=False)
+
+    def _abandon(self, sync: Sync) -> None:
+        self.owners = {request: owner for request, owner in self.owners.items() if owner[1] is not sync}
+        self.ready = deque(request for request in self.ready if request in self.owners)
 
     def _own(self, requests: Sequence[Request], owner: tuple[int, Sync]) -> None:
         self.ready.extend(requests)

@@ -7,7 +7,7 @@ from datetime import datetime
 from assets.sync.api_requests import Endpoint, Request, Response, Steps, is_made_up
 from assets.sync.outcome import Outcome
 from assets.sync.window import Window
-from resources.asleep.errors import AsleepError, SessionGone, UserGone
+from resources.asleep.errors import AsleepError, Malformed, SessionGone, UserGone
 from resources.asleep.records import SleepSession
 
 EXISTS_AFTER_ALL = "The API reported the user as not found, but returned the user when requested directly."
@@ -37,11 +37,19 @@ class UserSteps:
             case _ if self.outcome.gone:
                 return
             case SleepSession() as session:
-                self.have_read(session)
+                self.take(session)
             case SessionGone() as error:
                 self.not_found(session_id, error, response.sent_at)
             case AsleepError() as error:
                 yield from self.refused(response, error)
+
+    def take(self, session: SleepSession) -> None:
+        """Take a session read in full; one that cannot be made a row is that session's failure."""
+        try:
+            self.have_read(session)
+        except Exception as error:  # noqa: BLE001 it concerns this session alone
+            problem = Malformed(f"the session could not be made a row ({type(error).__name__})", raw=session.raw)
+            self.outcome.fail(session.session_id, problem)
 
     def have_read(self, session: SleepSession) -> None:
         """Take a session read in full."""

@@ -30,6 +30,7 @@ _ROW_NAMES = frozenset(
 )
 
 
+@fields.raises_only_malformed
 def parse_session_list(result: Object) -> tuple[ListedSession, ...]:
     """One page of the list of sessions. A row that cannot be read keeps its place, for pages are by offset.
 
@@ -66,6 +67,7 @@ def _listed_session(row: Any) -> ListedSession:
     )
 
 
+@fields.raises_only_malformed
 def parse_session_result(result: object, *, user_id: str, asked_at: datetime) -> SleepSession:
     """One session in full: the `result` of a read, or the `data` of a webhook.
 

@@ -36,6 +36,7 @@ _SLEPT_NAMES = _NEVER_SLEPT_NAMES | STAT_NAMES | {"created_timezone"}
 _USER_NAMES = frozenset({"user_id", "to_be_deleted", "last_session_info", "metadata"})
 
 
+@fields.raises_only_malformed
 def parse_average_stats(result: Object, *, asked_at: datetime) -> AverageStats:
     """The averages of a period and the sessions they were made from.
 
@@ -138,6 +139,7 @@ def _never_slept(row: Object) -> NeverSleptSession:
     )
 
 
+@fields.raises_only_malformed
 def parse_user(result: Object, *, user_id: str) -> UserProfile:
     """A user's profile, without the person's metadata.
 

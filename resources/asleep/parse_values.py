@@ -1,12 +1,12 @@
-"""Reading one value of a JSON answer: the right type within Postgres' ranges, or None and a violation.
+"""Reads one value of a JSON response: the right type within Postgres' ranges, or None and a violation.
 
-Lives here: what counts as a timestamp, a whole number, a ratio, a text, an array of stages.
-Not here: which fields there are (that is `parsing`), records.
+Does not belong here: which fields there are (`parse_sessions`, `parse_users`), records.
 """
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time
-from typing import Any, NoReturn
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import orjson
 
@@ -25,6 +25,8 @@ LONGEST_ID = 500
 LONGEST_FIELD_NAME = 60
 MOST_ODDITIES = 100
 
+Parameters = ParamSpec("Parameters")
+Record = TypeVar("Record")
 Json = Any
 Object = dict[str, Any]
 
@@ -52,6 +54,22 @@ def malformed(message: str, answer: Json) -> NoReturn:
     except (TypeError, RecursionError):
         raw = repr(answer).encode("utf-8", "replace")
     raise Malformed(message, raw=raw[:RAW_BYTES_KEPT])
+
+
+def raises_only_malformed(parse: Callable[Parameters, Record]) -> Callable[Parameters, Record]:
+    """Decorate a parser: whatever else it raises is a response that cannot be read, and its request's failure alone."""
+
+    @functools.wraps(parse)
+    def parse_or_refuse(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Record:
+        try:
+            return parse(*args, **kwargs)
+        except Malformed:
+            raise
+        except Exception as error:  # noqa: BLE001 it would stop the whole run
+            problem = type(error).__name__
+        raise Malformed(f"the response could not be read ({problem})")
+
+    return parse_or_refuse
 
 
 def timestamp(value: Json, where: str, odd: ContractViolations) -> datetime | None:

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from resources.asleep.gate import OpenGate
 
 from resources.asleep.errors import Malformed, Unavailable
 from resources.asleep.http_client import HttpClient
 from resources.asleep.transport import Patience, Transport
+from resources.rate_limit.protocol import Unlimited
 from tests.adversary import FAULTS, Gateway, name_of
 from tests.bad_server import Request, Server
 
@@ -37,7 +37,7 @@ def figures(serve: Serve, authority: Path | None, tls: ssl.SSLContext | None, *,
     server = serve(gateway, tls)
 
     with HttpClient(server.url, "key", timeout_seconds=1, max_connections=6, ca_bundle=authority) as client:
-        transport = Transport(OpenGate(), client, patience=HASTY)
+        transport = Transport(Unlimited(), client, patience=HASTY)
 
         def ask(number: int) -> int | None:
             try:

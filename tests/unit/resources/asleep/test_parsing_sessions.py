@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from resources.asleep.classification import decode
 from resources.asleep.errors import Malformed
 from resources.asleep.parse_sessions import parse_session_list, parse_session_result
+from resources.asleep.parse_values import raises_only_malformed
 from resources.asleep.records import STAT_FIELDS, SleepSession, Stat
 
 ASKED_AT = datetime(2026, 3, 8, 9, 0, tzinfo=UTC)
@@ -414,3 +415,17 @@ def test_no_value_anywhere_breaks_the_door(spoiled: list[tuple[tuple[str, ...], 
             assert abs(value) <= 1e15
     for array in (session.sleep_stages, session.breath_stages, session.snoring_stages):
         assert all(type(element) is int and -(2**15) <= element < 2**15 for element in array or ())
+
+
+@pytest.mark.parametrize("error", [RecursionError(), OverflowError("20260307140211_q7x4m"), KeyError("id")])
+def test_whatever_a_parser_raises_is_malformed_and_quotes_nothing(error: Exception):
+    """Each concerns one response; unnamed, it would stop the run of all users."""
+
+    @raises_only_malformed
+    def parse() -> None:
+        raise error
+
+    with pytest.raises(Malformed) as caught:
+        parse()
+    assert str(caught.value) == f"the response could not be read ({type(error).__name__})"
+    assert caught.value.__context__ is None
