@@ -12,7 +12,7 @@ export DAGSTER_DISABLE_TELEMETRY := 1
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev psql stop test migration data-dictionary lint types contracts unit integration end-to-end long chromium redis clean
+.PHONY: help install demo dev psql stop test migration data-dictionary lint types contracts unit integration end-to-end long chromium redis pgbouncer clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -63,7 +63,7 @@ integration: install  ## Real Postgres, real HTTP
 end-to-end: install chromium  ## The whole program, and Dagster's UI in Chromium
 	$(BIN)/pytest tests/end_to_end -m "not long"
 
-long: install chromium redis  ## Minutes of faults: kill -9, restarts, outages with many seeds
+long: install chromium redis pgbouncer  ## Minutes of faults: kill -9, restarts, outages with many seeds
 	$(BIN)/pytest tests -m long
 
 chromium:  ## Install Chromium from the distribution's packages, where that is possible
@@ -88,6 +88,12 @@ redis:  ## Install Redis from the distribution's packages, where that is possibl
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server >/dev/null; \
 	  else echo "make: no Redis and no right to install it: the test of Celery workers will be skipped" >&2; fi; }
+
+pgbouncer:  ## Install PgBouncer from the distribution's packages, where that is possible
+	@command -v pgbouncer >/dev/null || test -x /usr/sbin/pgbouncer || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq pgbouncer >/dev/null; \
+	  else echo "make: no PgBouncer and no right to install it: its tests will be skipped" >&2; fi; }
 
 clean:  ## Remove environment and development data
 	-@test -x $(BIN)/python && $(BIN)/python -m resources.embedded_postgres.server destroy --directory .data/postgres

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from resources.asleep.errors import AsleepError, Rejected
 from resources.asleep.resource import KeyMissing
 from resources.database.migrate import NotMigrated
+from resources.database.session_settings import DatabaseUnsuitable
 
 NO_RUN_RETRY = {"dagster/max_retries": "0"}
 STOPPED = "asleep-sync/stopped"
@@ -33,7 +34,7 @@ def as_dagster_failure(context: dg.OpExecutionContext) -> Iterator[None]:
     _refuse_if_stopped(context)
     try:
         yield
-    except (Rejected, KeyMissing, NotMigrated) as error:
+    except (Rejected, KeyMissing, NotMigrated, DatabaseUnsuitable) as error:
         kind = getattr(error, "kind", "configuration")
         context.instance.add_run_tags(context.run_id, {**NO_RUN_RETRY, **stopped(context.run_id, kind)})
         raise dg.Failure(str(error), metadata={PERMANENT: kind}, allow_retries=False) from None

@@ -33,6 +33,7 @@ class Commands(click.Group):
         from pipelines.settings import SettingsInvalid
         from resources.database.engine import DatabaseUrlInvalid
         from resources.database.migrate import NotMigrated
+        from resources.database.session_settings import DatabaseUnsuitable
         from resources.embedded_postgres.programs import EmbeddedPostgresError
 
         warnings.filterwarnings("ignore", message=".*is currently in (beta|preview)")
@@ -40,7 +41,13 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except SettingsInvalid as error:
             raise Refusal(f"the environment is not valid:\n{error}") from None
-        except (NotMigrated, DatabaseUrlInvalid, DagsterHomeInvalid, EmbeddedPostgresError) as error:
+        except (
+            NotMigrated,
+            DatabaseUnsuitable,
+            DatabaseUrlInvalid,
+            DagsterHomeInvalid,
+            EmbeddedPostgresError,
+        ) as error:
             raise Refusal(str(error)) from None
         except DBAPIError as error:
             raise Refusal(_told(error)) from None

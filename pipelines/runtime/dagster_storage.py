@@ -17,21 +17,14 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import Pool
 
 from pipelines.runtime.dagster_environment import APPLICATION_NAME, DAGSTER_SCHEMA
+from resources.database.session_settings import SETTINGS, set_up_session
 
 STATEMENT_TIMEOUT_MS = 60_000
 CONNECTION_MAX_AGE_SECONDS = 3600
 MAX_EXTRA_CONNECTIONS = 20
 
-_SETTINGS = f"""
-SET search_path TO {DAGSTER_SCHEMA};
-SET TimeZone TO 'UTC';
-SET synchronous_commit TO off;
-"""
+_SETTINGS = {**SETTINGS, "search_path": DAGSTER_SCHEMA, "synchronous_commit": "off"}
 """A crash of the server may lose Dagster's last events of a fraction of a second, never data in schema `asleep`."""
-
-
-class SessionSettingsRefused(psycopg2.OperationalError):
-    """The database connection did not keep its session settings."""
 
 
 class KeptConnectionsStorage(DagsterPostgresStorage):
@@ -64,17 +57,7 @@ def _set_up(connection: Any, record: Any) -> None:
     if connection.get_dsn_parameters().get("application_name") != APPLICATION_NAME:
         return
     record.info[APPLICATION_NAME] = True
-    with connection.cursor() as cursor:
-        cursor.execute(_SETTINGS)
-    connection.commit()
-    with connection.cursor() as cursor:
-        cursor.execute("SHOW search_path")
-        found = cursor.fetchone()
-    connection.commit()
-    if found != (DAGSTER_SCHEMA,):
-        raise SessionSettingsRefused(
-            f"search_path is {found}, not {DAGSTER_SCHEMA!r}: connect without a pooler, or use its session mode."
-        )
+    set_up_session(connection, _SETTINGS)
 
 
 @event.listens_for(Pool, "checkout")

@@ -23,6 +23,7 @@ from resources.database.migrate import NotMigrated, require_migrated
 from resources.database.service.inbox import IncomingEvent, put_events
 from resources.database.service.inbox_care import count_inbox
 from resources.database.service.outbox import count_outbox
+from resources.database.session_settings import DatabaseUnsuitable
 
 State = Literal["up", "degraded", "down"]
 
@@ -95,6 +96,8 @@ class HealthCheck:
             found = await self._calls.run(lambda connection: self._examine(connection, must_try=must_try))
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
             found["database"] = Dependency.model_validate({"state": "up", "milliseconds": milliseconds})
+        except DatabaseUnsuitable as error:
+            found = {"database": _down(str(error))}
         except (SQLAlchemyError, DatabaseUnavailable) as error:
             found = {"database": _down(type(error).__name__)}
         finally:

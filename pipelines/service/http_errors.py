@@ -10,6 +10,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from pipelines.service.database_calls import DatabaseUnavailable
+from resources.database.session_settings import DatabaseUnsuitable
 
 _log = structlog.get_logger("asleep_sync.service")
 
@@ -84,7 +85,7 @@ def answer_errors(app: FastAPI) -> None:
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _unmatched)
     app.add_exception_handler(RequestValidationError, _invalid)
-    for unavailable in (DatabaseUnavailable, OperationalError, InterfaceError, PoolTimeout):
+    for unavailable in (DatabaseUnavailable, DatabaseUnsuitable, OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(unavailable, _database_failed)
     app.add_exception_handler(SQLAlchemyError, _statement_refused)
     app.add_exception_handler(Exception, _failed)

@@ -1,20 +1,17 @@
-"""Connections to Postgres: driver, time-outs, application name.
+"""Connections to Postgres: URL, driver, time-outs, application name. Not here: statements, the sessions' settings."""
 
-Lives here: how an engine is made from a URL, and the bulk paths that need the driver itself.  Not here:
-statements, sessions kept.
-"""
+import re
+from typing import Any
 
 import psycopg2
 from psycopg2.extensions import make_dsn
-from sqlalchemy import URL, Engine, create_engine, make_url
+from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
-_OPTIONS = (
-    "-c timezone=UTC -c jit=off -c lock_timeout=60s -c idle_in_transaction_session_timeout=300s "
-    "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
-)
-"""A machine that lost power is noticed within a minute, on both sides: until then it holds its locks."""
+from resources.database.session_settings import set_up_session
+
 _HIGHEST_PORT = 65535
+_SEVERAL_HOSTS = re.compile(r"([\w+]+://(?:[^@/?]*@)?)([^@/?]*,[^@/?]*)(.*)", re.DOTALL)
 
 
 class DatabaseUrlInvalid(ValueError):
@@ -25,13 +22,14 @@ def database_url(text: str) -> URL:
     """Read any usual form of a Postgres URL and name the driver in it.
 
     `postgres://`, `postgresql://` and `postgresql+psycopg2://` all become `postgresql+psycopg2://`: SQLAlchemy
-    2.1 would read the bare forms as another driver.
+    2.1 would read the bare forms as another driver. Several hosts, separated by commas, are tried in order, as in
+    libpq.
 
     Raises:
         DatabaseUrlInvalid: it is no Postgres URL. The message does not repeat it, for it may hold a password.
     """
     try:
-        url = make_url(text.strip())
+        url = _with_several_hosts(text.strip())
         is_ours = url.drivername in {"postgres", "postgresql", "postgresql+psycopg2"}
         url = url.set(drivername="postgresql+psycopg2")
         if is_ours and _can_be_connected_to(url):
@@ -41,39 +39,56 @@ def database_url(text: str) -> URL:
     raise DatabaseUrlInvalid(DatabaseUrlInvalid.__doc__)
 
 
+def _with_several_hosts(text: str) -> URL:
+    """A URL, with hosts that are separated by commas moved to where SQLAlchemy expects them."""
+    several = _SEVERAL_HOSTS.fullmatch(text)
+    if several is None:
+        return make_url(text)
+    before, hosts, after = several.groups()
+    return make_url(before + after).update_query_dict({"host": hosts.split(",")})
+
+
 def _can_be_connected_to(url: URL) -> bool:
     """False when a part of a password was taken for host or port: drivers repeat those when they cannot connect.
 
     Raises:
-        ArgumentError, psycopg2.ProgrammingError: the query names options that the driver does not know.
+        ArgumentError, ValueError, psycopg2.ProgrammingError: the query names options that the driver does not know, or
+            a port is no number.
     """
     _, named = url.get_dialect()().create_connect_args(url)
     make_dsn(**named)
-    return "@" not in (url.host or "") and (url.port is None or 0 < url.port <= _HIGHEST_PORT)
+    ports = [int(port) for port in str(named.get("port", "")).split(",") if port]
+    return "@" not in str(named.get("host", "")) and all(0 < port <= _HIGHEST_PORT for port in ports)
 
 
 def make_engine(url: str | URL, *, application_name: str, pool_size: int = 5) -> Engine:
-    """An engine whose connections are checked before use, speak UTC and never wait for ever.
+    """An engine whose connections are set up when made, checked before use, and never wait for ever.
 
     Args:
         url: where; see `database_url` for the forms accepted.
         application_name: shown in `pg_stat_activity`.
         pool_size: connections kept; twice as many may be open for a moment.
     """
-    return create_engine(
+    engine = create_engine(
         database_url(url if isinstance(url, str) else url.render_as_string(hide_password=False)),
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
         pool_timeout=30,
         hide_parameters=True,
+        use_native_hstore=False,
         connect_args={
             "connect_timeout": 10,
             "application_name": application_name,
-            "options": _OPTIONS,
             "tcp_user_timeout": 20_000,
             "keepalives_idle": 30,
             "keepalives_interval": 10,
             "keepalives_count": 3,
         },
     )
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: Any, _record: object) -> None:
+        set_up_session(connection)
+
+    return engine
