@@ -6,6 +6,7 @@ PORT ?= 3000
 VENV := .venv
 UV := .uv/bin/uv
 BIN := $(VENV)/bin
+DATA := $(or $(DATA_DIRECTORY),.data)
 export UV_COMPILE_BYTECODE := 1
 export UV_PYTHON_DOWNLOADS := never
 export DAGSTER_DISABLE_TELEMETRY := 1
@@ -32,15 +33,14 @@ install: $(VENV)/installed  ## Install the locked environment into .venv
 demo: install  ## See it work: embedded Postgres, simulated API with real nights, the job, the averages
 	@$(BIN)/asleep-sync demo
 
-dev: install  ## Open the Dagster UI and daemon on http://127.0.0.1:3000 (PORT=… for another), with the demo's data
-	@$(BIN)/asleep-sync migrate
+dev: install  ## Open Dagster's UI and daemon on http://127.0.0.1:3000 (PORT=… for another); without a key: simulated API
 	@$(BIN)/asleep-sync dev --port $(PORT)
 
 psql: install  ## Open psql on the development database
-	@sh -c "$$($(BIN)/python -c 'from pathlib import Path; from resources.embedded_postgres.server import start; print(start(Path(".data/postgres")).psql_command)')"
+	@sh -c "$$($(BIN)/python -c 'from pathlib import Path; from resources.embedded_postgres.server import start; print(start(Path("$(DATA)/postgres")).psql_command)')"
 
 stop: install  ## Stop the development database
-	@$(BIN)/python -m resources.embedded_postgres.server stop --directory .data/postgres
+	@$(BIN)/python -m resources.embedded_postgres.server stop --directory $(DATA)/postgres
 
 test: lint types contracts unit integration end-to-end  ## Everything that must hold
 
@@ -74,7 +74,7 @@ chromium:  ## Install Chromium from the distribution's packages, where that is p
 
 data-dictionary: install  ## Write docs/data-dictionary.md from the comments in the database
 	@$(BIN)/asleep-sync migrate >/dev/null
-	@$(BIN)/python -m resources.embedded_postgres.server url --directory .data/postgres | \
+	@$(BIN)/python -m resources.embedded_postgres.server url --directory $(DATA)/postgres | \
 	  $(BIN)/python -m resources.database.schema.dictionary > docs/data-dictionary.md
 
 migration: install  ## Write a migration from resources/database/schema: make migration m="Add a column"
@@ -96,5 +96,5 @@ pgbouncer:  ## Install PgBouncer from the distribution's packages, where that is
 	  else echo "make: no PgBouncer and no right to install it: its tests will be skipped" >&2; fi; }
 
 clean:  ## Remove environment and development data
-	-@test -x $(BIN)/python && $(BIN)/python -m resources.embedded_postgres.server destroy --directory .data/postgres
-	rm -rf $(VENV) .uv .data artefacts
+	-@test -x $(BIN)/python && $(BIN)/python -m resources.embedded_postgres.server destroy --directory $(DATA)/postgres
+	rm -rf $(VENV) .uv $(DATA) artefacts

@@ -48,8 +48,13 @@ from resources.asleep.resource import AsleepApi
 from resources.database.resource import Database
 
 
-def build_definitions(settings: Settings) -> dg.Definitions:
-    """Everything, wired by these settings. Nothing outside is touched until something runs."""
+def build_definitions(settings: Settings, executor: dg.ExecutorDefinition | None = None) -> dg.Definitions:
+    """Return everything, wired by the settings. Nothing outside is touched until something runs.
+
+    Args:
+        settings: the environment.
+        executor: where steps run; by default as DAGSTER_EXECUTOR says.
+    """
     return dg.Definitions(
         assets=[
             *map(with_freshness, (users, sleep_sessions, monthly_averages, average_stats_reconciliation)),
@@ -84,7 +89,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             alert_on_silent_webhooks(settings),
             heartbeat(settings),
         ],
-        executor=executor_for(settings),
+        executor=executor or executor_for(settings),
         resources=_resources(settings),
     )
 

@@ -1,9 +1,8 @@
-"""What all commands share: settings, the database, and errors told in one line with exit code 2.
+"""What all commands share: settings, the database, private files, and errors as one line with exit code 2."""
 
-Lives here: that.  Not here: commands.
-"""
-
+import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 import click
@@ -114,3 +113,19 @@ def with_database_url(settings: Any) -> Any:
     from pydantic import SecretStr
 
     return settings.model_copy(update={"database_url": SecretStr(find_database_url(settings))})
+
+
+def write_private(path: Path, text: str) -> Path:
+    """Write a file that only this user can read.
+
+    Args:
+        path: the file; one that exists is replaced, its mode included.
+        text: written as UTF-8.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(text)
+    return path

@@ -1,112 +1,97 @@
-"""The whole product on one machine, with real nights and nothing to configure.
+"""The whole product on one machine, with real nights and nothing to configure."""
 
-Lives here: what a demo starts, runs and prints.  Not here: any logic of its own: it calls the commands' parts.
-"""
-
-import json
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
-from urllib.request import urlopen
 
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine, text
 
 from assets.sync.window import Window
+from pipelines.cli.common import Refusal, write_private
+from pipelines.cli.simulated_api import SimulatedApiFailed, Size, simulated_api
 from pipelines.cli.sync_command import SyncRequest, run_sync
 from pipelines.observability import set_up_logs
 from pipelines.runtime.dagster_environment import DAGSTER_SCHEMA
 from pipelines.settings import load_settings
 from resources.database.migrate import migrate
 from resources.database.resource import Database
-from resources.database.users.registry import import_users
+from resources.database.users.registry import import_users, users_by_presence
 from resources.embedded_postgres import server as embedded
 
-KEY = "simulated-key"
-RATE = 400
-LONGEST_SECONDS = 900
 MONTHS_SHOWN = 12
+BATCHES = 4
+"""Steps of the demo's sync, each a bar in the run's Gantt chart."""
+NEXT_STEPS = """
+The month in pictures: {report}
+
+Still running: Postgres, for {postgres} (`make stop` ends it). The simulated API has ended; `make dev` starts it again.
+
+Next:
+  make dev                        Dagster's UI with these assets and runs: http://127.0.0.1:3000
+  make psql                       the tables
+  .venv/bin/asleep-sync status    what is stored, how fresh it is, what is missing
+  .venv/bin/asleep-sync report    the report of any month or user
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class Simulator:
-    """The simulated API, running."""
+def run_demo(size: Size) -> int:
+    """Run everything from an empty folder to the report; returns the exit code of the sync.
 
-    url: str
-
-    def ask(self, path: str) -> Any:
-        """An answer of its control plane."""
-        with urlopen(f"{self.url}/_simulator/{path}", timeout=60) as answer:  # noqa: S310 loopback, our own server
-            return json.load(answer)
-
-    def users(self) -> list[tuple[str, str | None]]:
-        """The users that it has; zones that nobody knows are left out, as in any registry."""
-        return [(user["user_id"], None) for user in self.ask("users")]
-
-
-@contextmanager
-def simulator(directory: Path, users: int, days: int) -> Iterator[Simulator]:
-    """Start the simulated API with a history that stays the same from demo to demo; stop it afterwards."""
-    state = directory / f"simulated-{users}-users-{days}-days"
-    state.parent.mkdir(parents=True, exist_ok=True)
-    command = [
-        *(sys.executable, "-m", "simulator", "--port", "0", "--users", str(users), "--days", str(days + 40)),
-        *("--rate", str(RATE), "--api-key", KEY, "--state-file", str(state)),
-        *("--stop-with-parent", "--max-seconds", str(LONGEST_SECONDS)),
-    ]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 ours
-    try:
-        line = process.stdout.readline() if process.stdout else ""
-        if not line:
-            raise RuntimeError("the simulated API did not start")
-        yield Simulator(json.loads(line)["url"])
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def run_demo(users: int, days: int) -> int:
-    """Everything from an empty folder to monthly averages; returns the exit code of the sync."""
-    console = Console(highlight=False, markup=False, emoji=False)
+    Raises:
+        Refusal: the embedded database holds users of a real account, or the simulated API did not start.
+    """
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     began = time.monotonic()
     console.print("1. Postgres: embedded, for this folder only")
     directory = load_settings().data_directory
-    server = embedded.start(directory / "postgres")
-    with simulator(directory, users, days) as api:
-        console.print(f"2. Simulated Asleep API on {api.url}: {users} users, real nights")
-        os.environ.update(
-            ASLEEP_API_KEY=KEY, ASLEEP_BASE_URL=api.url, DATABASE_URL=server.url, ASLEEP_REQUESTS_PER_SECOND=str(RATE)
-        )
-        settings = load_settings()
-        set_up_logs(settings)
-        database = Database(lambda: server.url, application_name="asleep-sync demo")
-        migrate(database.engine, other_schemas=(DAGSTER_SCHEMA,))
-        with database.engine.begin() as connection:
-            import_users(connection, api.users())
-        console.print(f"3. Dagster job sync_sleep_sessions over {days} days, then summarise_months")
-        today = datetime.now(UTC).date()
-        first = today - timedelta(days=days - 1)
-        code = run_sync(settings, database, SyncRequest((first, today)))
-        listed = Window.of_days(first, today).days_to_list
-        least = api.ask(f"least_requests?from={listed[0]}&to={listed[1]}")["total"]
-        console.print(f"          (an empty mirror needs {least} at least)")
+    url = embedded.start(directory / "postgres").url
+    try:
+        with simulated_api(directory, size) as api:
+            console.print(f"2. Simulated Asleep API on {api.url}: {size.users} users, real nights")
+            os.environ.setdefault("USER_BATCH_SIZE", str(max(1, -(-size.users // BATCHES))))
+            os.environ.update(api.environment, DATABASE_URL=url)
+            settings = load_settings()
+            set_up_logs(settings)
+            database = Database(lambda: url, application_name="asleep-sync demo")
+            migrate(database.engine, other_schemas=(DAGSTER_SCHEMA,))
+            _register(database.engine, api.users())
+            console.print(f"3. Dagster job sync_sleep_sessions over {size.days} days, then summarise_months")
+            today = datetime.now(UTC).date()
+            first = today - timedelta(days=size.days - 1)
+            code = run_sync(settings, database, SyncRequest((first, today)))
+            listed = Window.of_days(first, today).days_to_list
+            least = api.ask(f"least_requests?from={listed[0]}&to={listed[1]}")["total"]
+            console.print(f"          (an empty mirror needs {least} at least)")
+    except SimulatedApiFailed as error:
+        raise Refusal(str(error)) from None
     _show(console, database.engine, time.monotonic() - began)
-    console.print("\nLook around:")
-    console.print(
-        "  make dev                       Dagster's UI with these assets and runs: http://127.0.0.1:3000",
-        soft_wrap=True,
-    )
-    console.print(f"  {server.psql_command or 'make psql'}", soft_wrap=True)
-    console.print("  .venv/bin/asleep-sync status")
+    report = _write_report(database.engine, directory, today)
+    console.print(NEXT_STEPS.format(report=report, postgres=directory / "postgres"))
     return code
+
+
+def _register(engine: Engine, users: list[tuple[str, str | None]]) -> None:
+    with engine.begin() as connection:
+        if users_by_presence(connection).keys() - {user_id for user_id, _ in users}:
+            raise Refusal(
+                "the embedded database holds users who are not simulated, and the simulated API would report them as "
+                "deleted. Run the demo in another clone, or with another DATA_DIRECTORY."
+            )
+        import_users(connection, users)
+
+
+def _write_report(engine: Engine, directory: Path, today: date) -> Path:
+    from assets.report.monthly_report import render_report
+
+    month = (today - timedelta(days=1)).replace(day=1)
+    with engine.connect() as connection:
+        page = render_report(connection, month)
+    folder = directory / "reports"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return write_private(folder / f"asleep-{month:%Y-%m}.html", page)
 
 
 def _show(console: Console, engine: Engine, seconds: float) -> None:

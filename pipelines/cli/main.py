@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from pipelines.cli.common import Commands, Refusal, id_of_user, read_database, read_settings
+from pipelines.cli.common import Commands, Refusal, id_of_user, read_database, read_settings, write_private
 from pipelines.cli.programs import demo, dev, execute, serve, simulate, ui
 
 SOME_FAILED = 1
@@ -193,7 +193,7 @@ def report(month: datetime | None, user_id: str | None, out: str | None) -> None
         raise Refusal(f"no sleep is stored for {first:%Y-%m}: sync that month first, or name another.") from None
     path = Path(out or f"asleep-{first:%Y-%m}.html")
     try:
-        path.write_text(page, "utf-8")
+        write_private(path, page)
     except OSError as error:
         raise Refusal(f"{path} cannot be written ({error.strerror}): name another with --out.") from None
     click.echo(f"Written: {path}")

@@ -47,16 +47,6 @@ def ui(host: str, port: int) -> NoReturn:
     os.execve(sys.executable, ui_command(host, port), _environment())  # noqa: S606 our own interpreter
 
 
-@click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=3000, show_default=True, help="Port to listen on.")
-def dev(host: str, port: int) -> None:
-    """Run Dagster's UI and daemon, until Ctrl-C."""
-    from pipelines.cli.dev import run_dev
-
-    sys.exit(run_dev(host, port, _environment()))
-
-
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def simulate(options: tuple[str, ...]) -> NoReturn:
@@ -90,13 +80,35 @@ def _environment() -> dict[str, str]:
 
 
 @click.command()
-@click.option("--users", "count", default=40, show_default=True, help="How many users the simulated API has.")
-@click.option("--days", default=60, show_default=True, help="How many days back to sync.")
+@click.option(
+    "--users", "count", default=40, show_default=True, type=click.IntRange(1, 5000), help="Users of the simulated API."
+)
+@click.option("--days", default=60, show_default=True, type=click.IntRange(1, 350), help="How many days back to sync.")
 def demo(count: int, days: int) -> None:
     """See it all work: embedded Postgres, the simulated API with real nights, the job, the averages.
 
     Contacts nothing but this machine. A second demo finds everything stored and fetches nothing.
     """
     from pipelines.cli.demo import run_demo
+    from pipelines.cli.simulated_api import Size
 
-    sys.exit(run_demo(count, days))
+    sys.exit(run_demo(Size(count, days)))
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on.")
+def dev(host: str, port: int) -> None:
+    """Open Dagster's UI and daemon, until Ctrl-C.
+
+    With ASLEEP_API_KEY it works on your account. Without it, it starts the simulated API with the demo's users and
+    nights, so that every schedule, backfill and retry in the UI works. It prints the address when all is ready.
+
+    \b
+    Examples:
+      asleep-sync dev
+      asleep-sync dev --port 3001
+    """
+    from pipelines.cli.dev import run_dev
+
+    sys.exit(run_dev(read_settings(), host, port))

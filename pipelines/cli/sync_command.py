@@ -85,7 +85,7 @@ def _run(
 ) -> tuple[Outcome, Outcome | None]:
     settings = with_database_url(settings)
     os.environ.update(dagster_environment(settings))
-    definitions = build_definitions(settings)
+    definitions = build_definitions(settings, dg.in_process_executor)
     try:
         with dg.DagsterInstance.get() as instance:
             runner = Runner(definitions, instance, database.engine, complain)

@@ -1,7 +1,4 @@
-"""Dagster jobs run in this process, for people at a terminal.
-
-Lives here: running, progress, and what the run's end means.  Not here: arguments, printing of results.
-"""
+"""Dagster jobs run in this process, for people at a terminal: progress, and what the run's end means."""
 
 import threading
 import time
@@ -13,7 +10,16 @@ from typing import Any
 from uuid import uuid4
 
 import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.errors import DagsterAssetCheckFailedError
+from dagster._core.execution.api import execute_run
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy import Engine
@@ -21,11 +27,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from assets.metrics.monthly_summary import stale_months
 from assets.ops.batches import totals_of_run
-from assets.ops.failures import PERMANENT
+from assets.ops.failures import NO_RUN_RETRY, PERMANENT
 from assets.ops.targeted_sync import fail_if_users_failed
 from assets.partitions import day_key, month_keys
 from pipelines.runtime.run_launcher import HELD_TAG, lock_of
-from pipelines.runtime.run_tags import range_tags
+from pipelines.runtime.run_tags import LOCATION, range_tags
+from pipelines.settings import APP_ROOT
 from resources.database.advisory_lock import advisory_lock
 from resources.database.sync import sync_state
 
@@ -79,19 +86,28 @@ class Runner:
     ) -> Outcome:
         run_id = str(uuid4())
         with advisory_lock(self.engine, lock_of(run_id)), _progress(self.engine, run_id, self.console):
-            result = self.definitions.resolve_job_def(job).execute_in_process(
-                run_config={**QUIET, **(run_config or {})},
-                tags={**(tags or {}), HELD_TAG: "true"},
-                instance=self.instance,
-                raise_on_error=False,
+            definition = self.definitions.resolve_job_def(job)
+            run = self.instance.create_run_for_job(
+                definition,
                 run_id=run_id,
+                run_config={**QUIET, **(run_config or {})},
+                tags={**definition.run_tags, **(tags or {}), **NO_RUN_RETRY, HELD_TAG: "true"},
+                remote_job_origin=_origin_of(job),
             )
+            result = execute_run(InMemoryJob(definition), run, self.instance)
         with self.engine.connect() as connection:
             counts = totals_of_run(sync_state.counts_of_run(connection, run_id))
         return Outcome(result.success, run_id, counts, *_why(result))
 
 
-def _why(result: dg.ExecuteInProcessResult) -> tuple[str, str | None]:
+def _origin_of(job: str) -> RemoteJobOrigin:
+    """Say where the job comes from: the UI's first page and "Re-execute" leave out runs that do not."""
+    target = LoadableTargetOrigin(module_name="pipelines.definitions", working_directory=str(APP_ROOT))
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
+    return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), job)
+
+
+def _why(result: dg.JobExecutionResult) -> tuple[str, str | None]:
     """The message of the failure that matters most, and its kind when it is permanent."""
     message = ""
     for event in result.filter_events(lambda event: event.is_step_failure):

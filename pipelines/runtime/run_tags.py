@@ -1,9 +1,9 @@
-"""Tags that tell Dagster what a run is about.
-
-Lives here: their names.  Not here: days and months (`assets.partitions`).
-"""
+"""Tags that Dagster reads on a run: its range of partitions, and the code location that it belongs to."""
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+LOCATION = "asleep-sync"
+"""The code location's name in every workspace file."""
 
 
 def range_tags(first: str, last: str) -> dict[str, str]:

@@ -1,22 +1,31 @@
-"""The demo, as a newcomer runs it: twice, in a folder of its own."""
+"""The first hour, as a newcomer types and clicks it: the demo twice, then `dev`, in a folder of its own."""
 
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from playwright.sync_api import expect
+from sqlalchemy import text
 
+from pipelines.cli.demo import BATCHES
+from pipelines.cli.simulated_api import Size, options_of, state_file
 from resources.database.engine import make_engine
 from resources.embedded_postgres import server as embedded
 from tests.conftest import ROOT, running_simulator
+from tests.end_to_end.clicks import artefact, launch_backfill
+from tests.end_to_end.dagster.conftest import days_back
+from tests.end_to_end.dagster.running import BIN, free_port
 from tests.truth import differences
 
 USERS, DAYS = 12, 60
-COMMAND = [sys.executable, "-m", "pipelines.cli.main", "demo", "--users", str(USERS), "--days", str(DAYS)]
+COMMAND = [sys.executable, "-m", "pipelines.cli.main"]
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +35,21 @@ def folder(tmp_path_factory):
     embedded.destroy(folder / "postgres")
 
 
+def _environment(folder: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ASLEEP_", "DAGSTER_"))}
+    return kept | {"DATA_DIRECTORY": str(folder), "DATABASE_URL": "", "COLUMNS": "120"}
+
+
 def _demo(folder: Path) -> str:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ASLEEP_", "DAGSTER_"))}
-    environment |= {"DATA_DIRECTORY": str(folder), "DATABASE_URL": "", "COLUMNS": "120"}
-    ended = subprocess.run(COMMAND, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    ended = subprocess.run(
+        [*COMMAND, "demo", "--users", str(USERS), "--days", str(DAYS)],
+        cwd=folder,
+        env=_environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
     assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-4000:]
     return ended.stdout
 
@@ -55,10 +75,18 @@ def engine(folder, first):
 def test_the_demo_fills_the_tables_with_what_the_api_answers(folder, engine):
     """Every field of every session, against a simulator that is started anew on the same history."""
     today = datetime.now(UTC).date()
-    state = next(folder.glob("simulated-*"))
-    with running_simulator("--users", str(USERS), "--days", str(DAYS + 40), "--state-file", str(state)) as api:
+    size = Size(USERS, DAYS)
+    with running_simulator(*options_of(size), "--state-file", str(state_file(folder, size))) as api:
         truth = api.ask("truth")
-    assert differences(engine, truth, today - timedelta(days=DAYS - 2), today) == []
+    moving = {
+        session["row"]["session_id"]
+        for user in truth["users"]
+        for session in user["sessions"]
+        if session["completed_time"] is None
+    }  # recorded just now, so they have gone on since the demo read them
+    found = differences(engine, truth, today - timedelta(days=DAYS - 2), today)
+    assert [line for line in found if line.partition(".")[0] not in moving] == []
+    assert len(moving) < USERS
 
 
 def test_the_demo_says_what_landed_and_where_to_look(first, engine):
@@ -74,17 +102,28 @@ def test_the_demo_says_what_landed_and_where_to_look(first, engine):
     assert USERS <= int(told[1]) <= USERS + 3, "one each, and one more where a page looks as if it were capped"
 
 
-def test_psql_opens_with_the_command_that_the_demo_prints(first):
-    """Typed as printed."""
-    command = next(line.strip() for line in first.splitlines() if "psql" in line)
+def test_psql_opens_with_the_command_that_the_demo_names(folder, first):
+    """Typed as printed; `-o install` keeps make from checking the environment again."""
+    assert "make psql" in first
     shown = subprocess.run(
-        f'{command} -At -c "SELECT count(*) FROM asleep.users"',
-        shell=True,  # as a person would type it
+        ["make", "-s", "-C", str(ROOT), "-o", "install", "psql", f"PYTHON={sys.executable}", f"BIN={BIN}"],
+        env=_environment(folder),
+        input="SELECT 'users: ' || count(*) FROM asleep.users;",
         capture_output=True,
         text=True,
         check=True,
     )
-    assert shown.stdout.strip() == str(USERS)
+    assert f"users: {USERS}" in shown.stdout
+
+
+def test_the_report_is_private_and_where_the_demo_says(folder, first):
+    """Health data: neither other users of the machine nor git get to see it."""
+    report = Path(re.search(r"The month in pictures: (\S+)", first)[1])
+    assert report.read_text("utf-8").startswith("<!doctype html>")
+    assert report.stat().st_mode & 0o077 == 0
+    assert report.parent.stat().st_mode & 0o077 == 0
+    for path in (*folder.rglob("*.json"), *folder.rglob("*.jsonl")):
+        assert path.stat().st_mode & 0o077 == 0, path
 
 
 def test_a_second_demo_fetches_nothing_that_it_has_and_rewrites_no_row(folder, engine):
@@ -95,14 +134,85 @@ def test_a_second_demo_fetches_nothing_that_it_has_and_rewrites_no_row(folder, e
     assert (_rows(engine, "sleep_sessions"), _rows(engine, "monthly_averages")) == before
 
 
-def test_the_demo_is_recorded_in_dagster(engine):
-    """The UI shows the demo's runs and the partitions they materialised."""
-    dagster = create_engine(engine.url)
-    with dagster.connect() as connection:
-        runs = dict(
-            tuple(row)
-            for row in connection.execute(text("SELECT pipeline_name, count(*) FROM dagster.runs GROUP BY 1"))
+def test_the_demo_cuts_its_users_into_batches_so_that_the_chart_shows_them(engine):
+    """One bar would explain nothing."""
+    with engine.connect() as connection:
+        batches = connection.scalar(
+            text("SELECT count(*) FROM asleep.sync_batches GROUP BY run_id ORDER BY min(finished_at) LIMIT 1")
         )
-    dagster.dispose()
-    assert runs["sync_sleep_sessions"] >= 1
-    assert runs["summarise_months"] >= 1
+    assert batches == BATCHES
+
+
+@pytest.fixture(scope="module")
+def dev(folder, first):
+    """`asleep-sync dev` without a key, as `make dev` starts it: its address, and everything that it printed."""
+    assert first
+    port = free_port()
+    with subprocess.Popen(
+        [*COMMAND, "dev", "--port", str(port)],
+        cwd=folder,
+        env=_environment(folder) | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        printed = []
+        while line := process.stdout.readline():
+            printed.append(line)
+            if "http://127.0.0.1:" in line and "UI" in line:
+                break
+        assert process.poll() is None, "".join(printed)
+        yield Dev(process, f"http://127.0.0.1:{port}", printed)
+        if process.poll() is None:
+            process.kill()
+
+
+@dataclass
+class Dev:
+    process: subprocess.Popen
+    url: str
+    printed: list[str]
+
+
+def test_dev_without_a_key_says_in_one_line_that_the_api_is_simulated(dev):
+    """And prints the address last, so that a terminal can open it with a click."""
+    assert [line for line in dev.printed if "simulated" in line] == [dev.printed[0]]
+    assert f"{USERS} users" in dev.printed[0]
+    assert dev.printed[-1].strip().endswith(dev.url)
+
+
+def test_the_first_page_shows_the_demos_runs(dev, page):
+    """An empty page is what a newcomer would take for a failure."""
+    page.goto(dev.url)
+    for job in ("sync_sleep_sessions", "summarise_months"):
+        expect(page.get_by_role("link", name=job).first).to_be_visible()
+    page.screenshot(path=artefact("first-page.png"))
+
+
+def test_the_first_click_materialises_thirty_days(dev, page):
+    """Asset page, "Materialize…", thirty days: the documented first action, on the simulated API."""
+    backfill = launch_backfill(page, dev.url, "sleep_sessions", days_back(30))
+    page.goto(f"{dev.url}/runs?view=backfills")
+    expect(page.get_by_role("link", name=backfill)).to_be_visible()
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=150_000)
+    page.screenshot(path=artefact("first-backfill.png"))
+
+
+def test_the_asset_page_shows_metadata_and_plots(dev, page):
+    """Numbers of the run, and their course over the days."""
+    page.goto(f"{dev.url}/assets/sleep_sessions?view=events")
+    expect(page.get_by_text("requests_list_sessions").first).to_be_visible()
+    page.goto(f"{dev.url}/asset-groups~/sleep_sessions")
+    expect(page.get_by_text("Metadata plots")).to_be_visible()
+    expect(page.locator("canvas").first).to_be_visible()
+    page.screenshot(path=artefact("asset-plots.png"))
+
+
+def test_ctrl_c_ends_dev_within_ten_seconds_without_a_trace(dev):
+    """Whatever ran: no traceback, nothing more on the terminal, no process left."""
+    dev.process.send_signal(signal.SIGINT)
+    rest = dev.process.stdout.read()
+    assert dev.process.wait(timeout=10) == 0
+    assert rest == ""
+    with socket.socket() as client:
+        assert client.connect_ex(("127.0.0.1", int(dev.url.rpartition(":")[2]))) != 0

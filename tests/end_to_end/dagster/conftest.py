@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,13 +85,6 @@ def months_back(count: int) -> list[str]:
     while len(found) < count:
         found.append((found[-1] - timedelta(days=1)).replace(day=1))
     return [month.isoformat() for month in reversed(found)]
-
-
-def artefact(name: str) -> Path:
-    """A file kept after the tests, for people to look at."""
-    directory = Path(__file__).resolve().parents[3] / "artefacts"
-    directory.mkdir(exist_ok=True)
-    return directory / name
 
 
 def numbers(events: list[Any], asset: str) -> dict[str, dict[str, float]]:
