@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -260,17 +261,13 @@ class Gateway:
 
 def forwarding_to(url: str) -> Callable[[Request], tuple[int, bytes]]:
     """Gets the correct response from a server."""
-    local = threading.local()
     address = urlsplit(url).netloc
 
     def answer(request: Request) -> tuple[int, bytes]:
-        headers = {
-            name: request.headers[name] for name in ("x-api-key", "x-user-id", "timezone") if name in request.headers
-        }
-        if not hasattr(local, "connection"):
-            local.connection = http.client.HTTPConnection(address, timeout=30)
-        local.connection.request("GET", request.target, headers=headers)
-        response = local.connection.getresponse()
-        return response.status, response.read()
+        names = {"x-api-key", "x-user-id", "timezone"} & request.headers.keys()
+        with closing(http.client.HTTPConnection(address, timeout=30)) as connection:
+            connection.request("GET", request.target, headers={name: request.headers[name] for name in names})
+            response = connection.getresponse()
+            return response.status, response.read()
 
     return answer

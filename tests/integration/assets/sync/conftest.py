@@ -43,7 +43,7 @@ class Syncing:
     def __call__(self, first: date, last: date, **options: Any) -> dict[str, Any]:
         """Sync the days, both included; returns the counts."""
         renamed = {"rate": "requests_per_second"}
-        names = ("rate", "timeout_seconds", "patience", "key", "listeners")
+        names = ("rate", "timeout_seconds", "patience", "key", "listeners", "ca_bundle")
         api = self.api(**{renamed.get(name, name): options.pop(name) for name in names if name in options})
         values = {"number": 0, "of": 1, "workers": 8, "cache_ttl_seconds": 0.0, **options}
         batch = Batch(run_id=str(uuid4()), window=Window.of_days(first, last), **values)

@@ -298,11 +298,6 @@ def test_an_answer_not_compressed_as_it_says_is_malformed(serve: Serve):
             assert type(fail(client)) is Malformed
 
 
-@pytest.fixture
-def secure(tls: ssl.SSLContext, authority: Path) -> tuple[ssl.SSLContext, Path]:
-    return tls, authority
-
-
 def raw(name: str) -> bytes:
     return (Path(__file__).parent / "cases" / f"{name}.http").read_bytes()
 

@@ -1,4 +1,4 @@
-"""Servers that behave as badly as a test wants."""
+"""Servers that behave as badly as a test wants, and a certificate authority for them."""
 
 import ssl
 from collections.abc import Callable, Iterator
@@ -44,3 +44,9 @@ def tls(issuer: trustme.CA) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     issuer.issue_cert("127.0.0.1").configure_cert(context)
     return context
+
+
+@pytest.fixture
+def secure(tls: ssl.SSLContext, authority: Path) -> tuple[ssl.SSLContext, Path]:
+    """Both sides of TLS."""
+    return tls, authority
