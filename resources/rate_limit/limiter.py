@@ -2,9 +2,8 @@
 
 The row gives away slots: moments of the database's clock, spaced so that no second holds more than the limit. When the
 rate binds, a slot is for its moment only, and a request sent late moves all later slots. When it does not bind, slots
-are loose: usable for a while after their moment, so that most requests need no statement of their own. `reserve.sql`
-holds this arithmetic, `report.sql` throttling and the circuit breaker. No slot is older than half a second when it is
-used, so that a pause or an open circuit reaches every process within that time.
+are loose: usable for a while after their moment, so that most requests need no statement of their own. No slot is
+reserved more than half a second ahead, so a pause or an open circuit reaches every process within that time.
 """
 
 import threading
@@ -70,7 +69,7 @@ class PostgresRateLimiter:
         self._talking = threading.Lock()  # held while a statement runs
         self._counting = threading.Lock()
         self._answered, self._late_seconds = 0, 0.0  # not in the row yet
-        self._unreported: deque[dict[str, Any]] = deque()
+        self._unreported: deque[tuple[float, str, float | None]] = deque()
 
     def acquire(self, *, give_up_at: float) -> Permit:
         """Wait for a permit; see `RateLimiter`."""
@@ -81,7 +80,7 @@ class PostgresRateLimiter:
             if slot.starts_at > (now := time.monotonic()):
                 time.sleep(slot.starts_at - now)
                 now = time.monotonic()
-        return Permit(datetime.fromtimestamp(self._row.clock.server(now), UTC), now - began_at, slot.is_probe, slot)
+        return Permit(datetime.fromtimestamp(now - self._row.clock.offset, UTC), now - began_at, slot.is_probe, slot)
 
     def sent(self, permit: Permit) -> None:
         """Record the sending. A late request pays now: the thread that reserves next may sleep for half a second."""
@@ -92,19 +91,14 @@ class PostgresRateLimiter:
             self._talk(self._reserve)
 
     def report(self, permit: Permit, outcome: Outcome, *, retry_after_seconds: float | None = None) -> None:
-        """Report the result of the attempt; exactly once for each permit.
-
-        Plain responses travel with the next reservation. Anything else is in the row before this returns or, with the
-        database away, before the next reservation.
-        """
+        """Report the result: plain responses with the next reservation, all else now or when the database is back."""
         if outcome is Outcome.ANSWERED and not permit.is_probe:
             with self._counting:
                 self._answered += 1
         else:
             if outcome is Outcome.THROTTLED:
                 self._slots.clear()  # reserved before the pause
-            values = {"reserved_at": permit.slot.reserved_at, "outcome": outcome.value}
-            self._unreported.append(values | {"retry_after_seconds": retry_after_seconds})
+            self._unreported.append((permit.slot.reserved_at, outcome.value, retry_after_seconds))
             self._talk(self._send_reports)
 
     def close(self) -> None:
@@ -125,19 +119,18 @@ class PostgresRateLimiter:
         has_line = self._line.acquire(timeout=max(0.0, give_up_at - time.monotonic()))
         try:
             while (slot := self._take()) is None:
-                self._wait_to_ask(give_up_at)
-                self._talk(self._ask, may_connect=True)
+                now, standing = time.monotonic(), self._standing
+                if give_up_at <= max(now, standing.hopeless_before if now < standing.ask_at else 0.0):
+                    raise PermitUnavailable(f"no permit in time: {standing.reason}") from standing.cause
+                if now < standing.ask_at:
+                    time.sleep(min(standing.ask_at, give_up_at) - now)
+                else:
+                    self._talk(self._ask, may_connect=True)
             return slot
         finally:
             self._waiting.pop()
             if has_line:
                 self._line.release()
-
-    def _wait_to_ask(self, give_up_at: float) -> None:
-        while (now := time.monotonic()) < (standing := self._standing).ask_at or give_up_at <= now:
-            if give_up_at <= now or give_up_at < standing.hopeless_before:
-                raise PermitUnavailable(f"no permit in time: {standing.reason}") from standing.cause
-            time.sleep(min(standing.ask_at, give_up_at) - now)
 
     def _talk(self, action: Callable[[], object], *, may_connect: bool = False) -> None:
         """Run what uses the row. With the database away only the thread in line connects; the others go on."""
@@ -157,7 +150,7 @@ class PostgresRateLimiter:
         if self._unreported:
             self._send_reports()
         row = self._reserve(wanted=len(self._waiting))
-        first, now = self._row.clock.monotonic(row.first_slot), time.monotonic()
+        first, now = row.first_slot + self._row.clock.offset, time.monotonic()
         if not row.slots:
             early = first - RETRY_AHEAD_SECONDS
             ask_at = early if early > now else max(first, now + ASK_AHEAD_SECONDS)
@@ -166,8 +159,7 @@ class PostgresRateLimiter:
         takeable_seconds = row.usable_seconds - LOOSE_TAIL_SECONDS if row.usable_seconds else MAX_LATE_SECONDS
         for starts_at in (first + place * row.spacing_seconds for place in range(row.slots)):
             due_at, take_before = starts_at + row.usable_seconds, starts_at + takeable_seconds
-            slot = _Slot(row.reserved_at, starts_at, due_at, take_before, row.spacing_seconds, row.is_probe)
-            self._slots.append(slot)
+            self._slots.append(_Slot(row.moment, starts_at, due_at, take_before, row.spacing_seconds, row.is_probe))
         self._standing = _Standing(starts_at - ASK_AHEAD_SECONDS)
 
     def _reserve(self, wanted: int = 0) -> Row[Any]:
@@ -179,6 +171,6 @@ class PostgresRateLimiter:
     def _send_reports(self) -> None:
         self._reserve()  # responses from before count before
         while self._unreported:
-            self._row.report(**self._unreported[0])
+            self._row.report(*self._unreported[0])
             self._unreported.popleft()
         self._standing = _Standing()

@@ -16,7 +16,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Permission for one attempt. Times are UTC by the database's clock, which orders responses of all processes."""
+    """Permission for one attempt, given at a moment of the database's clock, which all processes share."""
 
     granted_at: datetime
     waited_seconds: float
@@ -29,17 +29,10 @@ class PermitUnavailable(Exception):
 
 
 class RateLimiter(Protocol):
-    """Rate limit and circuit breaker of all processes that use one API key."""
+    """Rate limit and circuit breaker of all processes that use one API key. Its methods are called in this order."""
 
     def acquire(self, *, give_up_at: float) -> Permit:
-        """Wait for a permit. Connect before, and send as soon as this returns.
-
-        Args:
-            give_up_at: `time.monotonic()` moment after which a permit is useless.
-
-        Raises:
-            PermitUnavailable: no permit before `give_up_at`.
-        """
+        """Wait for a permit until `give_up_at` (`time.monotonic()`), or raise `PermitUnavailable`. Connect before."""
         ...
 
     def sent(self, permit: Permit) -> None:
@@ -47,16 +40,16 @@ class RateLimiter(Protocol):
         ...
 
     def report(self, permit: Permit, outcome: Outcome, *, retry_after_seconds: float | None = None) -> None:
-        """Report the result of the attempt; exactly once for each permit."""
+        """Report the result of the attempt; exactly once for each permit, sent or not."""
         ...
 
 
 class Unlimited:
     """Grants every permit at once: for servers without a limit, and for tests of other things."""
 
-    def acquire(self, *, give_up_at: float) -> Permit:  # noqa: ARG002, D102 as in the protocol
+    def acquire(self, **_: object) -> Permit:  # noqa: D102 as in the protocol
         return Permit(granted_at=datetime.now(UTC), waited_seconds=0.0)
 
-    def sent(self, permit: Permit) -> None: ...  # noqa: D102
+    def sent(self, *_: object) -> None: ...  # noqa: D102
 
-    def report(self, permit: Permit, outcome: Outcome, *, retry_after_seconds: float | None = None) -> None: ...  # noqa: D102
+    def report(self, *_: object, **__: object) -> None: ...  # noqa: D102

@@ -7,11 +7,11 @@ CREATE FUNCTION asleep.report_outcome(
     outcome text,
     retry_after_seconds float8,
     cut_factor float8, min_factor float8, recovery_per_second float8, pause_seconds float8, max_pause_seconds float8,
-    failures_to_open float8, min_open_seconds float8, max_open_seconds float8
-) RETURNS void LANGUAGE plpgsql AS $$
+    failures_to_open float8, min_open_seconds float8, max_open_seconds float8,
+    OUT moment float8
+) LANGUAGE plpgsql AS $$
 DECLARE
     r asleep.rate_limits;
-    moment float8;
 BEGIN
     SET LOCAL synchronous_commit TO off;
     SELECT * INTO r FROM asleep.rate_limits WHERE key_id = the_key FOR NO KEY UPDATE;

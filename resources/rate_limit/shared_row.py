@@ -8,21 +8,18 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, TextClause, create_engine, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from resources.rate_limit.server_clock import ServerClock
-
-SILENT_SECONDS = 1.6
-"""After a lost connection no process sends for this long: a database that crashed may have forgotten the last grants,
-which reach half a second ahead and count at the API for one second more."""
+SILENT_SECONDS = 1.6  # after a lost connection: a crashed database forgets grants, which reach half a second ahead
 LOCK_TIMEOUT_SECONDS = 2  # longer than any statement of another process holds the row
+MAX_CLOCK_DRIFT = 2e-4  # by how much two clocks may run apart: more than NTP slews in practice
 
-_NOW = text("SELECT CAST(extract(EPOCH FROM clock_timestamp()) AS float8) AS reserved_at")
+_READ_CLOCK = text("SELECT CAST(extract(EPOCH FROM clock_timestamp()) AS float8) AS moment")
 _RESERVE = text(
     "SELECT * FROM asleep.reserve_slots(:key_id, :rate, :wanted, :answered, :late_seconds, :silent_seconds, "
     ":margin_seconds, :loose_seconds, :block_seconds, :ahead_seconds, :recovery_per_second, :probe_lease_seconds)"
 )
 _REPORT = text(
-    "SELECT asleep.report_outcome(:key_id, :reserved_at, :outcome, :retry_after_seconds, :cut_factor, :min_factor, "
-    ":recovery_per_second, :pause_seconds, :max_pause_seconds, :failures_to_open, :min_open_seconds, "
+    "SELECT * FROM asleep.report_outcome(:key_id, :reserved_at, :outcome, :retry_after_seconds, :cut_factor, "
+    ":min_factor, :recovery_per_second, :pause_seconds, :max_pause_seconds, :failures_to_open, :min_open_seconds, "
     ":max_open_seconds)"
 )
 
@@ -59,6 +56,25 @@ def key_id_of(api_key: str) -> str:
     return hashlib.sha256(api_key.encode()).hexdigest()[:16]
 
 
+class ServerClock:
+    """Compares the database server's clock with the monotonic one of this process, whose wall clock is not trusted.
+
+    The true difference lies in the interval given by each statement's start and end: the fast ones make it exact.
+    """
+
+    def __init__(self) -> None:
+        self._low, self._high, self._seen_at = float("-inf"), float("inf"), 0.0
+        self.offset = 0.0  # to be added to a moment of the server's clock to have it by the monotonic clock
+
+    def observe(self, *, asked_at: float, server_seconds: float, answered_at: float) -> None:
+        """Learn from one exchange; an interval that contradicts all before means that a clock was set."""
+        slack = MAX_CLOCK_DRIFT * (answered_at - self._seen_at)
+        earliest, latest = asked_at - server_seconds, answered_at - server_seconds
+        low, high = max(self._low - slack, earliest), min(self._high + slack, latest)
+        self._low, self._high = (low, high) if low <= high else (earliest, latest)
+        self._seen_at, self.offset = answered_at, (self._low + self._high) / 2
+
+
 class SharedRow:
     """One key's row. Not safe to share between threads. Methods raise `DatabaseAway` when it cannot be reached now."""
 
@@ -71,29 +87,24 @@ class SharedRow:
 
     def reserve(self, **values: float) -> Row[Any]:
         """Reserve slots; arguments and result are those of `reserve.sql`."""
-        row = self._read_clock(_RESERVE, **values, silent_seconds=self._silent_seconds)
+        row = self._run(_RESERVE, silent_seconds=self._silent_seconds, **values)
         self._silent_seconds = 0.0
         return row
 
-    def report(self, **values: Any) -> None:
+    def report(self, reserved_at: float, outcome: str, retry_after_seconds: float | None) -> None:
         """Report one outcome; the arguments are those of `report.sql`."""
-        self._run(_REPORT, **values)
-
-    def _read_clock(self, statement: TextClause, **values: float) -> Row[Any]:
-        if self.connection is None and statement is not _NOW:
-            for _ in range(3):  # the first slots should be as exact as the later ones
-                self._read_clock(_NOW)
-        asked_at = time.monotonic()
-        row = self._run(statement, **values)
-        self.clock.observe(asked_at=asked_at, server_seconds=row.reserved_at, answered_at=time.monotonic())
-        return row
+        self._run(_REPORT, reserved_at=reserved_at, outcome=outcome, retry_after_seconds=retry_after_seconds)
 
     def _run(self, statement: TextClause, **values: Any) -> Row[Any]:
         try:
             if self.connection is None:
                 self.connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
                 self.connection.execute(text(f"SET lock_timeout TO '{LOCK_TIMEOUT_SECONDS}s'"))
-            return self.connection.execute(statement, self._values | values).one()
+                for _ in range(3):  # the first slots should be as exact as the later ones
+                    self._run(_READ_CLOCK)
+            asked_at = time.monotonic()
+            row = self.connection.execute(statement, self._values | values).one()
+            self.clock.observe(asked_at=asked_at, server_seconds=row.moment, answered_at=time.monotonic())
         except DBAPIError as error:
             if self.connection is not None:
                 self._silent_seconds = SILENT_SECONDS
@@ -103,6 +114,7 @@ class SharedRow:
                 raise
             reason = " ".join(str(error.orig).split())
             raise DatabaseAway(f"the database that holds the rate limit cannot be used: {reason}") from error
+        return row
 
     def close(self) -> None:
         """Give the connection back. A later call opens a new one."""

@@ -34,7 +34,7 @@ def take_permits(limiter: PostgresRateLimiter, end: float) -> None:
     try:
         while time.monotonic() < end:
             permit = limiter.acquire(give_up_at=end)
-            sent_at = limiter._row.clock.server(time.monotonic())  # noqa: SLF001 the server's clock, for the test
+            sent_at = time.monotonic() - limiter._row.clock.offset  # noqa: SLF001 the server's clock, for the test
             limiter.sent(permit)
             write(sent_at=sent_at, granted_at=permit.granted_at.timestamp(), is_probe=permit.is_probe)
             if ORDER.get("hold"):
