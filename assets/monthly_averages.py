@@ -1,6 +1,6 @@
-"""Monthly averages, one row per user and local month.
+"""The asset `monthly_averages`: one row per user and month of nights.
 
-Lives here: the asset and what it reports.  Not here: arithmetic (`sql/monthly_averages.sql`), when it runs.
+Does not belong here: arithmetic (`metrics/averages_statement.py`), when it runs.
 """
 
 from datetime import UTC, date, datetime
@@ -30,17 +30,17 @@ sessions_of_the_month = dg.AssetDep(
     kinds={"postgres", "sql"},
     tags={"source": "asleep", "grain": "user_month"},
     owners=["team:data"],
-    code_version="1",
+    code_version="2",
     metadata=table_metadata(tables.monthly_averages),
 )
 def monthly_averages(
     context: dg.AssetExecutionContext, database: dg.ResourceParam[Database]
 ) -> dg.MaterializeResult[None]:
-    """Averages of a user's finished nights, one row per user and local calendar month (`asleep.monthly_averages`).
+    """Averages of a user's finished nights, one row per user and calendar month (`asleep.monthly_averages`).
 
-    The month is that of the session's start on the user's own clock. Durations and counts are means over the slept
-    sessions; ratios are sums divided by sums, as the API computes them; clock times are circular means, so that
-    23:50 and 00:10 give midnight. The running month is included and changes until it is over.
+    A night belongs to the local date of waking up. Columns named as in the API run over slept sessions, those that end
+    in `_of_night` over main sleeps. Durations and counts are means, ratios are sums divided by sums, clock times are
+    circular means, so that 23:50 and 00:10 give midnight. The running month is included and changes until it is over.
 
     Only user-months whose sessions changed since the last time are computed again; a month left without sessions
     disappears.

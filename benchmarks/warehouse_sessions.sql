@@ -3,13 +3,15 @@
 -- Statistics are plausible, not derived from the stages. One night in fifty is a running session, one in fifty held
 -- no sleep, one in fifty was too short.
 INSERT INTO asleep.sleep_sessions (
-    session_id, user_id, state, session_start_time, session_end_time, created_timezone, local_date, local_month,
+    session_id, user_id, state, session_start_time, session_end_time, created_timezone, local_zone, zone_source,
+    local_date, local_month,
     session_start_local, session_end_local, sleep_time_local, wake_time_local, last_received_seq_num, peculiarities,
     missing_data_ratio, sleep_time, wake_time, sleep_index, sleep_latency, wakeup_latency, light_latency,
     deep_latency, rem_latency, time_in_bed, time_in_sleep_period, time_in_sleep, time_in_wake, time_in_light,
     time_in_deep, time_in_rem, time_in_snoring, time_in_no_snoring, sleep_efficiency, sleep_ratio, wake_ratio,
     light_ratio, deep_ratio, rem_ratio, snoring_ratio, no_snoring_ratio, waso_count, longest_waso, sleep_cycle_count,
-    sleep_cycle, sleep_cycle_time, snoring_count, sleep_stages, snoring_stages, payload_hash, fetched_at, updated_at
+    sleep_cycle, sleep_cycle_time, snoring_count, sleep_stages, snoring_stages, payload_hash, fetched_at, updated_at,
+    night_date, episode_id, episode_sessions, night_role
 )
 SELECT
     to_char(start_time AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISS') || '_' || to_char(person, 'FM00000'),
@@ -18,6 +20,8 @@ SELECT
     start_time,
     CASE WHEN kind > 0 THEN start_time + bed * interval '1 second' END,
     'Asia/Seoul',
+    'Asia/Seoul',
+    'own',
     start_local::date,
     date_trunc('month', start_local)::date,
     start_local,
@@ -67,7 +71,20 @@ SELECT
     night_pool.snoring_stages,
     CASE WHEN kind > 0 THEN decode(md5(person::text || day::text), 'hex') END,
     start_time + interval '12 hours',
-    start_time + interval '12 hours'
+    start_time + interval '12 hours',
+    (
+        CASE
+            WHEN kind = 0 THEN start_local
+            WHEN kind > 2 THEN start_local + (bed - 300) * interval '1 second'
+            ELSE start_local + bed * interval '1 second'
+        END
+    )::date,
+    CASE
+        WHEN kind > 2
+            THEN to_char(start_time AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISS') || '_' || to_char(person, 'FM00000')
+    END,
+    CASE WHEN kind > 2 THEN 1 END,
+    CASE WHEN kind > 2 THEN 'main' END
 FROM (
     SELECT
         *,

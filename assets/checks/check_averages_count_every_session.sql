@@ -6,11 +6,11 @@ WITH recent AS (
     WHERE computed_at > now() - interval '1 day'
 ),
 stored AS (
-    SELECT user_id, local_month AS month, count(*) AS sessions
+    SELECT user_id, night_month AS month, count(*) AS sessions
     FROM asleep.sleep_sessions
     WHERE deleted_at IS NULL
-        AND local_month IN (SELECT month FROM recent)
-    GROUP BY user_id, local_month
+        AND night_month IN (SELECT month FROM recent)
+    GROUP BY user_id, night_month
 ),
 averaged AS (
     SELECT user_id, month, sessions

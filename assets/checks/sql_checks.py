@@ -66,6 +66,13 @@ checks = (
         severity=dg.AssetCheckSeverity.WARN,
     ),
     truth(
+        "every_sleep_is_in_a_night",
+        "sleep_sessions",
+        "No sleep of the last 35 days is outside the nights: sessions longer than 24 hours (doubtful), and those that "
+        "share more than 15 minutes with a longer one (overlapping).",
+        severity=dg.AssetCheckSeverity.WARN,
+    ),
+    truth(
         "stages_fit_their_session",
         "sleep_sessions",
         "No session stored or changed in the last 35 days has more stages than 30-second slots.",

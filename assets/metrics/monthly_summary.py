@@ -1,7 +1,6 @@
-"""Monthly averages, computed where the sessions are.
+"""Recompute monthly averages, and count what became of them.
 
-Lives here: running `monthly_averages.sql` and what it counted.  Not here: arithmetic (that is the statement),
-transactions, which months are worth it.
+Does not belong here: arithmetic (`averages_statement.py`), transactions, which months are due.
 """
 
 from datetime import date
@@ -9,6 +8,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
+from assets.metrics.averages_statement import averages_statement
 from resources.load_sql import load_sql
 
 _WITHOUT_COMPILATION = text("SET LOCAL jit = off")
@@ -43,14 +43,14 @@ def count_user_months(connection: Connection, month: date) -> int:
 
 
 def summarise(connection: Connection, month: date | None = None) -> Summarised:
-    """Compute the averages of every touched user-month, in the connection's transaction.
+    """Compute the averages of every stale user-month, in the connection's transaction.
 
     Args:
         connection: open; commit soon after, since writers of the same user-months wait for the commit.
         month: first day of the only month to work on; None for all.
     """
     connection.execute(_WITHOUT_COMPILATION)
-    counted = connection.execute(load_sql(__package__, "monthly_averages"), {"month": month}).one()
+    counted = connection.execute(averages_statement(), {"month": month}).one()
     return Summarised(
         user_months=counted.user_months,
         months=counted.months,

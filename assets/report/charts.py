@@ -191,7 +191,7 @@ def nights_by_clock(nights: Rows) -> "Figure":
     for stage in (0, 3, 1, 2, -1):
         if boxes[stage]:
             axes.add_patch(_boxes(boxes[stage], STAGE_COLOURS[stage], STAGE_NAMES[stage]))
-    axes.set_yticks(range(len(nights)), [f"{night.local_date:%a} {night.local_date.day}" for night in nights])
+    axes.set_yticks(range(len(nights)), [f"{night.night_date:%a} {night.night_date.day}" for night in nights])
     axes.set_ylim(len(nights) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", color="#d5dbe2", linewidth=0.8)

@@ -16,8 +16,8 @@ from assets.report.style import markdown, svg
 from resources.load_sql import load_sql
 
 Rows = Sequence[Any]
-_EFFICIENCY = "Time asleep of the time in bed, naps included."
-_EVERY_SESSION = "naps count, too"
+_EFFICIENCY = "Time asleep of the time in bed, main sleeps."
+_MAIN_SLEEPS = "main sleeps"
 _PER_DATE = "asleep per date, naps included"
 _TOP = 10
 _ENOUGH_NIGHTS = 5
@@ -80,13 +80,15 @@ def _tiles_of_everybody(months: Rows) -> list[Tile]:
     this = months[-1]
     before = months[-2] if len(months) > 1 and _is_month_before(months[-2].month, this.month) else None
     more_sleep = _change(this, before, "avg_time_in_sleep_of_date")
-    more_efficient = _points(_change(this, before, "avg_sleep_efficiency"))
+    more_efficient = _points(_change(this, before, "avg_efficiency_of_night"))
     return [
         Tile("Nights", number(this.nights), f"{number(this.nights_per_user, 1)} a user"),
         _asleep(this, more_sleep),
-        Tile("Efficiency", percent(this.avg_sleep_efficiency), against_before(more_efficient, "points", 1)),
-        Tile("Falls asleep", clock_time(this.avg_sleep_time), f"after {duration(this.avg_sleep_latency)} in bed"),
-        Tile("Wakes up", clock_time(this.avg_wake_time), f"{number(this.avg_waso_count, 1)} times awake between"),
+        Tile("Efficiency", percent(this.avg_efficiency_of_night), against_before(more_efficient, "points", 1)),
+        Tile(
+            "Falls asleep", clock_time(this.avg_onset_of_night), f"after {duration(this.avg_latency_of_night)} in bed"
+        ),
+        Tile("Wakes up", clock_time(this.avg_wake_of_night), f"{duration(this.avg_waso_of_night)} awake between"),
         _deep(this),
     ]
 
@@ -104,7 +106,9 @@ def _deep(this: Any) -> Tile:
 def _pictures_of_everybody(months: Rows, users: Rows) -> list[Picture]:
     across = pictures.by_month([row.month for row in months])
     hours = [user.avg_time_in_sleep_of_date / 3600 for user in users if user.avg_time_in_sleep_of_date is not None]
-    drifts = [user.change_in_sleep_time_minutes for user in users if user.change_in_sleep_time_minutes is not None]
+    drifts = [
+        user.change_in_onset_of_night_minutes for user in users if user.change_in_onset_of_night_minutes is not None
+    ]
     stages = svg(pictures.stages(months, across, prefix="avg_"), "stages")
     shown = [
         Picture("Stages by month", "Mean hours a session; a nap is one, too.", stages),
@@ -112,7 +116,7 @@ def _pictures_of_everybody(months: Rows, users: Rows) -> list[Picture]:
         Picture("Efficiency by month", _EFFICIENCY, svg(_efficiency(months, across), "efficiency")),
         Picture(
             "Bed time by month",
-            f"By each person's own clock; {_EVERY_SESSION}.",
+            f"By each person's own clock; {_MAIN_SLEEPS}.",
             svg(_clocks(months, across), "clocks"),
         ),
     ]
@@ -130,8 +134,8 @@ def _most_changed(users: Rows) -> list[Sheet]:
     top = sorted(enough, key=lambda user: (-abs(user.change_in_time_in_sleep_of_date), user.user_id))[:_TOP]
     rows = [
         (user.user_id, number(user.nights), duration(user.avg_time_in_sleep_of_date),
-         change(user.change_in_time_in_sleep_of_date / 60, "min"), percent(user.avg_sleep_efficiency),
-         clock_time(user.avg_sleep_time), change(user.change_in_sleep_time_minutes, "min"))
+         change(user.change_in_time_in_sleep_of_date / 60, "min"), percent(user.avg_efficiency_of_night),
+         clock_time(user.avg_onset_of_night), change(user.change_in_onset_of_night_minutes, "min"))
         for user in top
     ]  # fmt: skip
     head = ("User", "Nights", "Asleep per date", "Change", "Efficiency", "Falls asleep", "Drift")
@@ -156,20 +160,20 @@ def _of_one(connection: Connection, month: date, user_id: str) -> Page:
 
 def _tiles_of_one(this: Any) -> list[Tile]:
     more_sleep = this.change_in_time_in_sleep_of_date
-    more_efficient = _points(this.change_in_sleep_efficiency)
-    later_to_bed, later_up = this.change_in_sleep_time_minutes, this.change_in_wake_time_minutes
+    more_efficient = _points(this.change_in_efficiency_of_night)
+    later_to_bed, later_up = this.change_in_onset_of_night_minutes, this.change_in_wake_of_night_minutes
     return [
-        Tile("Nights", number(this.nights), f"{counted(this.slept_sessions - this.nights, 'nap')} beside them"),
+        Tile("Nights", number(this.nights), f"{counted(this.naps, 'nap')} beside them"),
         _asleep(this, more_sleep),
-        Tile("Efficiency", percent(this.avg_sleep_efficiency), against_before(more_efficient, "points", 1)),
-        Tile("Falls asleep", clock_time(this.avg_sleep_time), against_before(later_to_bed, "min")),
-        Tile("Wakes up", clock_time(this.avg_wake_time), against_before(later_up, "min")),
+        Tile("Efficiency", percent(this.avg_efficiency_of_night), against_before(more_efficient, "points", 1)),
+        Tile("Falls asleep", clock_time(this.avg_onset_of_night), against_before(later_to_bed, "min")),
+        Tile("Wakes up", clock_time(this.avg_wake_of_night), against_before(later_up, "min")),
         _deep(this),
     ]
 
 
 def _pictures_of_one(months: Rows, nights: Rows) -> list[Picture]:
-    days = pictures.by_day([night.local_date for night in nights])
+    days = pictures.by_day([night.night_date for night in nights])
     across = pictures.by_month([row.month for row in months])
     asleep, awake = _times(nights, "sleep_time_local"), _times(nights, "wake_time_local")
     by_night = svg(pictures.clocks(asleep, awake, days), "clocks")
@@ -180,7 +184,7 @@ def _pictures_of_one(months: Rows, nights: Rows) -> list[Picture]:
         ),
         Picture("Bed time by night", "Falling asleep and waking up, main sleep.", by_night),
         Picture("Efficiency by month", _EFFICIENCY, svg(_efficiency(months, across), "efficiency")),
-        Picture("Bed time by month", f"Mean clock times; {_EVERY_SESSION}.", svg(_clocks(months, across), "drift")),
+        Picture("Bed time by month", f"Mean clock times; {_MAIN_SLEEPS}.", svg(_clocks(months, across), "drift")),
     ]
 
 
@@ -189,14 +193,14 @@ def _hypnograms(nights: Rows) -> list[Picture]:
     if not recorded:
         return []
     last = recorded[-1]
-    title = f"The night of {last.local_date:%A} {last.local_date.day} {last.local_date:%B}"
+    title = f"The night of {last.night_date:%A} {last.night_date.day} {last.night_date:%B}"
     one = svg(pictures.hypnogram(last.session_start_local, last.sleep_stages), "hypnogram")
     every = svg(pictures.nights_by_clock(nights), "nights")
     return [
         Picture(
             title, "The newest night with stages, by the local clock; grey where the stage is unknown.", one, wide=True
         ),
-        Picture("Every night", "Main sleeps by the local clock; a row is the date of the start.", every, wide=True),
+        Picture("Every night", "Main sleeps by the local clock; a row is the date of waking up.", every, wide=True),
     ]
 
 
@@ -204,11 +208,13 @@ def _efficiency(months: Rows, across: pictures.Across) -> Any:
     band = None
     if hasattr(months[0], "lower_efficiency"):
         band = [(row.lower_efficiency, row.upper_efficiency) for row in months]
-    return pictures.efficiency([row.avg_sleep_efficiency for row in months], across, band)
+    return pictures.efficiency([row.avg_efficiency_of_night for row in months], across, band)
 
 
 def _clocks(months: Rows, across: pictures.Across) -> Any:
-    return pictures.clocks([row.avg_sleep_time for row in months], [row.avg_wake_time for row in months], across)
+    return pictures.clocks(
+        [row.avg_onset_of_night for row in months], [row.avg_wake_of_night for row in months], across
+    )
 
 
 def _times(nights: Rows, name: str) -> list[time | None]:

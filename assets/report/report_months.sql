@@ -1,17 +1,14 @@
--- One row per month of the year up to :month: everybody together, with their mean sleep per date, naps included, and
--- the middle half of the users' efficiency.
+-- One row per month of the year up to :month: everybody together, with the middle half of the users' efficiency.
 SELECT
     overview.*,
-    spread.avg_time_in_sleep_of_date,
     spread.lower_efficiency,
     spread.upper_efficiency
 FROM asleep.monthly_overview AS overview
 JOIN (
     SELECT
         month,
-        avg(avg_time_in_sleep * slept_sessions / nullif(nights, 0)) AS avg_time_in_sleep_of_date,
-        percentile_cont(0.25) WITHIN GROUP (ORDER BY avg_sleep_efficiency) AS lower_efficiency,
-        percentile_cont(0.75) WITHIN GROUP (ORDER BY avg_sleep_efficiency) AS upper_efficiency
+        percentile_cont(0.25) WITHIN GROUP (ORDER BY avg_efficiency_of_night) AS lower_efficiency,
+        percentile_cont(0.75) WITHIN GROUP (ORDER BY avg_efficiency_of_night) AS upper_efficiency
     FROM asleep.monthly_averages
     WHERE month > CAST(:month AS date) - interval '1 year' AND month <= :month
     GROUP BY month

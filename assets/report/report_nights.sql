@@ -1,6 +1,6 @@
--- One row per night of :user_id in :month, with its hypnogram where one is stored.
+-- One row per night of :user_id in :month, with its first session's hypnogram where one is stored.
 SELECT
-    nights.local_date,
+    nights.night_date,
     nights.session_start_local,
     nights.sleep_time_local,
     nights.wake_time_local,
@@ -15,6 +15,6 @@ SELECT
 FROM asleep.nights
 JOIN asleep.sleep_sessions AS session ON session.session_id = nights.session_id
 WHERE nights.user_id = :user_id
-    AND nights.local_date >= :month
-    AND nights.local_date < CAST(:month AS date) + interval '1 month'
-ORDER BY nights.local_date
+    AND nights.night_date >= :month
+    AND nights.night_date < CAST(:month AS date) + interval '1 month'
+ORDER BY nights.night_date

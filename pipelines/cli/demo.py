@@ -106,8 +106,8 @@ def _show(console: Console, engine: Engine, seconds: float) -> None:
         ).one()
         rows = connection.execute(
             text(
-                "SELECT month, count(*) AS users, sum(nights) AS nights, avg(avg_time_in_sleep) AS asleep, "
-                "avg(avg_sleep_efficiency) AS efficiency, avg(avg_sleep_latency) AS latency, "
+                "SELECT month, count(*) AS users, sum(nights) AS nights, avg(avg_time_in_sleep_of_date) AS asleep, "
+                "avg(avg_efficiency_of_night) AS efficiency, avg(avg_latency_of_night) AS latency, "
                 "avg(avg_deep_ratio) AS deep, avg(avg_rem_ratio) AS rem "
                 "FROM asleep.monthly_averages GROUP BY month ORDER BY month DESC LIMIT :most"
             ),

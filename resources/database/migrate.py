@@ -23,6 +23,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 
 from resources.database.advisory_lock import advisory_lock
 from resources.database.schema.metadata import SCHEMA
+from resources.database.sync.nights import assign_new_nights
 from resources.load_sql import load_sql
 from resources.rate_limit.table import create_functions
 
@@ -69,6 +70,7 @@ def migrate(engine: Engine, *, other_schemas: Sequence[str] = ()) -> tuple[str |
             _apply(connection, migration)
         _run(connection, "Applying the views", partial(_apply_views, connection))
         _run(connection, "Creating the rate limiter's functions", partial(create_functions, connection))
+        _run(connection, "Assigning sessions to nights", partial(assign_new_nights, connection))
         return found, newest_revision()
 
 

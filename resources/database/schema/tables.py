@@ -63,6 +63,39 @@ users = Table(
     comment="One row per registered user. The API cannot list users, so this registry decides who is synced.",
 )
 
+DOUBTFUL = """
+coalesce('TOO_LONG_FOR_ANALYSIS'::text = ANY (peculiarities), FALSE)
+OR coalesce(session_end_time - session_start_time > '24:00:00'::interval, FALSE)
+"""
+
+
+def _awakening(local: bool) -> str:
+    """The last awakening where it fits the session, else the end, else the start."""
+    wake, end, start = (
+        ("wake_time_local", "session_end_local", "session_start_local")
+        if local
+        else ("wake_time", "session_end_time", "session_start_time")
+    )
+    return (
+        "CASE WHEN wake_time > session_start_time AND wake_time <= session_end_time "
+        f"THEN {wake} ELSE coalesce({end}, {start}) END"
+    )
+
+
+ASLEEP_UNTIL, ASLEEP_UNTIL_LOCAL = _awakening(local=False), _awakening(local=True)
+OWN_NIGHT_DATE = (
+    f"CASE WHEN {DOUBTFUL} THEN session_start_local + interval '12 hours' ELSE {ASLEEP_UNTIL_LOCAL} END::date"
+)
+"""The night of a session that belongs to no episode: of its last awakening; a doubtful one, of the evening it began."""
+_ONSET_FITS = f"sleep_time >= session_start_time AND sleep_time < {ASLEEP_UNTIL}"
+_ASLEEP_FROM = f"CASE WHEN {_ONSET_FITS} THEN sleep_time ELSE session_start_time END"
+_ASLEEP_FROM_LOCAL = f"CASE WHEN {_ONSET_FITS} THEN sleep_time_local ELSE session_start_local END"
+
+
+def _computed(expression: str) -> Computed:
+    return Computed(expression.strip(), persisted=True)
+
+
 sleep_sessions = Table(
     "sleep_sessions",
     metadata,
@@ -178,9 +211,59 @@ sleep_sessions = Table(
         "state = 'COMPLETE'::text AND (payload_hash IS NOT NULL OR completed_time IS NOT NULL)",
         "True when the analysis has ended and its result is stored, in full or as statistics",
     ),
+    Column(
+        "doubtful",
+        Boolean,
+        _computed(DOUBTFUL),
+        nullable=False,
+        comment="TOO_LONG_FOR_ANALYSIS, or longer than 24 hours: belongs to no night",
+    ),
+    Column(
+        "asleep_from",
+        Timestamp,
+        _computed(_ASLEEP_FROM),
+        comment="Start of the sleep period: sleep_time where it lies in the session, else the session's start",
+    ),
+    Column(
+        "asleep_until",
+        Timestamp,
+        _computed(ASLEEP_UNTIL),
+        comment="Last awakening: wake_time where it lies in the session, else the session's end, else its start",
+    ),
+    Column("asleep_from_local", _LOCAL, _computed(_ASLEEP_FROM_LOCAL), comment="asleep_from on the local clock"),
+    Column("asleep_until_local", _LOCAL, _computed(ASLEEP_UNTIL_LOCAL), comment="asleep_until on the local clock"),
+    Column(
+        "night_date",
+        Date,
+        nullable=False,
+        comment="Date of the night: local date of the last awakening of the session's sleep episode. Of a session that "
+        "belongs to none: of its own last awakening; doubtful: of the night, noon to noon, in which it began",
+    ),
+    Column(
+        "night_month",
+        Date,
+        _computed("date_trunc('month'::text, night_date::timestamp without time zone)::date"),
+        comment="First day of the month of night_date",
+    ),
+    Column(
+        "episode_id",
+        Text,
+        comment="First session of the sleep episode: sessions less than 60 minutes apart are one. Null: not slept, "
+        "doubtful or overlapping",
+    ),
+    Column("episode_sessions", Integer, comment="Sessions of that episode"),
+    Column(
+        "night_role",
+        Text,
+        comment="main: part of the longest episode of the user's date. nap: part of another. overlapping: shares more "
+        "than 15 minutes with a longer one. doubtful: see there. Null: no sleep. The last three belong to no night",
+    ),
     Index(None, "user_id", desc("session_start_time")),
     Index(None, "user_id", "local_date"),  # a user's nights between two dates, through the view `nights`
-    Index(None, "local_month", "user_id"),
+    Index(None, "user_id", "night_date"),  # a user's nights between two dates, through the view `nights`
+    Index(None, "night_month", "user_id"),  # averages of a user-month
+    Index("sleep_sessions_unassigned_idx", "user_id", postgresql_where=text("slept AND night_role IS NULL")),
+    Index("sleep_sessions_split_nights_idx", "user_id", "night_month", postgresql_where=text("episode_sessions > 1")),
     Index(None, "local_date"),  # everybody's sessions between two dates; the newest date stored
     Index(None, "created_at"),
     Index(None, "updated_at"),
@@ -203,6 +286,10 @@ sleep_sessions = Table(
         "zone_source IN ('own', 'offset', 'earlier', 'later', 'registered', 'utc')", name="zone_source_is_known"
     ),
     CheckConstraint("local_month = date_trunc('month', local_date)::date", name="local_month_is_of_local_date"),
+    CheckConstraint("night_role IN ('main', 'nap', 'doubtful', 'overlapping')", name="night_role_is_known"),
+    CheckConstraint(
+        "(episode_id IS NOT NULL) = coalesce(night_role IN ('main', 'nap'), FALSE)", name="episodes_are_nights"
+    ),
     comment="One row per sleep session, latest version. Times are instants (timestamptz) but for *_local.",
 )
 
@@ -215,6 +302,12 @@ session_payloads = Table(
     comment="One row per session fetched in full: the raw answer. Not for analysts.",
 )
 
+CLOCKS_OF_NIGHT = (
+    ("onset", "Local clock time of falling asleep"),
+    ("wake", "Local clock time of the last awakening"),
+    ("midpoint", "Local clock time in the middle between the two"),
+)
+
 monthly_averages = Table(
     "monthly_averages",
     metadata,
@@ -223,13 +316,13 @@ monthly_averages = Table(
         "month",
         Date,
         primary_key=True,
-        comment="First day of the local calendar month of the sessions' start",
+        comment="First day of the month of the nights (night_month): a night belongs to the date of waking up",
     ),
     Column(
         "sessions",
         Integer,
         nullable=False,
-        comment="Sessions that started in the month, whatever their state",
+        comment="Sessions whose night is in the month, whatever their state",
     ),
     Column(
         "slept_sessions",
@@ -249,7 +342,17 @@ monthly_averages = Table(
         nullable=False,
         comment="Sessions without statistics (running, too short, …)",
     ),
-    Column("nights", Integer, nullable=False, comment="Distinct local dates with a slept session"),
+    Column("doubtful_sessions", Integer, nullable=False, comment="Longer than 24 hours with sleep found: in no night"),
+    Column(
+        "overlapping_sessions",
+        Integer,
+        nullable=False,
+        comment="Slept sessions that share more than 15 minutes with a longer one: in no night",
+    ),
+    Column("nights", Integer, nullable=False, comment="Dates with a main sleep"),
+    Column(
+        "naps", Integer, nullable=False, comment="Sleep episodes beside the main sleep of their date, which is longer"
+    ),
     *(
         Column(f"avg_{name}", Time(timezone=False), comment=f"Circular mean of the local clock time of {name}")
         for name in ("start_time", "end_time", "sleep_time", "wake_time")
@@ -263,7 +366,28 @@ monthly_averages = Table(
         )
         for name, over, under in RATIOS
     ),
+    Column(
+        "avg_time_in_sleep_of_date",
+        Double,
+        comment="Sleep of a date with a main sleep, naps included: sum over the dates / nights, seconds",
+    ),
+    *(
+        Column(f"avg_{name}_of_night", Time(timezone=False), comment=f"Circular mean over main sleeps. {meaning}")
+        for name, meaning in CLOCKS_OF_NIGHT
+    ),
+    Column(
+        "avg_efficiency_of_night",
+        Double,
+        comment="sum(time_in_sleep) / sum(time_in_bed) of the main sleeps in which both are known",
+    ),
+    Column("avg_latency_of_night", Double, comment="Mean over main sleeps. From start to first sleep epoch, seconds"),
+    Column(
+        "avg_waso_of_night",
+        Double,
+        comment="Mean over main sleeps. Wake after sleep onset, time between two sessions included, seconds",
+    ),
     Column("computed_at", Timestamp, nullable=False, server_default=_NOW, comment="When the row last changed"),
     Index(None, "month"),
-    comment="One row per user and local month with sessions: averages over slept, not deleted sessions.",
+    comment="One row per user and month with sessions. avg_ columns run over slept sessions as the API computes them; "
+    "those that end in _of_night run over main sleeps.",
 )

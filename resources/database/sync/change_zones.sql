@@ -1,4 +1,4 @@
--- Local times of sessions by another zone; the months that lose or gain a session are queued.
+-- Local times of sessions by another zone. One row per session changed.
 WITH right_ones AS (
     SELECT *
     FROM unnest(
@@ -10,12 +10,6 @@ WITH right_ones AS (
         session_id, local_zone, zone_source, local_date, local_month,
         session_start_local, session_end_local, sleep_time_local, wake_time_local
     )
-),
-before AS (
-    SELECT s.session_id, s.user_id, s.local_month
-    FROM asleep.sleep_sessions AS s
-    INNER JOIN right_ones
-        ON right_ones.session_id = s.session_id
 ),
 changed AS (
     UPDATE asleep.sleep_sessions AS s
@@ -31,21 +25,7 @@ changed AS (
         updated_at = now()
     FROM right_ones
     WHERE s.session_id = right_ones.session_id
-    RETURNING s.user_id, s.local_month
-),
-months AS (
-    SELECT user_id, local_month FROM before
-    UNION
-    SELECT user_id, local_month FROM changed
-),
-stale AS (
-    INSERT INTO asleep.stale_months AS stored (user_id, month)
-    SELECT user_id, local_month
-    FROM months
-    ORDER BY user_id, local_month
-    ON CONFLICT (user_id, month) DO UPDATE
-        SET version = stored.version + 1
-    RETURNING stored.user_id
+    RETURNING s.session_id
 )
-SELECT count(*)
+SELECT session_id
 FROM changed

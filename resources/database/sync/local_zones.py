@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from resources.database.sync.nights import ChangedSession, assign_nights
 from resources.load_sql import load_sql
 from resources.local_time import UTC_ZONE, local_zone, on_the_clock
 
@@ -61,7 +62,7 @@ def borrowed_zones(connection: Connection, session_ids: Iterable[str]) -> dict[s
 
 
 def settle_local_zones(connection: Connection, user_ids: Iterable[str]) -> int:
-    """Give every session of these users that borrows a zone the right one; returns how many changed.
+    """Give every session of these users that borrows a zone the right one, and assign those that changed to nights.
 
     Belongs at the end of every transaction that stores or deletes sessions or changes a registered zone. The caller
     holds the users (`hold_registered`), so that two transactions do not each miss the other's sessions.
@@ -69,6 +70,9 @@ def settle_local_zones(connection: Connection, user_ids: Iterable[str]) -> int:
     Args:
         connection: in a transaction.
         user_ids: whose sessions changed.
+
+    Returns:
+        How many sessions have another zone than before.
     """
     wanted = sorted(set(user_ids))
     borrowers = connection.execute(load_sql(__package__, "users_who_borrow_zones"), {"user_ids": wanted}).all()
@@ -87,7 +91,9 @@ def settle_local_zones(connection: Connection, user_ids: Iterable[str]) -> int:
     if not rows:
         return 0
     arrays = {name: [row[name] for row in rows] for name in rows[0]}
-    return connection.scalar(load_sql(__package__, "change_zones"), arrays) or 0
+    changed = connection.scalars(load_sql(__package__, "change_zones"), arrays).all()
+    assign_nights(connection, [ChangedSession(session_id) for session_id in changed])
+    return len(changed)
 
 
 def _fallback(registered: str | None) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 -- Sessions that the API no longer finds. A newer answer is not overruled, nor is another owner: a session that moved
 -- from one user to another is missing with the first and lives on. Too many deletions within 24 hours are held back as
 -- failures of kind `deletion_held`, until they are read again at least 20 hours later or a person accepts them. A
--- session that is marked already has now been read a second time. One row: deleted, held.
+-- session that is marked already has now been read a second time. One row: ids of the sessions deleted, number held.
 WITH found AS (
     SELECT user_id, session_id, asked_at
     FROM unnest(CAST(:user_ids AS text []), CAST(:session_ids AS text []), CAST(:asked_at AS timestamptz []))
@@ -72,7 +72,7 @@ marked AS (
         deletion_checked_at = CASE WHEN accepted.confirmed THEN now() END
     FROM accepted
     WHERE s.session_id = accepted.session_id
-    RETURNING s.user_id, s.local_month
+    RETURNING s.session_id
 ),
 checked AS (
     UPDATE asleep.sleep_sessions AS s
@@ -102,15 +102,7 @@ held AS (
             message = excluded.message,
             attempts = stored.attempts + 1
     RETURNING stored.failure_id
-),
-stale AS (
-    INSERT INTO asleep.stale_months AS stored (user_id, month)
-    SELECT DISTINCT user_id, local_month
-    FROM marked
-    ORDER BY user_id, local_month
-    ON CONFLICT (user_id, month) DO UPDATE
-        SET version = stored.version + 1
 )
 SELECT
-    (SELECT count(*) FROM marked) AS deleted,
+    array(SELECT session_id FROM marked) AS deleted,
     (SELECT count(*) FROM held) AS held

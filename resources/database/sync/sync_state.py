@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from resources.database.schema.bookkeeping import sync_batches
 from resources.database.schema.tables import users
 from resources.database.sync.local_zones import settle_local_zones
+from resources.database.sync.nights import ChangedSession, assign_nights
 from resources.database.users.registry import expire_lists
 from resources.load_sql import load_sql
 
@@ -201,9 +202,10 @@ def mark_deleted(
         "asked_at": [d[2] for d in deleted],
         "window_start": window[0], "window_end": window[1], "accept": accept, "message": DELETION_HELD_MESSAGE,
     }  # fmt: skip
-    deletions = Deletions(*connection.execute(load_sql(__package__, "mark_deleted"), parameters).one())
+    found = connection.execute(load_sql(__package__, "mark_deleted"), parameters).one()
     settle_local_zones(connection, {user_id for user_id, _, _ in deleted})
-    return deletions
+    assign_nights(connection, [ChangedSession(session_id) for session_id in found.deleted])
+    return Deletions(len(found.deleted), found.held)
 
 
 def finish_users(connection: Connection, finished: Sequence[FinishedUser], *, detail: str) -> None:

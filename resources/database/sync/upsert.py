@@ -1,7 +1,6 @@
-"""Sessions into Postgres: COPY, then one INSERT … ON CONFLICT, whatever the number of rows.
+"""Write sessions and payloads with COPY and one INSERT … ON CONFLICT, then assign them to nights.
 
-Lives here: the one statement that writes sessions, payloads and touched months together.  Not here: choosing
-rows, shaping them, transactions.
+Does not belong here: choosing rows, shaping them, transactions.
 """
 
 from collections.abc import Iterable
@@ -16,25 +15,37 @@ from sqlalchemy import (
     MetaData,
     Table,
     and_,
-    column,
+    cast,
+    delete,
     func,
     literal_column,
+    null,
     or_,
     select,
     text,
     tuple_,
-    union,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import insert
 
-from resources.database.schema.bookkeeping import stale_months
-from resources.database.schema.tables import session_payloads, sleep_sessions
+from resources.database.schema.tables import OWN_NIGHT_DATE, session_payloads, sleep_sessions
 from resources.database.sync.copy import copy_in, copy_text, encoder_of
 from resources.database.sync.event_context import note_verified
 from resources.database.sync.local_zones import BORROWED, borrowed_zones, local_columns, settle_local_zones
+from resources.database.sync.nights import ChangedSession, assign_nights
 
-_KEPT_BY_THE_DATABASE = {"created_at", "updated_at", "deleted_at", "deletion_checked_at"}
+_SLEPT, _DOUBTFUL = (
+    f"({computed.sqltext})" for name in ("slept", "doubtful") if (computed := sleep_sessions.c[name].computed)
+)
+_NIGHT_ALONE = {
+    "night_date": OWN_NIGHT_DATE,
+    "episode_id": f"CASE WHEN {_SLEPT} AND NOT {_DOUBTFUL} THEN session_id END",
+    "episode_sessions": f"CASE WHEN {_SLEPT} AND NOT {_DOUBTFUL} THEN 1 END",
+    "night_role": f"CASE WHEN {_SLEPT} AND {_DOUBTFUL} THEN 'doubtful' WHEN {_SLEPT} THEN 'main' END",
+}
+"""The night of a session without neighbours, which most are. `assign_nights` corrects the others."""
+
+_KEPT_BY_THE_DATABASE = {"created_at", "updated_at", "deleted_at", "deletion_checked_at", *_NIGHT_ALONE}
 SESSION_COLUMNS: tuple[str, ...] = tuple(
     c.name for c in sleep_sessions.c if c.computed is None and c.name not in _KEPT_BY_THE_DATABASE
 )
@@ -71,7 +82,7 @@ def upsert_sessions(connection: Connection, rows: Iterable[tuple[Any, ...]]) -> 
     from the API; whoever has it from elsewhere says so afterwards.
 
     Args:
-        connection: open, in a transaction.
+        connection: in a transaction that holds the users (`hold_registered`).
         rows: values in the order of `SESSION_COLUMNS`, then the raw result.
     """
     folded: dict[str, tuple[Any, ...]] = {}
@@ -80,13 +91,17 @@ def upsert_sessions(connection: Connection, rows: Iterable[tuple[Any, ...]]) -> 
             folded[row[_ID]] = row
     if not folded:
         return Written(0, 0, 0)
+    user_ids = {row[_USER] for row in folded.values()}
     _borrow_zones(connection, folded)
     connection.execute(_make_incoming())
+    connection.execute(delete(_incoming))  # a second call in one transaction begins anew
     copy_in(connection, _incoming, [c.name for c in _incoming.c], copy_text(folded.values(), _ENCODERS))
-    inserted, updated = connection.execute(_statement()).one()
-    settle_local_zones(connection, {row[_USER] for row in folded.values()})
+    written = connection.execute(_statement()).all()
+    settle_local_zones(connection, user_ids)
+    assign_nights(connection, [ChangedSession(row.session_id, row.former_user, row.first, row.last) for row in written])
     note_verified(connection, (session_id for session_id, row in folded.items() if row[-1] is not None))
-    return Written(inserted, updated, len(folded) - inserted - updated)
+    inserted = sum(row.inserted for row in written)
+    return Written(inserted, len(written) - inserted, len(folded) - len(written))
 
 
 def _borrow_zones(connection: Connection, rows: dict[str, tuple[Any, ...]]) -> None:
@@ -107,28 +122,34 @@ def _make_incoming() -> Executable:
 
 @cache
 def _statement() -> Executable:
+    """One row per session written: whether it is new, whose it was and where it lay in time before."""
+    stored = sleep_sessions.c
     before = (
-        select(sleep_sessions.c.session_id, sleep_sessions.c.user_id, sleep_sessions.c.local_month)
-        .join(_incoming, _incoming.c.session_id == sleep_sessions.c.session_id)
+        select(
+            stored.session_id,
+            stored.user_id.label("former_user"),
+            stored.session_start_time.label("first"),
+            func.greatest(stored.session_start_time, stored.session_end_time).label("last"),
+        )
+        .join(_incoming, _incoming.c.session_id == stored.session_id)
         .cte("before")
     )
     written = _written()
-    payloads = _payloads(written)
-    touched = _touched(before, written)
     return (
-        select(
-            func.count().filter(written.c.inserted),
-            func.count().filter(~written.c.inserted),
-        )
-        .select_from(written)
-        .add_cte(before, payloads, touched)
+        select(written.c.session_id, written.c.inserted, before.c.former_user, before.c.first, before.c.last)
+        .select_from(written.outerjoin(before, before.c.session_id == written.c.session_id))
+        .add_cte(_payloads(written))
     )
 
 
 def _written() -> CTE:
+    rows = select(_incoming, cast(null(), sleep_sessions.c.deleted_at.type).label("deleted_at")).subquery("rows")
     statement = insert(sleep_sessions).from_select(
-        list(SESSION_COLUMNS),
-        select(*(_incoming.c[name] for name in SESSION_COLUMNS)).order_by(_incoming.c.session_id),
+        [*SESSION_COLUMNS, *_NIGHT_ALONE],
+        select(
+            *(rows.c[name] for name in SESSION_COLUMNS),
+            *(literal_column(expression) for expression in _NIGHT_ALONE.values()),
+        ).order_by(rows.c.session_id),
     )
     stored, new = sleep_sessions.c, statement.excluded
     values = {
@@ -148,9 +169,7 @@ def _written() -> CTE:
             set_={**values, "updated_at": func.now(), "deleted_at": None, "deletion_checked_at": None},
             where=and_(new.fetched_at >= stored.fetched_at, whole_enough, changed),
         )
-        .returning(
-            stored.session_id, stored.user_id, stored.local_month, literal_column("(xmax = 0)").label("inserted")
-        )
+        .returning(stored.session_id, literal_column("(xmax = 0)").label("inserted"))
         .cte("written")
     )
 
@@ -169,21 +188,4 @@ def _payloads(written: CTE) -> CTE:
         )
         .returning(session_payloads.c.session_id)
         .cte("payloads")
-    )
-
-
-def _touched(before: CTE, written: CTE) -> CTE:
-    moved_from = select(before.c.user_id, before.c.local_month).join(
-        written, written.c.session_id == before.c.session_id
-    )
-    months = union(select(written.c.user_id, written.c.local_month), moved_from).subquery()
-    statement = insert(stale_months).from_select(
-        ["user_id", "month"], select(months).order_by(column("user_id"), column("local_month"))
-    )
-    return (
-        statement.on_conflict_do_update(
-            index_elements=["user_id", "month"], set_={"version": stale_months.c.version + 1}
-        )
-        .returning(stale_months.c.user_id)
-        .cte("touched")
     )

@@ -4,6 +4,8 @@ SELECT
     session.user_id,
     session.session_id,
     session.local_date,
+    session.night_date,
+    session.night_role,
     session.state,
     (slot.number - 1)::integer AS epoch,
     session.session_start_time + (slot.number - 1) * interval '30 seconds' AS epoch_start_time,
@@ -24,11 +26,13 @@ WHERE session.deleted_at IS NULL;
 
 COMMENT ON VIEW asleep.sleep_stage_epochs IS
     'One row per session and slot of 30 seconds: the hypnogram. About 900 rows a night, so always filter by '
-    'session_id, or by user_id and local_date. The three series need not be equally long: the shorter ones are null '
+    'session_id, or by user_id and night_date. The three series need not be equally long: the shorter ones are null '
     'at the end. Preliminary while state is not COMPLETE.';
 COMMENT ON COLUMN asleep.sleep_stage_epochs.user_id IS 'Whose session it is';
 COMMENT ON COLUMN asleep.sleep_stage_epochs.session_id IS 'The session';
 COMMENT ON COLUMN asleep.sleep_stage_epochs.local_date IS 'Calendar date of the session''s start in local time';
+COMMENT ON COLUMN asleep.sleep_stage_epochs.night_date IS 'Date of the night that the session belongs to';
+COMMENT ON COLUMN asleep.sleep_stage_epochs.night_role IS 'main, nap, doubtful or overlapping: see sleep_sessions';
 COMMENT ON COLUMN asleep.sleep_stage_epochs.state IS 'State of the session: OPEN, CLOSED, COMPLETE';
 COMMENT ON COLUMN asleep.sleep_stage_epochs.epoch IS 'Number of the slot in the session, from 0';
 COMMENT ON COLUMN asleep.sleep_stage_epochs.epoch_start_time IS 'Start of the slot: session start + 30 s x epoch';

@@ -1,4 +1,4 @@
--- One row per local month: all users together. Each user counts once, however many nights they recorded.
+-- One row per month of nights: all users together. Each user counts once, however many nights they recorded.
 CREATE OR REPLACE VIEW asleep.monthly_overview AS
 SELECT
     month,
@@ -10,18 +10,16 @@ SELECT
     unanalysed_sessions,
     nights,
     nights::double precision / nullif(sleeping_users, 0) AS nights_per_user,
-    CASE
-        WHEN sqrt(sleep_sine ^ 2 + sleep_cosine ^ 2) > 1e-6 * sleeping_users
-            THEN time '00:00' + make_interval(
-                secs => round(round((atan2(sleep_sine, sleep_cosine) * 43200 / pi())::numeric, 6))::integer
-            )
-    END AS avg_sleep_time,
-    CASE
-        WHEN sqrt(wake_sine ^ 2 + wake_cosine ^ 2) > 1e-6 * sleeping_users
-            THEN time '00:00' + make_interval(
-                secs => round(round((atan2(wake_sine, wake_cosine) * 43200 / pi())::numeric, 6))::integer
-            )
-    END AS avg_wake_time,
+    asleep.clock_mean(sleep_sine, sleep_cosine, sleep_times) AS avg_sleep_time,
+    asleep.clock_mean(wake_sine, wake_cosine, wake_times) AS avg_wake_time,
+    asleep.clock_mean(onset_sine, onset_cosine, onsets) AS avg_onset_of_night,
+    asleep.clock_mean(awake_sine, awake_cosine, awakenings) AS avg_wake_of_night,
+    avg_time_in_sleep_of_date,
+    median_time_in_sleep_of_date,
+    avg_efficiency_of_night,
+    avg_latency_of_night,
+    avg_waso_of_night,
+    naps,
     avg_time_in_bed,
     avg_time_in_sleep,
     median_time_in_sleep,
@@ -53,6 +51,20 @@ FROM (
         sum(cos(date_part('epoch', avg_sleep_time) * pi() / 43200)) AS sleep_cosine,
         sum(sin(date_part('epoch', avg_wake_time) * pi() / 43200)) AS wake_sine,
         sum(cos(date_part('epoch', avg_wake_time) * pi() / 43200)) AS wake_cosine,
+        count(avg_sleep_time) AS sleep_times,
+        count(avg_wake_time) AS wake_times,
+        sum(sin(date_part('epoch', avg_onset_of_night) * pi() / 43200)) AS onset_sine,
+        sum(cos(date_part('epoch', avg_onset_of_night) * pi() / 43200)) AS onset_cosine,
+        count(avg_onset_of_night) AS onsets,
+        sum(sin(date_part('epoch', avg_wake_of_night) * pi() / 43200)) AS awake_sine,
+        sum(cos(date_part('epoch', avg_wake_of_night) * pi() / 43200)) AS awake_cosine,
+        count(avg_wake_of_night) AS awakenings,
+        avg(avg_time_in_sleep_of_date) AS avg_time_in_sleep_of_date,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY avg_time_in_sleep_of_date) AS median_time_in_sleep_of_date,
+        avg(avg_efficiency_of_night) AS avg_efficiency_of_night,
+        avg(avg_latency_of_night) AS avg_latency_of_night,
+        avg(avg_waso_of_night) AS avg_waso_of_night,
+        sum(naps) AS naps,
         avg(avg_time_in_bed) AS avg_time_in_bed,
         avg(avg_time_in_sleep) AS avg_time_in_sleep,
         percentile_cont(0.5) WITHIN GROUP (ORDER BY avg_time_in_sleep) AS median_time_in_sleep,
@@ -114,3 +126,18 @@ COMMENT ON COLUMN asleep.monthly_overview.avg_waso_count IS
     'Wake runs inside the sleep period: mean of the users'' averages';
 COMMENT ON COLUMN asleep.monthly_overview.avg_breathing_index IS
     'Mean of the users'' averages; null where the contract excludes breathing analysis';
+COMMENT ON COLUMN asleep.monthly_overview.avg_onset_of_night IS
+    'Falling asleep in the main sleep: circular mean of the users'' averages';
+COMMENT ON COLUMN asleep.monthly_overview.avg_wake_of_night IS
+    'Last awakening of the main sleep: circular mean of the users'' averages';
+COMMENT ON COLUMN asleep.monthly_overview.avg_time_in_sleep_of_date IS
+    'Sleep of a date, naps included: mean of the users'' averages, seconds';
+COMMENT ON COLUMN asleep.monthly_overview.median_time_in_sleep_of_date IS
+    'Sleep of a date, naps included: median of the users'' averages, seconds';
+COMMENT ON COLUMN asleep.monthly_overview.avg_efficiency_of_night IS
+    'Main sleeps, time_in_sleep / time_in_bed: mean of the users'' averages';
+COMMENT ON COLUMN asleep.monthly_overview.avg_latency_of_night IS
+    'Main sleeps, start to first sleep: mean of the users'' averages, seconds';
+COMMENT ON COLUMN asleep.monthly_overview.avg_waso_of_night IS
+    'Main sleeps, wake after sleep onset: mean of the users'' averages, seconds';
+COMMENT ON COLUMN asleep.monthly_overview.naps IS 'Naps of all users';

@@ -1,9 +1,14 @@
--- One row per user and local month: the monthly averages, with the change to the calendar month before.
+-- One row per user and month of nights: the monthly averages, with the change to the calendar month before.
 CREATE OR REPLACE VIEW asleep.user_months AS
 SELECT
     this.*,
     before.nights AS nights_before,
     before.avg_time_in_sleep AS avg_time_in_sleep_before,
+    before.avg_time_in_sleep_of_date AS avg_time_in_sleep_of_date_before,
+    this.avg_time_in_sleep_of_date - before.avg_time_in_sleep_of_date AS change_in_time_in_sleep_of_date,
+    this.avg_efficiency_of_night - before.avg_efficiency_of_night AS change_in_efficiency_of_night,
+    asleep.minutes_later(this.avg_onset_of_night, before.avg_onset_of_night) AS change_in_onset_of_night_minutes,
+    asleep.minutes_later(this.avg_wake_of_night, before.avg_wake_of_night) AS change_in_wake_of_night_minutes,
     this.nights - before.nights AS change_in_nights,
     this.avg_time_in_bed - before.avg_time_in_bed AS change_in_time_in_bed,
     this.avg_time_in_sleep - before.avg_time_in_sleep AS change_in_time_in_sleep,
@@ -15,18 +20,14 @@ SELECT
     this.avg_sleep_index - before.avg_sleep_index AS change_in_sleep_index,
     this.avg_waso_count - before.avg_waso_count AS change_in_waso_count,
     this.avg_snoring_ratio - before.avg_snoring_ratio AS change_in_snoring_ratio,
-    (
-        mod(date_part('epoch', this.avg_sleep_time - before.avg_sleep_time)::integer + 129600, 86400) - 43200
-    ) / 60.0::double precision AS change_in_sleep_time_minutes,
-    (
-        mod(date_part('epoch', this.avg_wake_time - before.avg_wake_time)::integer + 129600, 86400) - 43200
-    ) / 60.0::double precision AS change_in_wake_time_minutes
+    asleep.minutes_later(this.avg_sleep_time, before.avg_sleep_time) AS change_in_sleep_time_minutes,
+    asleep.minutes_later(this.avg_wake_time, before.avg_wake_time) AS change_in_wake_time_minutes
 FROM asleep.monthly_averages AS this
 LEFT JOIN asleep.monthly_averages AS before
     ON before.user_id = this.user_id AND before.month = (this.month - interval '1 month')::date;
 
 COMMENT ON VIEW asleep.user_months IS
-    'One row per user and local month: monthly_averages, with the change to the calendar month before. Changes are '
+    'One row per user and month of nights: monthly_averages, with the change to the calendar month before. Changes are '
     'null when the month before holds no sessions or a value is unknown.';
 
 -- Columns taken over from monthly_averages keep their comments.
@@ -50,8 +51,17 @@ END
 $$;
 
 COMMENT ON COLUMN asleep.user_months.avg_time_in_sleep IS
-    'Mean a slept session, naps among them. Light + deep + REM, seconds. Asleep per date, naps included: '
-    'avg_time_in_sleep * slept_sessions / nights';
+    'Mean over slept sessions, naps among them. Light + deep + REM, seconds. Sleep of a date: avg_time_in_sleep_of_date';
+COMMENT ON COLUMN asleep.user_months.avg_time_in_sleep_of_date_before IS
+    'avg_time_in_sleep_of_date of the month before, seconds';
+COMMENT ON COLUMN asleep.user_months.change_in_time_in_sleep_of_date IS
+    'avg_time_in_sleep_of_date - that of the month before, seconds; positive: more sleep';
+COMMENT ON COLUMN asleep.user_months.change_in_efficiency_of_night IS
+    'avg_efficiency_of_night - that of the month before; 0.05 is five percentage points';
+COMMENT ON COLUMN asleep.user_months.change_in_onset_of_night_minutes IS
+    'Drift of avg_onset_of_night since the month before, the short way round the clock (-720 to 720); positive: later';
+COMMENT ON COLUMN asleep.user_months.change_in_wake_of_night_minutes IS
+    'Drift of avg_wake_of_night since the month before, the short way round the clock (-720 to 720); positive: later';
 COMMENT ON COLUMN asleep.user_months.nights_before IS 'nights of the month before';
 COMMENT ON COLUMN asleep.user_months.avg_time_in_sleep_before IS 'avg_time_in_sleep of the month before, seconds';
 COMMENT ON COLUMN asleep.user_months.change_in_nights IS 'nights - those of the month before';

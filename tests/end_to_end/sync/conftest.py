@@ -96,7 +96,7 @@ class Deployment:
             connection.execute(
                 text(
                     "INSERT INTO asleep.stale_months (user_id, month) "
-                    "SELECT DISTINCT user_id, local_month FROM asleep.sleep_sessions ON CONFLICT DO NOTHING"
+                    "SELECT DISTINCT user_id, night_month FROM asleep.sleep_sessions ON CONFLICT DO NOTHING"
                 )
             )
         return self.queued_averages()

@@ -144,7 +144,7 @@ class World:
             connection.execute(
                 text(
                     "INSERT INTO asleep.stale_months (user_id, month) "
-                    "SELECT DISTINCT user_id, local_month FROM asleep.sleep_sessions ON CONFLICT DO NOTHING"
+                    "SELECT DISTINCT user_id, night_month FROM asleep.sleep_sessions ON CONFLICT DO NOTHING"
                 )
             )
         return self.averages()

@@ -119,7 +119,7 @@ def test_a_session_deleted_at_the_source_lends_no_zone(connection: Connection):
     put(connection, lender, borrower)
     assert zones(connection) == [("Asia/Seoul", "own"), ("Asia/Seoul", "earlier")]
 
-    mark_deleted(connection, [(USER, lender.session_id, LATER)])
+    mark_deleted(connection, [(USER, lender.session_id, LATER)], window=(lender.session_start_time, LATER))
     assert zones(connection) == [("UTC", "utc")]
     put(connection, replace(lender, asked_at=LATER + timedelta(days=1)))
     assert zones(connection) == [("Asia/Seoul", "own"), ("Asia/Seoul", "earlier")]

@@ -12,6 +12,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
 import pytest
+from expected_nights import Recorded, date_of, episodes_of, expected_nights
 from hypothesis import HealthCheck, assume, example, given, settings
 from sqlalchemy import Connection, Engine, text
 from warehouse_sessions import session, slept, store
@@ -125,6 +126,86 @@ def local_zone(each: SleepSession, sessions: tuple[SleepSession, ...], registere
     return ZoneInfo("UTC")
 
 
+def recorded(each: SleepSession, sessions: tuple[SleepSession, ...], registered: str | None) -> Recorded:
+    """What the rules of nights look at."""
+    stat = each.stat or Stat()
+    zone = local_zone(each, sessions, registered)
+    return Recorded(
+        session_id=each.session_id,
+        user_id=each.user_id,
+        start=each.session_start_time,
+        end=each.session_end_time,
+        slept=each.state == "COMPLETE" and bool(stat.time_in_sleep) and "NEVER_SLEPT" not in each.peculiarities,
+        time_in_sleep=stat.time_in_sleep,
+        sleep_time=stat.sleep_time,
+        wake_time=stat.wake_time,
+        peculiarities=each.peculiarities,
+        to_local=lambda moment: moment.astimezone(zone),
+    )
+
+
+def clock(moment: datetime) -> float:
+    """Seconds after midnight."""
+    return moment.hour * 3600 + moment.minute * 60 + moment.second + moment.microsecond / 1e6
+
+
+def night_figures(sessions: tuple[SleepSession, ...], registered: str | None) -> pd.DataFrame:
+    """One row per date with a main sleep."""
+    by_id = {each.session_id: each for each in sessions}
+    rows = []
+    for user_id in {each.user_id for each in sessions}:
+        own = [recorded(each, sessions, registered) for each in sessions if each.user_id == user_id]
+        roles = expected_nights(own)
+        for episode in episodes_of(own):
+            stats = [by_id[piece.session_id].stat or Stat() for piece in episode]
+            onset, awake = min(p.asleep_at for p in episode), max(p.awake_at for p in episode)
+            between = (awake - onset) - sum((p.awake_at - p.asleep_at for p in episode), timedelta())
+            wake = [stat.time_in_wake for stat in stats if stat.time_in_wake is not None]
+            ends = [p.end for p in episode if p.end is not None]
+            in_bed = stats[0].time_in_bed
+            if len(episode) > 1:
+                in_bed = int((max(ends) - min(p.start for p in episode)).total_seconds()) if ends else None
+            first_local = min(p.to_local(p.asleep_at).replace(tzinfo=None) for p in episode)
+            last_local = max(p.to_local(p.awake_at).replace(tzinfo=None) for p in episode)
+            rows.append(
+                {
+                    "user_id": user_id,
+                    "night_date": date_of(episode),
+                    "role": roles[episode[0].session_id].night_role,
+                    "asleep": sum(p.time_in_sleep or 0 for p in episode),
+                    "in_bed": in_bed,
+                    "latency": stats[0].sleep_latency,
+                    "waso": sum(wake) + (max(0, int(between.total_seconds())) if len(episode) > 1 else 0)
+                    if wake
+                    else None,
+                    "onset": clock(first_local),
+                    "wake": clock(last_local),
+                    "midpoint": clock(first_local + (awake - onset) / 2),
+                }
+            )
+    table = pd.DataFrame(rows, columns=["user_id", "night_date", "role", *FIGURES])
+    return table.assign(month=[day.replace(day=1) for day in table["night_date"]])
+
+
+FIGURES = ("asleep", "in_bed", "latency", "waso", "onset", "wake", "midpoint")
+OF_NIGHT = ("onset", "wake", "midpoint", "efficiency", "latency", "waso")
+
+
+def expected_of_nights(nights: pd.DataFrame) -> dict[str, Any]:
+    """The per-night columns of one user-month."""
+    main = nights[nights["role"] == "main"]
+    both = main[["asleep", "in_bed"]].astype(float).dropna()
+    known = {name: main[name].astype(float).dropna() for name in ("latency", "waso")}
+    return {
+        "nights": len(main),
+        "naps": int((nights["role"] == "nap").sum()),
+        "avg_time_in_sleep_of_date": nights["asleep"].sum() / len(main) if len(main) else None,
+        "avg_efficiency_of_night": both["asleep"].sum() / both["in_bed"].sum() if both["in_bed"].sum() else None,
+        **{f"avg_{name}_of_night": values.mean() if len(values) else None for name, values in known.items()},
+        **{f"avg_{name}_of_night": circular_mean(main[name]) for name in ("onset", "wake", "midpoint")},
+    }
+
+
 def circular_mean(clock_seconds: pd.Series) -> float | None:
     """The direction of the mean of the hands of the clock; none when they cancel out."""
     known = clock_seconds.dropna().to_numpy(dtype=float)
@@ -138,6 +219,7 @@ def circular_mean(clock_seconds: pd.Series) -> float | None:
 def frame(sessions: tuple[SleepSession, ...], registered: str | None) -> pd.DataFrame:
     """The records as a table: one row a session, clock times in seconds after local midnight."""
     rows = []
+    nights = expected_nights(recorded(each, sessions, registered) for each in sessions)
     for each in sessions:
         stat = (each.stat or Stat())._asdict()
         moments = (each.session_start_time, each.session_end_time, stat["sleep_time"], stat["wake_time"])
@@ -154,8 +236,10 @@ def frame(sessions: tuple[SleepSession, ...], registered: str | None) -> pd.Data
             kind = "never_slept"
         elif each.state == "COMPLETE" and asleep is not None:
             kind = "slept"
-        assert clocks[0] is not None
-        rows.append(stat | shown | {"user_id": each.user_id, "date": clocks[0].date(), "kind": kind})
+        night = nights[each.session_id]
+        rows.append(
+            stat | shown | {"user_id": each.user_id, "date": night.night_date, "kind": kind, "role": night.night_role}
+        )
     table = pd.DataFrame(rows)
     table["month"] = [day.replace(day=1) for day in table["date"]]
     return table
@@ -164,6 +248,7 @@ def frame(sessions: tuple[SleepSession, ...], registered: str | None) -> pd.Data
 def expected(sessions: tuple[SleepSession, ...], registered: str | None) -> dict[tuple[str, date], dict[str, Any]]:
     """The averages by the definitions, computed with pandas and numpy."""
     found = {}
+    nights = night_figures(sessions, registered)
     for key, month in frame(sessions, registered).groupby(["user_id", "month"]):
         asleep = month[month["kind"] == "slept"]
         values: dict[str, Any] = {
@@ -171,8 +256,10 @@ def expected(sessions: tuple[SleepSession, ...], registered: str | None) -> dict
             "slept_sessions": len(asleep),
             "never_slept_sessions": int((month["kind"] == "never_slept").sum()),
             "unanalysed_sessions": int((month["kind"] == "unanalysed").sum()),
-            "nights": asleep["date"].nunique(),
+            "doubtful_sessions": int((month["role"] == "doubtful").sum()),
+            "overlapping_sessions": int((month["role"] == "overlapping").sum()),
         }
+        values |= expected_of_nights(nights[(nights["user_id"] == key[0]) & (nights["month"] == key[1])])
         values |= {f"avg_{name}": circular_mean(asleep[name].astype(float)) for name in CLOCKS}
         for name in MEANS:
             known = asleep[name].astype(float).dropna()
@@ -239,7 +326,8 @@ def test_averages_equal_an_independent_computation(
 
 def test_every_averaged_column_is_expected_by_the_property():
     """A column added to the table but forgotten here would be checked by nobody."""
-    names = {f"avg_{name}" for name in (*MEANS, *RATIOS, *CLOCKS)}
+    names = {f"avg_{name}" for name in (*MEANS, *RATIOS, *CLOCKS, "time_in_sleep_of_date")}
+    names |= {f"avg_{name}_of_night" for name in OF_NIGHT}
     assert names == {column.name for column in monthly_averages.c if column.name.startswith("avg_")}
 
 
@@ -273,7 +361,7 @@ def test_ratios_weigh_nights_by_their_length(connection: Connection):
 
 @pytest.mark.parametrize("month", range(1, 13))
 def test_nights_counts_every_day_of_a_month(connection: Connection, month: int):
-    """Distinct dates are counted by bits: the 31st must have one, too."""
+    """The first date of a month and the last one count, too."""
     days = calendar.monthrange(2026, month)[1]
     moments = [datetime(2026, month, day, 12, tzinfo=UTC) for day in range(1, days + 1)]
     store(connection, [session("one", moment, slept(), "UTC") for moment in moments])

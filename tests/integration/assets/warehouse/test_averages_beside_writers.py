@@ -101,7 +101,7 @@ def test_a_month_emptied_by_deletions_vanishes(engine: Engine):
     write(engine, night("one", 3, 5), night("one", 4, 5))
     summarised(engine)
     with engine.begin() as connection:
-        connection.execute(text("UPDATE asleep.sleep_sessions SET deleted_at = now() WHERE local_month = '2026-03-01'"))
+        connection.execute(text("UPDATE asleep.sleep_sessions SET deleted_at = now() WHERE night_month = '2026-03-01'"))
         connection.execute(text("INSERT INTO asleep.stale_months VALUES ('one', '2026-03-01')"))
 
     assert summarised(engine) == Summarised(1, 1, written=0, unchanged=0, removed=1, still_waiting=0)

@@ -35,7 +35,7 @@ def analyst(connection: Connection) -> Connection:
         for day in range(10, 16):
             start = START.replace(month=month, day=day)
             store(connection, [session("one", start, slept(sleep_time=start), sleep_stages=[0, 1, 2, -1, 3])])
-    store(connection, [session("one", START + timedelta(hours=-9), slept(time_in_sleep=3600, sleep_time=START))])
+    store(connection, [session("one", START + timedelta(hours=15), slept(time_in_sleep=3600))])
     summarise(connection)
     connection.execute(text("GRANT asleep_analyst TO current_user"))
     connection.execute(text("SET LOCAL ROLE asleep_analyst"))

@@ -76,7 +76,7 @@ def test_naps_belong_to_the_sleep_of_their_date(connection: Connection):
     for day in range(10, 16):
         evening = datetime(2026, 5, day, 14, tzinfo=UTC)
         night = slept(time_in_sleep=21600, sleep_time=evening, wake_time=evening + timedelta(hours=6))
-        lunch = evening - timedelta(hours=9)
+        lunch = evening + timedelta(hours=15)
         nap = slept(time_in_sleep=7200, sleep_time=lunch, wake_time=lunch + timedelta(hours=2))
         store(connection, [session("one", evening, night), session("one", lunch, nap)])
     summarise(connection)
@@ -92,7 +92,7 @@ def test_a_users_report_shows_the_hypnogram_and_nobody_else(connection: Connecti
     some_nights(connection)
     page = render_report(connection, MAY, "user <1>")
 
-    assert titles(page)[:2] == ["The night of Friday 15 May", "Every night"]
+    assert titles(page)[:2] == ["The night of Saturday 16 May", "Every night"]
     assert "user &lt;1&gt;" in page
     assert "user &lt;0" not in page
 

@@ -37,6 +37,7 @@ def session(session_id: str, state: str = "COMPLETE", start: datetime = NOW, **c
         "local_date": start.date(),
         "local_month": start.date().replace(day=1),
         "session_start_local": start.replace(tzinfo=None),
+        "night_date": start.date(),
         "sleep_index": 58,
         "sleep_stages": [0, 1, 2],
         "payload_hash": b"hash" if state == "COMPLETE" else None,

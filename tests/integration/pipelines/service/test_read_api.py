@@ -29,9 +29,14 @@ def _stored(engine: Engine) -> None:
             connection.execute(insert(sleep_sessions), row)
         for month in ("2026-03-01", "2026-04-01"):
             row = {"user_id": USER, "month": month, "sessions": 3, "slept_sessions": 2, "never_slept_sessions": 1}
-            connection.execute(
-                insert(monthly_averages), {**row, "unanalysed_sessions": 0, "nights": 2, "avg_sleep_efficiency": 0.9}
-            )
+            counts = {
+                "unanalysed_sessions": 0,
+                "doubtful_sessions": 0,
+                "overlapping_sessions": 0,
+                "nights": 2,
+                "naps": 0,
+            }
+            connection.execute(insert(monthly_averages), {**row, **counts, "avg_sleep_efficiency": 0.9})
 
 
 def session(session_id: str, start: datetime, **changes: object) -> dict[str, object]:
@@ -48,6 +53,7 @@ def session(session_id: str, start: datetime, **changes: object) -> dict[str, ob
         "local_date": local.date(),
         "local_month": local.date().replace(day=1),
         "session_start_local": local.replace(tzinfo=None),
+        "night_date": local.date(),
         "time_in_bed": 28800,
         "sleep_efficiency": 0.9,
         "sleep_stages": [0, 1, -1],

@@ -59,9 +59,10 @@ def test_what_is_stored_of_a_session_is_known(connection: Connection):
     connection.execute(
         text(
             "INSERT INTO asleep.sleep_sessions (session_id, user_id, state, session_start_time, local_date, "
-            "local_month, session_start_local, fetched_at, payload_hash, deleted_at) VALUES "
-            "('a', 'G-1', 'COMPLETE', '2026-03-07', '2026-03-07', '2026-03-01', '2026-03-07', now(), '\\x00', NULL),"
-            "('b', 'G-2', 'COMPLETE', '2026-03-07', '2026-03-07', '2026-03-01', '2026-03-07', now(), NULL, now())"
+            "local_month, session_start_local, night_date, fetched_at, payload_hash, deleted_at) "
+            "SELECT id, person, 'COMPLETE', day, day, '2026-03-01', day, day, now(), hash, gone FROM (VALUES "
+            "('a', 'G-1', date '2026-03-07', bytea '\\x00', CAST(NULL AS timestamptz)), "
+            "('b', 'G-2', '2026-03-07', NULL, now())) AS known (id, person, day, hash, gone)"
         )
     )
     assert known_sessions(connection, ["a", "b", "c"]) == {

@@ -1,0 +1,220 @@
+"""Sleep Regularity Index (Phillips et al. 2017, Scientific Reports 7:3216) from 30-second stages.
+
+The index is the probability, scaled from -100 to 100, that a user is in the same state, asleep or awake, at two moments
+24 hours apart. Days run from noon to noon by the clock of the phone that recorded.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from itertools import pairwise
+from typing import TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+EPOCH_SECONDS = 30
+EPOCHS_A_DAY = 86_400 // EPOCH_SECONDS
+AWAKE, ASLEEP, UNKNOWN = 0, 1, 2
+
+_NOON = timedelta(hours=12)
+_ORDINAL_1970 = date(1970, 1, 1).toordinal()
+
+Epochs = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One kept session: where it lies on the local clock, and its stages."""
+
+    start: datetime
+    """Aware."""
+    start_local: datetime
+    """The same moment as the local clock showed it; naive."""
+    seconds: int
+    """Length of the session."""
+    zone: str | None
+    """IANA name; None or an unknown one: the clock is taken as fixed."""
+    stages: NDArray[np.int16] | None
+    """-1 unknown, 0 wake, 1 to 3 sleep; None when they are not stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class MainSleep:
+    """The main sleep of one date: its middle decides which day from noon to noon it belongs to."""
+
+    midpoint_local: datetime
+    zone: str | None
+    has_stages: bool
+    """All its sessions have stages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two consecutive days that both have a main sleep, compared epoch by epoch."""
+
+    second_day: date
+    """The day that ends at noon of this date; the first day ends 24 hours before."""
+    equal: int
+    compared: int
+
+
+def compare_days(recordings: Sequence[Recording], mains: Iterable[MainSleep]) -> list[Pair]:
+    """Compare each day of one user with the day before.
+
+    Asleep: an epoch of stage 1 to 3 of any recording. Awake: everything else of a day with a main sleep. Left out:
+    epochs without a known stage inside a recording, and local times that a change of the clock skips or repeats.
+
+    Args:
+        recordings: the user's kept sessions, naps included.
+        mains: the user's main sleeps. A day counts when it has one and the stages of all main sleeps in it are stored.
+    """
+    days: dict[int, MainSleep | None] = {}
+    for main in mains:
+        number = _day_of(main.midpoint_local)
+        days[number] = main if main.has_stages and days.get(number, main) is not None else None
+    wanted = sorted(number for number, main in days.items() if main is not None)
+    states = {number: np.zeros(EPOCHS_A_DAY, dtype=np.uint8) for number in wanted}
+    for value in (UNKNOWN, ASLEEP):
+        for recording in recordings:
+            _paint(states, _slots(recording, value), value)
+    for number in wanted:
+        if (main_of_day := days[number]) is not None:
+            states[number][list(_unusable_epochs(number, main_of_day.zone))] = UNKNOWN
+    return [_pair(second, states[first], states[second]) for first, second in pairwise(wanted) if second == first + 1]
+
+
+Number = TypeVar("Number", float, "pd.Series[float]")
+
+
+def index_of(equal: Number, compared: Number) -> Number:
+    """The index, -100 to 100, of epochs compared over one or more pairs of days."""
+    return 200 * equal / compared - 100
+
+
+def stages_of(text: str | None) -> NDArray[np.int16] | None:
+    """Stages from their comma-separated text, as `array_to_string(…, ',', '-1')` writes them."""
+    if not text:
+        return None
+    digits = np.frombuffer(text.replace("-1", "x").replace(",", "").encode("ascii"), dtype=np.uint8)
+    if len(digits) == text.count(",") + 1:
+        return np.where(digits == ord("x"), -1, digits.astype(np.int16) - ord("0")).astype(np.int16)
+    return np.array(text.split(","), dtype=np.int16)  # codes of several digits, which the contract does not name
+
+
+def _pair(second: int, before: Epochs, after: Epochs) -> Pair:
+    known = (before != UNKNOWN) & (after != UNKNOWN)
+    return Pair(
+        second_day=date.fromordinal(second + _ORDINAL_1970),
+        equal=int(np.count_nonzero(known & (before == after))),
+        compared=int(np.count_nonzero(known)),
+    )
+
+
+def _day_of(local: datetime) -> int:
+    """Number of the day that ends at the noon after `local`, counted from 1970-01-01."""
+    return (local + _NOON).toordinal() - _ORDINAL_1970
+
+
+def _epoch_number(local: datetime) -> int:
+    """Epochs since the noon at which day 0 begins."""
+    since_midnight = local.hour * 3600 + local.minute * 60 + local.second
+    return (local.toordinal() - _ORDINAL_1970) * EPOCHS_A_DAY + (since_midnight + 43_200) // EPOCH_SECONDS
+
+
+def _slots(recording: Recording, value: int) -> NDArray[np.int64]:
+    """Local epochs in which the recording has this value, each as `_epoch_number` counts them."""
+    length = recording.seconds // EPOCH_SECONDS
+    if recording.stages is None:
+        chosen = np.arange(length if value == UNKNOWN else 0)
+    else:
+        stages = recording.stages
+        is_asleep = (stages >= 1) & (stages <= 3)  # noqa: PLR2004 light, deep, REM
+        if value == ASLEEP:
+            chosen = np.flatnonzero(is_asleep)
+        else:
+            never_arrived = np.arange(len(stages), max(length, len(stages)))
+            chosen = np.concatenate([np.flatnonzero(~is_asleep & (stages != 0)), never_arrived])
+    return _epoch_number(recording.start_local) + chosen + _shifts(recording, chosen)
+
+
+def _shifts(recording: Recording, epochs: NDArray[np.int64]) -> NDArray[np.int64] | int:
+    """Epochs by which the local clock was moved since the recording's start, for each of its epochs."""
+    zone = _zone(recording.zone)
+    if zone is None or not len(epochs):
+        return 0
+    end = recording.start + timedelta(seconds=(int(epochs[-1]) + 1) * EPOCH_SECONDS)
+    change = _change(zone, recording.start, end)
+    if change is None:
+        return 0
+    moment, moved = change
+    first = -(-(moment - recording.start) // timedelta(seconds=EPOCH_SECONDS))
+    return np.where(epochs >= first, int(moved.total_seconds()) // EPOCH_SECONDS, 0)
+
+
+def _paint(states: dict[int, Epochs], slots: NDArray[np.int64], value: int) -> None:
+    if not len(slots):
+        return
+    numbers = slots // EPOCHS_A_DAY
+    for number in range(int(numbers.min()), int(numbers.max()) + 1):
+        if (state := states.get(number)) is not None:
+            state[slots[numbers == number] - number * EPOCHS_A_DAY] = value
+
+
+@lru_cache(maxsize=4096)
+def _unusable_epochs(number: int, zone_name: str | None) -> range:
+    """Epochs of a day that the local clock skips or shows twice."""
+    zone = _zone(zone_name)
+    if zone is None:
+        return range(0)
+    begin = datetime.fromordinal(number + _ORDINAL_1970) - _NOON
+    change = _change(zone, begin.replace(tzinfo=zone), (begin + timedelta(days=1)).replace(tzinfo=zone))
+    if change is None:
+        return range(0)
+    moment, moved = change
+    shown_after = moment.astimezone(zone).replace(tzinfo=None)
+    first, last = sorted([shown_after, shown_after - moved])
+    return range(
+        max(0, (first - begin) // timedelta(seconds=EPOCH_SECONDS)),
+        min(EPOCHS_A_DAY, -(-(last - begin) // timedelta(seconds=EPOCH_SECONDS))),
+    )
+
+
+@lru_cache(maxsize=512)
+def _zone(name: str | None) -> ZoneInfo | None:
+    try:
+        return ZoneInfo(name) if name else None
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+
+
+def _change(zone: ZoneInfo, start: datetime, end: datetime) -> tuple[datetime, timedelta] | None:
+    """The moment between two others at which the local clock is moved, and by how much; None when it is not."""
+    offset = start.astimezone(zone).utcoffset()
+    moved = _difference(end.astimezone(zone).utcoffset(), offset)
+    if not moved:
+        return None
+    low, high = int(start.timestamp()), int(end.timestamp())
+    while high - low > 1:
+        middle = (low + high) // 2
+        if datetime.fromtimestamp(middle, zone).utcoffset() == offset:
+            low = middle
+        else:
+            high = middle
+    return datetime.fromtimestamp(high, zone), moved
+
+
+def _difference(later: timedelta | None, earlier: timedelta | None) -> timedelta:
+    assert later is not None  # noqa: S101 every zone of the database has an offset
+    assert earlier is not None  # noqa: S101
+    return later - earlier
+
+
+def pairs_frame(pairs: dict[str, list[Pair]]) -> pd.DataFrame:
+    """Pairs of several users as a table: user_id, second_day, equal, compared."""
+    rows = [(user_id, pair.second_day, pair.equal, pair.compared) for user_id, found in pairs.items() for pair in found]
+    frame = pd.DataFrame(rows, columns=["user_id", "second_day", "equal", "compared"])
+    return frame.astype({"user_id": "str", "second_day": "datetime64[s]", "equal": "int64", "compared": "int64"})
