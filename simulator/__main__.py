@@ -16,6 +16,7 @@ from simulator.api import Api
 from simulator.application import Application
 from simulator.behaviour import CHOICES, Behaviour
 from simulator.changes import Changes
+from simulator.fault_kinds import AFTER, BEFORE
 from simulator.population import Plan
 from simulator.rate import RateLimit
 from simulator.special_sessions import populate
@@ -33,7 +34,17 @@ examples:
   python -m simulator users --seed 1 --users 40 > users.csv
       the same users as a file that registers them; nothing is started
 
-When ready it prints one line: {"url": "http://127.0.0.1:8400", "users": 40, "sessions": 2210}
+faults, by POST /_simulator/faults (fields and control plane: simulator/README.md):
+{faults}
+
+  curl -d '[{{"kind": "page_cap", "cap": 30, "after": 10}}]' http://127.0.0.1:8400/_simulator/faults
+      pages of at most 30 rows from the eleventh list on
+  curl -d '[{{"kind": "missing_user", "share_of_users": 0.1, "per_user": 2}}]' http://127.0.0.1:8400/_simulator/faults
+      a tenth of the users does not exist for two requests each
+  curl -d '{{"changes": "tracks"}}' http://127.0.0.1:8400/_simulator/sessions/SESSION_ID/reanalyse
+      a session is analysed again; its statistics and its list row stay alike
+
+When ready it prints one line: {{"url": "http://127.0.0.1:8400", "users": 40, "sessions": 2210}}
 Send the header "x-api-key: simulated-key". The control plane lies under /_simulator/, see simulator/README.md.
 """
 
@@ -43,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
         prog="simulator",
         description="A simulated Asleep API with real nights, faults on demand and a known truth.",
-        epilog=EXAMPLES,
+        epilog=EXAMPLES.format(faults=_faults()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = found.add_argument
@@ -72,6 +83,13 @@ def parser() -> argparse.ArgumentParser:
         text = f"{rules['help']} (default {default})"
         choices.add_argument(f"--{name.replace('_', '-')}", default=default, help=text, **kind)
     return found
+
+
+def _faults() -> str:
+    """A line for each kind of fault."""
+    lines = {"status_4xx, status_5xx": "any of these statuses; 502 and 504 as HTML"}
+    lines |= {kind: (effect.__doc__ or "").partition("\n")[0] for kind, effect in {**BEFORE, **AFTER}.items()}
+    return "\n".join(f"  {kind:22} {text}" for kind, text in sorted(lines.items()))
 
 
 def build(options: argparse.Namespace) -> Application:

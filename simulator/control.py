@@ -13,7 +13,7 @@ from simulator.messages import ApiError, Request, Response, json_response
 from simulator.rate import RateLimit
 from simulator.render import result_of
 from simulator.traffic import Traffic
-from simulator.truth import least_requests, truth_chunks, users_csv, users_of
+from simulator.truth import expected_tables, least_requests, truth_chunks, users_csv, users_of
 from simulator.webhooks import Order, send
 from simulator.world import World
 
@@ -76,6 +76,10 @@ class Control:
     def truth(self, request: Request, _: str) -> Response:
         """What the API would answer now."""
         return Response(chunks=truth_chunks(self.world, request))
+
+    def expected_tables(self, request: Request, _: str) -> Response:
+        """What the tables of a perfect mirror hold."""
+        return json_response(expected_tables(self.world, request))
 
     def least_requests(self, request: Request, _: str) -> Response:
         """The fewest requests with which a window can be read completely."""
@@ -175,6 +179,7 @@ ROUTES = (
     _route("POST", "users/([^/]+)/delete", Control.delete_user),
     _route("POST", "users/([^/]+)/to_be_deleted", Control.to_be_deleted),
     _route("GET", "truth()", Control.truth),
+    _route("GET", "expected_tables()", Control.expected_tables),
     _route("GET", "least_requests()", Control.least_requests),
     _route("POST", "sessions()", Control.add_session),
     _route("DELETE", "sessions/([^/]+)", Control.delete_session),

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from simulator.dates import date_parameter, window_of
+from simulator.expected_tables import expected_rows
 from simulator.figures import stamp
 from simulator.messages import Request
 from simulator.model import Session, User
@@ -71,6 +72,15 @@ def truth_chunks(world: World, request: Request) -> Iterator[bytes]:
         yield bytes(piece) + b"]}"
 
     return chunks()
+
+
+def expected_tables(world: World, request: Request) -> Json:
+    """The rows of a mirror of the window. With `registered=zones` its users are registered with their zones."""
+    truth = orjson.loads(b"".join(truth_chunks(world, request)))
+    with_zones = request.query.get("registered") == "zones"
+    users = [user for user in truth["users"] if not user["deleted"]]
+    rows = [row for user in users for row in expected_rows(user, user["timezone"] if with_zones else None)]
+    return {"sleep_sessions": rows}
 
 
 def _user_truth(user: User) -> Json:

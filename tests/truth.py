@@ -1,131 +1,15 @@
-"""Compare the tables with what the API would answer, field by field: an independent reading of the truth.
+"""Compare the tables with what the API would answer, field by field.
 
-Does not belong here: the product's parsing and shaping; none of it is used.
+The expectation is the simulator's own; the product's parsing and shaping are not used.
 """
 
 import json
-import re
-from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from datetime import date
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo, available_timezones
 
 from sqlalchemy import Engine, text
 
-SESSION_FIELDS = {
-    "state": "state",
-    "session_start_time": "start_time",
-    "session_end_time": "end_time",
-    "unexpected_end_time": "unexpected_end_time",
-    "created_timezone": "created_timezone",
-    "sleep_stages": "sleep_stages",
-    "breath_stages": "breath_stages",
-    "snoring_stages": "snoring_stages",
-}
-TIMES = {"session_start_time", "session_end_time", "unexpected_end_time", "sleep_time", "wake_time"}
-STAT_FIELDS = (
-    "sleep_time wake_time sleep_index sleep_latency wakeup_latency light_latency deep_latency rem_latency time_in_bed "
-    "time_in_sleep_period time_in_sleep time_in_wake time_in_light time_in_deep time_in_rem time_in_stable_breath "
-    "time_in_unstable_breath time_in_snoring time_in_no_snoring sleep_efficiency sleep_ratio wake_ratio light_ratio "
-    "deep_ratio rem_ratio stable_breath_ratio unstable_breath_ratio snoring_ratio no_snoring_ratio breathing_index "
-    "breathing_pattern unstable_breath_count waso_count longest_waso sleep_cycle_count sleep_cycle sleep_cycle_time "
-    "snoring_count"
-).split()
-
-
-def _moment(value: str | None) -> datetime | None:
-    return None if value is None else datetime.fromisoformat(value).astimezone(UTC)
-
-
-class Zone(NamedTuple):
-    """A zone by name, and where it comes from."""
-
-    name: str
-    source: str
-
-
-_NAMES = {re.sub(r"\s|_", "", name).lower(): name for name in available_timezones() - {"localtime", "Factory"}}
-_HOURS = re.compile(r"(?:gmt|utc)?([+-])([0-9]{1,2}?):?([0-9]{2})?")
-
-
-def zone_of_text(text: str | None) -> Zone | None:
-    """The zone that a phone's text names: a name of the zone database, or a fixed offset."""
-    key = re.sub(r"\s|_", "", text or "").lower()
-    if key in _NAMES:
-        return Zone(_NAMES[key], "own")
-    found = _HOURS.fullmatch(key)
-    if not found or int(found[2]) > 14:
-        return None
-    sign = "+" if int(found[2]) == int(found[3] or 0) == 0 else found[1]
-    return Zone(f"{sign}{int(found[2]):02}:{found[3] or '00'}", "offset")
-
-
-def _tzinfo(name: str) -> tzinfo:
-    if name[0] not in "+-":
-        return ZoneInfo(name)
-    size = timedelta(hours=int(name[1:3]), minutes=int(name[4:]))
-    return timezone(size if name[0] == "+" else -size)
-
-
-def zone_of_session(session: dict[str, Any], stored: Sequence[dict[str, Any]], registered: str | None) -> Zone:
-    """The zone by which a session's local times count.
-
-    Args:
-        session: of the truth.
-        stored: sessions of the same user, of the truth, that the tables hold.
-        registered: the user's zone in the registry.
-    """
-
-    def place(each: dict[str, Any]) -> tuple[datetime, str]:
-        return datetime.fromisoformat(each["result"]["session"]["start_time"]), each["result"]["session"]["id"]
-
-    def zone(each: dict[str, Any]) -> Zone | None:
-        return zone_of_text(each["result"]["session"]["created_timezone"])
-
-    if own := zone(session):
-        return own
-    lenders = sorted((place(each), found.name) for each in stored if (found := zone(each)))
-    if earlier := [name for at, name in lenders if at < place(session)]:
-        return Zone(earlier[-1], "earlier")
-    if lenders:
-        return Zone(lenders[0][1], "later")
-    fallback = zone_of_text(registered)
-    return Zone(fallback.name, "registered") if fallback else Zone("UTC", "utc")
-
-
-def expected_row(session: dict[str, Any], user_id: str, zone: Zone) -> dict[str, Any]:
-    """What a row must hold for a session of the truth."""
-    result = session["result"]
-    row = {column: result["session"][name] for column, name in SESSION_FIELDS.items()}
-    stat = result["stat"] or {}
-    row |= {name: stat.get(name) for name in STAT_FIELDS}
-    for name in TIMES:
-        row[name] = _moment(row[name])
-    if row["sleep_cycle_time"] is not None:
-        row["sleep_cycle_time"] = [_moment(value) for value in row["sleep_cycle_time"]]
-    row |= {
-        "session_id": result["session"]["id"],
-        "user_id": user_id,
-        "peculiarities": result["peculiarities"],
-        "missing_data_ratio": result["missing_data_ratio"],
-        "last_received_seq_num": session["row"]["last_received_seq_num"],
-        "contract_violations": _violations(row["created_timezone"]),
-        "deleted_at": None,
-    }
-    clocks = {"session_start_local": "session_start_time", "session_end_local": "session_end_time"}
-    clocks |= {"sleep_time_local": "sleep_time", "wake_time_local": "wake_time"}
-    for column, source in clocks.items():
-        moment = row[source]
-        row[column] = moment.astimezone(_tzinfo(zone.name)).replace(tzinfo=None) if moment else None
-    row |= {"local_zone": zone.name, "zone_source": zone.source}
-    row["local_date"] = row["session_start_local"].date()
-    row["local_month"] = row["local_date"].replace(day=1)
-    return row
-
-
-def _violations(created_timezone: str | None) -> list[str]:
-    unknown = created_timezone is not None and zone_of_text(created_timezone) is None
-    return ["session.created_timezone: unknown time zone"] if unknown else []
+from simulator.expected_tables import expected_row, zone_of_session
 
 
 class Difference(NamedTuple):

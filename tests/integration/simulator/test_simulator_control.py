@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 import requests
 
+from simulator.behaviour import CHOICES
+from simulator.fault_kinds import AFTER, BEFORE
+
 NIGHT = {"start": "2026-09-01T13:00:00Z", "epochs": 600}
 
 
@@ -557,3 +560,5 @@ def test_help_teaches_by_example():
 
     assert "examples:" in text
     assert "--sessions-per-user" in text
+    assert all(f"--{name.replace('_', '-')}" in text for name in CHOICES)
+    assert all(f"\n  {kind} " in text for kind in (*BEFORE, *AFTER))

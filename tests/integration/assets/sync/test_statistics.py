@@ -8,8 +8,10 @@ import pytest
 from sqlalchemy import text
 
 from assets.sync.sync_batch import Mode
+from simulator.expected_tables import expected_row, zone_of_session
+from simulator.fields import FIELDS
 from tests.conftest import Simulator
-from tests.truth import STAT_FIELDS, differences, expected_row, zone_of_session
+from tests.truth import differences
 
 NOW = "2026-11-22T09:00:00Z"
 FIRST, LAST = date(2026, 9, 24), date(2026, 11, 22)
@@ -57,8 +59,8 @@ def test_statistics_of_sixty_days_cost_one_request_a_user(api, sync, engine):
         if "NEVER_SLEPT" in row["peculiarities"]:
             continue
         got = stored[session_id]
-        assert {f: getattr(got, f) for f in STAT_FIELDS if getattr(got, f) is not None} == {
-            f: row[f] for f in STAT_FIELDS if getattr(got, f) is not None
+        assert {f: getattr(got, f) for f in FIELDS if getattr(got, f) is not None} == {
+            f: row[f] for f in FIELDS if getattr(got, f) is not None
         }
         assert (got.time_in_sleep, got.sleep_efficiency) == (row["time_in_sleep"], row["sleep_efficiency"])
         assert got.session_start_time == row["session_start_time"]
