@@ -12,6 +12,7 @@ from resources.database.resource import Database
 from resources.database.service.inbox_care import prune_inbox
 from resources.database.service.outbox import prune_outbox
 from resources.database.sync import sync_state
+from resources.database.sync.change_feed import prune_changes
 
 KEEP_DAYS = 30
 KEEP_SUCCESSFUL_RUNS_DAYS = 7
@@ -22,6 +23,9 @@ FREQUENT_JOBS = (
 """Jobs that run many times a day. Runs of the others stay: they hold the assets' history."""
 
 NOT_SUCCESSFUL = (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+MAX_CHANGES_AGE = timedelta(days=30)
+"""How long the change feed reaches back, at most; less with a shorter ERASURE_GRACE_DAYS."""
+
 MAX_RUNS_REMOVED = 5_000
 """Per job and night, so that the first removal on a big instance ends; the next night continues."""
 
@@ -57,6 +61,7 @@ def remove_old_rows(
         events = prune_inbox(connection, before=datetime.now(UTC) - retention.events)
         events += prune_outbox(connection, before=before)
         batches = sync_state.remove_old_batches(connection, before)
+        prune_changes(connection, before=datetime.now(UTC) - min(retention.erasure_grace, MAX_CHANGES_AGE))
     context.log.info("%d old events and %d old batches removed", events, batches)
 
 

@@ -209,7 +209,7 @@ def _drop_views(connection: Connection) -> None:
 
 def _create_views(connection: Connection) -> None:
     for statements in _view_files().values():
-        connection.exec_driver_sql(statements)
+        connection.exec_driver_sql(statements.replace("%", "%%"))  # the driver reads % as a parameter
 
 
 def _apply_views(connection: Connection) -> None:

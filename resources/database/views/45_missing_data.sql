@@ -1,6 +1,6 @@
 -- One row per user or session that should be in the tables and is not: failures that were not resolved, but for users
 -- who were set inactive (set active again, their failures count again); and users whom the API reports as not found,
--- once they are more than max(3, 0.5 percent of the active users) or one is unresolved for 3 days.
+-- once they are more than max(3, 0.5 % of the active users) or one is unresolved for 3 days.
 CREATE OR REPLACE VIEW asleep.missing_data AS
 SELECT
     failure_id,

@@ -34,7 +34,9 @@ BEGIN
             asleep.sleep_stage_epochs,
             asleep.monthly_overview,
             asleep.user_months,
-            asleep.data_freshness
+            asleep.data_freshness,
+            asleep.changes,
+            asleep.session_versions
         TO asleep_analyst;
     END IF;
 END

@@ -15,13 +15,13 @@ from sqlalchemy.exc import ProgrammingError
 
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate
-from resources.database.schema import bookkeeping, service_tables, tables
+from resources.database.schema import bookkeeping, changes, service_tables, tables
 
 READABLE = {
     "users", "sleep_sessions", "monthly_averages",
     "nights", "sleep_stage_epochs", "monthly_overview", "user_months", "data_freshness",
 }  # fmt: skip
-DEFINED_IN = (tables, bookkeeping, service_tables)
+DEFINED_IN = (tables, bookkeeping, changes, service_tables)
 
 
 @pytest.fixture(scope="module")

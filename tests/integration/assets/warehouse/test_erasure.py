@@ -9,11 +9,11 @@ from sqlalchemy import Connection, Engine, text
 from warehouse_sessions import session, slept, store
 
 from assets.metrics.monthly_summary import summarise
-from resources.database.schema import bookkeeping, service_tables, tables
+from resources.database.schema import bookkeeping, changes, service_tables, tables
 from resources.database.service.inbox import IncomingEvent, put_events
 from resources.database.users.erase import DueForErasure, due_for_erasure, erase, note_to_be_deleted
 
-ALL_TABLES = (tables, bookkeeping, service_tables)
+ALL_TABLES = (tables, bookkeeping, changes, service_tables)
 NIGHT = datetime(2026, 3, 6, 14, tzinfo=UTC)
 ALICE, ALICIA = 'G-1-"Alice"', 'G-1-"Alice"2'
 
