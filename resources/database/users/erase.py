@@ -37,9 +37,9 @@ _WHAT_GOES = {
     "event_only_sessions": _OF_A_SESSION,
     "sync_failures": f"{_OF_A_USER} OR user_id = '' AND {_OF_A_SESSION}",
     "webhook_events": _NAMES_THE_USER,
-    "sleep_sessions": _OF_A_USER,
     "session_versions": _OF_A_USER,
     "changes": _OF_A_USER,
+    "sleep_sessions": _OF_A_USER,
     "monthly_averages": _OF_A_USER,
     "sync_ledger": _OF_A_USER,
 }

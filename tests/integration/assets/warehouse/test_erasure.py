@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -23,6 +24,7 @@ def everything_of(connection: Connection, user_id: str) -> None:
     connection.execute(text("INSERT INTO asleep.users (user_id, source) VALUES (:user, 'import')"), {"user": user_id})
     first = session(user_id, NIGHT, slept(), sleep_stages=[0, 1, 2])
     store(connection, [first])
+    store(connection, [replace(first, payload_hash=b"analysed again")])
     store(connection, [session(user_id, NIGHT + timedelta(days=31), slept())])
     summarise(connection, date(2026, 3, 1))
     for statement in (
@@ -62,10 +64,14 @@ def test_everything_of_a_user_goes_and_nothing_of_others(connection: Connection)
 
     after = rows_by_table(connection)
     assert after.pop("erasures") == before.pop("erasures") + 1
+    tombstones = after.pop("changes") - before.pop("changes")
+    assert tombstones == with_both["sleep_sessions"] - before["sleep_sessions"]
     assert after == before
+    assert removed.pop("changes") > tombstones
     assert removed == {name: with_both[name] - rows for name, rows in before.items() if with_both[name] != rows}
     audit = connection.execute(text("SELECT user_pseudonym, reason, rows_removed FROM asleep.erasures")).one()
-    assert (audit.reason, audit.rows_removed) == ("requested", removed)
+    assert audit.reason == "requested"
+    assert {**audit.rows_removed, "changes": 0} == {**removed, "changes": 0}
     assert "Alice" not in audit.user_pseudonym
 
 
@@ -163,4 +169,5 @@ def test_an_erasure_waits_for_averages_being_written_and_removes_them(engine: En
         with pytest.raises(TimeoutError):
             erasing.result(timeout=0.3)
         summary.commit()
-        assert erasing.result(timeout=30) == {"sleep_sessions": 1, "session_payloads": 1, "monthly_averages": 1}
+        removed = erasing.result(timeout=30)
+        assert removed == {"sleep_sessions": 1, "session_payloads": 1, "monthly_averages": 1, "changes": 1}

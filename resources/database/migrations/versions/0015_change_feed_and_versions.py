@@ -1,14 +1,14 @@
 """The change feed and former versions of sessions, both kept by triggers.
 
-Revision: 0014, after 0013. Creating the triggers blocks writers of `sleep_sessions` for a moment.
+Revision: 0015, after 0014. Creating the triggers blocks writers of `sleep_sessions` for a moment.
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0014"
-down_revision = "0013"
+revision = "0015"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 
