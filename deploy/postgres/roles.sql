@@ -2,7 +2,8 @@
 -- after every upgrade: psql -v ON_ERROR_STOP=1 -f deploy/postgres/roles.sql "$ADMIN_DATABASE_URL"
 -- On a new server run it once before a restore as well: then it makes the roles.
 --
---   asleep_pipeline   Dagster, `asleep-sync sync`, `forget`: reads and writes all tables, changes no structure
+--   asleep_pipeline   Dagster, `asleep-sync sync`, `forget`: reads and writes all tables, only adds to the record of
+--                     erasures, changes no structure
 --   asleep_receiver   `asleep-sync serve`: puts events in the inbox, reads what the read API tells, sends notifications
 --   asleep_analyst    people and BI tools: made by the migration, listed here to be complete
 --
@@ -37,6 +38,7 @@ BEGIN
 
     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA asleep TO asleep_pipeline;
     REVOKE INSERT, UPDATE, DELETE ON asleep.alembic_version FROM asleep_pipeline;
+    REVOKE UPDATE, DELETE ON asleep.erasures FROM asleep_pipeline;
     GRANT USAGE ON ALL SEQUENCES IN SCHEMA asleep TO asleep_pipeline;
 
     -- Dagster keeps its own tables beside ours and changes their structure itself. They belong to the group, whichever
@@ -71,5 +73,56 @@ BEGIN
         asleep.rate_limits
     TO asleep_receiver;
     GRANT USAGE ON ALL SEQUENCES IN SCHEMA asleep TO asleep_receiver;
+END
+$$;
+
+-- What the server writes to its log about this database holds no values: no statement, and no error, whose text may
+-- quote a row. The programs log each error by its kind. Only a superuser may set this; with a managed server set the
+-- same in its parameter group.
+DO $$
+DECLARE
+    setting text;
+BEGIN
+    FOREACH setting IN ARRAY ARRAY[
+        'log_min_messages = log',
+        'log_min_error_statement = panic',
+        'log_error_verbosity = terse',
+        'log_statement = none',
+        'log_min_duration_statement = -1',
+        'log_parameter_max_length = 0',
+        'log_parameter_max_length_on_error = 0'
+    ] LOOP
+        BEGIN
+            EXECUTE format('ALTER DATABASE %I SET ', current_database()) || setting;
+        EXCEPTION
+            WHEN insufficient_privilege THEN
+                RAISE WARNING 'The server may log ids and bodies of events: let a superuser set % for this database', setting;
+        END;
+    END LOOP;
+END
+$$;
+
+-- Time-outs of every login, for a setting of a group does not reach its members: run this file again after making one.
+DO $$
+DECLARE
+    login record;
+    setting text;
+BEGIN
+    FOR login IN
+        SELECT member.rolname AS name, limits.settings
+        FROM (
+            VALUES
+                ('asleep_pipeline', ARRAY['statement_timeout = ''30min''', 'lock_timeout = ''1min''']),
+                ('asleep_receiver', ARRAY['statement_timeout = ''15s''', 'lock_timeout = ''5s''']),
+                ('asleep_analyst', ARRAY['statement_timeout = ''10min''', 'lock_timeout = ''10s'''])
+        ) AS limits (role_name, settings)
+        INNER JOIN pg_roles AS grp ON grp.rolname = limits.role_name
+        INNER JOIN pg_auth_members AS membership ON membership.roleid = grp.oid
+        INNER JOIN pg_roles AS member ON member.oid = membership.member AND member.rolcanlogin AND NOT member.rolsuper
+    LOOP
+        FOREACH setting IN ARRAY array_append(login.settings, 'idle_in_transaction_session_timeout = ''5min''') LOOP
+            EXECUTE format('ALTER ROLE %I IN DATABASE %I SET ', login.name, current_database()) || setting;
+        END LOOP;
+    END LOOP;
 END
 $$;

@@ -24,8 +24,11 @@ SETTLE_SECONDS = 60
 PORT_ATTEMPTS = 5
 SETTINGS = (
     f"-c listen_addresses={LOOPBACK} -c unix_socket_directories= -c max_connections=200 -c shared_buffers=128MB "
-    "-c timezone=UTC -c log_timezone=UTC -c log_min_duration_statement=-1"
+    "-c timezone=UTC -c log_timezone=UTC -c log_min_duration_statement=-1 "
+    "-c log_statement=none -c log_min_messages=log -c log_min_error_statement=panic -c log_error_verbosity=terse "
+    "-c log_parameter_max_length=0 -c log_parameter_max_length_on_error=0"
 )
+"""Statements hold ids and bodies of events, and the texts of errors quote them: none is logged."""
 _LOCALE = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 _LOGIN = (f"--username={SUPERUSER}", "--auth=scram-sha-256", "--pwfile=/dev/stdin")
 

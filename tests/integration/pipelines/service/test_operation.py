@@ -118,10 +118,35 @@ def test_the_pipeline_changes_rows_but_no_structure(log_in: Callable[[str], str]
         "DROP TABLE asleep.users",
         "CREATE TABLE asleep.mine (id int)",
         "DELETE FROM asleep.alembic_version",
+        "UPDATE asleep.erasures SET reason = 'gone'",
+        "DELETE FROM asleep.erasures",
     ):
         with pytest.raises(ProgrammingError), engine.begin() as connection:
             connection.execute(text(statement))
     engine.dispose()
+
+
+def test_each_login_has_time_outs_and_the_server_logs_no_values(administrator: Engine, log_in: Callable[[str], str]):
+    """One statement that hangs must not hold locks for ever; a log line must not hold a night."""
+    urls = {role: make_engine(log_in(role), application_name="tests").url for role in ("asleep_analyst",)}
+    with administrator.begin() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE timed_1 LOGIN PASSWORD '{PASSWORD}' IN ROLE asleep_receiver")
+        run_roles(connection)
+    expected = {"statement_timeout": "10min", "lock_timeout": "10s", "idle_in_transaction_session_timeout": "5min"}
+    for url, values in (
+        (urls["asleep_analyst"], expected),
+        (
+            administrator.url.set(username="timed_1", password=PASSWORD),
+            {"statement_timeout": "15s", "lock_timeout": "5s"},
+        ),
+    ):
+        engine = create_engine(url)
+        with engine.connect() as connection:
+            for name, value in (values | {"log_min_error_statement": "panic", "log_error_verbosity": "terse"}).items():
+                assert connection.scalar(text(f"SHOW {name}")) == value
+            source = "SELECT DISTINCT source FROM pg_settings WHERE name IN ('log_statement', 'log_error_verbosity')"
+            assert connection.scalars(text(source)).all() == ["database"]
+        engine.dispose()
 
 
 @pytest.mark.usefixtures("log_in")
