@@ -16,9 +16,10 @@ FIRST_DAY = "2021-01-01"
 daily = dg.DailyPartitionsDefinition(start_date=FIRST_DAY, timezone="UTC", end_offset=1)
 """UTC days of session starts, today included."""
 
-monthly = dg.MonthlyPartitionsDefinition(start_date=FIRST_DAY, timezone="Etc/GMT-14", end_offset=1)
-"""Months of nights, the unfinished one included. A night belongs to the date of waking up, so the sessions of a month
-start from the UTC day before its first one: fourteen hours east of UTC, a month begins on that day."""
+monthly = dg.MonthlyPartitionsDefinition(start_date=FIRST_DAY, timezone="UTC", end_offset=1)
+"""Months of nights, the unfinished one included. A night belongs to the date of waking up, so a month's first night may
+have begun on the last UTC day of the month before. Dagster cannot map that (both partitions must be of one time zone):
+its lineage shows the month's own days, and what is computed follows `asleep.stale_months`."""
 
 
 def window_of(context: dg.OpExecutionContext) -> Window:

@@ -90,7 +90,12 @@ def import_users(file: Any) -> None:
 @click.option(
     "--user", "user_ids", type=id_of_user, multiple=True, metavar="ID", help="Only this user; may be repeated."
 )
-def sync(first: datetime | None, last: datetime | None, user_ids: tuple[str, ...]) -> None:
+@click.option(
+    "--accept-deletions",
+    is_flag=True,
+    help="Mark sessions that the API does not find as deleted, however many they are.",
+)
+def sync(first: datetime | None, last: datetime | None, user_ids: tuple[str, ...], *, accept_deletions: bool) -> None:
     """Fetch sessions and bring the monthly averages up to date.
 
     The same Dagster job that the schedule runs, executed here and recorded in the same Dagster instance. Default
@@ -102,12 +107,13 @@ def sync(first: datetime | None, last: datetime | None, user_ids: tuple[str, ...
       asleep-sync sync
       asleep-sync sync --from 2026-01-01 --to 2026-03-31
       asleep-sync sync --user G-20260301091502-AbCdEfGhIjKlMnOpQrSt
+      asleep-sync sync --from 2026-01-01 --accept-deletions
     """
     from pipelines.cli.sync_command import SyncRequest, run_sync
 
     settings = read_settings()
     days = _days(first, last, settings.recent_days)
-    code = run_sync(settings, read_database(settings), SyncRequest(days, user_ids))
+    code = run_sync(settings, read_database(settings), SyncRequest(days, user_ids, accept_deletions=accept_deletions))
     sys.exit(code)
 
 

@@ -28,7 +28,16 @@ from resources.pseudonyms import pseudonym
 
 ALL_SYNCED, SOME_FAILED = 0, 1
 _LINES: tuple[tuple[str, str, dict[str, str]], ...] = (
-    ("users", "users", {"users_fresh": "just synced before", "users_gone": "gone", "users_failed": "failed"}),
+    (
+        "users",
+        "users",
+        {
+            "users_fresh": "just synced before",
+            "users_gone": "gone",
+            "users_not_found": "not found",
+            "users_failed": "failed",
+        },
+    ),
     (
         "sessions",
         "sessions",
@@ -37,6 +46,7 @@ _LINES: tuple[tuple[str, str, dict[str, str]], ...] = (
             "sessions_updated": "changed",
             "sessions_unchanged": "unchanged",
             "sessions_deleted": "deleted",
+            "deletions_held": "deletions held back",
         },
     ),
     (
@@ -53,6 +63,7 @@ class SyncRequest:
 
     days: tuple[date, date]
     user_ids: tuple[str, ...] = ()
+    accept_deletions: bool = False
 
 
 def run_sync(settings: Settings, database: Database, request: SyncRequest) -> int:
@@ -90,9 +101,13 @@ def _run(
         with dg.DagsterInstance.get() as instance:
             runner = Runner(definitions, instance, database.engine, complain)
             if request.user_ids:
-                synced = runner.sync_some(request.days, [pseudonym(user_id) for user_id in request.user_ids])
+                synced = runner.sync_some(
+                    request.days,
+                    [pseudonym(user_id) for user_id in request.user_ids],
+                    accept_deletions=request.accept_deletions,
+                )
             else:
-                synced = runner.sync_all(request.days)
+                synced = runner.sync_all(request.days, accept_deletions=request.accept_deletions)
             summarised = runner.summarise_stale_months()
             _notify(settings, instance, request, [synced, *([summarised] if summarised else [])], complain)
             return synced, summarised

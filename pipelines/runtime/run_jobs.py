@@ -26,7 +26,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from assets.metrics.monthly_summary import stale_months
-from assets.ops.batches import totals_of_run
+from assets.ops.batches import ACCEPT_DELETIONS_TAG, totals_of_run
 from assets.ops.failures import NO_RUN_RETRY, PERMANENT
 from assets.ops.targeted_sync import fail_if_users_failed
 from assets.partitions import day_key, month_keys
@@ -63,13 +63,21 @@ class Runner:
     console: Console
     """Where progress is shown, when it is a terminal."""
 
-    def sync_all(self, days: tuple[date, date]) -> Outcome:
+    def sync_all(self, days: tuple[date, date], *, accept_deletions: bool = False) -> Outcome:
         """`sync_sleep_sessions` over the days, both included, as one run."""
-        return self._run("sync_sleep_sessions", tags=range_tags(day_key(days[0]), day_key(days[1])))
+        tags = range_tags(day_key(days[0]), day_key(days[1]))
+        if accept_deletions:
+            tags[ACCEPT_DELETIONS_TAG] = "true"
+        return self._run("sync_sleep_sessions", tags=tags)
 
-    def sync_some(self, days: tuple[date, date], pseudonyms: list[str]) -> Outcome:
+    def sync_some(self, days: tuple[date, date], pseudonyms: list[str], *, accept_deletions: bool = False) -> Outcome:
         """`sync_named_users` for some users over the days, both included."""
-        config = {"first_day": days[0].isoformat(), "last_day": days[1].isoformat(), "users": pseudonyms}
+        config = {
+            "first_day": days[0].isoformat(),
+            "last_day": days[1].isoformat(),
+            "users": pseudonyms,
+            "accept_deletions": accept_deletions,
+        }
         return self._run("sync_named_users", run_config={"ops": {"sync_some_users": {"config": config}}})
 
     def summarise_stale_months(self) -> Outcome | None:
