@@ -53,7 +53,8 @@ def zone_of_text(text: str | None) -> Zone | None:
     return Zone(f"{sign}{int(found[2]):02}:{found[3] or '00'}", "offset")
 
 
-def _tzinfo(name: str) -> tzinfo:
+def tzinfo_of(name: str) -> tzinfo:
+    """The zone of a name of the zone database or of an offset as `+09:00`."""
     if name[0] not in "+-":
         return ZoneInfo(name)
     size = timedelta(hours=int(name[1:3]), minutes=int(name[4:]))
@@ -114,7 +115,7 @@ def expected_row(session: dict[str, Any], user_id: str, zone: Zone) -> dict[str,
     clocks |= {"sleep_time_local": "sleep_time", "wake_time_local": "wake_time"}
     for column, source in clocks.items():
         moment = row[source]
-        row[column] = moment.astimezone(_tzinfo(zone.name)).replace(tzinfo=None) if moment else None
+        row[column] = moment.astimezone(tzinfo_of(zone.name)).replace(tzinfo=None) if moment else None
     row |= {"local_zone": zone.name, "zone_source": zone.source}
     row["local_date"] = row["session_start_local"].date()
     row["local_month"] = row["local_date"].replace(day=1)

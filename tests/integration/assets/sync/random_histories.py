@@ -6,10 +6,14 @@ Does not belong here: assertions.
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Any
 
 from sqlalchemy import Engine, text
+
+from simulator.expected_tables import tzinfo_of
+from tests.expected_nights import Assigned, Recorded, expected_nights
 
 DAYS = 30
 """Sessions begin within so many days before today, and whole windows have so many days."""
@@ -267,3 +271,26 @@ def let_hours_pass(engine: Engine, hours: float) -> None:
             if column not in _KEPT:
                 change = f"UPDATE asleep.{table} SET {column} = {column} - make_interval(hours => :hours)"
                 connection.execute(text(change), {"hours": int(hours)})
+
+
+def nights_that_differ(engine: Engine) -> list[tuple[str, Assigned, Assigned]]:
+    """Sessions whose stored night is another than the rules give for the sessions stored: id, stored, expected."""
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT * FROM asleep.sleep_sessions WHERE deleted_at IS NULL")).all()
+    expected = expected_nights(
+        Recorded(
+            session_id=row.session_id,
+            user_id=row.user_id,
+            start=row.session_start_time,
+            end=row.session_end_time,
+            slept=row.slept,
+            time_in_sleep=row.time_in_sleep,
+            sleep_time=row.sleep_time,
+            wake_time=row.wake_time,
+            peculiarities=tuple(row.peculiarities or ()),
+            to_local=partial(datetime.astimezone, tz=tzinfo_of(row.local_zone)),
+        )
+        for row in rows
+    )
+    stored = {row.session_id: Assigned(row.night_date, row.episode_id, row.night_role) for row in rows}
+    return [(each, stored[each], expected[each]) for each in stored if stored[each] != expected[each]]

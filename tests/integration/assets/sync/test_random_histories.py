@@ -12,7 +12,7 @@ import pytest
 from assets.sync.sync_batch import Mode
 from resources.asleep.errors import Rejected
 from tests.integration.assets.sync.conftest import World
-from tests.integration.assets.sync.random_histories import DAYS, History, let_hours_pass
+from tests.integration.assets.sync.random_histories import DAYS, History, let_hours_pass, nights_that_differ
 from tests.truth import Difference, all_differences
 
 FAULTS = (
@@ -79,6 +79,7 @@ def settle(world: World, history: History) -> None:
         let_hours_pass(world.engine, HOURS_UNTIL_BELIEVED)
     assert [each for each in found(world, DAYS + 2) if each.what.partition(":")[0] not in NOT_YET] == []
     assert [(row.user_id, row.session_id, row.kind, row.message) for row in missing(world)] == []
+    assert nights_that_differ(world.engine) == []
     assert world.averages() == world.averages_from_nothing()
     world.api.reset()
     counts = world.sync(days=DAYS + 2)
