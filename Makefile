@@ -47,7 +47,7 @@ test: lint types contracts unit integration end-to-end  ## Everything that must 
 lint: install  ## Style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	git ls-files | xargs $(BIN)/codespell
+	$(BIN)/codespell
 
 types: install  ## Types
 	$(BIN)/mypy
