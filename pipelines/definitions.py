@@ -46,6 +46,7 @@ from pipelines.sensors import recompute_stale_months, webhook_inbox
 from pipelines.settings import Settings, load_settings, runs_under_dagster_dev
 from resources.asleep.resource import AsleepApi
 from resources.database.resource import Database
+from resources.database.sync.api_addresses import ApiAddresses
 
 
 def build_definitions(settings: Settings, executor: dg.ExecutorDefinition | None = None) -> dg.Definitions:
@@ -105,6 +106,7 @@ def _resources(settings: Settings) -> dict[str, object]:
             listeners=listeners(settings),
             ca_bundle=settings.ca_bundle,
             proxy=settings.asleep_proxy.get_secret_value() if settings.asleep_proxy else None,
+            addresses=ApiAddresses(),
         ),
         "database": Database(settings.require_database_url),
         "retention": Retention(

@@ -16,6 +16,7 @@ from resources.asleep.resource import AsleepApi
 from resources.database.advisory_lock import advisory_lock
 from resources.database.resource import Database
 from resources.database.sync import sync_state
+from resources.database.sync.run_health import lock_of_batch
 
 API_POOL = "asleep_api"
 """Dagster pool of everything that asks the API about users by the batch: one run at a time, as in `dagster.yaml`."""
@@ -78,7 +79,7 @@ def run_batch(context: dg.OpExecutionContext, asleep_api: AsleepApi, database: D
 
 def batch_lock(context: dg.OpExecutionContext, database: Database, batch: Batch) -> AbstractContextManager[None]:
     """No other run, wherever it was started, syncs the users of this batch meanwhile: it would ask the same twice."""
-    name = f"asleep-sync batch {batch.number} of {batch.of}"
+    name = lock_of_batch(batch.number, batch.of)
     return advisory_lock(
         database.engine, name, on_wait=lambda: context.log.info("Another run syncs these users just now: waiting.")
     )

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import dagster as dg
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from resources.asleep.errors import AsleepError, Rejected
+from resources.asleep.errors import AsleepError, NoContact, Rejected
 from resources.asleep.resource import KeyMissing
 from resources.database.migrate import NotMigrated
 from resources.database.session_settings import DatabaseUnsuitable
@@ -54,8 +54,8 @@ def as_dagster_failure(context: dg.OpExecutionContext) -> Iterator[None]:
 
 
 def stopped(run_id: str, kind: str) -> dict[str, str]:
-    """Tags of a run that was refused."""
-    return {STOPPED: f"{run_id} {kind}", REFUSED: "true"}
+    """Tags of a run that was refused; automation waits after a refusal, not after a network that was away."""
+    return {STOPPED: f"{run_id} {kind}"} | ({} if kind == NoContact.kind else {REFUSED: "true"})
 
 
 def _refuse_if_stopped(context: dg.OpExecutionContext) -> None:

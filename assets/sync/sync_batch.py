@@ -121,7 +121,7 @@ class _BatchSync:
         """The users to sync, and the database's clock followed by this process's steady one."""
         batch, span = self.batch, (self.batch.window.start, self.batch.window.end)
         with self.engine.begin() as connection:
-            sync_state.begin_batch(connection, batch.run_id, batch.number, span)
+            sync_state.begin_batch(connection, batch.run_id, batch.number, span, batches=batch.of)
             users = sync_state.users_to_sync(
                 connection,
                 batch=batch.number,

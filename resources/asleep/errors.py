@@ -5,7 +5,8 @@
     │   ├── KeyRejected        401: the key is wrong or was replaced
     │   ├── QuotaExceeded      403 `Quota exceeded`
     │   ├── PlanExpired        403 `Plan is expired`
-    │   └── OnlyInterimResponses  a gateway puts an interim response before every response
+    │   ├── OnlyInterimResponses  a gateway puts an interim response before every response
+    │   └── NoContact          the API has never answered from this address, and does not now
     ├── RequestRefused         400, 422: this one request is wrong, others may be right
     │   └── IdentifierRefused  the form of a user id or session id is not accepted
     ├── Gone                   404
@@ -66,6 +67,12 @@ class OnlyInterimResponses(Rejected):
     """A gateway puts interim responses (such as HTTP 103) before all others: switch them off for ASLEEP_BASE_URL."""
 
     kind = "interim_responses"
+
+
+class NoContact(Rejected):
+    """The Asleep API has never answered from this address, and does not now."""
+
+    kind = "no_contact"
 
 
 class RequestRefused(AsleepError):

@@ -7,6 +7,7 @@ read: proxy and certificate authorities are arguments.
 
 import http.client
 import logging
+import math
 import re
 import ssl
 import zlib
@@ -102,7 +103,7 @@ class HttpClient:
         for name in _URLLIB3_LOGGERS:
             logging.getLogger(name).addFilter(self._log_filter)
 
-    def get(
+    def get(  # noqa: PLR0913 each belongs to the one request
         self,
         path: str,
         params: Mapping[str, str],
@@ -110,6 +111,7 @@ class HttpClient:
         *,
         before_sending: Callable[[], None] = lambda: None,
         sent: Callable[[], None] = lambda: None,
+        max_seconds: float = math.inf,
     ) -> HttpResponse:
         """Send one GET request and receive its response.
 
@@ -119,6 +121,7 @@ class HttpClient:
             headers: beside the key.
             before_sending: called once, when a connection is open or the first attempt to open one has failed.
             sent: called when the request has been written to its connection.
+            max_seconds: a shorter time-out for this request.
 
         Raises:
             Unavailable: no response, or not a complete one in time.
@@ -126,12 +129,13 @@ class HttpClient:
             Exception: whatever `before_sending` or `sent` raised.
         """
         query = f"?{urlencode(params)}" if params else ""
-        exchange = Exchange(self._timeout_seconds, self._max_body_bytes, before_sending, sent)
+        timeout_seconds = min(self._timeout_seconds, max_seconds)
+        exchange = Exchange(timeout_seconds, self._max_body_bytes, before_sending, sent)
         token = current_exchange.set(exchange)
         try:
             return self._exchange(exchange, f"{self._target_prefix}{path}{query}", {**self._headers, **headers})
         except Exception as error:  # noqa: BLE001 every error becomes this request's failure
-            failure = exchange.callback_error or self._failure_of(error)
+            failure = exchange.callback_error or self._failure_of(error, timeout_seconds)
         finally:
             current_exchange.reset(token)
         # The library's error, which holds the request, is not even the context; local variables may be shown as well.
@@ -181,7 +185,7 @@ class HttpClient:
                 raise TooLarge(body[:RAW_BYTES_KEPT])
         return body
 
-    def _failure_of(self, error: Exception) -> AsleepError:
+    def _failure_of(self, error: Exception, timeout_seconds: float) -> AsleepError:
         """The project's error for a library's error: it says nothing of what the library knows about the request."""
         if isinstance(error, AsleepError):
             return error
@@ -195,7 +199,7 @@ class HttpClient:
             if isinstance(cause, Ambiguous | zlib.error):
                 return Malformed(message)
             if cause is not None:
-                return Unavailable(message.format(seconds=self._timeout_seconds, reason=_reason(causes)))
+                return Unavailable(message.format(seconds=timeout_seconds, reason=_reason(causes)))
         return Malformed(f"the response could not be read ({type(error).__name__})")
 
     def close(self) -> None:

@@ -6,15 +6,30 @@ Does not belong here: Dagster's config system, which would show the key in the U
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from sqlalchemy import Engine
 
 from resources.asleep.client import AsleepClient
+from resources.asleep.first_contact import FirstContact
 from resources.asleep.http_client import HttpClient
 from resources.asleep.request_events import Listener
-from resources.asleep.transport import Patience, Transport
+from resources.asleep.transport import Client, Patience, Transport
 from resources.rate_limit.limiter import PostgresRateLimiter
+
+
+class AnsweredAddresses(Protocol):
+    """Remembers the addresses from which the API has answered."""
+
+    def has_answered(self, engine: Engine, base_url: str) -> bool:
+        """True when the API has answered from this address before."""
+        ...
+
+    def note_answer(self, engine: Engine, base_url: str) -> None:
+        """Record that it has."""
+        ...
 
 
 class KeyMissing(ValueError):
@@ -34,6 +49,8 @@ class AsleepApi:
     patience: Patience = field(default_factory=Patience)
     ca_bundle: Path | None = None
     proxy: str | None = field(default=None, repr=False)
+    addresses: AnsweredAddresses | None = None
+    """Where the API has answered before; None to treat every address as known."""
 
     @contextmanager
     def client(self, engine: Engine, *more_listeners: Listener) -> Iterator[AsleepClient]:
@@ -57,5 +74,9 @@ class AsleepApi:
                 proxy=self.proxy,
             ) as http,
         ):
+            client: Client = http
+            if self.addresses is not None and not self.addresses.has_answered(engine, self.base_url):
+                note_answer = partial(self.addresses.note_answer, engine, self.base_url)
+                client = FirstContact(http, self.base_url, note_answer)
             listeners = (*self.listeners, *more_listeners)
-            yield AsleepClient(Transport(limiter, http, listeners, patience=self.patience))
+            yield AsleepClient(Transport(limiter, client, listeners, patience=self.patience))

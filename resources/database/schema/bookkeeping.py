@@ -86,6 +86,7 @@ sync_batches = Table(
     metadata,
     Column("run_id", Text, primary_key=True, comment="Dagster run"),
     Column("batch", Integer, primary_key=True, comment="Number of the batch in the run, from 0"),
+    Column("batches", Integer, nullable=False, server_default=text("1"), comment="Number of batches of the run"),
     Column("window_start", Timestamp, nullable=False, comment="Start of the run's window"),
     Column("window_end", Timestamp, nullable=False, comment="End of the run's window, exclusive"),
     Column("started_at", Timestamp, nullable=False, comment="When the batch began"),
@@ -98,6 +99,15 @@ sync_batches = Table(
         comment="users, sessions inserted/updated/unchanged/deleted, requests by kind, throttles, seconds waited",
     ),
     comment="One row per batch of a sync run: what it did. Not for analysts.",
+)
+
+api_addresses = Table(
+    "api_addresses",
+    metadata,
+    Column("base_url", Text, primary_key=True, comment="Address of the API, as in ASLEEP_BASE_URL"),
+    Column("answered_at", Timestamp, nullable=False, server_default=_NOW, comment="First response of the API"),
+    comment="One row per address from which the API has answered. A sync with a new one gives up within seconds. "
+    "Not for analysts.",
 )
 
 webhook_events = Table(

@@ -275,10 +275,20 @@ def resolve_failures(connection: Connection, failure_ids: Sequence[int], not_fou
         connection.execute(load_sql(__package__, "resolve_failures"), values)
 
 
-def begin_batch(connection: Connection, run_id: str, batch: int, window: tuple[datetime, datetime]) -> None:
-    """Note that a batch began; a batch begun again (a retried step) starts from nothing."""
+def begin_batch(
+    connection: Connection, run_id: str, batch: int, window: tuple[datetime, datetime], *, batches: int = 1
+) -> None:
+    """Note that a batch began; a batch begun again (a retried step) starts from nothing.
+
+    Args:
+        connection: in a transaction.
+        run_id: the Dagster run.
+        batch: its number in the run, from 0.
+        window: of the run.
+        batches: how many batches the run has.
+    """
     values = {
-        "window_start": window[0], "window_end": window[1],
+        "batches": batches, "window_start": window[0], "window_end": window[1],
         "started_at": func.clock_timestamp(), "finished_at": None, "counts": {},
     }  # fmt: skip
     connection.execute(

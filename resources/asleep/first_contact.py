@@ -1,0 +1,101 @@
+"""The first contact with an address: without a single response of the API it ends within seconds, with the reason.
+
+Once the API has answered, from this process or an earlier one, outages are waited out as the transport decides.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from resources.asleep.classification import decode
+from resources.asleep.errors import AsleepError, NoContact, Unavailable
+from resources.asleep.http_client import HttpClient, HttpResponse
+
+PATIENCE_SECONDS = 3.0
+"""From the first request on: the first failure after it ends the contact."""
+REQUEST_SECONDS = 8.0
+"""Time-out of a request while there is no contact."""
+
+
+class FirstContact:
+    """Sends requests as `HttpClient` does, and raises `NoContact` when none of the first is answered by the API."""
+
+    def __init__(
+        self,
+        http: HttpClient,
+        base_url: str,
+        note_answer: Callable[[], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            http: sends the requests.
+            base_url: named in the error.
+            note_answer: called when the API answers for the first time.
+            clock: monotonic seconds.
+        """
+        self._http = http
+        self._base_url = base_url
+        self._note_answer = note_answer
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._has_contact = False
+        self._give_up_at: float | None = None
+
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, str],
+        headers: Mapping[str, str],
+        *,
+        before_sending: Callable[[], None] = lambda: None,
+        sent: Callable[[], None] = lambda: None,
+    ) -> HttpResponse:
+        """Send one GET request; see `HttpClient.get`.
+
+        Raises:
+            NoContact: the API has not answered any request, and will not be asked again.
+            AsleepError: as `HttpClient.get`.
+        """
+        if self._has_contact:
+            return self._http.get(path, params, headers, before_sending=before_sending, sent=sent)
+        with self._lock:
+            if self._give_up_at is None:
+                self._give_up_at = self._clock() + PATIENCE_SECONDS
+        try:
+            response = self._http.get(
+                path, params, headers, before_sending=before_sending, sent=sent, max_seconds=REQUEST_SECONDS
+            )
+        except AsleepError as error:
+            failure = error
+        else:
+            if _is_of_the_api(response):
+                self._answered()
+                return response
+            failure = Unavailable(
+                f"HTTP {response.status} with something that is not the API's, such as a proxy's page"
+            )
+        if self._has_contact or self._clock() < self._give_up_at or failure.stops_everything:
+            raise failure
+        raise NoContact(
+            f"The Asleep API does not answer at {self._base_url}: {failure}. It has never answered from this address. "
+            "Check ASLEEP_BASE_URL and the network; in a company's network, ASLEEP_PROXY and ASLEEP_CA_BUNDLE."
+        )
+
+    def _answered(self) -> None:
+        with self._lock:
+            is_first, self._has_contact = not self._has_contact, True
+        if is_first:
+            self._note_answer()
+
+
+def _is_of_the_api(response: HttpResponse) -> bool:
+    """True for the envelope of the contract, errors included, and for a cloud gateway's own message about the key."""
+    try:
+        answer: Any = decode(response.body)
+    except ValueError:
+        return False
+    return isinstance(answer, dict) and not {"result", "detail", "message", "Message"}.isdisjoint(answer)

@@ -1,0 +1,109 @@
+"""A first contact that fails ends within seconds, with address and reason; a known address keeps the usual patience."""
+
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from resources.asleep.client import AsleepClient
+from resources.asleep.errors import KeyRejected, NoContact, Unavailable
+from resources.asleep.first_contact import PATIENCE_SECONDS, FirstContact
+from resources.asleep.http_client import HttpClient
+from resources.asleep.transport import Patience, Transport
+from resources.rate_limit.protocol import Unlimited
+from tests.bad_server import Behaviour, Request, Server, Wire
+
+USER = "G-20260301091502-AbCdEfGhIjKlMnOpQrSt"
+Serve = Callable[..., Server]
+
+
+class Clock:
+    """Time that passes with pauses only."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        """Now."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Pass."""
+        self.now += seconds
+
+
+@contextmanager
+def first_contact(url: str, clock: Clock, answers: list[str], ca_bundle: Path | None = None) -> Iterator[AsleepClient]:
+    with HttpClient(url, "key", timeout_seconds=10, ca_bundle=ca_bundle) as http:
+        contact = FirstContact(http, url, lambda: answers.append(url), clock=clock)
+        yield AsleepClient(Transport(Unlimited(), contact, patience=Patience(), clock=clock, sleep=clock.sleep))
+
+
+def page(wire: Wire, _: Request) -> None:
+    wire.answer(200, b"<html>Please log in to the network</html>")
+
+
+def redirect(wire: Wire, _: Request) -> None:
+    wire.answer(302, b"", "Location: https://portal.example/login")
+
+
+def cut(wire: Wire, _: Request) -> None:
+    wire.hang_up()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [(page, "HTTP 200 with something"), (redirect, "HTTP 302 with something"), (cut, "the connection was reset")],
+)
+def test_without_a_single_answer_the_contact_ends_with_address_and_reason(
+    serve: Serve, behaviour: Behaviour, reason: str
+):
+    """A captive portal answers everything; each of a thousand users would fail on it for minutes."""
+    server, clock, answers = serve(behaviour), Clock(), list[str]()
+    with first_contact(server.url, clock, answers) as client:
+        for _ in range(2):
+            with pytest.raises(NoContact) as caught:
+                client.read_user(USER)
+            assert f"does not answer at {server.url}: {reason}" in str(caught.value)
+    assert PATIENCE_SECONDS <= clock.now < 8
+    assert len(server.requests) <= 5, "the second is refused without a request"
+    assert answers == []
+
+
+def test_a_refused_connection_an_unknown_host_and_a_strange_certificate_are_named(serve: Serve, tls: ssl.SSLContext):
+    """What a newcomer can mend: the address, the network, the certificate authorities."""
+    gone = serve(page)
+    gone.stop()
+    strange = serve(page, tls)
+    for url, reason in (
+        (gone.url, "no connection could be made (Connection refused)"),
+        ("http://asleep.invalid", "no connection could be made ("),
+        (strange.url, "no trusted TLS connection could be made (unable to get local issuer certificate)"),
+    ):
+        clock, began_at = Clock(), time.monotonic()
+        with first_contact(url, clock, []) as client, pytest.raises(NoContact) as caught:
+            client.read_user(USER)
+        assert f"does not answer at {url}: {reason}" in str(caught.value)
+        assert clock.now + time.monotonic() - began_at < 15
+
+
+def test_after_one_answer_outages_are_waited_out(serve: Serve):
+    """A connection that breaks in the middle of a sync is no wrong address. A refused key is an answer as well."""
+    answers: list[str] = []
+
+    def key_then_nothing(wire: Wire, request: Request) -> None:
+        if request.number == 1:
+            wire.answer(401, b'{"detail": "Unauthorized"}')
+        wire.hang_up()
+
+    server, clock = serve(key_then_nothing), Clock()
+    with HttpClient(server.url, "key") as http:
+        contact = FirstContact(http, server.url, lambda: answers.append("answered"), clock=clock)
+        for error in (KeyRejected, Unavailable):
+            client = AsleepClient(Transport(Unlimited(), contact, clock=clock, sleep=clock.sleep))
+            with pytest.raises(error):
+                client.read_user(USER)
+    assert answers == ["answered"]
+    assert len(server.requests) == 1 + Patience().broken_attempts
