@@ -136,16 +136,17 @@ def _days(first: datetime | None, last: datetime | None, recent_days: int) -> tu
 
 @main.command()
 def status() -> None:
-    """Show what is stored, how fresh it is, what failed and waits, and the rate in force.
+    """Show database and account, what is stored, how fresh it is, what failed and waits, and the rate in force.
 
-    Exit code 1 while something is missing, so that a monitor can call it.
+    Exit code 1 while data are missing, after a sync that stopped before its end, and when a user has not been synced 26
+    hours after registration, so that a monitor can call it.
     """
     from pipelines.cli.status import show_status
 
     settings = read_settings()
     database = read_database(settings)
     database.require_migrated()
-    sys.exit(SOME_FAILED if show_status(database.engine) else 0)
+    sys.exit(SOME_FAILED if show_status(database.engine, settings) else 0)
 
 
 @main.command()

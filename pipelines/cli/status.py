@@ -1,20 +1,20 @@
-"""What `asleep-sync status` shows.
-
-Lives here: a table for each question an operator asks.  Not here: repairs.
-"""
+"""What `asleep-sync status` shows: a table for each question an operator asks, and whether anything needs attention."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection, Engine, func, select, text
 
+from pipelines.settings import Settings
 from resources.database.schema import tables
 from resources.database.service.inbox_care import count_inbox, list_parked
 from resources.database.service.outbox import count_outbox
+from resources.database.sync.run_health import FIRST_SYNC_WITHIN, overdue_users, stopped_runs
 from resources.pseudonyms import pseudonym
+from resources.rate_limit.shared_row import key_id_of
 from resources.rate_limit.table import read_state
 
 MOST_FAILURES_SHOWN = 20
@@ -41,9 +41,19 @@ class Missing(NamedTuple):
     message: str
 
 
-def show_status(engine: Engine, console: Console | None = None) -> bool:
-    """Print counts, freshness, failures waiting, and the rate in force; True while something is missing."""
+def show_status(engine: Engine, settings: Settings, console: Console | None = None) -> bool:
+    """Print database and account, counts, freshness, failures and the rate in force.
+
+    Args:
+        engine: the database.
+        settings: name the account.
+        console: where to print.
+
+    Returns:
+        True when data are missing, the last sync stopped before its end, or a new user was not synced in time.
+    """
     console = console or Console(markup=False, emoji=False)
+    console.print(_table("In use", ("what", "value"), _in_use(engine, settings)))
     with engine.connect() as connection:
         console.print(_table("Stored", ("table", "rows"), _counts(connection)))
         console.print(_table("Freshness", ("what", "when (UTC)"), _freshness(connection)))
@@ -51,6 +61,8 @@ def show_status(engine: Engine, console: Console | None = None) -> bool:
         console.print(_table("Webhooks and notifications", ("what", "value"), _boxes(connection)))
         waiting, missing = read_missing_data(connection)
         never = connection.scalar(text("SELECT never_synced_users FROM asleep.data_freshness")) or 0
+        overdue = overdue_users(connection)
+    stopped = stopped_runs(engine)
     if missing:
         headings = ("user", "session", "kind", "attempts", "since (UTC)", "what happened")
         shown = [(h.user, h.what, h.kind, h.attempts, h.since, h.message) for h in missing]
@@ -59,11 +71,33 @@ def show_status(engine: Engine, console: Console | None = None) -> bool:
             "The next run tries these first; `asleep-sync sync` does it now. Users are shown by pseudonym: the first "
             "16 digits of the SHA-256 of their id."
         )
-    else:
-        console.print("Nothing that was asked for is missing.")
+    elif not stopped and not overdue:
+        console.print("No data are missing.")
+    for run in stopped:
+        console.print(
+            f"The sync that began at {run.started_at:%Y-%m-%d %H:%M:%S} stopped before its end (run {run.run_id}). "
+            "Data may be missing until a sync of all users ends: `asleep-sync sync`.",
+            soft_wrap=True,
+        )
+    if overdue:
+        hours = FIRST_SYNC_WITHIN // timedelta(hours=1)
+        console.print(f"{overdue} users were registered more than {hours} hours ago and have not been synced since.")
     if never:
-        console.print(f"{never} users were never synced: `asleep-sync sync` does it, or the next daily run.")
-    return bool(missing)
+        console.print(f"{never} users were never synced: `asleep-sync sync` syncs them now, the daily run does later.")
+    return bool(missing or stopped or overdue)
+
+
+def _in_use(engine: Engine, settings: Settings) -> list[tuple[Any, ...]]:
+    """Which database and which account, without passwords and keys."""
+    url = engine.url
+    place = f"{url.host or url.query.get('host', 'local socket')}:{url.port or 5432}"
+    key = settings.calling_key
+    return [
+        ("database", f"{url.database} at {place}, as {url.username or 'the system user'}"),
+        ("Asleep API", settings.asleep_base_url),
+        ("API key", f"{key_id_of(key)} (first digits of its SHA-256)" if key else "ASLEEP_API_KEY is not set"),
+        ("environment", settings.environment.value),
+    ]
 
 
 def read_missing_data(connection: Connection, user_ids: Sequence[str] = ()) -> tuple[int, list[Missing]]:

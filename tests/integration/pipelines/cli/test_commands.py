@@ -1,7 +1,9 @@
 """What people type, and what they are told: exit codes, words, and nothing half-done."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,12 @@ from sqlalchemy import Engine, text
 
 from pipelines.cli.main import main
 from pipelines.settings import Settings
+from resources.database.advisory_lock import advisory_lock
 from resources.database.service.inbox import IncomingEvent, put_events
+from resources.database.sync import sync_state
 from resources.database.users.erase import erase
 
+NOON = datetime(2026, 3, 7, 12, tzinfo=UTC)
 Type = Callable[..., Result]
 
 
@@ -43,7 +48,10 @@ def empty(engine: Engine) -> Iterator[None]:
     yield
     with engine.begin() as connection:
         connection.execute(
-            text("TRUNCATE asleep.users, asleep.erasures, asleep.sync_failures, asleep.webhook_events CASCADE")
+            text(
+                "TRUNCATE asleep.users, asleep.erasures, asleep.sync_failures, asleep.webhook_events, "
+                "asleep.sync_batches CASCADE"
+            )
         )
 
 
@@ -126,6 +134,55 @@ def test_status_tells_what_is_missing_and_of_whom_nothing_is_known_yet(typed: Ty
     assert bad.exit_code == 1
     assert "Missing: 1" in bad.output
     assert "G-1" not in bad.output
+
+
+def test_status_begins_with_the_database_and_the_account_in_use(typed: Type, engine: Engine):
+    """Figures of another database, or of the Test environment, look like any others."""
+    status = typed("status")
+    head = status.output.partition("Stored")[0]
+    assert f"{engine.url.database} at {engine.url.host}:{engine.url.port}, as {engine.url.username}" in head
+    assert "http://127.0.0.1:9" in head
+    assert f"{hashlib.sha256(b'a-key').hexdigest()[:16]} (first digits of its SHA-256)" in head
+    assert "a-key" not in status.output
+
+
+def test_a_sync_that_stopped_keeps_status_at_one_until_one_of_all_users_has_ended(typed: Type, engine: Engine):
+    """It once said that nothing is missing after a run that had stored nothing, exit code 0."""
+    typed("users", "import", "-", stdin="G-1\nG-2\n")
+
+    def begin(run_id: str, batch: int = 0, *, of: int = 1, users: int | None = None) -> None:
+        with engine.begin() as connection:
+            sync_state.begin_batch(connection, run_id, batch, (NOON, NOON), batches=of)
+            counts = {} if users is None else {"users": users}
+            sync_state.note_progress(connection, run_id, batch, counts, finished=users is not None)
+
+    begin("killed", of=2, users=1)
+    begin("killed", batch=1, of=2)
+    stopped = typed("status")
+    assert stopped.exit_code == 1
+    assert "stopped before its end (run killed)" in stopped.output
+    assert "No data are missing" not in stopped.output
+    with advisory_lock(engine, "asleep-sync batch 1 of 2"):
+        assert typed("status").exit_code == 0, "the batch is being synced"
+    begin("of one user", users=1)
+    assert typed("status").exit_code == 1
+    begin("half of it", of=2, users=2)
+    assert typed("status").exit_code == 1
+    begin("whole", users=2)
+    assert typed("status").exit_code == 0
+
+
+def test_a_user_not_synced_a_day_after_registration_makes_status_one(typed: Type, engine: Engine):
+    """A registry that grows and a sync that does not run look well otherwise."""
+    typed("users", "import", "-", stdin="G-1\nG-2\n")
+    for hours, code in ((25, 0), (27, 1)):
+        with engine.begin() as connection:
+            connection.execute(
+                text("UPDATE asleep.users SET registered_at = now() - make_interval(hours => :hours)"), {"hours": hours}
+            )
+        status = typed("status")
+        assert status.exit_code == code, status.output
+    assert "2 users were registered more than 26 hours ago and have not been synced since" in status.output
 
 
 def test_the_usual_window_never_begins_before_the_first_day(typed: Type, monkeypatch: pytest.MonkeyPatch):

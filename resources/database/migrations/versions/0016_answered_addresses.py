@@ -1,13 +1,13 @@
 """Record answered addresses and the batches of a run.
 
-Revision: 0014, after 0013. A new table, and a column with a constant default: an exclusive lock for a moment.
+Revision: 0016, after 0015. A new table, and a column with a constant default: an exclusive lock for a moment.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0014"
-down_revision = "0013"
+revision = "0016"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 
