@@ -3,13 +3,11 @@
 Does not belong here: arithmetic (`metrics/averages_statement.py`), when it runs.
 """
 
-from datetime import UTC, date, datetime
-from typing import Any
+from datetime import UTC, datetime
 
 import dagster as dg
-from sqlalchemy import Connection
 
-from assets.metrics.monthly_summary import count_user_months, stale_months, summarise
+from assets.metrics.monthly_summary import stale_months, summarise_month
 from assets.ops.failures import as_dagster_failure
 from assets.ops.table_metadata import AVERAGES_LINEAGE, column_lineage, table_metadata
 from assets.partitions import month_key, monthly, months_of
@@ -55,10 +53,3 @@ def monthly_averages(
             if (key := month_key(month)) in context.partition_keys:
                 context.add_asset_metadata(counts | column_lineage(AVERAGES_LINEAGE), partition_key=key)
     return dg.MaterializeResult()
-
-
-def summarise_month(connection: Connection, month: date) -> dict[str, Any]:
-    """Compute a month's averages; returns what became of them, as the asset's metadata."""
-    counts = summarise(connection, month)._asdict()
-    rows = count_user_months(connection, month)
-    return {"dagster/partition_row_count": rows, **counts}

@@ -7,8 +7,9 @@ import dagster as dg
 from dagster._core.execution.plan.resume_retry import ReexecutionStrategy
 from dagster._core.storage.tags import RETRY_STRATEGY_TAG
 
+from assets.checks.data_missing import fail_if_data_missing
 from assets.ops.deleted_users import erase_departed, look_for_departures
-from assets.ops.targeted_sync import fail_if_data_missing, fail_if_users_failed, summarise_stale_months, sync_some_users
+from assets.ops.targeted_sync import fail_if_users_failed, summarise_stale_months, sync_some_users
 from assets.partitions import FIRST_DAY
 from assets.webhooks.process_events import handle_events
 from pipelines.runtime.retention import remove_old_rows, remove_old_runs

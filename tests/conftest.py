@@ -9,7 +9,7 @@ import secrets
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +27,58 @@ ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = ("127.", "localhost", "::1")
 
 
+TIERS = ("unit", "architecture", "integration", "end_to_end")
+SERVERS = {
+    *("postgres", "template", "new_database", "database_url", "engine", "connection"),
+    *("simulate", "world", "new_world", "serve_app", "start_service", "browser", "page"),
+}
+"""Fixtures that start a server, or need one."""
+_current: list[str] = []
+
+
+def tier_of(path: Path) -> str:
+    """The tier of a test file: the first folder below `tests/`."""
+    return path.relative_to(ROOT / "tests").parts[0]
+
+
+def misplaced(path: Path, fixtures: Iterable[str], marks: Iterable[str]) -> str | None:
+    """Why a test is in the wrong tier; None when it is in the right one."""
+    tier = tier_of(path)
+    if tier not in TIERS:
+        return f"lies in none of {', '.join(TIERS)}"
+    if tier == "unit" and (servers := SERVERS.intersection(fixtures)):
+        return f"is a unit test and uses {', '.join(sorted(servers))}: move it to tests/integration"
+    if tier in {"unit", "architecture"} and "long" in set(marks):
+        return f"is marked long: a test of {tier} takes milliseconds"
+    return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Reject a test that lies in the wrong tier, before anything runs."""
+    reasons = {
+        item.nodeid: misplaced(
+            item.path, getattr(item, "fixturenames", ()), (mark.name for mark in item.iter_markers())
+        )
+        for item in items
+    }
+    if found := [f"{name} {reason}" for name, reason in reasons.items() if reason]:
+        raise pytest.UsageError("\n".join(found))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Note the tier of the test that runs, for the guard."""
+    _current[:] = [tier_of(item.path)]
+    try:
+        return (yield)
+    finally:
+        _current.clear()
+
+
 def _guard(event: str, arguments: tuple[Any, ...]) -> None:
-    """Tests talk to this machine only: anything else is an error in the test, found at once."""
+    """Tests talk to this machine only, and unit tests start no server: anything else is an error in the test."""
+    if event == "socket.bind" and _current == ["unit"]:
+        raise AssertionError("a unit test started a server: move it to tests/integration")
     if event == "socket.connect" and isinstance(arguments[1], tuple):
         host = str(arguments[1][0])
         if not host.startswith(LOOPBACK):

@@ -4,7 +4,7 @@ Does not belong here: arithmetic (`averages_statement.py`), transactions, which 
 """
 
 from datetime import date
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
@@ -37,11 +37,6 @@ def stale_months(connection: Connection) -> list[date]:
     return list(connection.scalars(load_sql(__package__, "stale_months")))
 
 
-def count_user_months(connection: Connection, month: date) -> int:
-    """How many user-months of that calendar month have averages."""
-    return connection.scalar(load_sql(__package__, "user_months_of_month"), {"month": month}) or 0
-
-
 def summarise(connection: Connection, month: date | None = None) -> Summarised:
     """Compute the averages of every stale user-month, in the connection's transaction.
 
@@ -59,6 +54,18 @@ def summarise(connection: Connection, month: date | None = None) -> Summarised:
         removed=counted.removed,
         still_waiting=counted.still_waiting,
     )
+
+
+def summarise_month(connection: Connection, month: date) -> dict[str, Any]:
+    """Compute a month's averages; return what became of them as the asset's metadata.
+
+    Args:
+        connection: open, in a transaction.
+        month: first day of the month.
+    """
+    rows = load_sql(__package__, "user_months_of_month")
+    counts = summarise(connection, month)._asdict()
+    return {"dagster/partition_row_count": connection.scalar(rows, {"month": month}) or 0, **counts}
 
 
 def count_differing(connection: Connection, most: int) -> int | None:

@@ -5,13 +5,10 @@ the sync (`sync_batch.py`).
 """
 
 from datetime import date
-from typing import Any
 
 import dagster as dg
 
-from assets.checks.check_rows import rows_of_check
-from assets.metrics.monthly_summary import stale_months
-from assets.monthly_averages import summarise_month
+from assets.metrics.monthly_summary import stale_months, summarise_month
 from assets.ops.batches import API_POOL, COUNTED, SyncOptions, sync_batch_after_batch, totals_of_run
 from assets.ops.failures import as_dagster_failure
 from assets.partitions import month_key, monthly
@@ -92,23 +89,5 @@ def fail_if_users_failed(context: dg.OpExecutionContext, database: dg.ResourcePa
             f"Still missing: {found} lists or sessions of the users named. `asleep-sync status` lists them; the next "
             "run tries them first.",
             metadata={"failures": found},
-            allow_retries=False,
-        )
-
-
-@dg.op(ins={"summarised": dg.In(dg.Nothing)}, description="Fail while a user or session is missing.")
-def fail_if_data_missing(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
-    """The truth of the check `no_session_missing`, for jobs that materialise no sessions."""
-    with as_dagster_failure(context), database.engine.connect() as connection:
-        missing: dict[str, Any] = {row.kind: row.found for row in rows_of_check(connection, "no_session_missing")}
-    evaluation = dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey("sleep_sessions"), check_name="no_session_missing", passed=not missing, metadata=missing
-    )
-    context.instance.report_runless_asset_event(evaluation)
-    if missing:
-        found = ", ".join(f"{count} {kind}" for kind, count in missing.items())
-        raise dg.Failure(
-            f"Still missing: {found}. `asleep-sync status` lists them; the next run tries them first.",
-            metadata=missing,
             allow_retries=False,
         )

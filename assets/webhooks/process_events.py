@@ -27,6 +27,7 @@ from resources.database.resource import Database
 from resources.database.service import inbox
 from resources.database.service.inbox import FailedEvent, TakenEvent
 from resources.database.sync.event_context import note_event_only
+from resources.database.sync.list_cache import expire_lists
 from resources.database.sync.upsert import upsert_sessions
 from resources.database.users import registry
 from resources.pseudonyms import pseudonym
@@ -165,7 +166,7 @@ def _write(engine: Engine, chunk: Chunk) -> Counter[str]:
         registry.hold_registered(connection, chunk.changed)
         written = upsert_sessions(connection, chunk.rows)
         note_event_only(connection, chunk.event_only)
-        registry.expire_lists(connection, chunk.changed)
+        expire_lists(connection, chunk.changed)
         inbox.mark_done(connection, chunk.done)
         inbox.drop_events(connection, dropped)
         parked = inbox.mark_failed(connection, chunk.failed)

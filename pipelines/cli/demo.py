@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, func, select
 
 from assets.sync.window import Window
 from pipelines.cli.common import Refusal, write_private
@@ -18,10 +18,26 @@ from pipelines.runtime.dagster_environment import DAGSTER_SCHEMA
 from pipelines.settings import load_settings
 from resources.database.migrate import migrate
 from resources.database.resource import Database
+from resources.database.schema import tables
 from resources.database.users.registry import import_users, users_by_presence
 from resources.embedded_postgres import server as embedded
 
 MONTHS_SHOWN = 12
+_M = tables.monthly_averages.c
+_MONTHS = (
+    select(
+        _M.month,
+        func.count().label("users"),
+        func.sum(_M.nights).label("nights"),
+        func.avg(_M.avg_time_in_sleep_of_date).label("asleep"),
+        func.avg(_M.avg_efficiency_of_night).label("efficiency"),
+        func.avg(_M.avg_latency_of_night).label("latency"),
+        func.avg(_M.avg_deep_ratio).label("deep"),
+        func.avg(_M.avg_rem_ratio).label("rem"),
+    )
+    .group_by(_M.month)
+    .order_by(_M.month.desc())
+)
 BATCHES = 4
 """Steps of the demo's sync, each a bar in the run's Gantt chart."""
 NEXT_STEPS = """
@@ -96,30 +112,16 @@ def _write_report(engine: Engine, directory: Path, today: date) -> Path:
 
 def _show(console: Console, engine: Engine, seconds: float) -> None:
     with engine.connect() as connection:
-        stored = connection.execute(
-            text(
-                "SELECT (SELECT count(*) FROM asleep.users) AS users, "
-                "(SELECT count(*) FROM asleep.sleep_sessions WHERE deleted_at IS NULL) AS sessions, "
-                "(SELECT count(*) FROM asleep.nights) AS nights, "
-                "(SELECT count(*) FROM asleep.monthly_averages) AS months"
-            )
-        ).one()
-        rows = connection.execute(
-            text(
-                "SELECT month, count(*) AS users, sum(nights) AS nights, avg(avg_time_in_sleep_of_date) AS asleep, "
-                "avg(avg_efficiency_of_night) AS efficiency, avg(avg_latency_of_night) AS latency, "
-                "avg(avg_deep_ratio) AS deep, avg(avg_rem_ratio) AS rem "
-                "FROM asleep.monthly_averages GROUP BY month ORDER BY month DESC LIMIT :most"
-            ),
-            {"most": MONTHS_SHOWN},
-        ).all()
+        users = connection.scalar(select(func.count()).select_from(tables.users))
+        sessions = connection.scalar(select(func.count()).where(tables.sleep_sessions.c.deleted_at.is_(None)))
+        months = connection.execute(_MONTHS).all()
     console.print(
-        f"\nIn the tables: {stored.users} users, {stored.sessions} sessions, {stored.nights} nights, "
-        f"{stored.months} user-months; {seconds:.1f} s in all.",
+        f"\nIn the tables: {users} users, {sessions} sessions, {sum(month.nights for month in months)} nights, "
+        f"{sum(month.users for month in months)} user-months; {seconds:.1f} s in all.",
         soft_wrap=True,
     )
     table = Table("month", "users", "nights", "asleep", "efficiency", "to fall asleep", "deep", "REM", title="Averages")
-    for row in rows:
+    for row in months[:MONTHS_SHOWN]:
         table.add_row(
             f"{row.month:%Y-%m}", str(row.users), str(row.nights), _hours(row.asleep), _percent(row.efficiency),
             _minutes(row.latency), _percent(row.deep), _percent(row.rem),

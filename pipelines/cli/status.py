@@ -1,44 +1,23 @@
 """What `asleep-sync status` shows: a table for each question an operator asks, and whether anything needs attention."""
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from datetime import timedelta
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, Engine, func, select
 
 from pipelines.settings import Settings
 from resources.database.schema import tables
 from resources.database.service.inbox_care import count_inbox, list_parked
 from resources.database.service.outbox import count_outbox
+from resources.database.sync.missing_data import read_missing_data
 from resources.database.sync.run_health import FIRST_SYNC_WITHIN, overdue_users, stopped_runs
-from resources.pseudonyms import pseudonym
 from resources.rate_limit.shared_row import key_id_of
 from resources.rate_limit.table import read_state
 
-MOST_FAILURES_SHOWN = 20
 _COUNTED = (tables.users, tables.sleep_sessions, tables.session_payloads, tables.monthly_averages)
-
-
-_MISSING = text("""
-SELECT user_id, session_id, kind, attempts, first_failed_at, message, count(*) OVER () AS waiting
-FROM asleep.missing_data
-WHERE CAST(:user_ids AS text[]) IS NULL OR user_id = ANY (CAST(:user_ids AS text[]))
-ORDER BY first_failed_at, failure_id
-LIMIT :most
-""")
-
-
-class Missing(NamedTuple):
-    """A user or session that is missing, as a person may see it: without an id."""
-
-    user: str
-    what: str
-    kind: str
-    attempts: int
-    since: datetime
-    message: str
+_NEVER_SYNCED = select(func.count()).where(tables.users.c.is_synced, tables.users.c.last_synced_at.is_(None))
 
 
 def show_status(engine: Engine, settings: Settings, console: Console | None = None) -> bool:
@@ -60,7 +39,7 @@ def show_status(engine: Engine, settings: Settings, console: Console | None = No
         console.print(_table("Rate limit", ("what", "value"), _rates(connection)))
         console.print(_table("Webhooks and notifications", ("what", "value"), _boxes(connection)))
         waiting, missing = read_missing_data(connection)
-        never = connection.scalar(text("SELECT never_synced_users FROM asleep.data_freshness")) or 0
+        never = connection.scalar(_NEVER_SYNCED) or 0
         overdue = overdue_users(connection)
     stopped = stopped_runs(engine)
     if missing:
@@ -98,20 +77,6 @@ def _in_use(engine: Engine, settings: Settings) -> list[tuple[Any, ...]]:
         ("API key", f"{key_id_of(key)} (first digits of its SHA-256)" if key else "ASLEEP_API_KEY is not set"),
         ("environment", settings.environment.value),
     ]
-
-
-def read_missing_data(connection: Connection, user_ids: Sequence[str] = ()) -> tuple[int, list[Missing]]:
-    """How much is missing, of these users or of all, and the first so many of it."""
-    values = {"user_ids": list(user_ids) or None, "most": MOST_FAILURES_SHOWN}
-    found = connection.execute(_MISSING, values).all()
-    missing = [
-        Missing(
-            pseudonym(row.user_id), "list" if row.session_id is None else "one",
-            row.kind, row.attempts, row.first_failed_at, row.message,
-        )
-        for row in found
-    ]  # fmt: skip
-    return (found[0].waiting if found else 0), missing
 
 
 def _table(title: str, headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Table:

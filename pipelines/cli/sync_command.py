@@ -13,7 +13,6 @@ from rich.console import Console
 from sqlalchemy import Engine, select
 
 from pipelines.cli.common import NOTHING_DONE, Refusal, first_line, with_database_url
-from pipelines.cli.status import read_missing_data
 from pipelines.definitions import build_definitions
 from pipelines.notifications.alerts import alert_of_command
 from pipelines.runtime.dagster_environment import dagster_environment
@@ -22,6 +21,7 @@ from pipelines.settings import Settings
 from resources.asleep.resource import KeyMissing
 from resources.database.resource import Database
 from resources.database.schema import tables
+from resources.database.sync.missing_data import read_missing_data
 from resources.notifications.alerts import AlertNotDelivered
 from resources.notifications.heartbeat import HeartbeatNotDelivered, send_heartbeat
 from resources.pseudonyms import pseudonym

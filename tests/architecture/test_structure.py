@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from resources.database.schema import bookkeeping, changes, service_tables, tables
 from resources.database.schema.metadata import SCHEMA, metadata
+from tests.conftest import misplaced
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("pipelines", "assets", "resources")
@@ -51,15 +52,57 @@ def test_a_folder_has_one_subject():
     assert too_many.keys() <= KNOWN_LARGE_FOLDERS, too_many
 
 
-def test_the_sync_engine_does_not_import_dagster():
-    """The engine runs and is tested without an orchestrator."""
-    importers = [
+def test_pipelines_hold_no_sql():
+    """A statement lies beside the tables it reads, in `resources` or `assets`; commands and jobs call it."""
+    statement = re.compile(r"\b(FROM|INTO|UPDATE|JOIN)\s+asleep\.\w")
+    found = [str(path.relative_to(ROOT)) for path in MODULES if statement.search(path.read_text("utf-8"))]
+    assert [path for path in found if path.startswith("pipelines/")] == []
+    assert list((ROOT / "pipelines").rglob("*.sql")) == []
+
+
+def test_sql_lies_beside_the_module_that_runs_it():
+    """A file that no module of its folder names is dead, or is run by another package."""
+    apart = {"resources/database/views"}
+    unused = [
         str(path.relative_to(ROOT))
-        for folder in (ROOT / "assets/sync", ROOT / "pipelines/service", ROOT / "assets/metrics")
-        for path in folder.rglob("*.py")
-        if re.search(r"^\s*(import|from) dagster", path.read_text("utf-8"), re.MULTILINE)
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.sql")
+        if str(path.parent.relative_to(ROOT)) not in apart and not path.stem.startswith("check_")
+        if not any(f'"{path.stem}"' in module.read_text("utf-8") for module in path.parent.glob("*.py"))
     ]
-    assert importers == []
+    assert unused == []
+
+
+def test_assets_at_the_top_are_one_asset_each():
+    """One Dagster asset per file, and the partitions; whatever else they need lies in a folder with a subject."""
+    modules = {path.name for path in (ROOT / "assets").glob("*.py")} - {"__init__.py", "partitions.py"}
+    assets = {name for name in modules if "@dg." in (ROOT / "assets" / name).read_text("utf-8")}
+    assert modules == assets
+
+
+@pytest.mark.parametrize(
+    ("path", "fixtures", "marks", "reason"),
+    [
+        ("unit/test_it.py", ["tmp_path", "engine"], [], "is a unit test and uses engine: move it to tests/integration"),
+        ("unit/test_it.py", [], ["long"], "is marked long: a test of unit takes milliseconds"),
+        ("somewhere/test_it.py", [], [], "lies in none of unit, architecture, integration, end_to_end"),
+        ("unit/test_it.py", ["tmp_path"], [], None),
+        ("integration/test_it.py", ["engine"], ["long"], None),
+    ],
+)
+def test_a_test_in_the_wrong_tier_is_rejected(path, fixtures, marks, reason):
+    """`make unit` must stay quick, and prove what it says without a server."""
+    assert misplaced(ROOT / "tests" / path, fixtures, marks) == reason
+
+
+def test_tests_mirror_the_packages():
+    """Who changes a module finds its tests under the same path."""
+    folders = {
+        path.parent.relative_to(ROOT / "tests" / tier)
+        for tier in ("unit", "integration")
+        for path in (ROOT / "tests" / tier).rglob("test_*.py")
+    }
+    assert [str(folder) for folder in sorted(folders) if not (ROOT / folder).is_dir()] == []
 
 
 @pytest.mark.parametrize("path", _named(MODULES))

@@ -1,6 +1,6 @@
 """The registry of users: who is synced. The Asleep API cannot list users, so this table is the only list.
 
-Lives here: registering, importing, knowing who was erased, forgetting a cached list.  Not here: files, the API.
+Lives here: registering, importing, knowing who was erased.  Not here: files, the API.
 """
 
 from collections.abc import Iterable
@@ -37,12 +37,6 @@ RETURNING xmax = 0 AS inserted
 """)
 
 _HOLD = text("SELECT user_id FROM asleep.users WHERE user_id = ANY(:ids) ORDER BY user_id FOR NO KEY UPDATE")
-
-_EXPIRE_LISTS = text("""
-UPDATE asleep.sync_ledger
-SET listed_at = 'epoch'
-WHERE user_id IN (SELECT unnest(CAST(:ids AS text[])) ORDER BY 1)
-""")
 
 
 class Imported(NamedTuple):
@@ -105,12 +99,6 @@ def erased_among(connection: Connection, ids: Iterable[str]) -> frozenset[str]:
         return frozenset()
     found = connection.scalars(_ERASED, {"pseudonyms": sorted(by_pseudonym)})
     return frozenset(by_pseudonym[name] for name in found)
-
-
-def expire_lists(connection: Connection, ids: Iterable[str]) -> None:
-    """Forget that these users' sessions were listed lately: something happened since."""
-    if wanted := sorted(set(ids)):
-        connection.execute(_EXPIRE_LISTS, {"ids": wanted})
 
 
 def some_other_users(connection: Connection, besides: Iterable[str], most: int) -> list[str]:

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import text
 
-from resources.database.users.registry import expire_lists
+from resources.database.sync.list_cache import expire_lists
 
 
 def test_two_syncs_at_once_leave_the_truth(new_world):

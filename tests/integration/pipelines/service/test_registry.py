@@ -3,7 +3,8 @@
 from sqlalchemy import Connection, text
 
 from resources.database.sync.event_context import KnownSession, known_sessions
-from resources.database.users.registry import expire_lists, import_users, register_users
+from resources.database.sync.list_cache import expire_lists
+from resources.database.users.registry import import_users, register_users
 from resources.pseudonyms import pseudonym
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
-from warehouse_sessions import LATER, session, slept, store
 
 from resources.database.sync.change_feed import prune_changes
 from resources.database.users.erase import erase
+from tests.warehouse_sessions import LATER, session, slept, store
 
 NIGHT = datetime(2026, 10, 1, 14, tzinfo=UTC)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
-from warehouse_sessions import session, slept, store
 
 from assets.metrics.monthly_summary import summarise
+from tests.warehouse_sessions import session, slept, store
 
-DASHBOARD = json.loads((Path(__file__).resolve().parents[4] / "deploy" / "grafana" / "sleep.json").read_text("utf-8"))
+DASHBOARD = json.loads((Path(__file__).resolve().parents[5] / "deploy" / "grafana" / "sleep.json").read_text("utf-8"))
 PANELS = {panel["title"]: panel for panel in DASHBOARD["panels"] if panel["type"] != "row"}
 VARIABLES = {variable["name"]: variable for variable in DASHBOARD["templating"]["list"]}
 START = datetime(2026, 5, 10, 14, tzinfo=UTC)

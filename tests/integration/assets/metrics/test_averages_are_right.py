@@ -15,12 +15,12 @@ import pytest
 from expected_nights import Recorded, date_of, episodes_of, expected_nights
 from hypothesis import HealthCheck, assume, example, given, settings
 from sqlalchemy import Connection, Engine, text
-from warehouse_sessions import session, slept, store
 
 from assets.metrics.monthly_summary import summarise
 from resources.asleep.records import SleepSession, Stat
 from resources.database.schema.tables import monthly_averages
 from resources.database.users.registry import import_users
+from tests.warehouse_sessions import session, slept, store
 
 MEANS = (
     "sleep_index sleep_latency wakeup_latency light_latency deep_latency rem_latency time_in_bed time_in_sleep_period "

@@ -11,9 +11,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from sqlalchemy import Connection, Engine, text
-from warehouse_sessions import session, slept, store
 
 from assets.metrics.monthly_summary import Summarised, count_differing, summarise
+from tests.warehouse_sessions import session, slept, store
 
 MARCH, APRIL = date(2026, 3, 1), date(2026, 4, 1)
 GATE = 4711

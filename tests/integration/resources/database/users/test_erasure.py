@@ -7,12 +7,12 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from sqlalchemy import Connection, Engine, text
-from warehouse_sessions import session, slept, store
 
 from assets.metrics.monthly_summary import summarise
 from resources.database.schema import bookkeeping, changes, service_tables, tables
 from resources.database.service.inbox import IncomingEvent, put_events
 from resources.database.users.erase import DueForErasure, due_for_erasure, erase, note_to_be_deleted
+from tests.warehouse_sessions import session, slept, store
 
 ALL_TABLES = (tables, bookkeeping, changes, service_tables)
 NIGHT = datetime(2026, 3, 6, 14, tzinfo=UTC)

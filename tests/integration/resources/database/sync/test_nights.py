@@ -14,13 +14,13 @@ import pytest
 from expected_nights import Assigned, Recorded, expected_nights
 from hypothesis import HealthCheck, given, settings
 from sqlalchemy import Connection, Engine, text
-from warehouse_sessions import session, slept, store
 
 from assets.metrics.monthly_summary import summarise
 from resources.asleep.records import SleepSession
 from resources.database.sync.nights import assign_new_nights
 from resources.database.sync.sync_state import mark_deleted
 from resources.database.users.registry import hold_registered
+from tests.warehouse_sessions import session, slept, store
 
 CASES = sorted((Path(__file__).parent / "nights").glob("*.json"))
 NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)

@@ -11,12 +11,12 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 from sqlalchemy import Connection, text
-from warehouse_sessions import session, slept, store
 
 from assets.metrics.monthly_summary import summarise
 from assets.report import charts as drawn_by
 from assets.report.monthly_report import NothingToReport, previews, render_report
 from assets.report.style import clock_ticks, following, unwrapped
+from tests.warehouse_sessions import session, slept, store
 
 APRIL, MAY = date(2026, 4, 1), date(2026, 5, 1)
 SVG = "{http://www.w3.org/2000/svg}svg"

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, make_url, text
-from warehouse_sessions import session, slept, store
 
 from assets.metrics.monthly_summary import summarise
 from resources.asleep.records import SleepSession
 from resources.database.engine import make_engine
+from tests.warehouse_sessions import session, slept, store
 
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[5]
 COOKBOOK = (ROOT / "docs" / "cookbook.md").read_text("utf-8")
 GENERATOR = (ROOT / "benchmarks" / "warehouse_sessions.sql").read_text("utf-8")
 NO_STAGES = "CREATE TEMPORARY TABLE night_pool (number integer, sleep_stages smallint[], snoring_stages smallint[])"
