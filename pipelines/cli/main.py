@@ -150,6 +150,31 @@ def status() -> None:
 
 
 @main.command()
+@click.option("--restart", is_flag=True, help="Begin anew, although an earlier rebuild was interrupted.")
+def reshape(restart: bool) -> None:
+    """Rebuild the typed columns from the raw results that are stored, without a request.
+
+    For use after an upgrade that corrects how results are read. Rows that do not change are not written. It can be
+    interrupted: the next call goes on where this one stopped. Monthly averages follow by themselves.
+    """
+    from assets.reshape.reshape import Reshaped
+    from assets.reshape.reshape import reshape as rebuild
+
+    def show(total: Reshaped) -> None:
+        click.echo(f"{total.read} read, {total.changed} changed, {total.unreadable} unreadable", err=True)
+
+    database = read_database(read_settings())
+    database.require_migrated()
+    total = rebuild(database.engine, progress=show, restart=restart)
+    click.echo(f"{total.read} sessions: {total.changed} changed, {total.unchanged} unchanged.")
+    if total.unreadable:
+        click.echo(
+            f"asleep-sync: {total.unreadable} raw results cannot be read; their rows stay as they are.", err=True
+        )
+        sys.exit(SOME_FAILED)
+
+
+@main.command()
 @click.argument("user_id", type=id_of_user)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def forget(user_id: str, yes: bool) -> None:

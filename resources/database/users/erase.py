@@ -49,6 +49,12 @@ First the registry's row: whoever stores sessions of the user holds it, so we wa
 Then the queue: whoever computes averages of the user holds it, so their averages are there when we come to them.
 """
 
+_CLEAR_CHECKPOINTS = text("""
+DELETE FROM asleep.sync_batches
+WHERE counts ->> 'after' IN (SELECT session_id FROM asleep.sleep_sessions WHERE user_id = :user_id)
+""")
+"""A rebuild that was interrupted at a session of the user begins anew."""
+
 _RECORD = text("""
 INSERT INTO asleep.erasures (user_pseudonym, reason, rows_removed)
 SELECT :pseudonym, :reason, CAST(:removed AS jsonb)
@@ -90,6 +96,7 @@ def erase(connection: Connection, user_id: str, reason: str) -> dict[str, int]:
         raise ValueError(f"a reason is one of {', '.join(sorted(REASONS))}")
     if not user_id.strip():
         raise ValueError("a blank id names nobody, but events and failures that name nobody would match it")
+    connection.execute(_CLEAR_CHECKPOINTS, {"user_id": user_id})
     deleted = {
         table: connection.execute(text(f"DELETE FROM asleep.{table} WHERE {theirs}"), {"user_id": user_id}).rowcount
         for table, theirs in _WHAT_GOES.items()

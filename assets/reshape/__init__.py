@@ -1,0 +1,1 @@
+"""Rebuilding of typed columns from the stored raw results."""

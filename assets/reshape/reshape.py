@@ -1,0 +1,83 @@
+"""Typed columns rebuilt from the raw results that are stored, without a request: after a parser was corrected."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import orjson
+from sqlalchemy import Connection, Engine
+
+from assets.sync.session_rows import Row, session_row
+from resources.asleep.errors import Malformed
+from resources.asleep.parse_sessions import parse_session_result
+from resources.database.sync.checkpoints import clear_checkpoint, read_checkpoint, write_checkpoint
+from resources.database.sync.upsert import Written, upsert_sessions
+from resources.database.users.registry import hold_registered
+from resources.load_sql import load_sql
+
+PAGE_ROWS = 500
+CHECKPOINT = "reshape"
+
+
+class Reshaped(NamedTuple):
+    """What a rebuild did."""
+
+    read: int
+    changed: int
+    unchanged: int
+    unreadable: int
+    """Raw results that the parser refuses; their rows stay as they are."""
+
+
+def reshape(engine: Engine, *, progress: Callable[[Reshaped], None], restart: bool = False) -> Reshaped:
+    """Parse every stored raw result again and write the rows that differ.
+
+    Each page is a short transaction, in which the place is remembered: an interrupted rebuild goes on there.
+
+    Args:
+        engine: the database.
+        progress: called after each page with the sums so far.
+        restart: begin anew, although an earlier rebuild was interrupted.
+
+    Returns:
+        The sums of this call.
+    """
+    total = Reshaped(0, 0, 0, 0)
+    with engine.begin() as connection:
+        after = "" if restart else read_checkpoint(connection, CHECKPOINT)
+    while True:
+        with engine.begin() as connection:
+            page = _page(connection, after)
+            if not page:
+                clear_checkpoint(connection, CHECKPOINT)
+                return total
+            after = page[-1].session_id
+            total = Reshaped(*map(sum, zip(total, _rebuild(connection, page), strict=True)))
+            write_checkpoint(connection, CHECKPOINT, after)
+        progress(total)
+
+
+def _page(connection: Connection, after: str) -> list[Any]:
+    values = {"after": after, "page_rows": PAGE_ROWS}
+    return list(connection.execute(load_sql(__package__, "stored_payloads"), values))
+
+
+def _rebuild(connection: Connection, page: list[Any]) -> Reshaped:
+    registered = hold_registered(connection, {stored.user_id for stored in page})
+    rows = [_row(stored) for stored in page if stored.user_id in registered]
+    written = upsert_sessions(connection, [row for row in rows if row is not None])
+    return _counts(len(page), written, unreadable=sum(row is None for row in rows))
+
+
+def _row(stored: Any) -> Row | None:
+    """The row that the parser of today makes of a stored result; None when it refuses the result."""
+    try:
+        session = parse_session_result(orjson.loads(stored.result), user_id=stored.user_id, asked_at=stored.fetched_at)
+    except (Malformed, orjson.JSONDecodeError):
+        return None
+    of_the_list = [violation for violation in stored.contract_violations if violation.startswith("list.")]
+    return session_row(replace(session, contract_violations=(*session.contract_violations, *of_the_list)))
+
+
+def _counts(read: int, written: Written, *, unreadable: int) -> Reshaped:
+    return Reshaped(read, written.inserted + written.updated, written.unchanged, unreadable)

@@ -1,0 +1,91 @@
+"""Typed columns are rebuilt from the stored raw results, without a request."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from assets.reshape import reshape as module
+from assets.reshape.reshape import Reshaped, reshape
+from resources.database.users.erase import erase
+
+
+def damaged(world: Any) -> None:
+    """The columns as a parser with a fault had filled them."""
+    with world.engine.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE asleep.sleep_sessions SET sleep_cycle = NULL, sleep_index = 1, sleep_stages = '{0}', "
+                "wake_time_local = NULL"
+            )
+        )
+
+
+def test_columns_become_what_the_api_answered(world: Any):
+    """After a parser was corrected, one request for each session was paid anew."""
+    world.add_user(nights=12)
+    world.sync()
+    damaged(world)
+    assert world.wrong() != []
+    world.api.reset()
+
+    total = reshape(world.engine, progress=lambda _: None)
+
+    assert total == Reshaped(read=12, changed=12, unchanged=0, unreadable=0)
+    assert world.wrong() == []
+    assert world.api.requests() == {}
+    assert reshape(world.engine, progress=lambda _: None).changed == 0
+
+
+def test_an_interrupted_rebuild_goes_on_where_it_stopped(world: Any, monkeypatch: pytest.MonkeyPatch):
+    """A million sessions take minutes; a restart of the machine must not cost them again."""
+    monkeypatch.setattr(module, "PAGE_ROWS", 5)
+    world.add_user(nights=12)
+    world.sync()
+    damaged(world)
+
+    def interrupt(_: Reshaped) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reshape(world.engine, progress=interrupt)
+
+    assert reshape(world.engine, progress=lambda _: None).read == 7
+    assert world.wrong() == []
+    assert reshape(world.engine, progress=lambda _: None).read == 12
+
+
+def test_deleted_sessions_stay_deleted_and_unreadable_results_are_counted(world: Any):
+    """A rebuild must not bring back what is gone, nor empty a row that it cannot read."""
+    world.add_user(nights=4)
+    world.sync()
+    first, second = [row.session_id for row in world.rows("SELECT session_id FROM asleep.sleep_sessions")][:2]
+    with world.engine.begin() as connection:
+        values = {"first": first, "second": second}
+        connection.execute(
+            text("UPDATE asleep.sleep_sessions SET deleted_at = now() WHERE session_id = :first"), values
+        )
+        connection.execute(text("UPDATE asleep.session_payloads SET result = '[]' WHERE session_id = :second"), values)
+    before = world.rows("SELECT * FROM asleep.sleep_sessions ORDER BY session_id")
+
+    total = reshape(world.engine, progress=lambda _: None)
+
+    assert (total.read, total.changed, total.unreadable) == (3, 0, 1)
+    assert world.rows("SELECT * FROM asleep.sleep_sessions ORDER BY session_id") == before
+
+
+def test_an_erased_user_is_not_named_by_an_interrupted_rebuild(world: Any, monkeypatch: pytest.MonkeyPatch):
+    """The place of the interruption is a session's id."""
+    monkeypatch.setattr(module, "PAGE_ROWS", 2)
+    user = world.add_user(nights=4)
+    world.sync()
+
+    def interrupt(_: Reshaped) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reshape(world.engine, progress=interrupt)
+    with world.engine.begin() as connection:
+        erase(connection, user, "requested")
+
+    assert world.rows("SELECT FROM asleep.sync_batches WHERE counts ? 'after'") == []
