@@ -1,13 +1,13 @@
-"""One limit for all processes: ours against pyrate-limiter, at a strict server.
+"""One rate limit for all processes, at a strict server: ours, also in bad conditions, and pyrate-limiter.
 
-    uv sync --group bench && python benchmarks/rate_limit.py      # --quick; --database-url: another server than its own
+    uv sync --group bench && python benchmarks/rate_limit.py    # --quick: a few cells; --others: pyrate-limiter as well
 
-Each cell: 1 to 8 processes with 8 threads each ask a server that counts every arrival over a sliding second. Printed
-as a markdown table: how much of the permitted rate was used once under way; the highest count in any second, wherever
-it starts; the slack, by which the closest limit + 1 arrivals missed being within one second; throttled answers
-provoked; fairness among processes (Jain's index, 1 is perfect); processor time of the clients a request, sending
-included; database transactions a request; the longest time without any request. Rows with `kill -9` lose one process
-half-way. About six minutes; one with `--quick`.
+Each cell: 1 to 8 processes with 8 threads each send to a server that counts every arrival over a sliding second.
+Printed as markdown tables: how much of the permitted rate was used from the fourth second on; the highest count in any
+second, wherever it starts; the slack, by which the closest limit + 1 arrivals missed being within one second; throttled
+responses; fairness among processes (Jain's index, 1 is perfect); processor time of the clients per request, sending
+included; database transactions per request; the longest time without a request; the load average. With `--repeat` each
+cell runs several times: medians of use, worst of the rest. About seven minutes.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import json
 import math
 import multiprocessing
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -25,16 +26,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Self
+from statistics import median
+from typing import Any, NamedTuple, Self
 
-from sqlalchemy import MetaData, create_engine, text
+from sqlalchemy import MetaData, NullPool, create_engine, text
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from surroundings import postgres
@@ -45,6 +47,14 @@ from resources.rate_limit.protocol import Outcome, PermitUnavailable
 from resources.rate_limit.table import create_functions, rate_limits_table
 
 THREADS = 8
+WARM_SECONDS = 3.0
+"""After an idle time the first slots are loose and further apart; use is counted from then on."""
+PAUSE_SECONDS = 0.02
+"""Between two requests of a thread when the rate is not to bind."""
+BUSY, LATE, KILLED, AWAY, NOT_BINDING = (
+    "two busy loops beside", "10 % sent late", "one `kill -9`", "database away for 2 s", "rate does not bind",
+)  # fmt: skip
+CONDITIONS = (BUSY, LATE, KILLED, AWAY)
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,8 @@ class Cell:
     rate: int
     processes: int
     seconds: float
-    killed: bool = False
+    condition: str = ""
+    """One of `CONDITIONS`; else nothing is wrong."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +84,34 @@ Request = Callable[[Callable[[], None]], bool]
 """Send, call back once that is done, and tell whether the answer was good."""
 InTurn = Callable[[Request, float], None]
 """Send a request when its turn comes, or give up at the moment given."""
+WAITS: list[float] = []
+"""Seconds that each permit took, and below, processor seconds of the limiter for each request; of this process."""
+COSTS: list[float] = []
 
 
 def in_turn_with_ours(job: Job, stack: ExitStack) -> InTurn:
     """Our limiter, as the transport uses it."""
     engine = make_engine(job.url, application_name="benchmark")
-    limiter = stack.enter_context(PostgresRateLimiter(engine, api_key="benchmark", requests_per_second=job.cell.rate))
+    limiter = stack.enter_context(
+        closing(PostgresRateLimiter(engine, api_key="benchmark", requests_per_second=job.cell.rate))
+    )
 
     def in_turn(request: Request, give_up_at: float) -> None:
+        began = time.thread_time()
         permit = limiter.acquire(give_up_at=give_up_at)
-        limiter.report(permit, Outcome.ANSWERED if request(lambda: limiter.sent(permit)) else Outcome.THROTTLED)
+        cost = time.thread_time() - began
+
+        def sent() -> None:
+            nonlocal cost
+            began = time.thread_time()
+            limiter.sent(permit)
+            cost += time.thread_time() - began
+
+        is_good = request(sent)
+        began = time.thread_time()
+        limiter.report(permit, Outcome.ANSWERED if is_good else Outcome.THROTTLED)
+        COSTS.append(cost + time.thread_time() - began)
+        WAITS.append(permit.waited_seconds)
 
     return in_turn
 
@@ -108,6 +137,14 @@ def in_turn_with_pyrate(job: Job, stack: ExitStack) -> InTurn:
             request(lambda: None)
 
     return in_turn
+
+
+class Report(NamedTuple):
+    """What one worker process measured."""
+
+    used_seconds: float
+    waits: list[float]
+    costs: list[float]
 
 
 class Pool:
@@ -154,6 +191,8 @@ def worker(orders: Connection) -> None:
     while (job := orders.recv()) is not None:
         with ExitStack() as stack:
             in_turn = LIMITERS[job.cell.limiter](job, stack)
+            WAITS.clear()
+            COSTS.clear()
             in_turn(lambda _: True, time.monotonic() + 60)
             orders.send(None)
             start_at = orders.recv()
@@ -165,7 +204,7 @@ def worker(orders: Connection) -> None:
             for caller in callers:
                 caller.join()
             used_seconds = time.process_time() - used
-        orders.send(used_seconds)
+        orders.send(Report(used_seconds, WAITS[1:], COSTS[1:]))
 
 
 def call(job: Job, number: int, in_turn: InTurn, start_at: float) -> None:
@@ -174,7 +213,11 @@ def call(job: Job, number: int, in_turn: InTurn, start_at: float) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         message = f"GET /{job.number}.{number} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
+        chance = random.Random(f"{job.number}.{number}")
+
         def request(sent: Callable[[], None]) -> bool:
+            if job.cell.condition == LATE and chance.random() < 0.1:
+                time.sleep(chance.uniform(0.01, 0.3))
             connection.sendall(message)
             sent()
             return connection.recv(4096).startswith(b"HTTP/1.1 200")
@@ -185,6 +228,8 @@ def call(job: Job, number: int, in_turn: InTurn, start_at: float) -> None:
                 in_turn(request, start_at + job.cell.seconds)
             except PermitUnavailable:
                 return
+            if job.cell.condition == NOT_BINDING:
+                time.sleep(PAUSE_SECONDS)
 
 
 class Fleet:
@@ -210,18 +255,19 @@ class Fleet:
         for _, orders in self._members[: cell.processes]:
             orders.recv()
 
-    def run(self, cell: Cell) -> float:
-        """Do one cell; processor seconds used by the members that lived."""
+    def run(self, cell: Cell, disturb: Callable[[], AbstractContextManager[object]]) -> list[Report]:
+        """Do one cell; what the members that lived measured."""
         members = self._members[: cell.processes]
         start_at = time.monotonic() + 0.3
         for _, orders in members:
             orders.send(start_at)
-        if cell.killed:
-            time.sleep(start_at + cell.seconds / 2 - time.monotonic())
-            process, _ = members.pop()
-            os.kill(process.pid or 0, signal.SIGKILL)
-            self._members = [member for member in self._members if member[0] is not process]
-        return float(sum(orders.recv() for _, orders in members))
+        with disturb():
+            if cell.condition == KILLED:
+                time.sleep(start_at + cell.seconds / 2 - time.monotonic())
+                process, _ = members.pop()
+                os.kill(process.pid or 0, signal.SIGKILL)
+                self._members = [member for member in self._members if member[0] is not process]
+            return [orders.recv() for _, orders in members]
 
     def stop(self) -> None:
         """Let all go."""
@@ -230,50 +276,115 @@ class Fleet:
             process.join()
 
 
-def measure(cell: Cell, fleet: Fleet, *, port: int, url: str, scratch: str) -> dict[str, str]:
-    """One row of the table."""
-    engine = create_engine(database_url(url))
+@contextmanager
+def disturbance(cell: Cell, url: str) -> Iterator[None]:
+    """What is wrong during a cell."""
+    with ExitStack() as stack:
+        if cell.condition == BUSY:
+            for _ in range(2):
+                stack.callback(subprocess.Popen([sys.executable, "-c", "while True: pass"]).kill)
+        if cell.condition == AWAY:
+            timer = threading.Timer(cell.seconds / 2, take_database_away, (url, 2.0))
+            timer.start()
+            stack.callback(timer.join)
+        yield
+
+
+def take_database_away(url: str, seconds: float) -> None:
+    """Refuse connections to the database for a while, and end those that it has."""
+    target = database_url(url)
+    engine = create_engine(target.set(database="template1"), isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    name = target.database
+    with engine.connect() as connection:
+        connection.execute(text(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false'))
+        connection.execute(
+            text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"), {"name": name}
+        )
+        time.sleep(seconds)
+        connection.execute(text(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true'))
+
+
+def measure(cell: Cell, fleet: Fleet, *, port: int, url: str, scratch: str) -> dict[str, Any]:
+    """Figures of one run of a cell."""
+    engine = create_engine(database_url(url), poolclass=NullPool)
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM asleep.rate_limits"))
     ask(port, f"/-/reset/{cell.rate}")
     fleet.ready(cell, port=port, url=url, scratch=scratch)
     before = transactions(engine) if cell.limiter in IN_POSTGRES else 0
-    used_seconds = fleet.run(cell)
+    reports = fleet.run(cell, lambda: disturbance(cell, url))
     spent = transactions(engine) - before if cell.limiter in IN_POSTGRES else 0
-    log = ask(port, "/-/log")
-    engine.dispose()
-    return row_of(cell, log, used_seconds, spent)
+    return figures_of(cell, ask(port, "/-/log"), reports, spent)
 
 
-def row_of(cell: Cell, log: list[tuple[float, str, bool]], used_seconds: float, spent: int) -> dict[str, str]:
-    """Figures from the server's log."""
+def figures_of(cell: Cell, log: list[tuple[float, str, bool]], reports: list[Report], spent: int) -> dict[str, Any]:
+    """Figures from the server's log and the workers' reports."""
     times = [arrival[0] for arrival in log]
     by_process = Counter(int(caller.split(".")[0]) for _, caller, _ in log)
-    counts = [by_process[number] for number in range(cell.processes - cell.killed)]
-    jain = sum(counts) ** 2 / (len(counts) * sum(count**2 for count in counts))
+    counts = [by_process[number] for number in range(cell.processes - (cell.condition == KILLED))]
     spans = [after - before for before, after in zip(times, times[cell.rate :], strict=False)] or [math.inf]
+    waits = sorted(wait for report in reports for wait in report.waits) or [0.0]
+    costs = [cost for report in reports for cost in report.costs] or [0.0]
     return {
-        "limiter": cell.limiter + (", one `kill -9`" if cell.killed else ""),
+        "use": use(times, cell.seconds) / cell.rate * 100,
+        "highest": highest_second(times),
+        "slack": (min(spans) - 1) * 1000,
+        "throttled": sum(1 for arrival in log if arrival[2]),
+        "fairness": sum(counts) ** 2 / (len(counts) * sum(count**2 for count in counts)),
+        "cpu": sum(report.used_seconds for report in reports) / len(times) * 1e6,
+        "transactions": spent / len(times),
+        "transactions_per_second": spent / cell.seconds,
+        "gap": max(after - before for before, after in pairwise(times)) * 1000,
+        "requests_per_second": len(times) / cell.seconds,
+        "limiter_cpu": sum(costs) / len(costs) * 1e6,
+        "p50": waits[len(waits) // 2] * 1000,
+        "p99": waits[int(len(waits) * 0.99)] * 1000,
+        "load": os.getloadavg()[0],
+    }
+
+
+def row_of(cell: Cell, runs: list[dict[str, Any]]) -> dict[str, str]:
+    """One row of a table: medians, and the worst of what must never happen."""
+
+    def middle(name: str) -> float:
+        return float(median(run[name] for run in runs))
+
+    first = {
+        "limiter": cell.limiter + (f", {cell.condition}" if cell.condition else ""),
         "limit /s": f"{cell.rate}",
         "processes": f"{cell.processes}",
-        "used %": f"{use(times, cell.seconds) / cell.rate * 100:.1f}",
-        "highest second": f"{highest_second(times)}" + (" **over**" if highest_second(times) > cell.rate else ""),
-        "slack ms": f"{(min(spans) - 1) * 1000:.1f}",
-        "throttled": f"{sum(1 for arrival in log if arrival[2])}",
-        "fairness": f"{jain:.3f}",
-        "CPU µs": f"{used_seconds / len(times) * 1e6:.0f}",
-        "transactions": f"{spent / len(times):.2f}",
-        "longest gap ms": f"{max(after - before for before, after in pairwise(times)) * 1000:.0f}",
+    }
+    if cell.condition == NOT_BINDING:
+        return first | {
+            "requests /s": f"{middle('requests_per_second'):.0f}",
+            "limiter CPU µs": f"{middle('limiter_cpu'):.0f}",
+            "transactions per 1,000": f"{middle('transactions') * 1000:.1f}",
+            "transactions /s": f"{middle('transactions_per_second'):.1f}",
+            "wait p50 ms": f"{middle('p50'):.2f}",
+            "wait p99 ms": f"{middle('p99'):.2f}",
+            "load": f"{middle('load'):.1f}",
+        }
+    highest = max(run["highest"] for run in runs)
+    return first | {
+        "used %": f"{middle('use'):.1f}",
+        "highest second": f"{highest}" + (" **over**" if highest > cell.rate else ""),
+        "slack ms": f"{min(run['slack'] for run in runs):.1f}",
+        "throttled": f"{sum(run['throttled'] for run in runs)}",
+        "fairness": f"{middle('fairness'):.3f}",
+        "CPU µs": f"{middle('cpu'):.0f}",
+        "transactions": f"{middle('transactions'):.2f}",
+        "longest gap ms": f"{max(run['gap'] for run in runs):.0f}",
+        "load": f"{middle('load'):.1f}",
     }
 
 
 def use(times: list[float], seconds: float) -> float:
-    """Requests a second once under way: the mean over all windows of one length that begin in the second second.
+    """Requests per second once under way: the mean over all windows of one length that begin in the fourth second.
 
     One window alone would be off by up to one request, which is two in a hundred at 10/s, or by one whole burst.
     """
-    length = seconds - 2.2
-    begins = (times[0] + 1, times[0] + 2)
+    length = seconds - WARM_SECONDS - 1.2
+    begins = (times[0] + WARM_SECONDS, times[0] + WARM_SECONDS + 1)
     return sum(max(0.0, min(begins[1], moment) - max(begins[0], moment - length)) for moment in times) / length
 
 
@@ -307,14 +418,15 @@ def transactions(engine: Any) -> int:
         )
 
 
-def cells(*, quick: bool) -> Iterator[Cell]:
+def cells(*, quick: bool, others: bool) -> Iterator[Cell]:
     """The whole plan."""
-    rates, fleets = ((50, 1000), (2, 8)) if quick else ((10, 50, 200, 1000), (1, 2, 4, 8))
-    for limiter in LIMITERS:
-        seconds = 5.0 if limiter == "ours" and not quick else 2.8
+    rates, fleets = ((50,), (2, 8)) if quick else ((10, 50, 200), (1, 2, 8))
+    for limiter in [*LIMITERS] if others else ["ours"]:
         for rate in rates:
-            yield from (Cell(limiter, rate, processes, seconds) for processes in fleets)
-    yield from (Cell("ours", rate, fleets[-1], 4.0, killed=True) for rate in rates)
+            yield from (Cell(limiter, rate, processes, 9.0) for processes in fleets)
+    for condition in CONDITIONS:
+        yield from (Cell("ours", rate, fleets[-1], 11.0, condition) for rate in rates)
+    yield from (Cell("ours", 5000, processes, 6.0, NOT_BINDING) for processes in fleets[:2])
 
 
 @contextmanager
@@ -333,9 +445,11 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     arguments.add_argument("--database-url", help="a scratch database; without it, an embedded server is started")
     arguments.add_argument("--quick", action="store_true", help="a few cells only")
-    arguments.add_argument("--only", choices=sorted(LIMITERS), help="one limiter")
+    arguments.add_argument("--others", action="store_true", help="pyrate-limiter as well")
+    arguments.add_argument("--repeat", type=int, default=1, help="runs of each cell")
     arguments.add_argument("--rate", type=int, help="one rate")
     arguments.add_argument("--processes", type=int, help="one number of processes")
+    arguments.add_argument("--condition", choices=["none", *CONDITIONS, NOT_BINDING], help="one condition")
     options = arguments.parse_args()
     with ExitStack() as stack:
         url = database_url(options.database_url or stack.enter_context(postgres()).url)
@@ -352,21 +466,20 @@ def run(options: argparse.Namespace, url: str) -> None:
         metadata.create_all(connection)
         create_functions(connection)
     engine.dispose()
-    fleet = Fleet()
-    header = False
+    fleet, heading = Fleet(), ""
     with strict_server() as port, tempfile.TemporaryDirectory() as scratch:
-        for cell in cells(quick=options.quick):
-            wrong = (
-                (options.only and cell.limiter != options.only)
-                or (options.rate and cell.rate != options.rate)
+        for cell in cells(quick=options.quick, others=options.others):
+            is_left_out = (
+                (options.rate and cell.rate != options.rate)
                 or (options.processes and cell.processes != options.processes)
+                or (options.condition and (cell.condition or "none") != options.condition)
             )
-            if wrong:
+            if is_left_out:
                 continue
-            row = measure(cell, fleet, port=port, url=url, scratch=scratch)
-            if not header:
-                print("| " + " | ".join(row) + " |\n|" + "---|" * len(row), flush=True)
-                header = True
+            runs = [measure(cell, fleet, port=port, url=url, scratch=scratch) for _ in range(options.repeat)]
+            row = row_of(cell, runs)
+            if heading != (heading := "| " + " | ".join(row) + " |\n|" + "---|" * len(row)):
+                print(f"\n{heading}", flush=True)
             print("| " + " | ".join(row.values()) + " |", flush=True)
         fleet.stop()
 
