@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
+from resources.asleep.identifiers import MAX_ID_LENGTH
 from resources.local_time import local_zone
 
 MAX_LINES_NAMED = 20
-MAX_ID_LENGTH = 200
 _SEPARATORS = ",;\t|"
 _NEVER_IN_AN_ID = frozenset(",;|=\"'`()[]{}<>")
 """Marks of a table, a formula, JSON or a printed list: such a line is no id but something around one."""

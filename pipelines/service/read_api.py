@@ -15,12 +15,13 @@ from pipelines.service.keys import KeyRing
 from pipelines.service.options import ServiceOptions
 from pipelines.service.read_limits import admission
 from pipelines.service.read_models import Session, SessionPage, UserSummary
-from resources.asleep.identifiers import MAX_LENGTH
+from resources.asleep.identifiers import MAX_ID_LENGTH
 from resources.database.service.read_queries import Place, is_registered, read_glance, read_page, read_session
 from resources.database.service.service_limits import Limit
 from resources.pseudonyms import pseudonym
 
-_Id = Path(min_length=1, max_length=MAX_LENGTH, pattern=r"^[^\x00-\x1f\x7f]+$")
+MAX_CURSOR_LENGTH = 6 * MAX_ID_LENGTH  # a session id of four-byte characters in base64, and a moment
+_Id = Path(min_length=1, max_length=MAX_ID_LENGTH, pattern=r"^[^\x00-\x1f\x7f]+$")
 SessionId = Annotated[str, _Id]
 UserId = Annotated[str, _Id]
 FIRST_YEAR, LAST_YEAR = 2000, 9000
@@ -78,7 +79,7 @@ class _Reader:
         first_day: Annotated[date | None, Query(alias="from", description="First local date, included")] = None,
         last_day: Annotated[date | None, Query(alias="to", description="Last local date, included")] = None,
         limit: Annotated[int, Query(ge=1, le=100, description="Sessions on a page")] = 20,
-        cursor: Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before")] = None,
+        cursor: Annotated[str | None, Query(max_length=MAX_CURSOR_LENGTH, description="`next_cursor` of the page before")] = None,
     ) -> Any:
         """Newest first, without stages. A page stays valid while sessions arrive: none is skipped or repeated."""
         request.state.user = pseudonym(user_id)

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 import orjson
 
 from resources.asleep.errors import RAW_BYTES_KEPT, Malformed
+from resources.asleep.identifiers import MAX_ID_LENGTH
 from resources.local_time import local_zone
 
 INT4_LIMIT = 2**31
@@ -21,7 +22,6 @@ FLOAT_LIMIT = 1e15
 LARGEST_RATIO = 1.5
 """An efficiency above it is a percentage."""
 
-LONGEST_ID = 500
 LONGEST_FIELD_NAME = 60
 MOST_ODDITIES = 100
 
@@ -216,7 +216,7 @@ def time_zone(value: Json, where: str, odd: ContractViolations) -> str | None:
 
 def identifier(value: Json, where: str, answer: Json) -> str:
     """A session's or user's id, without which an answer is of no use."""
-    if type(value) is not str or not value or len(value) > LONGEST_ID or not is_storable(value):
+    if type(value) is not str or not value or len(value) > MAX_ID_LENGTH or not is_storable(value):
         malformed(f"{where}: not an identifier", answer)
     return value
 

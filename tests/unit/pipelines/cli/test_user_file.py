@@ -44,7 +44,7 @@ def test_what_people_write_is_read(text: str, expected: list[tuple[str, str | No
         ("id;name\nG-1;Jane\n", "line 1: several columns but no header"),
         ("G-1\nG-2;Jane\n", "line 2: a user id holds no separators"),
         ('user_id\n"G-1,Jane"\n', "line 2: a user id holds no separators"),
-        ("user_id\n" + "G" * 201 + "\n", "line 2: a user id has at most 200 characters"),
+        ("user_id\n" + "G" * 501 + "\n", "line 2: a user id has at most 500 characters"),
         ("ID\nG-1\n", "line 1: looks like a header, and the header must be user_id"),
         ("\nuser id\nG-1\n", "line 2: looks like a header, and the header must be user_id"),
         ("User\nG-1\n", "line 1: looks like a header"),
