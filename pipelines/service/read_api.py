@@ -79,7 +79,9 @@ class _Reader:
         first_day: Annotated[date | None, Query(alias="from", description="First local date, included")] = None,
         last_day: Annotated[date | None, Query(alias="to", description="Last local date, included")] = None,
         limit: Annotated[int, Query(ge=1, le=100, description="Sessions on a page")] = 20,
-        cursor: Annotated[str | None, Query(max_length=MAX_CURSOR_LENGTH, description="`next_cursor` of the page before")] = None,
+        cursor: Annotated[
+            str | None, Query(max_length=MAX_CURSOR_LENGTH, description="`next_cursor` of the page before")
+        ] = None,
     ) -> Any:
         """Newest first, without stages. A page stays valid while sessions arrive: none is skipped or repeated."""
         request.state.user = pseudonym(user_id)
