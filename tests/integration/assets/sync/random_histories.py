@@ -60,6 +60,10 @@ class History:
     sessions: dict[str, str] = field(default_factory=dict)
     """User of each session that exists."""
     running: set[str] = field(default_factory=set)
+    unanalysable: set[str] = field(default_factory=set)
+    """Finished sessions without statistics."""
+    shows_unanalysable: bool = False
+    """Average-stats names them, so that another analysis of them can be noticed."""
     hidden: set[str] = field(default_factory=set)
     """Sessions that lists lack."""
     reanalysed: set[str] = field(default_factory=set)
@@ -94,6 +98,7 @@ class History:
             for name, values in FORMS.items()
         }
         ask("behaviour", forms)
+        history.shows_unanalysable = forms["unanalysed_in_averages"] == "never_slept"
         history.told.append(
             f"seed {seed}: { {name: value for name, value in forms.items() if value != FORMS[name][0]} }"
         )
@@ -138,7 +143,8 @@ class History:
                  "night_id": self.dice.choice(("dodh-001", "dodh-002", "wake")),
                  "finding": self.dice.choice(FINDINGS), "missing_epochs": self.dice.choice((0, 0, 5))}
             )  # fmt: skip
-        self._added(user_id, self.ask("sessions", orders))
+        made = self._added(user_id, self.ask("sessions", orders))
+        self.unanalysable.update(each for each, order in zip(made, orders, strict=True) if order["finding"])
 
     def begin_session(self) -> None:
         """A session that runs."""
@@ -177,7 +183,8 @@ class History:
 
     def reanalyse(self) -> None:
         """A finished session is analysed again: another result, other arrays only, or shares that move by 0.01."""
-        session_id = self._one_of(set(self.sessions) - self.running)
+        invisible = set() if self.shows_unanalysable else self.unanalysable
+        session_id = self._one_of(set(self.sessions) - self.running - invisible)
         if session_id is None:
             return
         self.analyses += 1

@@ -107,7 +107,7 @@ def explained(difference: Difference, mode: Mode, first: date, world: World, his
         or (kind == "missing" and history.lists_were_empty and is_new(difference, world))
         or (kind == "wrong" and history.damaged)
         # A reconciliation looks at analysed sessions only.
-        or (mode is Mode.RECONCILE and kind != "wrong" and "not analysed" in difference.what)
+        or (mode is Mode.RECONCILE and (session_id in history.running or "not analysed" in difference.what))
     )
 
 
