@@ -14,6 +14,7 @@ from assets.monthly_averages import monthly_averages
 from assets.monthly_report import monthly_report
 from assets.ops.batches import SyncOptions
 from assets.ops.retention import Retention
+from assets.sleep_metrics import MetricsOptions, sleep_metrics
 from assets.sleep_sessions import sleep_sessions
 from assets.users import users
 from pipelines.jobs import (
@@ -60,6 +61,7 @@ def build_definitions(settings: Settings, executor: dg.ExecutorDefinition | None
         assets=[
             *map(with_freshness, (users, sleep_sessions, monthly_averages, average_stats_reconciliation)),
             monthly_report,
+            sleep_metrics,
         ],
         asset_checks=checks,
         jobs=[
@@ -113,6 +115,7 @@ def _resources(settings: Settings) -> dict[str, object]:
             erasure_grace=timedelta(days=settings.erasure_grace_days),
             events=timedelta(days=settings.event_retention_days),
         ),
+        "metrics_options": MetricsOptions(free_days=frozenset(settings.free_days)),
         "sync_options": SyncOptions(
             user_batch_size=settings.user_batch_size,
             cache_ttl_seconds=settings.cache_ttl_seconds if settings.enable_caching else 0.0,

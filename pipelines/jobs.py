@@ -23,8 +23,8 @@ sync_sleep_sessions = dg.define_asset_job(
 
 summarise_months = dg.define_asset_job(
     "summarise_months",
-    selection=dg.AssetSelection.assets("monthly_averages"),
-    description="Compute the averages of the user-months of the months chosen whose sessions changed.",
+    selection=dg.AssetSelection.assets("monthly_averages", "sleep_metrics"),
+    description="Recompute averages of the months chosen, and metrics of all weeks and months, whose sessions changed.",
 )
 
 reconcile = dg.define_asset_job(

@@ -24,6 +24,7 @@ APP_ROOT = Path(__file__).resolve().parent.parent
 IS_CHECKOUT = (APP_ROOT / "pyproject.toml").is_file()
 Keys = Annotated[tuple[SecretStr, ...], NoDecode]
 Names = Annotated[tuple[str, ...], NoDecode]
+Weekdays = Annotated[tuple[int, ...], NoDecode]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 LongestRequest = Annotated[float, Field(gt=0, le=45, allow_inf_nan=False)]
 """Seconds: less than the 60 for which the circuit breaker lends its one probe to a process."""
@@ -68,6 +69,7 @@ class Settings(BaseSettings):
     recent_days: Annotated[int, Field(ge=1, le=3650)] = 7
     sync_detail: Literal["full", "statistics"] = "full"
     user_batch_size: Count = 500
+    free_days: Weekdays = (6, 7)
     enable_caching: bool = True
     enable_webhooks: bool = True
     enable_metrics: bool = False
@@ -101,6 +103,15 @@ class Settings(BaseSettings):
         if any(not str(key).isascii() or any(c.isspace() for c in str(key)) for key in value):
             raise ValueError("a key may hold neither spaces nor characters outside ASCII")
         return value
+
+    @field_validator("free_days", mode="before")
+    @classmethod
+    def _are_weekdays(cls, value: Any) -> Any:
+        parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        days = {int(part) for part in parts if str(part) in set("1234567")}
+        if len(days) != len(parts) or not 1 <= len(days) <= len("123456"):
+            raise ValueError("holds one to six ISO weekdays, 1 Monday to 7 Sunday, such as 6,7")
+        return tuple(sorted(days))
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod

@@ -1,4 +1,8 @@
--- One row when user-months wait for their averages.
+-- One row per kind of period that waits to be recomputed.
 SELECT 'user-month' AS kind, count(*) AS found, CAST(NULL AS timestamptz) AS since
 FROM asleep.stale_months
+HAVING count(*) > 0
+UNION ALL
+SELECT 'period of sleep_metrics' AS kind, count(*) AS found, CAST(NULL AS timestamptz) AS since
+FROM asleep.stale_periods
 HAVING count(*) > 0

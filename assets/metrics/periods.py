@@ -18,10 +18,10 @@ _KEY = ["user_id", "period", "period_start"]
 _CLOCKS = ("onset", "wake", "midpoint")
 _MEANS = {
     "time_in_sleep_of_date": "time_in_sleep_of_date",
-    "efficiency": "efficiency_of_night",
     "latency": "latency_of_night",
     "waso": "waso_of_night",
 }
+_EFFICIENCY = ("time_in_sleep", "time_in_bed")
 _MIN_PAIRS = {WEEK: 5, MONTH: 7}
 _DAYS_OF_WEEK_INDEX = 14
 _MIN_FREE, _MIN_WORK = 2, 3
@@ -42,8 +42,8 @@ def metrics_of(  # noqa: PLR0913 each is a table of its own
         periods: `user_id`, `period` ('week' from Monday, or 'month') and `period_start` (datetime64), one row each.
         calendar: `user_id`, `night_date`, `status` (one of `STATUSES`), `is_valid_night`: one row per user and date.
         nights: one row per main sleep: `user_id`, `night_date`, clock times `onset`, `wake` and `midpoint` (seconds
-            after midnight), `period_seconds` (onset to wake), `time_in_sleep_of_date`, `latency`, `waso` (seconds),
-            `efficiency` (0 to 1), `naps`.
+            after midnight), `period_seconds` (onset to wake), `time_in_sleep`, `time_in_bed`,
+            `time_in_sleep_of_date`, `latency`, `waso` (seconds), `naps`.
         pairs: as `regularity.pairs_frame` makes them.
         free_days: ISO weekdays (1 Monday to 7 Sunday) of the users that have others than Saturday and Sunday.
         today: a period is complete when its last date lies before; dates from `today` on count in no coverage.
@@ -54,6 +54,7 @@ def metrics_of(  # noqa: PLR0913 each is a table of its own
     rows = periods[_KEY].drop_duplicates().reset_index(drop=True)
     rows["period_end"] = _end_of(rows)
     rows["is_complete"] = rows["period_end"] < pd.Timestamp(today)
+    rows["as_of"] = (rows["period_end"] + pd.Timedelta(days=1)).where(rows["is_complete"], pd.Timestamp(today))
     of_dates = _in_periods(rows, calendar[calendar["night_date"] < pd.Timestamp(today)])
     of_nights = _in_periods(rows, nights)
     tables = [_counts(of_dates), _clock_statistics(of_nights), _means(of_nights), _regularity(rows, pairs)]
@@ -111,10 +112,22 @@ def _clock_statistics(of_nights: pd.DataFrame) -> pd.DataFrame:
 def _means(of_nights: pd.DataFrame) -> pd.DataFrame:
     groups = of_nights.astype(dict.fromkeys(_MEANS, "float64")).groupby(_KEY)
     means, spreads = groups[list(_MEANS)].mean(), groups[list(_MEANS)].std()
+    both = of_nights[[*_KEY, "time_in_sleep", "time_in_bed"]].dropna().astype(dict.fromkeys(_EFFICIENCY, "float64"))
+    sums = both.groupby(_KEY)[list(_EFFICIENCY)].sum()
+    nightly = (both["time_in_sleep"] / both["time_in_bed"].where(both["time_in_bed"] > 0)).groupby(
+        [both[key] for key in _KEY]
+    )
+    efficiency = pd.DataFrame(
+        {
+            "avg_efficiency_of_night": sums["time_in_sleep"] / sums["time_in_bed"].where(sums["time_in_bed"] > 0),
+            "sd_efficiency_of_night": nightly.std(),
+        }
+    )
     return (
         means.rename(columns={source: f"avg_{name}" for source, name in _MEANS.items()})
         .join(spreads.rename(columns={source: f"sd_{name}" for source, name in _MEANS.items()}))
         .join(groups["naps"].sum())
+        .join(efficiency)
     )
 
 

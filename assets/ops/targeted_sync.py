@@ -12,6 +12,7 @@ from assets.metrics.monthly_summary import stale_months, summarise_month
 from assets.ops.batches import API_POOL, COUNTED, SyncOptions, sync_batch_after_batch, totals_of_run
 from assets.ops.failures import as_dagster_failure
 from assets.partitions import month_key, monthly
+from assets.sleep_metrics import MetricsOptions, recompute_metrics
 from assets.sync.sync_batch import Batch, Mode
 from assets.sync.window import Window
 from resources.asleep.resource import AsleepApi
@@ -61,10 +62,14 @@ def sync_some_users(
 @dg.op(
     ins={"synced": dg.In(dg.Nothing)},
     out=dg.Out(dg.Nothing),
-    description="Compute the averages of every user-month whose sessions changed.",
+    description="Compute the averages and metrics of every period whose sessions changed.",
 )
-def summarise_stale_months(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
-    """All touched user-months, told to the asset `monthly_averages` month by month.
+def summarise_stale_months(
+    context: dg.OpExecutionContext,
+    database: dg.ResourceParam[Database],
+    metrics_options: dg.ResourceParam[MetricsOptions],
+) -> None:
+    """All stale user-months, reported to the asset `monthly_averages` month by month, then all stale metrics.
 
     Told to the instance, not in this run: the runs of these jobs are removed after a while, the asset's history is not.
     """
@@ -77,6 +82,10 @@ def summarise_stale_months(context: dg.OpExecutionContext, database: dg.Resource
         if monthly.has_partition_key(key):
             event = dg.AssetMaterialization("monthly_averages", partition=key, metadata=counts)
             context.instance.report_runless_asset_event(event)
+    if months:
+        with as_dagster_failure(context):
+            counted = recompute_metrics(database.engine, metrics_options)
+        context.instance.report_runless_asset_event(dg.AssetMaterialization("sleep_metrics", metadata=dict(counted)))
 
 
 @dg.op(ins={"summarised": dg.In(dg.Nothing)}, description="Fail when a user named could not be synced.")

@@ -22,8 +22,8 @@ from sqlalchemy.schema import CreateSchema
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
 
 from resources.database.advisory_lock import advisory_lock
+from resources.database.nights.assign import assign_new_nights
 from resources.database.schema.metadata import SCHEMA
-from resources.database.sync.nights import assign_new_nights
 from resources.load_sql import load_sql
 from resources.rate_limit.table import create_functions
 

@@ -7,6 +7,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Date,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -15,7 +16,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, TSTZMULTIRANGE
 
 from resources.database.schema.metadata import metadata
 from resources.database.schema.session_columns import Timestamp
@@ -27,7 +28,7 @@ stale_months = Table(
     "stale_months",
     metadata,
     Column("user_id", Text, primary_key=True, comment="The user"),
-    Column("month", Date, primary_key=True, comment="First day of the local month"),
+    Column("month", Date, primary_key=True, comment="First day of the month of night_date"),
     Column(
         "version",
         BigInteger,
@@ -38,6 +39,16 @@ stale_months = Table(
     comment="One row per user-month whose sessions changed since its averages were computed. Not for analysts.",
 )
 
+stale_periods = Table(
+    "stale_periods",
+    metadata,
+    Column("user_id", Text, primary_key=True, comment="The user"),
+    Column("period", Text, primary_key=True, comment="week or month"),
+    Column("period_start", Date, primary_key=True, comment="First date of the period"),
+    Column("version", BigInteger, Identity(), nullable=False, comment="Another number after each change"),
+    comment="One row per user and period whose sessions changed since its metrics were computed. Not for analysts.",
+)
+
 sync_ledger = Table(
     "sync_ledger",
     metadata,
@@ -46,6 +57,13 @@ sync_ledger = Table(
     Column("window_end", Timestamp, nullable=False, comment="End of that window, exclusive"),
     Column("listed_at", Timestamp, nullable=False, comment="When the list was asked for"),
     Column("detail", Text, nullable=False, comment="full or statistics: what was asked for"),
+    Column(
+        "covered",
+        TSTZMULTIRANGE,
+        nullable=False,
+        server_default=text("'{}'"),
+        comment="All spans synced in full so far, each up to the moment it was listed at",
+    ),
     comment="One row per user: the window last synced in full, and when. The cache of lists.",
 )
 

@@ -92,3 +92,10 @@ RATIOS: tuple[tuple[str, str, str], ...] = (
     ("no_snoring_ratio", "time_in_no_snoring", "time_in_sleep_period"),
 )
 """Averaged as sum of the numerator / sum of the denominator, over sessions in which both are known."""
+
+CLOCKS_OF_NIGHT: tuple[tuple[str, str], ...] = (
+    ("onset", "Local clock time of falling asleep"),
+    ("wake", "Local clock time of the last awakening"),
+    ("midpoint", "Local clock time in the middle between the two"),
+)
+"""Averaged as circular means over main sleeps."""

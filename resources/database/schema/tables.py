@@ -24,8 +24,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, SMALLINT
 
+from resources.database.schema import metrics_table
 from resources.database.schema.metadata import metadata
-from resources.database.schema.session_columns import MEANS, RATIOS, Timestamp, stat_columns
+from resources.database.schema.session_columns import CLOCKS_OF_NIGHT, MEANS, RATIOS, Timestamp, stat_columns
 
 _LOCAL = DateTime(timezone=False)
 _NOW = func.now()
@@ -53,6 +54,11 @@ users = Table(
     Column("registered_at", Timestamp, nullable=False, server_default=_NOW, comment="First seen here"),
     Column("last_synced_at", Timestamp, comment="Last time everything asked for this user landed"),
     Column("to_be_deleted_since", Timestamp, comment="When that was first seen; null: it is not scheduled"),
+    Column(
+        "free_days",
+        ARRAY(SMALLINT),
+        comment="ISO weekdays without work, 1 Monday to 7 Sunday, for social jetlag; null: Saturday and Sunday",
+    ),
     Column("gone_at", Timestamp, comment="When it was confirmed that the user no longer exists at the source"),
     Column(
         "not_found_since",
@@ -302,12 +308,6 @@ session_payloads = Table(
     comment="One row per session fetched in full: the raw answer. Not for analysts.",
 )
 
-CLOCKS_OF_NIGHT = (
-    ("onset", "Local clock time of falling asleep"),
-    ("wake", "Local clock time of the last awakening"),
-    ("midpoint", "Local clock time in the middle between the two"),
-)
-
 monthly_averages = Table(
     "monthly_averages",
     metadata,
@@ -391,3 +391,5 @@ monthly_averages = Table(
     comment="One row per user and month with sessions. avg_ columns run over slept sessions as the API computes them; "
     "those that end in _of_night run over main sleeps.",
 )
+
+sleep_metrics = metrics_table.sleep_metrics

@@ -4,13 +4,13 @@ Lives here: one encoder for each column type.  Not here: which rows, which state
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, time
 from io import BytesIO
 from typing import Any
 
 import orjson
 import psycopg2
-from sqlalchemy import Column, Connection, Date, DateTime, Double, Integer, LargeBinary, Table, Text
+from sqlalchemy import Boolean, Column, Connection, Date, DateTime, Double, Integer, LargeBinary, Table, Text, Time
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, SMALLINT
 from sqlalchemy.exc import DBAPIError
 
@@ -30,7 +30,11 @@ def _escape(text: str) -> str:
     return text
 
 
-def _time(value: date) -> str:
+def _truth(value: bool) -> str:
+    return "t" if value else "f"
+
+
+def _time(value: date | time) -> str:
     return value.isoformat()
 
 
@@ -66,7 +70,7 @@ def encoder_of(column: Column[Any]) -> Encoder:
         item = kind.item_type
         return _small_integers if isinstance(item, SMALLINT) else _texts if isinstance(item, Text) else _times
     for base, encoder in (
-        (JSON, _json), (LargeBinary, _bytes), (DateTime, _time), (Date, _time),
+        (JSON, _json), (LargeBinary, _bytes), (DateTime, _time), (Date, _time), (Time, _time), (Boolean, _truth),
         (Double, repr), (Integer, str), (Text, _escape),
     ):  # fmt: skip
         if isinstance(kind, base):

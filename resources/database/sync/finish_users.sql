@@ -15,8 +15,10 @@ seen AS (
     WHERE u.user_id = finished.user_id
     RETURNING u.user_id
 )
-INSERT INTO asleep.sync_ledger AS stored (user_id, window_start, window_end, listed_at, detail)
-SELECT user_id, window_start, window_end, listed_at, :detail
+INSERT INTO asleep.sync_ledger AS stored (user_id, window_start, window_end, listed_at, detail, covered)
+SELECT
+    user_id, window_start, window_end, listed_at, :detail,
+    tstzmultirange(tstzrange(window_start, greatest(window_start, least(window_end, listed_at))))
 FROM finished
 ORDER BY user_id
 ON CONFLICT (user_id) DO UPDATE
@@ -24,4 +26,5 @@ ON CONFLICT (user_id) DO UPDATE
         window_start = excluded.window_start,
         window_end = excluded.window_end,
         listed_at = excluded.listed_at,
-        detail = excluded.detail
+        detail = excluded.detail,
+        covered = stored.covered + excluded.covered

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from resources.database.sync.nights import ChangedSession, assign_nights
+from resources.database.nights.assign import ChangedSession, assign_nights
 from resources.load_sql import load_sql
 from resources.local_time import UTC_ZONE, local_zone, on_the_clock
 

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Text, any_, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
+from resources.database.nights.assign import ChangedSession, assign_nights
 from resources.database.schema.bookkeeping import sync_batches
 from resources.database.schema.tables import users
 from resources.database.sync.list_cache import expire_lists
 from resources.database.sync.local_zones import settle_local_zones
-from resources.database.sync.nights import ChangedSession, assign_nights
 from resources.load_sql import load_sql
 
 DELETION_HELD_MESSAGE = (

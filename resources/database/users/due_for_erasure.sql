@@ -15,6 +15,10 @@ FROM (
     SELECT user_id FROM asleep.stale_months
     UNION
     SELECT user_id FROM asleep.monthly_averages
+    UNION
+    SELECT user_id FROM asleep.stale_periods
+    UNION
+    SELECT user_id FROM asleep.sleep_metrics
 ) AS left_over
 CROSS JOIN LATERAL (
     SELECT reason

@@ -32,6 +32,7 @@ OR NOT headers ? 'x-user-id' AND position('"user_id"' IN body) = 0 AND EXISTS (
 _WHAT_GOES = {
     "users": _OF_A_USER,
     "stale_months": _OF_A_USER,
+    "stale_periods": _OF_A_USER,
     "notifications": f"{_OF_A_USER} OR {_OF_A_SESSION}",
     "session_payloads": _OF_A_SESSION,
     "event_only_sessions": _OF_A_SESSION,
@@ -41,6 +42,7 @@ _WHAT_GOES = {
     "changes": _OF_A_USER,
     "sleep_sessions": _OF_A_USER,
     "monthly_averages": _OF_A_USER,
+    "sleep_metrics": _OF_A_USER,
     "sync_ledger": _OF_A_USER,
 }
 """Every table with something of a user, in this order.

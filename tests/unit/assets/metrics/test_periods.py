@@ -19,7 +19,9 @@ def night(day: date, onset: float = 23, hours: float = 8, **given: object) -> di
     return {
         "user_id": "one", "night_date": pd.Timestamp(day), "onset": onset % 24 * HOUR,
         "wake": (onset + hours) % 24 * HOUR, "midpoint": (onset + hours / 2) % 24 * HOUR,
-        "period_seconds": hours * HOUR, "time_in_sleep_of_date": hours * HOUR, "efficiency": 0.9, "latency": 600,
+        "period_seconds": hours * HOUR, "time_in_sleep_of_date": hours * HOUR,
+        "time_in_sleep": hours * 3240, "time_in_bed": hours * HOUR,
+        "latency": 600,
         "waso": 1200, "naps": 0,
     } | given  # fmt: skip
 

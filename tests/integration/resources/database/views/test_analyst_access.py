@@ -19,8 +19,8 @@ from resources.database.schema import bookkeeping, changes, service_tables, tabl
 
 READABLE = {
     "users", "sleep_sessions", "monthly_averages",
-    "nights", "sleep_stage_epochs", "monthly_overview", "user_months", "data_freshness",
-    "changes", "session_versions",
+    "sleep_metrics", "night_dates", "nights", "night_calendar", "sleep_stage_epochs", "monthly_overview",
+    "user_months", "data_freshness", "changes", "session_versions",
 }  # fmt: skip
 DEFINED_IN = (tables, bookkeeping, changes, service_tables)
 

@@ -17,13 +17,13 @@ WITH RECURSIVE given AS (
 changed AS (
     SELECT
         s.user_id,
-        s.night_month,
+        s.night_date,
         least(s.session_start_time, given.first) AS first,
         greatest(s.session_start_time, s.session_end_time, given.last) AS last
     FROM given
     JOIN asleep.sleep_sessions AS s ON s.session_id = given.session_id
     UNION ALL
-    SELECT given.former_user, s.night_month, given.first, given.last
+    SELECT given.former_user, s.night_date, given.first, given.last
     FROM given
     JOIN asleep.sleep_sessions AS s ON s.session_id = given.session_id AND s.user_id <> given.former_user
 ),
@@ -78,7 +78,7 @@ around AS MATERIALIZED (
             AS own_date,
         s.deleted_at IS NULL AND s.slept AS slept,
         s.doubtful,
-        s.night_date, s.night_month, s.episode_id
+        s.night_date, s.episode_id
     FROM bounds
     JOIN asleep.sleep_sessions AS s
         ON s.user_id = bounds.user_id
@@ -212,20 +212,38 @@ moved AS (
     WHERE s.session_id = assigned.session_id
         AND (s.night_date, s.episode_id, s.episode_sessions, s.night_role) IS DISTINCT FROM
             (assigned.night_date, assigned.episode_id, assigned.episode_sessions, assigned.night_role)
-    RETURNING s.session_id, s.user_id, s.night_month
+    RETURNING s.session_id, s.user_id, s.night_date
 ),
-stale AS (
+dates AS (
+    SELECT user_id, night_date FROM changed
+    UNION
+    SELECT user_id, night_date FROM moved
+    UNION
+    SELECT around.user_id, around.night_date FROM around JOIN moved ON moved.session_id = around.session_id
+),
+stale_averages AS (
     INSERT INTO asleep.stale_months AS stored (user_id, month)
-    SELECT user_id, night_month
-    FROM (
-        SELECT user_id, night_month FROM changed
-        UNION
-        SELECT user_id, night_month FROM moved
-        UNION
-        SELECT around.user_id, around.night_month FROM around JOIN moved ON moved.session_id = around.session_id
-    ) AS months
-    ORDER BY user_id, night_month
+    SELECT DISTINCT user_id, date_trunc('month', night_date)::date
+    FROM dates
+    ORDER BY 1, 2
     ON CONFLICT (user_id, month) DO UPDATE SET version = stored.version + 1
+    RETURNING stored.user_id
+),
+stale_metrics AS (
+    -- A session may reach into the days, noon to noon, before and after its date; a week's regularity looks back a week.
+    INSERT INTO asleep.stale_periods AS stored (user_id, period, period_start)
+    SELECT DISTINCT dates.user_id, touched.period, touched.period_start::date
+    FROM dates
+    CROSS JOIN LATERAL (
+        VALUES
+        ('month', date_trunc('month', night_date - 1)),
+        ('month', date_trunc('month', night_date + 1)),
+        ('week', date_trunc('week', night_date - 1)),
+        ('week', date_trunc('week', night_date + 1)),
+        ('week', date_trunc('week', night_date + 8))
+    ) AS touched (period, period_start)
+    ORDER BY 1, 2, 3
+    ON CONFLICT (user_id, period, period_start) DO UPDATE SET version = excluded.version
     RETURNING stored.user_id
 )
 SELECT count(*) AS moved

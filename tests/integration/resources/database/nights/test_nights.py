@@ -17,12 +17,12 @@ from sqlalchemy import Connection, Engine, text
 
 from assets.metrics.monthly_summary import summarise
 from resources.asleep.records import SleepSession
-from resources.database.sync.nights import assign_new_nights
+from resources.database.nights.assign import assign_new_nights
 from resources.database.sync.sync_state import mark_deleted
 from resources.database.users.registry import hold_registered
 from tests.warehouse_sessions import session, slept, store
 
-CASES = sorted((Path(__file__).parent / "nights").glob("*.json"))
+CASES = sorted((Path(__file__).parent / "cases").glob("*.json"))
 NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
 WINDOW = (NOON - timedelta(days=10), NOON + timedelta(days=10))
 

@@ -1,0 +1,9 @@
+-- One row per date of each user between two dates, up to yesterday.
+SELECT c.user_id, c.night_date, c.status, c.is_valid_night
+FROM unnest(CAST(:user_ids AS text []), CAST(:firsts AS date []), CAST(:lasts AS date []))
+    AS asked (user_id, first, last)
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM asleep.night_calendar
+    WHERE night_calendar.user_id = asked.user_id AND night_calendar.night_date BETWEEN asked.first AND asked.last
+) AS c

@@ -1,0 +1,52 @@
+"""The asset `sleep_metrics`: one row per user and week or month."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import dagster as dg
+from sqlalchemy import Engine
+
+from assets.ops.failures import as_dagster_failure
+from assets.ops.table_metadata import table_metadata
+from resources.database.resource import Database
+from resources.database.schema import tables
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsOptions:
+    """What the environment decides about metrics."""
+
+    free_days: frozenset[int]
+    """ISO weekdays without work of users that have none of their own."""
+
+
+@dg.asset(
+    deps=["sleep_sessions", "monthly_averages"],
+    group_name="sleep",
+    kinds={"postgres", "pandas"},
+    tags={"source": "asleep", "grain": "user_period"},
+    owners=["team:data"],
+    code_version="1",
+    metadata=table_metadata(tables.sleep_metrics),
+)
+def sleep_metrics(
+    context: dg.AssetExecutionContext,
+    database: dg.ResourceParam[Database],
+    metrics_options: dg.ResourceParam[MetricsOptions],
+) -> dg.MaterializeResult[None]:
+    """Metrics of a user's weeks and months: coverage, means and spreads over main sleeps, regularity, social jetlag.
+
+    Computed with pandas for the periods whose sessions changed, and for running ones once a day
+    (`asleep.sleep_metrics`). Each column's comment holds its definition, source and rule for null.
+    """
+    with as_dagster_failure(context.op_execution_context):
+        database.require_migrated()
+        counts = recompute_metrics(database.engine, metrics_options)
+    return dg.MaterializeResult(metadata=dict(counts))
+
+
+def recompute_metrics(engine: Engine, options: MetricsOptions) -> dict[str, int]:
+    """Recompute every stale period; returns what became of them, as the asset's metadata."""
+    from assets.metrics.sleep_metrics import compute_metrics
+
+    return compute_metrics(engine, datetime.now(UTC).date(), options.free_days)._asdict()

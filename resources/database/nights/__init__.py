@@ -1,0 +1,1 @@
+"""Which session belongs to which night."""
