@@ -24,6 +24,9 @@ API_POOL = "asleep_api"
 ACCEPT_DELETIONS_TAG = "asleep-sync/accept_deletions"
 """Tag of a run, value `true`: sessions that the API does not find are marked as deleted, however many they are."""
 
+REFETCH_TAG = "asleep-sync/refetch"
+"""Tag of a run, value `true`: every session of its days is read in full, whatever is stored."""
+
 COUNTED = (
     *("users", "users_fresh", "users_gone", "users_not_found", "users_failed"),
     *("sessions_inserted", "sessions_updated", "sessions_unchanged", "sessions_deleted", "deletions_held", "failures"),

@@ -10,6 +10,7 @@ from assets.ops.batches import (
     ACCEPT_DELETIONS_TAG,
     API_POOL,
     COUNTED,
+    REFETCH_TAG,
     BatchNames,
     SyncOptions,
     batches_for,
@@ -57,14 +58,16 @@ def sync_users(
 ) -> None:
     """The sync of one batch; see `assets.sync.sync_batch`."""
     number, batches = BatchNames.read(context.get_mapping_key() or "")
+    refetch = context.run.tags.get(REFETCH_TAG) == "true"
     batch = Batch(
         run_id=context.run_id,
         number=number,
         of=batches,
         window=window_of(context),
         workers=asleep_api.max_connections,
-        cache_ttl_seconds=sync_options.cache_ttl_seconds,
+        cache_ttl_seconds=0 if refetch else sync_options.cache_ttl_seconds,
         mode=Mode(sync_options.detail),
+        refetch=refetch,
         accept_deletions=context.run.tags.get(ACCEPT_DELETIONS_TAG) == "true",
     )
     run_batch(context, asleep_api, database, batch)

@@ -29,6 +29,10 @@ class SomeUsers(dg.Config):
     failed_only: bool = False
     stages_only: bool = False
     """Read in full what is stored from statistics only, and list nothing."""
+    refetch: bool = False
+    """Read every session of the days in full, whatever is stored."""
+    sessions: list[str] | None = None
+    """Read only these stored sessions, by pseudonym, and list nothing."""
     accept_deletions: bool = False
     """Mark sessions that the API does not find as deleted, however many they are."""
 
@@ -50,10 +54,12 @@ def sync_some_users(
         window=window,
         workers=asleep_api.max_connections,
         cache_ttl_seconds=0,
-        mode=Mode.FILL if config.stages_only else Mode(sync_options.detail),
+        mode=Mode.FILL if config.stages_only or config.sessions is not None else Mode(sync_options.detail),
         pseudonyms=None if config.users is None else tuple(config.users),
         failed_only=config.failed_only,
         accept_deletions=config.accept_deletions,
+        refetch=config.refetch,
+        session_pseudonyms=None if config.sessions is None else tuple(config.sessions),
     )
     counts = sync_batch_after_batch(context, asleep_api, database, batch, users_a_batch=sync_options.user_batch_size)
     context.add_output_metadata({**dict.fromkeys(COUNTED, 0), **counts})

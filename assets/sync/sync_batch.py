@@ -71,6 +71,10 @@ class Batch:
     failed_only: bool = False
     accept_deletions: bool = False
     """Believe the API however many sessions it does not find."""
+    refetch: bool = False
+    """Read in full every session of the window, also those that are stored and unchanged."""
+    session_pseudonyms: tuple[str, ...] | None = None
+    """With `Mode.FILL`: read these sessions, by the pseudonyms of their ids."""
 
 
 def sync_batch(
@@ -146,7 +150,7 @@ class _BatchSync:
         for first in range(0, len(users), USERS_LOOKED_UP_AT_ONCE):
             some = users[first : first + USERS_LOOKED_UP_AT_ONCE]
             with self.engine.connect() as connection:
-                syncs = _syncs_of(connection, self.batch.mode, self.batch.window, some)
+                syncs = _syncs_of(connection, self.batch, some)
             yield from syncs
 
     def drive(self, syncs: Iterator[Sync], send: Callable[[Request], Response]) -> None:
@@ -230,16 +234,21 @@ class _BatchSync:
         state.forget_written()
 
 
-def _syncs_of(connection: Connection, mode: Mode, window: Window, users: Sequence[UserToSync]) -> list[Sync]:
-    outcomes = [Outcome(u, window.hull(u.failed_window_start, u.failed_window_end)) for u in users]
+def _syncs_of(connection: Connection, batch: Batch, users: Sequence[UserToSync]) -> list[Sync]:
+    mode = batch.mode
+    outcomes = [Outcome(u, batch.window.hull(u.failed_window_start, u.failed_window_end)) for u in users]
     spans = [(o.user.user_id, o.window.listed.start, o.window.listed.end) for o in outcomes]
     match mode:
         case Mode.FILL:
-            pending = sync_state.sessions_without_stages(connection, [u.user_id for u in users])
+            user_ids = [u.user_id for u in users]
+            if batch.session_pseudonyms is None:
+                pending = sync_state.sessions_without_stages(connection, user_ids)
+            else:
+                pending = sync_state.named_sessions(connection, user_ids, batch.session_pseudonyms)
             return [Sync(o, fill(o, pending[o.user.user_id])) for o in outcomes if o.user.user_id in pending]
         case Mode.LIST:
             stored = sync_state.stored_sessions(connection, spans)
-            return [Sync(o, sync_by_list(o, stored.get(o.user.user_id, ()))) for o in outcomes]
+            return [Sync(o, sync_by_list(o, stored.get(o.user.user_id, ()), refetch=batch.refetch)) for o in outcomes]
         case Mode.STATISTICS | Mode.RECONCILE:
             steps = reconcile if mode is Mode.RECONCILE else sync_statistics
             known = stored_statistics(connection, spans)

@@ -20,14 +20,15 @@ from resources.database.sync.sync_state import StoredSession
 Rows = dict[str, ListedSession]
 
 
-def sync_by_list(outcome: Outcome, stored: Iterable[StoredSession]) -> Steps[None]:
+def sync_by_list(outcome: Outcome, stored: Iterable[StoredSession], *, refetch: bool = False) -> Steps[None]:
     """Make the tables equal to what the API lists of the window, and of older sessions that were not final.
 
     Args:
         outcome: takes what is found.
         stored: sessions of the window as it is listed, and older ones that were not final.
+        refetch: read every listed session in full, also those that are stored and unchanged.
     """
-    return _ListSync(outcome, stored={s.session_id: s for s in stored}).steps()
+    return _ListSync(outcome, stored={s.session_id: s for s in stored}, refetch=refetch).steps()
 
 
 def fill(outcome: Outcome, stored: Iterable[StoredSession]) -> Steps[None]:
@@ -44,6 +45,7 @@ def fill(outcome: Outcome, stored: Iterable[StoredSession]) -> Steps[None]:
 @dataclass(slots=True)
 class _ListSync(UserSteps):
     stored: dict[str, StoredSession] = field(default_factory=dict)
+    refetch: bool = False
     listed: Rows = field(default_factory=dict)
     doubtful: dict[str, tuple[SessionGone, datetime]] = field(default_factory=dict)
     """Listed, but not found when they were read; and when that request was sent."""
@@ -93,7 +95,9 @@ class _ListSync(UserSteps):
 
     def changed(self, rows: Rows) -> set[str]:
         """Listed sessions to read. The others are counted, and their last chunk is noted when it was not known."""
-        wanted = {i for i, row in rows.items() if wants_reading(row, self.stored.get(i))} - self.requested
+        wanted = {
+            i for i, row in rows.items() if self.refetch or wants_reading(row, self.stored.get(i))
+        } - self.requested
         unchanged = rows.keys() - wanted - self.requested
         self.outcome.unchanged += len(unchanged)
         self.outcome.last_chunks.extend(

@@ -95,7 +95,19 @@ def import_users(file: Any) -> None:
     is_flag=True,
     help="Mark sessions that the API does not find as deleted, however many they are.",
 )
-def sync(first: datetime | None, last: datetime | None, user_ids: tuple[str, ...], *, accept_deletions: bool) -> None:
+@click.option(
+    "--session", "session_ids", multiple=True, metavar="ID", help="Read only this stored session; may be repeated."
+)
+@click.option("--refetch", is_flag=True, help="Read every session of the days in full, whatever is stored.")
+def sync(  # noqa: PLR0913 each is an option
+    first: datetime | None,
+    last: datetime | None,
+    user_ids: tuple[str, ...],
+    session_ids: tuple[str, ...],
+    *,
+    accept_deletions: bool,
+    refetch: bool,
+) -> None:
     """Fetch sessions and bring the monthly averages up to date.
 
     The same Dagster job that the schedule runs, executed here and recorded in the same Dagster instance. Default
@@ -108,12 +120,18 @@ def sync(first: datetime | None, last: datetime | None, user_ids: tuple[str, ...
       asleep-sync sync --from 2026-01-01 --to 2026-03-31
       asleep-sync sync --user G-20260301091502-AbCdEfGhIjKlMnOpQrSt
       asleep-sync sync --from 2026-01-01 --accept-deletions
+      asleep-sync sync --from 2026-03-01 --to 2026-03-31 --refetch
     """
     from pipelines.cli.sync_command import SyncRequest, run_sync
+    from pipelines.runtime.run_jobs import SyncFlags
 
     settings = read_settings()
     days = _days(first, last, settings.recent_days)
-    code = run_sync(settings, read_database(settings), SyncRequest(days, user_ids, accept_deletions=accept_deletions))
+    code = run_sync(
+        settings,
+        read_database(settings),
+        SyncRequest(days, user_ids, session_ids, SyncFlags(accept_deletions, refetch)),
+    )
     sys.exit(code)
 
 

@@ -4,7 +4,7 @@ Lives here: the order, what is printed, the exit code.  Not here: arguments, the
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
 import dagster as dg
@@ -16,7 +16,7 @@ from pipelines.cli.common import NOTHING_DONE, Refusal, first_line, with_databas
 from pipelines.definitions import build_definitions
 from pipelines.notifications.alerts import alert_of_command
 from pipelines.runtime.dagster_environment import dagster_environment
-from pipelines.runtime.run_jobs import Outcome, Runner
+from pipelines.runtime.run_jobs import Outcome, Runner, SyncFlags
 from pipelines.settings import Settings
 from resources.asleep.resource import KeyMissing
 from resources.database.resource import Database
@@ -63,7 +63,8 @@ class SyncRequest:
 
     days: tuple[date, date]
     user_ids: tuple[str, ...] = ()
-    accept_deletions: bool = False
+    session_ids: tuple[str, ...] = ()
+    flags: SyncFlags = SyncFlags()
 
 
 def run_sync(settings: Settings, database: Database, request: SyncRequest) -> int:
@@ -73,6 +74,8 @@ def run_sync(settings: Settings, database: Database, request: SyncRequest) -> in
         complain.print(f"asleep-sync: {KeyMissing.__doc__}")
         return NOTHING_DONE
     database.require_migrated()
+    if request.session_ids:
+        request = replace(request, user_ids=_owners(database.engine, request.session_ids))
     if unknown := _unknown(database.engine, request.user_ids):
         complain.print(
             f"asleep-sync: not registered: {', '.join(unknown)}. Import them first: asleep-sync users import",
@@ -101,13 +104,11 @@ def _run(
         with dg.DagsterInstance.get() as instance:
             runner = Runner(definitions, instance, database.engine, complain)
             if request.user_ids:
-                synced = runner.sync_some(
-                    request.days,
-                    [pseudonym(user_id) for user_id in request.user_ids],
-                    accept_deletions=request.accept_deletions,
-                )
+                users = [pseudonym(user_id) for user_id in request.user_ids]
+                sessions = [pseudonym(session_id) for session_id in request.session_ids] or None
+                synced = runner.sync_some(request.days, users, sessions, request.flags)
             else:
-                synced = runner.sync_all(request.days, accept_deletions=request.accept_deletions)
+                synced = runner.sync_all(request.days, request.flags)
             summarised = runner.summarise_stale_months()
             _notify(settings, instance, request, [synced, *([summarised] if summarised else [])], complain)
             return synced, summarised
@@ -138,6 +139,23 @@ def _notify(
         complain.print(f"asleep-sync: ALERT_WEBHOOK_URL did not take the message: {error}")
     except HeartbeatNotDelivered as error:
         complain.print(f"asleep-sync: HEARTBEAT_URL did not take the request: {error}")
+
+
+def _owners(engine: Engine, session_ids: tuple[str, ...]) -> tuple[str, ...]:
+    """The users of stored sessions."""
+    with engine.connect() as connection:
+        sessions = tables.sleep_sessions.c
+        found = connection.execute(
+            select(sessions.session_id, sessions.user_id).where(
+                sessions.session_id.in_(session_ids), sessions.deleted_at.is_(None)
+            )
+        ).all()
+    known = {row.session_id for row in found}
+    if missing := [session_id for session_id in session_ids if session_id not in known]:
+        raise Refusal(
+            f"not stored: {', '.join(missing)}. Sync the user's days instead: --user ID --from DATE --to DATE"
+        )
+    return tuple(sorted({row.user_id for row in found}))
 
 
 def _unknown(engine: Engine, user_ids: tuple[str, ...]) -> list[str]:

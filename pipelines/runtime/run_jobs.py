@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import uuid4
@@ -26,7 +26,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from assets.metrics.monthly_summary import stale_months
-from assets.ops.batches import ACCEPT_DELETIONS_TAG, totals_of_run
+from assets.ops.batches import ACCEPT_DELETIONS_TAG, REFETCH_TAG, totals_of_run
 from assets.ops.failures import NO_RUN_RETRY, PERMANENT
 from assets.ops.targeted_sync import fail_if_users_failed
 from assets.partitions import day_key, month_keys
@@ -54,6 +54,14 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class SyncFlags:
+    """What a sync does beyond the least."""
+
+    accept_deletions: bool = False
+    refetch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Runner:
     """Runs jobs here, recorded in the Dagster instance."""
 
@@ -63,20 +71,36 @@ class Runner:
     console: Console
     """Where progress is shown, when it is a terminal."""
 
-    def sync_all(self, days: tuple[date, date], *, accept_deletions: bool = False) -> Outcome:
+    def sync_all(self, days: tuple[date, date], options: SyncFlags = SyncFlags()) -> Outcome:
         """`sync_sleep_sessions` over the days, both included, as one run."""
         tags = range_tags(day_key(days[0]), day_key(days[1]))
-        if accept_deletions:
+        if options.accept_deletions:
             tags[ACCEPT_DELETIONS_TAG] = "true"
+        if options.refetch:
+            tags[REFETCH_TAG] = "true"
         return self._run("sync_sleep_sessions", tags=tags)
 
-    def sync_some(self, days: tuple[date, date], pseudonyms: list[str], *, accept_deletions: bool = False) -> Outcome:
-        """`sync_named_users` for some users over the days, both included."""
+    def sync_some(
+        self,
+        days: tuple[date, date],
+        users: list[str],
+        sessions: list[str] | None = None,
+        options: SyncFlags = SyncFlags(),
+    ) -> Outcome:
+        """`sync_named_users` over the days, both included.
+
+        Args:
+            days: first and last UTC day.
+            users: pseudonyms of user ids.
+            sessions: pseudonyms of ids of stored sessions: only these are read, and no list.
+            options: how.
+        """
         config = {
             "first_day": days[0].isoformat(),
             "last_day": days[1].isoformat(),
-            "users": pseudonyms,
-            "accept_deletions": accept_deletions,
+            "users": users,
+            "sessions": sessions,
+            **asdict(options),
         }
         return self._run("sync_named_users", run_config={"ops": {"sync_some_users": {"config": config}}})
 

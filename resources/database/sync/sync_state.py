@@ -4,7 +4,7 @@ Lives here: the questions and answers of the sync, a fixed number of statements 
 Not here: decisions, transactions, the sessions themselves (`upsert.py`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from resources.database.schema.tables import users
 from resources.database.sync.list_cache import expire_lists
 from resources.database.sync.local_zones import settle_local_zones
 from resources.load_sql import load_sql
+from resources.pseudonyms import pseudonym
 
 DELETION_HELD_MESSAGE = (
     "The API does not find this session. Too many sessions vanished within 24 hours, so it is not marked as deleted. A "
@@ -172,8 +173,26 @@ def stored_sessions(
 def sessions_without_stages(connection: Connection, user_ids: Sequence[str]) -> dict[str, list[StoredSession]]:
     """Finished sessions by user that are stored from statistics only."""
     found = connection.execute(load_sql(__package__, "sessions_without_stages"), {"user_ids": list(user_ids)})
+    return _by_user(found)
+
+
+def named_sessions(
+    connection: Connection, user_ids: Sequence[str], pseudonyms: Collection[str]
+) -> dict[str, list[StoredSession]]:
+    """Stored sessions by user, of those named.
+
+    Args:
+        connection: to read with.
+        user_ids: whose sessions.
+        pseudonyms: of session ids.
+    """
+    found = connection.execute(load_sql(__package__, "sessions_of_users"), {"user_ids": list(user_ids)})
+    return _by_user(row for row in found if pseudonym(row.session_id) in pseudonyms)
+
+
+def _by_user(rows: Iterable[Any]) -> dict[str, list[StoredSession]]:
     by_user: dict[str, list[StoredSession]] = {}
-    for row in found:
+    for row in rows:
         by_user.setdefault(row.user_id, []).append(StoredSession(*row))
     return by_user
 

@@ -7,7 +7,9 @@ from sqlalchemy import text
 
 from assets.reshape import reshape as module
 from assets.reshape.reshape import Reshaped, reshape
+from assets.sync.sync_batch import Mode
 from resources.database.users.erase import erase
+from resources.pseudonyms import pseudonym
 
 
 def damaged(world: Any) -> None:
@@ -89,3 +91,36 @@ def test_an_erased_user_is_not_named_by_an_interrupted_rebuild(world: Any, monke
         erase(connection, user, "requested")
 
     assert world.rows("SELECT FROM asleep.sync_batches WHERE counts ? 'after'") == []
+
+
+def test_refetching_reads_every_session_of_the_days_again(world: Any):
+    """A damaged row of a final session was read again by nothing."""
+    user = world.add_user(nights=5)
+    world.sync()
+    damaged(world)
+    world.sync()
+    assert world.wrong() != []
+    world.api.reset()
+
+    counts = world.sync(refetch=True)
+
+    assert (counts["sessions_updated"], world.wrong()) == (5, [])
+    assert world.api.requests()["read_session"] == 5
+    assert user
+
+
+def test_a_single_session_can_be_read_again(world: Any):
+    """By pseudonym, for run config is stored and shown."""
+    world.add_user(nights=5)
+    world.sync()
+    session = world.rows("SELECT session_id FROM asleep.sleep_sessions ORDER BY 1")[2].session_id
+    damaged(world)
+    world.api.reset()
+
+    counts = world.sync(mode=Mode.FILL, session_pseudonyms=(pseudonym(session),))
+
+    assert counts["sessions_updated"] == 1
+    assert world.api.requests() == {"read_session": 1}
+    assert [
+        row.session_id for row in world.rows("SELECT session_id FROM asleep.sleep_sessions WHERE sleep_index > 1")
+    ] == [session]
