@@ -4,7 +4,7 @@ Lives here: the order, what is printed, the exit code.  Not here: arguments, the
 """
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 
 import dagster as dg
@@ -64,7 +64,7 @@ class SyncRequest:
     days: tuple[date, date]
     user_ids: tuple[str, ...] = ()
     session_ids: tuple[str, ...] = ()
-    flags: SyncFlags = SyncFlags()
+    flags: SyncFlags = field(default_factory=SyncFlags)
 
 
 def run_sync(settings: Settings, database: Database, request: SyncRequest) -> int:
