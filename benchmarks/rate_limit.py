@@ -426,7 +426,7 @@ def cells(*, quick: bool, others: bool) -> Iterator[Cell]:
             yield from (Cell(limiter, rate, processes, 9.0) for processes in fleets)
     for condition in CONDITIONS:
         yield from (Cell("ours", rate, fleets[-1], 11.0, condition) for rate in rates)
-    yield from (Cell("ours", 5000, processes, 6.0, NOT_BINDING) for processes in fleets[:2])
+    yield from (Cell("ours", 5000, processes, 6.0, NOT_BINDING) for processes in fleets)
 
 
 @contextmanager

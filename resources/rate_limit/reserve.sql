@@ -47,7 +47,7 @@ BEGIN
     -- The time of late requests is added after the jump to the present, or it would be lost in the past.
     r.next_slot := late_seconds + GREATEST(
         r.next_slot,
-        moment - CASE WHEN is_loose THEN loose_seconds / 2 ELSE 0.004 END,
+        moment - CASE WHEN is_loose THEN 0.3 * loose_seconds ELSE 0.004 END,
         CASE WHEN silent_seconds > 0 THEN moment + silent_seconds END
     );
     first_slot := GREATEST(r.next_slot, r.paused_until);
@@ -61,7 +61,7 @@ BEGIN
     slots := GREATEST(0, LEAST(
         CASE
             WHEN r.circuit <> 'closed' THEN LEAST(wanted, CAST(is_probe AS integer))
-            WHEN is_loose AND wanted > 0 THEN GREATEST(wanted, 2 * answered)
+            WHEN is_loose AND wanted > 0 THEN GREATEST(wanted, ceil(1.25 * answered))
             ELSE wanted
         END,
         GREATEST(1, floor(block_seconds / spacing_seconds)),
