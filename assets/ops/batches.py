@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +27,9 @@ ACCEPT_DELETIONS_TAG = "asleep-sync/accept_deletions"
 
 REFETCH_TAG = "asleep-sync/refetch"
 """Tag of a run, value `true`: every session of its days is read in full, whatever is stored."""
+
+REFRESH_TAG = "asleep-sync/refresh"
+"""Tag of a run, value `true`: users who were synced within CACHE_TTL_SECONDS are listed again."""
 
 COUNTED = (
     *("users", "users_fresh", "users_gone", "users_not_found", "users_failed"),
@@ -110,6 +114,14 @@ class RequestCounts:
         with self._alone:
             return {**self._counts, "seconds_waited": round(self._waited, 3)}
 
+    def since(self, before: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+        """Return a function that counts what came after `before`, itself a result of `counts`."""
+
+        def counts() -> dict[str, Any]:
+            return {name: round(value - before.get(name, 0), 3) for name, value in self.counts().items()}
+
+        return counts
+
 
 def totals_of_run(batches: list[dict[str, Any]]) -> dict[str, Any]:
     """The sums of the batches' counts."""
@@ -131,5 +143,5 @@ def sync_batch_after_batch(
         for number in range(batches):
             batch = replace(like, number=number, of=batches)
             with batch_lock(context, database, batch):
-                totals.update(sync_batch(database.engine, client, batch, dict))
+                totals.update(sync_batch(database.engine, client, batch, tally.since(tally.counts())))
     return {**totals, **tally.counts()}

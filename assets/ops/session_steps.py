@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 from sqlalchemy import Connection
@@ -11,6 +12,7 @@ from assets.ops.batches import (
     API_POOL,
     COUNTED,
     REFETCH_TAG,
+    REFRESH_TAG,
     BatchNames,
     SyncOptions,
     batches_for,
@@ -59,13 +61,14 @@ def sync_users(
     """The sync of one batch; see `assets.sync.sync_batch`."""
     number, batches = BatchNames.read(context.get_mapping_key() or "")
     refetch = context.run.tags.get(REFETCH_TAG) == "true"
+    refresh = context.run.tags.get(REFRESH_TAG) == "true"
     batch = Batch(
         run_id=context.run_id,
         number=number,
         of=batches,
         window=window_of(context),
         workers=asleep_api.max_connections,
-        cache_ttl_seconds=0 if refetch else sync_options.cache_ttl_seconds,
+        cache_ttl_seconds=0 if refetch or refresh else sync_options.cache_ttl_seconds,
         mode=Mode(sync_options.detail),
         refetch=refetch,
         accept_deletions=context.run.tags.get(ACCEPT_DELETIONS_TAG) == "true",
@@ -90,12 +93,25 @@ def report_sessions(
         _refuse_if_not_all_were_asked(context, connection, sync_options)
         counts = totals_of_run(sync_state.counts_of_run(connection, context.run.run_id))
         by_day = {row.day: row.sessions for row in connection.execute(load_sql(__package__, "sessions_by_day"), span)}
+    note = _note_on_skipped(counts)
+    if note:
+        context.log.warning(note["skipped"])
     for key in context.partition_keys:
         day = date.fromisoformat(key)
         context.add_asset_metadata({"dagster/partition_row_count": by_day.get(day, 0)}, partition_key=key)
     last_day = day_key((window.end - timedelta(days=1)).date())
-    context.add_asset_metadata({**dict.fromkeys(COUNTED, 0), **counts}, partition_key=last_day)
+    context.add_asset_metadata({**note, **dict.fromkeys(COUNTED, 0), **counts}, partition_key=last_day)
     context.add_asset_metadata(column_lineage(SESSIONS_LINEAGE), partition_key=last_day)
+
+
+def _note_on_skipped(counts: dict[str, Any]) -> dict[str, str]:
+    skipped = counts.get("users_fresh", 0)
+    if not skipped:
+        return {}
+    return {
+        "skipped": f"{skipped} of {counts.get('users', 0)} users were skipped: they were synced within "
+        f"CACHE_TTL_SECONDS. The tag {REFRESH_TAG}=true on a run, or `asleep-sync sync --refresh`, lists them again."
+    }
 
 
 def _refuse_if_not_all_were_asked(

@@ -2,11 +2,11 @@
 
 import os
 import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 NOTHING_DONE = 2
 _OF_RIGHTS = frozenset({"42501", "3F000"})
@@ -24,32 +24,39 @@ class Refusal(click.ClickException):
 
 
 class Commands(click.Group):
-    """Commands whose expected errors are told in one line instead of a traceback."""
+    """Commands whose expected errors end in one line instead of a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn what the user can mend into a `Refusal`."""
-        from pipelines.runtime.dagster_environment import DagsterHomeInvalid
-        from pipelines.settings import SettingsInvalid
-        from resources.database.engine import DatabaseUrlInvalid
-        from resources.database.migrate import NotMigrated
-        from resources.database.session_settings import DatabaseUnsuitable
-        from resources.embedded_postgres.programs import EmbeddedPostgresError
-
         warnings.filterwarnings("ignore", message=".*is currently in (beta|preview)")
         try:
             return super().invoke(ctx)
-        except SettingsInvalid as error:
-            raise Refusal(f"the environment is not valid:\n{error}") from None
-        except (
-            NotMigrated,
-            DatabaseUnsuitable,
-            DatabaseUrlInvalid,
-            DagsterHomeInvalid,
-            EmbeddedPostgresError,
-        ) as error:
-            raise Refusal(str(error)) from None
-        except DBAPIError as error:
-            raise Refusal(_told(error)) from None
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except Exception as error:
+            if (message := _message_of(error)) is None:
+                raise
+            raise Refusal(message) from None
+
+
+def _message_of(error: Exception) -> str | None:
+    """Return one line for an expected error, None for any other. Imports here, so that `--help` loads nothing."""
+    from sqlalchemy.exc import DBAPIError
+
+    from pipelines.runtime.dagster_environment import DagsterHomeInvalid
+    from pipelines.settings import SettingsInvalid
+    from resources.database.engine import DatabaseUrlInvalid
+    from resources.database.migrate import NotMigrated
+    from resources.database.session_settings import DatabaseUnsuitable
+    from resources.embedded_postgres.programs import EmbeddedPostgresError
+
+    if isinstance(error, SettingsInvalid):
+        return f"the environment is not valid:\n{error}"
+    if isinstance(
+        error, NotMigrated | DatabaseUnsuitable | DatabaseUrlInvalid | DagsterHomeInvalid | EmbeddedPostgresError
+    ):
+        return str(error)
+    return _message_of_database(error) if isinstance(error, DBAPIError) else None
 
 
 def id_of_user(text: str) -> str:
@@ -66,8 +73,10 @@ def first_line(error: object, otherwise: str = "no reason given") -> str:
     return next(iter(str(error or "").strip().splitlines()), otherwise)
 
 
-def _told(error: DBAPIError) -> str:
-    """What the database said, without the statement and its values: most texts of a server may quote a row."""
+def _message_of_database(error: Any) -> str:
+    """Return what the database said, without the statement and its values: most texts of a server may quote a row."""
+    from sqlalchemy.exc import InterfaceError, OperationalError
+
     if isinstance(error, OperationalError | InterfaceError):
         return f"the database cannot be used ({first_line(error.orig)}). Is it running, and is DATABASE_URL right?"
     code = getattr(error.orig, "pgcode", None)
@@ -97,6 +106,33 @@ def read_database(settings: Any) -> Any:
     from resources.database.resource import Database
 
     return Database(lambda: find_database_url(settings), application_name="asleep-sync cli")
+
+
+def open_database() -> Any:
+    """Return the migrated database of the environment's settings.
+
+    Raises:
+        NotMigrated: its schema is another one.
+    """
+    database = read_database(read_settings())
+    database.require_migrated()
+    return database
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print rows under headings; moments without fractions of a second.
+
+    Args:
+        headings: one for each column.
+        rows: as many cells each.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*headings)
+    for row in rows:
+        table.add_row(*(f"{cell:%Y-%m-%d %H:%M:%S}" if hasattr(cell, "strftime") else str(cell or "-") for cell in row))
+    Console(markup=False, emoji=False, highlight=False).print(table)
 
 
 def find_database_url(settings: Any) -> str:

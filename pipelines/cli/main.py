@@ -1,19 +1,19 @@
-"""The command `asleep-sync`: verbs for people.
+"""The command `asleep-sync`: arguments, help and exit codes.
 
-Lives here: arguments, help, exit codes.  Not here: logic; each verb calls the rooms.
-
-Exit codes: 0 all well; 1 some users could not be synced (they are listed); 2 nothing could be done.
+Exit codes: 0 all well; 1 some data are missing (they are listed); 2 nothing could be done. A verb imports what it needs
+when it runs, so that `--help` is quick.
 """
 
 import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import click
 
 from pipelines.cli.common import Commands, Refusal, id_of_user, read_database, read_settings, write_private
 from pipelines.cli.programs import demo, dev, execute, serve, simulate, ui
+from pipelines.cli.queues import cache, inbox, notifications
+from pipelines.cli.users import users
 
 SOME_FAILED = 1
 
@@ -21,8 +21,8 @@ SOME_FAILED = 1
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 all well, 1 some users failed (they are listed), 2 nothing could be done. Settings come from "
-    "the environment and from .env; .env.example lists them.",
+    epilog="Exit codes: 0 all well, 1 some data are missing (they are listed), 2 nothing could be done. Settings come "
+    "from the environment and from .env; .env.example lists them.",
 )
 @click.version_option(package_name="asleep-sync")
 def main() -> None:
@@ -49,75 +49,45 @@ def migrate() -> None:
     )
 
 
-@main.group()
-def users() -> None:
-    """Say whose sessions are synced. The Asleep API cannot list users, so you have to."""
-
-
-@users.command("import")
-@click.argument("file", type=click.File("rb"))
-def import_users(file: Any) -> None:
-    """Register the users of FILE: all of them, or none when a line is wrong.
-
-    FILE is a CSV with a column user_id (and, if you like, timezone: an IANA name such as Asia/Seoul), separated by
-    commas, semicolons or tabs, or simply one user id a line, in UTF-8 or as Excel writes it. An unknown time zone is
-    left empty. `-` reads from standard input. Doing it twice changes nothing.
-
-    \b
-    Example:
-      echo G-20260301091502-AbCdEfGhIjKlMnOpQrSt | asleep-sync users import -
-    """
-    from pipelines.cli.user_file import UserFileInvalid, read_users
-    from resources.database.users.registry import import_users as register
-
-    name = getattr(file, "name", "<stdin>").replace("<stdin>", "standard input")
-    try:
-        found, warnings = read_users(file.read())
-    except UserFileInvalid as error:
-        raise Refusal(f"{name}: nothing was imported.\n{error}") from None
-    database = read_database(read_settings())
-    database.require_migrated()
-    with database.engine.begin() as connection:
-        imported = register(connection, found)
-    for warning in warnings:
-        click.echo(f"asleep-sync: {name}: {warning}", err=True)
-    click.echo(f"{len(found)} users: {imported.new} new, {imported.updated} updated, {imported.unchanged} unchanged.")
-
-
 @main.command()
 @click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="First UTC day of session starts.")
 @click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Last UTC day, included. Default: today.")
 @click.option(
-    "--user", "user_ids", type=id_of_user, multiple=True, metavar="ID", help="Only this user; may be repeated."
+    "--user",
+    "names",
+    type=id_of_user,
+    multiple=True,
+    metavar="USER",
+    help="Only this user, by id or pseudonym; may be repeated.",
 )
+@click.option(
+    "--session", "session_ids", multiple=True, metavar="ID", help="Read only this stored session; may be repeated."
+)
+@click.option("--refresh", is_flag=True, help="Also list users who were synced within CACHE_TTL_SECONDS.")
+@click.option("--refetch", is_flag=True, help="Read every session of the days in full, whatever is stored.")
 @click.option(
     "--accept-deletions",
     is_flag=True,
     help="Mark sessions that the API does not find as deleted, however many they are.",
 )
-@click.option(
-    "--session", "session_ids", multiple=True, metavar="ID", help="Read only this stored session; may be repeated."
-)
-@click.option("--refetch", is_flag=True, help="Read every session of the days in full, whatever is stored.")
-def sync(  # noqa: PLR0913 each is an option
+def sync(
     first: datetime | None,
     last: datetime | None,
-    user_ids: tuple[str, ...],
+    names: tuple[str, ...],
     session_ids: tuple[str, ...],
-    *,
-    accept_deletions: bool,
-    refetch: bool,
+    **flags: bool,
 ) -> None:
     """Fetch sessions and bring the monthly averages up to date.
 
     The same Dagster job that the schedule runs, executed here and recorded in the same Dagster instance. Default
     window: the last RECENT_DAYS days. What is stored and unchanged is not fetched again, so it can be stopped and
-    started at any time.
+    started at any time. Exit code 1: some data are missing, and listed.
 
     \b
     Examples:
       asleep-sync sync
       asleep-sync sync --from 2026-01-01 --to 2026-03-31
+      asleep-sync sync --refresh
       asleep-sync sync --user G-20260301091502-AbCdEfGhIjKlMnOpQrSt
       asleep-sync sync --from 2026-01-01 --accept-deletions
       asleep-sync sync --from 2026-03-01 --to 2026-03-31 --refetch
@@ -127,12 +97,41 @@ def sync(  # noqa: PLR0913 each is an option
 
     settings = read_settings()
     days = _days(first, last, settings.recent_days)
-    code = run_sync(
-        settings,
-        read_database(settings),
-        SyncRequest(days, user_ids, session_ids, SyncFlags(accept_deletions, refetch)),
-    )
-    sys.exit(code)
+    request = SyncRequest(days, names, session_ids, SyncFlags(**flags))
+    sys.exit(run_sync(settings, read_database(settings), request))
+
+
+@main.command()
+def retry() -> None:
+    """Read every user and session that could not be synced, over the window that failed.
+
+    The job that runs every hour. Exit code 1: some are still missing, and listed.
+
+    \b
+    Example:
+      asleep-sync retry
+    """
+    from pipelines.cli.sync_command import run_retry
+
+    settings = read_settings()
+    sys.exit(run_retry(settings, read_database(settings)))
+
+
+@main.command()
+@click.option("--days", default=98, show_default=True, type=click.IntRange(1, 98), help="So many days back from today.")
+def reconcile(days: int) -> None:
+    """Compare what is stored with the API's own statistics and averages, and read again what differs.
+
+    The job that runs every Sunday: one request for each user. Exit code 1: something still differs.
+
+    \b
+    Example:
+      asleep-sync reconcile --days 30
+    """
+    from pipelines.cli.sync_command import run_reconcile
+
+    settings = read_settings()
+    sys.exit(run_reconcile(settings, read_database(settings), days))
 
 
 def _days(first: datetime | None, last: datetime | None, recent_days: int) -> tuple[date, date]:
@@ -201,6 +200,10 @@ def forget(user_id: str, yes: bool) -> None:
     Nothing is deleted at Asleep: do that in your app's backend, or the next webhook would bring the user's data
     back. An erased user is not registered again by webhooks; `users import` may do so. An id of which nothing is
     stored is refused, unless the user was erased before.
+
+    \b
+    Example:
+      asleep-sync forget G-20260301091502-AbCdEfGhIjKlMnOpQrSt
     """
     from resources.database.users.erase import erase, last_erasure
 
@@ -249,8 +252,8 @@ def report(month: datetime | None, user_id: str | None, out: str | None) -> None
     click.echo(f"Written: {path}")
 
 
-for program in (serve, ui, dev, simulate, execute, demo):
-    main.add_command(program)
+for command in (users, inbox, notifications, cache, serve, ui, dev, simulate, execute, demo):
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

@@ -1,18 +1,17 @@
-"""What `asleep-sync sync` does: two jobs, one after the other, and the plain result.
-
-Lives here: the order, what is printed, the exit code.  Not here: arguments, the jobs.
-"""
+"""What `asleep-sync sync`, `retry` and `reconcile` do: a job, then the averages of its months, and the result."""
 
 import os
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 import dagster as dg
 from dagster_postgres.utils import DagsterPostgresException
 from rich.console import Console
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, select
 
 from pipelines.cli.common import NOTHING_DONE, Refusal, first_line, with_database_url
+from pipelines.cli.users import user_ids
 from pipelines.definitions import build_definitions
 from pipelines.notifications.alerts import alert_of_command
 from pipelines.runtime.dagster_environment import dagster_environment
@@ -59,59 +58,88 @@ _LINES: tuple[tuple[str, str, dict[str, str]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class SyncRequest:
-    """Which days, both included, and which users; no user means all."""
+    """Which days, both included, and which users."""
 
     days: tuple[date, date]
-    user_ids: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    """Ids or pseudonyms; none means all users."""
     session_ids: tuple[str, ...] = ()
+    """Only these stored sessions; none means all."""
     flags: SyncFlags = field(default_factory=SyncFlags)
 
 
 def run_sync(settings: Settings, database: Database, request: SyncRequest) -> int:
-    """Sync, summarise, say what came of it; returns the exit code."""
-    say, complain = (Console(stderr=aside, highlight=False, markup=False, emoji=False) for aside in (False, True))
+    """Sync, summarise, print the result; returns the exit code.
+
+    Args:
+        settings: the environment.
+        database: where data go.
+        request: days and users.
+
+    Raises:
+        Refusal: nothing could be done.
+    """
+    _require_ready(settings, database)
+    with database.engine.connect() as connection:
+        ids = _owners(connection, request.session_ids) if request.session_ids else user_ids(connection, request.names)
+
+    def run(runner: Runner) -> Outcome:
+        if ids:
+            sessions = [pseudonym(session_id) for session_id in request.session_ids] or None
+            return runner.sync_some(request.days, [pseudonym(user_id) for user_id in ids], sessions, request.flags)
+        return runner.sync_all(request.days, request.flags)
+
+    is_daily = not ids and request.days[1] >= datetime.now(UTC).date()
+    outcomes = _run(settings, database, run, is_daily=is_daily)
+    return _print_result(f"Window {request.days[0]} to {request.days[1]} (UTC)", database, outcomes, ids)
+
+
+def run_retry(settings: Settings, database: Database) -> int:
+    """Sync what failed before; returns the exit code.
+
+    Args:
+        settings: the environment.
+        database: where data go.
+    """
+    _require_ready(settings, database)
+    return _print_result("Retry of what failed", database, _run(settings, database, Runner.retry))
+
+
+def run_reconcile(settings: Settings, database: Database, days: int) -> int:
+    """Compare the last days with the API's own statistics; returns the exit code.
+
+    Args:
+        settings: the environment.
+        database: where data go.
+        days: so many, today included.
+    """
+    _require_ready(settings, database)
+    outcomes = _run(settings, database, lambda runner: runner.reconcile(days))
+    return _print_result(f"Reconciliation of {days} days", database, outcomes)
+
+
+def _require_ready(settings: Settings, database: Database) -> None:
     if settings.calling_key is None:
-        complain.print(f"asleep-sync: {KeyMissing.__doc__}")
-        return NOTHING_DONE
+        raise Refusal(f"{KeyMissing.__doc__} `make dev` and `make demo` work without: they simulate the API.")
     database.require_migrated()
-    if request.session_ids:
-        request = replace(request, user_ids=_owners(database.engine, request.session_ids))
-    if unknown := _unknown(database.engine, request.user_ids):
-        complain.print(
-            f"asleep-sync: not registered: {', '.join(unknown)}. Import them first: asleep-sync users import",
-            soft_wrap=True,
-        )
-        return NOTHING_DONE
-    synced, summarised = _run(settings, database, request, complain)
-    _say_counts(say, request, synced)
-    if synced.permanent:
-        complain.print(f"asleep-sync: {synced.message}", soft_wrap=True)
-        return NOTHING_DONE
-    if summarised is not None and not summarised.success:
-        complain.print(f"asleep-sync: the monthly averages failed: {summarised.message}", soft_wrap=True)
-    if not synced.success:
-        _list_missing(complain, database.engine, request, synced)
-    return ALL_SYNCED if synced.success and (summarised is None or summarised.success) else SOME_FAILED
 
 
 def _run(
-    settings: Settings, database: Database, request: SyncRequest, complain: Console
-) -> tuple[Outcome, Outcome | None]:
+    settings: Settings, database: Database, run: Callable[[Runner], Outcome], *, is_daily: bool = False
+) -> list[Outcome]:
+    """Run a job, then the averages of the months that it changed; returns the outcome of each."""
     settings = with_database_url(settings)
     os.environ.update(dagster_environment(settings))
     definitions = build_definitions(settings, dg.in_process_executor)
+    complain = _console(stderr=True)
     try:
         with dg.DagsterInstance.get() as instance:
             runner = Runner(definitions, instance, database.engine, complain)
-            if request.user_ids:
-                users = [pseudonym(user_id) for user_id in request.user_ids]
-                sessions = [pseudonym(session_id) for session_id in request.session_ids] or None
-                synced = runner.sync_some(request.days, users, sessions, request.flags)
-            else:
-                synced = runner.sync_all(request.days, request.flags)
-            summarised = runner.summarise_stale_months()
-            _notify(settings, instance, request, [synced, *([summarised] if summarised else [])], complain)
-            return synced, summarised
+            outcomes = [run(runner)]
+            if (summarised := runner.summarise_stale_months()) is not None:
+                outcomes.append(summarised)
+            _notify(settings, instance, outcomes, complain, is_daily=is_daily)
+            return outcomes
     except dg.DagsterInvalidConfigError:
         raise Refusal(
             "dagster.yaml in DAGSTER_HOME is not valid: `asleep-sync exec -- dagster instance info` shows why."
@@ -120,19 +148,38 @@ def _run(
         raise Refusal(f"Dagster cannot be used: {first_line(error, type(error).__name__)}") from None
 
 
+def _print_result(title: str, database: Database, outcomes: Sequence[Outcome], ids: Sequence[str] = ()) -> int:
+    """Print what was done and what is missing; returns the exit code."""
+    complain, done = _console(stderr=True), outcomes[0]
+    _print_counts(_console(), title, done)
+    if done.permanent:
+        complain.print(f"asleep-sync: {done.message}")
+        return NOTHING_DONE
+    for summarised in outcomes[1:]:
+        if not summarised.success:
+            complain.print(f"asleep-sync: the monthly averages failed: {summarised.message}")
+    if not done.success:
+        _list_missing(complain, database.engine, ids, done)
+    return ALL_SYNCED if all(outcome.success for outcome in outcomes) else SOME_FAILED
+
+
+def _console(*, stderr: bool = False) -> Console:
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
 def _notify(
     settings: Settings,
     instance: dg.DagsterInstance,
-    request: SyncRequest,
-    outcomes: list[Outcome],
+    outcomes: Sequence[Outcome],
     complain: Console,
+    *,
+    is_daily: bool,
 ) -> None:
     """Alert of failed runs; after a complete sync of all users up to today, send the heartbeat."""
     failed = [outcome for outcome in outcomes if not outcome.success]
     try:
         for outcome in failed:
             alert_of_command(settings, instance, outcome.run_id, outcome.message)
-        is_daily = not request.user_ids and request.days[1] >= datetime.now(UTC).date()
         if settings.heartbeat_url and is_daily and not failed:
             send_heartbeat(settings.heartbeat_url)
     except AlertNotDelivered as error:
@@ -141,47 +188,43 @@ def _notify(
         complain.print(f"asleep-sync: HEARTBEAT_URL did not take the request: {error}")
 
 
-def _owners(engine: Engine, session_ids: tuple[str, ...]) -> tuple[str, ...]:
-    """The users of stored sessions."""
-    with engine.connect() as connection:
-        sessions = tables.sleep_sessions.c
-        found = connection.execute(
-            select(sessions.session_id, sessions.user_id).where(
-                sessions.session_id.in_(session_ids), sessions.deleted_at.is_(None)
-            )
-        ).all()
+def _owners(connection: Connection, session_ids: tuple[str, ...]) -> list[str]:
+    """Return the users of stored sessions."""
+    sessions = tables.sleep_sessions.c
+    found = connection.execute(
+        select(sessions.session_id, sessions.user_id).where(
+            sessions.session_id.in_(session_ids), sessions.deleted_at.is_(None)
+        )
+    ).all()
     known = {row.session_id for row in found}
     if missing := [session_id for session_id in session_ids if session_id not in known]:
         raise Refusal(
             f"not stored: {', '.join(missing)}. Sync the user's days instead: --user ID --from DATE --to DATE"
         )
-    return tuple(sorted({row.user_id for row in found}))
+    return sorted({row.user_id for row in found})
 
 
-def _unknown(engine: Engine, user_ids: tuple[str, ...]) -> list[str]:
-    if not user_ids:
-        return []
-    with engine.connect() as connection:
-        known = set(connection.scalars(select(tables.users.c.user_id).where(tables.users.c.user_id.in_(user_ids))))
-    return [user_id for user_id in user_ids if user_id not in known]
-
-
-def _say_counts(say: Console, request: SyncRequest, synced: Outcome) -> None:
-    say.print(f"Window {request.days[0]} to {request.days[1]} (UTC), run {synced.run_id}")
+def _print_counts(console: Console, title: str, done: Outcome) -> None:
+    if skipped := done.counts.get("users_fresh", 0):
+        console.print(
+            f"{skipped} of {done.counts.get('users', 0)} users were skipped: they were synced within "
+            "CACHE_TTL_SECONDS. --refresh lists them again."
+        )
+    console.print(f"{title}, run {done.run_id}")
     for heading, total, parts in _LINES:
-        shown = ", ".join(f"{synced.counts.get(key, 0)} {word}" for key, word in parts.items())
-        say.print(f"{heading:<10}{synced.counts.get(total, 0)} ({shown})")
+        shown = ", ".join(f"{done.counts.get(key, 0)} {word}" for key, word in parts.items())
+        console.print(f"{heading:<10}{done.counts.get(total, 0)} ({shown})")
 
 
-def _list_missing(complain: Console, engine: Engine, request: SyncRequest, synced: Outcome) -> None:
-    """Print why the sync failed and which of the requested users are missing, by pseudonym."""
+def _list_missing(complain: Console, engine: Engine, ids: Sequence[str], done: Outcome) -> None:
+    """Print why the run failed and which of the requested users are missing, by pseudonym."""
     with engine.connect() as connection:
-        waiting, missing = read_missing_data(connection, request.user_ids)
+        waiting, missing = read_missing_data(connection, ids)
     summary = f"{waiting} users or sessions are missing" if waiting else ""
-    reasons = "; ".join(filter(None, (synced.message, summary))) or f"see run {synced.run_id}"
-    complain.print(f"asleep-sync: not everything was synced: {reasons}", soft_wrap=True)
+    reasons = "; ".join(filter(None, (done.message, summary))) or f"see run {done.run_id}"
+    complain.print(f"asleep-sync: not everything was synced: {reasons}")
     for item in missing:
-        complain.print(f"  {item.user}, {item.kind}, {' '.join(item.message.split())}", soft_wrap=True)
+        complain.print(f"  {item.user}, {item.kind}, {' '.join(item.message.split())}")
     if waiting > len(missing):
         complain.print(f"  … and {waiting - len(missing)} more")
-    complain.print("`asleep-sync status` lists what is missing; the next run tries it first.", soft_wrap=True)
+    complain.print("`asleep-sync status` lists what is missing; `asleep-sync retry` tries it again.")

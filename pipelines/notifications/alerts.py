@@ -11,6 +11,7 @@ from dagster import DagsterRun
 
 from assets.checks.check_rows import rows_of_check
 from pipelines.observability import LOGGER, statsd_client
+from pipelines.runtime.run_launcher import HELD_TAG
 from pipelines.settings import Settings
 from resources.database.resource import Database
 from resources.notifications.alerts import AlertNotDelivered, post_alert
@@ -44,7 +45,8 @@ def alert(settings: Settings, text: str, *, title: str, event: str, **details: o
 def alert_on_run_failure(settings: Settings) -> dg.SensorDefinition:
     """The sensor that hears of every failed run, also of runs whose process died.
 
-    Dagster hides runs of the command `asleep-sync` from it: the command calls `alert_of_command`.
+    Runs of the command `asleep-sync` whose steps failed are left out: the command calls `alert_of_command`. It cannot
+    do so when it was killed.
     """
 
     @dg.run_failure_sensor(
@@ -54,6 +56,8 @@ def alert_on_run_failure(settings: Settings) -> dg.SensorDefinition:
         description="Tells of every failed run: log line, StatsD event, and a message to ALERT_WEBHOOK_URL.",
     )
     def sensor(context: dg.RunFailureSensorContext) -> None:
+        if HELD_TAG in context.dagster_run.tags and context.get_step_failure_events():
+            return
         reasons = reasons_of(context)
         try:
             _alert_of_run(settings, context.dagster_run, reasons)

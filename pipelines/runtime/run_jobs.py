@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import uuid4
@@ -26,7 +26,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from assets.metrics.monthly_summary import stale_months
-from assets.ops.batches import ACCEPT_DELETIONS_TAG, REFETCH_TAG, totals_of_run
+from assets.ops.batches import ACCEPT_DELETIONS_TAG, REFETCH_TAG, REFRESH_TAG, totals_of_run
 from assets.ops.failures import NO_RUN_RETRY, PERMANENT
 from assets.ops.targeted_sync import fail_if_users_failed
 from assets.partitions import day_key, month_keys
@@ -59,6 +59,17 @@ class SyncFlags:
 
     accept_deletions: bool = False
     refetch: bool = False
+    refresh: bool = False
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The flags as tags of a run; `assets.ops.batches` says what each does."""
+        chosen = {
+            ACCEPT_DELETIONS_TAG: self.accept_deletions,
+            REFETCH_TAG: self.refetch,
+            REFRESH_TAG: self.refresh,
+        }
+        return {tag: "true" for tag, is_set in chosen.items() if is_set}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +82,12 @@ class Runner:
     console: Console
     """Where progress is shown, when it is a terminal."""
 
-    def sync_all(self, days: tuple[date, date], options: SyncFlags = SyncFlags()) -> Outcome:
+    def sync_all(self, days: tuple[date, date], flags: SyncFlags) -> Outcome:
         """`sync_sleep_sessions` over the days, both included, as one run."""
-        tags = range_tags(day_key(days[0]), day_key(days[1]))
-        if options.accept_deletions:
-            tags[ACCEPT_DELETIONS_TAG] = "true"
-        if options.refetch:
-            tags[REFETCH_TAG] = "true"
-        return self._run("sync_sleep_sessions", tags=tags)
+        return self._run("sync_sleep_sessions", tags={**range_tags(day_key(days[0]), day_key(days[1])), **flags.tags})
 
     def sync_some(
-        self,
-        days: tuple[date, date],
-        users: list[str],
-        sessions: list[str] | None = None,
-        options: SyncFlags = SyncFlags(),
+        self, days: tuple[date, date], users: list[str], sessions: list[str] | None, flags: SyncFlags
     ) -> Outcome:
         """`sync_named_users` over the days, both included.
 
@@ -93,16 +95,27 @@ class Runner:
             days: first and last UTC day.
             users: pseudonyms of user ids.
             sessions: pseudonyms of ids of stored sessions: only these are read, and no list.
-            options: how.
+            flags: how.
         """
         config = {
             "first_day": days[0].isoformat(),
             "last_day": days[1].isoformat(),
             "users": users,
             "sessions": sessions,
-            **asdict(options),
+            "accept_deletions": flags.accept_deletions,
+            "refetch": flags.refetch,
         }
         return self._run("sync_named_users", run_config={"ops": {"sync_some_users": {"config": config}}})
+
+    def retry(self) -> Outcome:
+        """`retry_failures`: what could not be synced, over the window that failed."""
+        today = datetime.now(UTC).date().isoformat()
+        config = {"first_day": today, "last_day": today, "failed_only": True}
+        return self._run("retry_failures", run_config={"ops": {"sync_some_users": {"config": config}}})
+
+    def reconcile(self, days: int) -> Outcome:
+        """`reconcile` over the last days, today included."""
+        return self._run("reconcile", run_config={"ops": {"average_stats_reconciliation": {"config": {"days": days}}}})
 
     def summarise_stale_months(self) -> Outcome | None:
         """`summarise_months` over the months that wait; None when none does."""

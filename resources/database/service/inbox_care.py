@@ -30,6 +30,20 @@ _REQUEUE = text("""
 UPDATE asleep.webhook_events
 SET processed_at = NULL, error = NULL, attempts = 0, next_attempt_at = clock_timestamp()
 WHERE processed_at IS NOT NULL AND error IS NOT NULL AND (CAST(:ids AS bigint[]) IS NULL OR event_id = ANY (:ids))
+RETURNING event_id
+""")
+
+_DROP_PARKED = text("""
+DELETE FROM asleep.webhook_events
+WHERE processed_at IS NOT NULL AND error IS NOT NULL AND (CAST(:ids AS bigint[]) IS NULL OR event_id = ANY (:ids))
+RETURNING event_id
+""")
+
+_RESOLVE = text("""
+UPDATE asleep.sync_failures
+SET resolved_at = clock_timestamp()
+WHERE kind = 'webhook_event' AND resolved_at IS NULL
+    AND substring(message FROM '^event ([0-9]+):') = ANY (CAST(:ids AS text[]))
 """)
 
 _PRUNE = text("DELETE FROM asleep.webhook_events WHERE processed_at < :before")
@@ -72,8 +86,35 @@ def list_parked(connection: Connection, limit: int = 20) -> list[ParkedEvent]:
 
 
 def requeue_parked(connection: Connection, event_ids: list[int] | None = None) -> int:
-    """Give parked events five more attempts; all of them when none are named. Returns how many."""
-    return connection.execute(_REQUEUE, {"ids": event_ids}).rowcount
+    """Give events that were given up five more attempts, and take them off the missing data.
+
+    Args:
+        connection: open, in a transaction.
+        event_ids: which; None for all.
+
+    Returns:
+        How many wait again.
+    """
+    return _take_off(connection, list(connection.scalars(_REQUEUE, {"ids": event_ids})))
+
+
+def drop_parked(connection: Connection, event_ids: list[int] | None = None) -> int:
+    """Delete events that were given up, and take them off the missing data.
+
+    Args:
+        connection: open, in a transaction.
+        event_ids: which; None for all.
+
+    Returns:
+        How many were deleted.
+    """
+    return _take_off(connection, list(connection.scalars(_DROP_PARKED, {"ids": event_ids})))
+
+
+def _take_off(connection: Connection, event_ids: list[int]) -> int:
+    if event_ids:
+        connection.execute(_RESOLVE, {"ids": [str(event_id) for event_id in event_ids]})
+    return len(event_ids)
 
 
 def prune_inbox(connection: Connection, *, before: datetime) -> int:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, RowMapping, select, text
 
 from resources.database.schema.tables import sleep_sessions
 from resources.database.service.read_queries import OVERVIEW_COLUMNS
+from resources.pseudonyms import pseudonym
 
 MAX_ATTEMPTS = 12
 """So many failures park a notification, after about two days."""
@@ -85,6 +86,14 @@ FROM asleep.notifications
 WHERE delivered_at IS NULL AND parked_at IS NULL
 """)
 
+_UNDELIVERED = text("""
+SELECT notification_id, user_id, became_final_at, attempts, parked_at, next_attempt_at, error
+FROM asleep.notifications
+WHERE delivered_at IS NULL
+ORDER BY parked_at IS NULL, notification_id
+LIMIT :limit
+""")
+
 _REQUEUE = text("""
 UPDATE asleep.notifications
 SET parked_at = NULL, error = NULL, attempts = 0, next_attempt_at = clock_timestamp()
@@ -115,6 +124,20 @@ class OutboxCounts:
     waiting: int
     oldest_seconds: float
     parked: int
+
+
+@dataclass(frozen=True, slots=True)
+class UndeliveredNotification:
+    """A notification that waits or was given up, without ids."""
+
+    notification_id: int
+    user: str
+    """Pseudonym."""
+    became_final_at: datetime
+    attempts: int
+    parked_at: datetime | None
+    next_attempt_at: datetime
+    error: str | None
 
 
 def turn_on(connection: Connection) -> None:
@@ -178,6 +201,14 @@ def count_outbox(connection: Connection) -> OutboxCounts:
     """Count what waits and what is parked."""
     row: Any = connection.execute(_COUNT).one()
     return OutboxCounts(bool(row.is_on), row.waiting, float(row.oldest_seconds), row.parked)
+
+
+def list_undelivered(connection: Connection, limit: int = 100) -> list[UndeliveredNotification]:
+    """Return the notifications that were given up, then those that wait, oldest first."""
+    return [
+        UndeliveredNotification(row.notification_id, pseudonym(row.user_id), *row[2:])
+        for row in connection.execute(_UNDELIVERED, {"limit": limit})
+    ]
 
 
 def requeue_notifications(connection: Connection, ids: list[int] | None = None) -> int:

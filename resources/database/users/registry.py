@@ -4,6 +4,7 @@ Lives here: registering, importing, knowing who was erased.  Not here: files, th
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import Connection, text
@@ -37,6 +38,17 @@ RETURNING xmax = 0 AS inserted
 """)
 
 _HOLD = text("SELECT user_id FROM asleep.users WHERE user_id = ANY(:ids) ORDER BY user_id FOR NO KEY UPDATE")
+
+
+class RegisteredUser(NamedTuple):
+    """A row of the registry, as an operator sees it."""
+
+    user_id: str
+    timezone: str | None
+    active: bool
+    gone_at: datetime | None
+    last_synced_at: datetime | None
+    source: str
 
 
 class Imported(NamedTuple):
@@ -108,6 +120,33 @@ def some_other_users(connection: Connection, besides: Iterable[str], most: int) 
         "ORDER BY last_synced_at DESC NULLS LAST, user_id LIMIT :most"
     )
     return list(connection.scalars(query, {"besides": sorted(besides), "most": most}))
+
+
+def list_users(connection: Connection) -> list[RegisteredUser]:
+    """Return all registered users, by id."""
+    query = text("SELECT user_id, timezone, active, gone_at, last_synced_at, source FROM asleep.users ORDER BY user_id")
+    return [RegisteredUser(*row) for row in connection.execute(query)]
+
+
+def find_users(connection: Connection, names: Iterable[str]) -> dict[str, str | None]:
+    """Find registered users by id or by pseudonym, as `status` and failed runs show it.
+
+    Args:
+        connection: open.
+        names: ids or pseudonyms.
+
+    Returns:
+        The id that belongs to each name; None where no user is registered under it.
+    """
+    ids = list(connection.scalars(text("SELECT user_id FROM asleep.users")))
+    known = {pseudonym(user_id): user_id for user_id in ids} | {user_id: user_id for user_id in ids}
+    return {name: known.get(name) for name in names}
+
+
+def set_active(connection: Connection, ids: Iterable[str], *, active: bool) -> int:
+    """Switch the sync of users on or off; returns how many were switched."""
+    query = text("UPDATE asleep.users SET active = :active WHERE user_id = ANY (:ids) AND active <> :active")
+    return connection.execute(query, {"ids": sorted(set(ids)), "active": active}).rowcount
 
 
 def users_by_presence(connection: Connection) -> dict[str, bool]:

@@ -1,45 +1,20 @@
 """What people type, and what they are told: exit codes, words, and nothing half-done."""
 
 import hashlib
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 from sqlalchemy import Engine, text
 
-from pipelines.cli.main import main
-from pipelines.settings import Settings
 from resources.database.advisory_lock import advisory_lock
 from resources.database.service.inbox import IncomingEvent, put_events
 from resources.database.sync import sync_state
 from resources.database.users.erase import erase
+from tests.integration.pipelines.cli.conftest import Type
 
 NOON = datetime(2026, 3, 7, 12, tzinfo=UTC)
-Type = Callable[..., Result]
-
-
-@pytest.fixture
-def typed(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Type:
-    """`typed("users", "import", "-", stdin="…")`, in a folder of its own, over the module's database."""
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-    for name in ("APP_ROOT", "DAGSTER_HOME", "DAGSTER_LOCAL_DIR", "DAGSTER_STORAGE_URL", "DAGSTER_DISABLE_TELEMETRY"):
-        monkeypatch.setenv(name, os.environ.get(name, ""))  # `sync` sets them for good
-    monkeypatch.setenv("DATA_DIRECTORY", str(tmp_path / "data"))
-    monkeypatch.setenv("DATABASE_URL", engine.url.render_as_string(hide_password=False))
-    monkeypatch.setenv("ASLEEP_API_KEY", "a-key")
-    monkeypatch.setenv("ASLEEP_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.chdir(tmp_path)
-
-    def typed(*arguments: str, stdin: str = "") -> Result:
-        result = CliRunner().invoke(main, arguments, input=stdin)
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-        return result
-
-    return typed
 
 
 @pytest.fixture(autouse=True)

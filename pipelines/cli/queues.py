@@ -1,0 +1,164 @@
+"""`asleep-sync inbox`, `notifications` and `cache`: an operator's verbs for what waits or was given up."""
+
+from collections.abc import Sequence
+
+import click
+
+from pipelines.cli.common import Refusal, id_of_user, open_database, print_table
+from pipelines.cli.users import user_ids
+
+Numbers = tuple[int, ...]
+
+
+@click.group()
+def inbox() -> None:
+    """Look after webhook events that were given up after five failed attempts."""
+
+
+@inbox.command("list")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000), help="At most so many.")
+def list_events(limit: int) -> None:
+    """Show how many events wait, and those that were given up, with the reason.
+
+    Exit code 1 while an event is given up.
+    """
+    from resources.database.service.inbox_care import count_inbox, list_parked
+
+    with open_database().engine.connect() as connection:
+        counts, parked = count_inbox(connection), list_parked(connection, limit)
+    click.echo(f"{counts.untried + counts.tried} events wait, {counts.parked} were given up.")
+    if parked:
+        rows = [(e.event_id, e.received_at, e.parked_at, e.attempts, e.error) for e in parked]
+        print_table(("event", "received (UTC)", "given up (UTC)", "attempts", "why"), rows)
+        click.echo("`asleep-sync inbox retry` tries them again, `asleep-sync inbox drop` deletes them.")
+        raise click.exceptions.Exit(1)
+
+
+@inbox.command("retry")
+@click.argument("numbers", nargs=-1, type=int, metavar="[EVENT…]")
+@click.option("--all", "everything", is_flag=True, help="All that were given up.")
+def retry_events(numbers: Numbers, everything: bool) -> None:
+    """Give events five more attempts. EVENT is a number that `inbox list` shows.
+
+    \b
+    Examples:
+      asleep-sync inbox retry 412 413
+      asleep-sync inbox retry --all
+    """
+    from resources.database.service.inbox_care import requeue_parked
+
+    wanted = _wanted(numbers, everything=everything)
+    with open_database().engine.begin() as connection:
+        found = requeue_parked(connection, wanted)
+        _require_all(found, wanted, "event")
+    click.echo(f"{found} events wait again; the sensor webhook_inbox starts a run within seconds.")
+
+
+@inbox.command("drop")
+@click.argument("numbers", nargs=-1, type=int, metavar="[EVENT…]")
+@click.option("--all", "everything", is_flag=True, help="All that were given up.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def drop_events(numbers: Numbers, everything: bool, yes: bool) -> None:
+    """Delete events that were given up. Their sessions still come with the next sync, if their users are registered.
+
+    \b
+    Example:
+      asleep-sync inbox drop 412
+    """
+    from resources.database.service.inbox_care import drop_parked
+
+    wanted = _wanted(numbers, everything=everything)
+    if not yes:
+        click.confirm("These events will be deleted and cannot be brought back. Go on?", abort=True)
+    with open_database().engine.begin() as connection:
+        found = drop_parked(connection, wanted)
+        _require_all(found, wanted, "event")
+    click.echo(f"{found} events deleted.")
+
+
+@click.group()
+def notifications() -> None:
+    """Look after notifications of finished sessions that NOTIFY_URL did not accept."""
+
+
+@notifications.command("list")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000), help="At most so many.")
+def list_notifications(limit: int) -> None:
+    """Show how many notifications wait, and those not delivered, with the reason.
+
+    Exit code 1 while a notification is given up.
+    """
+    from resources.database.service.outbox import count_outbox, list_undelivered
+
+    with open_database().engine.connect() as connection:
+        counts, undelivered = count_outbox(connection), list_undelivered(connection, limit)
+    state = "on" if counts.is_on else "off: NOTIFY_URL is not set, or the service has not started with it"
+    click.echo(f"Notifications are {state}. {counts.waiting} wait, {counts.parked} were given up.")
+    if undelivered:
+        rows = [
+            (n.notification_id, n.user, n.became_final_at, n.attempts, "given up" if n.parked_at else "waits", n.error)
+            for n in undelivered
+        ]
+        print_table(("notification", "user", "finished (UTC)", "attempts", "state", "why"), rows)
+    if counts.parked:
+        click.echo("`asleep-sync notifications retry` tries those given up again.")
+        raise click.exceptions.Exit(1)
+
+
+@notifications.command("retry")
+@click.argument("numbers", nargs=-1, type=int, metavar="[NOTIFICATION…]")
+@click.option("--all", "everything", is_flag=True, help="All that were given up.")
+def retry_notifications(numbers: Numbers, everything: bool) -> None:
+    """Deliver notifications that were given up. NOTIFICATION is a number that `notifications list` shows.
+
+    \b
+    Example:
+      asleep-sync notifications retry --all
+    """
+    from resources.database.service.outbox import requeue_notifications
+
+    wanted = _wanted(numbers, everything=everything)
+    with open_database().engine.begin() as connection:
+        found = requeue_notifications(connection, wanted)
+        _require_all(found, wanted, "notification")
+    click.echo(f"{found} notifications wait again; the service delivers them within seconds.")
+
+
+@click.group()
+def cache() -> None:
+    """Look after the record of which users were listed lately, and need not be listed again (CACHE_TTL_SECONDS)."""
+
+
+@cache.command("clear")
+@click.option(
+    "--user", "names", type=id_of_user, multiple=True, metavar="USER", help="Only this user; may be repeated."
+)
+def clear_cache(names: tuple[str, ...]) -> None:
+    """Make the next sync list every user again. No session is deleted, and none is read again that has not changed.
+
+    \b
+    Examples:
+      asleep-sync cache clear
+      asleep-sync cache clear --user G-20260301091502-AbCdEfGhIjKlMnOpQrSt
+    """
+    from resources.database.sync.list_cache import expire_lists
+    from resources.database.users.registry import users_by_presence
+
+    with open_database().engine.begin() as connection:
+        wanted = user_ids(connection, names) if names else list(users_by_presence(connection))
+        expired = expire_lists(connection, wanted)
+    click.echo(f"The lists of {expired} users are read again by the next sync.")
+
+
+def _wanted(numbers: Sequence[int], *, everything: bool) -> list[int] | None:
+    """The numbers typed; None for all."""
+    if everything == bool(numbers):
+        raise Refusal("name numbers, as `list` shows them, or --all.")
+    return None if everything else sorted(set(numbers))
+
+
+def _require_all(found: int, wanted: list[int] | None, what: str) -> None:
+    if wanted is not None and found < len(wanted):
+        raise Refusal(
+            f"{len(wanted) - found} of these numbers are of no {what} that was given up. Nothing was changed."
+        )

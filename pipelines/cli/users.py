@@ -1,0 +1,130 @@
+"""`asleep-sync users`: the registry of users whose sessions are synced."""
+
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipelines.cli.common import Refusal, id_of_user, open_database, write_private
+
+
+@click.group()
+def users() -> None:
+    """Say whose sessions are synced. The Asleep API cannot list users, so you have to."""
+
+
+@users.command("import")
+@click.argument("file", type=click.File("rb"))
+def import_users(file: Any) -> None:
+    """Register the users of FILE: all of them, or none when a line is wrong.
+
+    FILE is a CSV with a column user_id (and, if you like, timezone: an IANA name such as Asia/Seoul), separated by
+    commas, semicolons or tabs, or simply one user id a line, in UTF-8 or as Excel writes it. An unknown time zone is
+    left empty. `-` reads from standard input. Doing it twice changes nothing.
+
+    \b
+    Examples:
+      asleep-sync users import users.csv
+      echo G-20260301091502-AbCdEfGhIjKlMnOpQrSt | asleep-sync users import -
+    """
+    from pipelines.cli.user_file import UserFileInvalid, read_users
+    from resources.database.users.registry import import_users as register
+
+    name = getattr(file, "name", "<stdin>").replace("<stdin>", "standard input")
+    try:
+        found, warnings = read_users(file.read())
+    except UserFileInvalid as error:
+        raise Refusal(f"{name}: nothing was imported.\n{error}") from None
+    with open_database().engine.begin() as connection:
+        imported = register(connection, found)
+    for warning in warnings:
+        click.echo(f"asleep-sync: {name}: {warning}", err=True)
+    click.echo(f"{len(found)} users: {imported.new} new, {imported.updated} updated, {imported.unchanged} unchanged.")
+
+
+@users.command("list")
+@click.option("--out", type=click.Path(dir_okay=False), help="Write to this file, readable by you only.")
+def list_users(out: str | None) -> None:
+    """Print the registered users as CSV, a form that `users import` reads.
+
+    The column pseudonym is the name under which a user appears in logs, in `status` and in Dagster.
+
+    \b
+    Examples:
+      asleep-sync users list --out users.csv
+      asleep-sync users list | grep 97e25854fe2ffc6b
+    """
+    from resources.database.users.registry import list_users as registered
+    from resources.pseudonyms import pseudonym
+
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["user_id", "timezone", "active", "gone_at", "last_synced_at", "source", "pseudonym"])
+    with open_database().engine.connect() as connection:
+        for user in registered(connection):
+            lines.writerow([*user, pseudonym(user.user_id)])
+    if out is None:
+        sys.stdout.write(text.getvalue())
+        return
+    try:
+        write_private(Path(out), text.getvalue())
+    except OSError as error:
+        raise Refusal(f"{out} cannot be written ({error.strerror}): name another with --out.") from None
+    click.echo(f"Written: {out}")
+
+
+@users.command()
+@click.argument("names", nargs=-1, required=True, metavar="USER…", type=id_of_user)
+def activate(names: tuple[str, ...]) -> None:
+    """Sync these users again, from the next sync on. USER is an id or a pseudonym.
+
+    \b
+    Example:
+      asleep-sync users activate G-20260301091502-AbCdEfGhIjKlMnOpQrSt
+    """
+    _switch(names, active=True)
+
+
+@users.command()
+@click.argument("names", nargs=-1, required=True, metavar="USER…", type=id_of_user)
+def deactivate(names: tuple[str, ...]) -> None:
+    """Sync these users no more; what is stored stays, and their missing data count no more.
+
+    USER is an id or a pseudonym. `asleep-sync forget` erases a user instead.
+
+    \b
+    Example:
+      asleep-sync users deactivate 97e25854fe2ffc6b
+    """
+    _switch(names, active=False)
+
+
+def _switch(names: Sequence[str], *, active: bool) -> None:
+    from resources.database.users.registry import set_active
+
+    with open_database().engine.begin() as connection:
+        switched = set_active(connection, user_ids(connection, names), active=active)
+    state = "active" if active else "inactive"
+    click.echo(f"{switched} users are {state} now; {len(set(names)) - switched} were before.")
+
+
+def user_ids(connection: Any, names: Sequence[str]) -> list[str]:
+    """Return the ids of registered users that are named by id or pseudonym.
+
+    Args:
+        connection: open.
+        names: as typed.
+
+    Raises:
+        Refusal: a name belongs to no registered user.
+    """
+    from resources.database.users.registry import find_users
+
+    found = find_users(connection, names)
+    if unknown := [name for name, user_id in found.items() if user_id is None]:
+        raise Refusal(f"not registered: {', '.join(unknown)}. Import them first: asleep-sync users import FILE")
+    return [user_id for user_id in found.values() if user_id is not None]
