@@ -69,6 +69,7 @@ BEGIN
         asleep.users,
         asleep.sleep_sessions,
         asleep.monthly_averages,
+        asleep.night_dates,
         asleep.stale_months,
         asleep.rate_limits
     TO asleep_receiver;

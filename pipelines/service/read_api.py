@@ -109,9 +109,11 @@ class _Reader:
         user_id: UserId,
         months: Annotated[int, Query(ge=1, le=24, description="Months with sessions, newest first")] = 2,
     ) -> Any:
-        """The last session, the averages of this and the last months, and how fresh all that is."""
+        """The last session, the last 7 and 30 dates, averages of the last months, and how fresh all that is."""
         request.state.user = pseudonym(user_id)
-        glance = await self._calls.run(lambda connection: read_glance(connection, user_id, months=months))
+        glance = await self._calls.run(
+            lambda connection: read_glance(connection, user_id, months=months, today=datetime.now(UTC).date())
+        )
         if glance is None:
             raise _unknown("user")
         return {
@@ -120,6 +122,7 @@ class _Reader:
             "sessions": glance.sessions,
             "last_session": dict(glance.last_session) if glance.last_session else None,
             "months": [dict(row) for row in glance.months],
+            "recent": [dict(row) for row in glance.recent],
             "freshness": {
                 "last_synced_at": glance.last_synced_at,
                 "newest_change_at": glance.newest_change_at,

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from sqlalchemy import ARRAY, Column, Date, DateTime, Double, Integer, Text, Time
 
-from resources.database.service.read_queries import MONTH_COLUMNS, OVERVIEW_COLUMNS, SESSION_COLUMNS
+from resources.database.service.read_queries import MONTH_COLUMNS, OVERVIEW_COLUMNS, RECENT_COLUMNS, SESSION_COLUMNS
 
 _TYPES: tuple[tuple[type[Any], type[Any]], ...] = (
     (DateTime, datetime),
@@ -42,6 +42,16 @@ Session = _model("Session", "A sleep session, latest version.", SESSION_COLUMNS)
 MonthAverages = _model("MonthAverages", "A user's averages over one local calendar month.", MONTH_COLUMNS)
 
 
+_RecentFigures = _model("RecentFigures", "Figures of a user's last dates.", RECENT_COLUMNS)
+
+
+class RecentNights(_RecentFigures):  # type: ignore[misc, valid-type]
+    """A user's nights on the last so many dates of waking up, today (UTC) included."""
+
+    days: int = Field(description="7 or 30")
+    first_date: date = Field(description="First of these dates")
+
+
 class SessionPage(BaseModel):
     """One page of a user's sessions, newest first."""
 
@@ -68,4 +78,5 @@ class UserSummary(BaseModel):
     months: list[MonthAverages] = Field(  # type: ignore[valid-type]
         description="Averages of this and the last months that have sessions, newest first"
     )
+    recent: list[RecentNights] = Field(description="The last 7 and the last 30 dates")
     freshness: Freshness

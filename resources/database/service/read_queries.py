@@ -11,6 +11,7 @@ from sqlalchemy import Column, Connection, RowMapping, and_, exists, func, selec
 
 from resources.database.schema.bookkeeping import stale_months
 from resources.database.schema.tables import monthly_averages, sleep_sessions, users
+from resources.load_sql import load_sql
 
 _STAGES = ("sleep_stages", "breath_stages", "snoring_stages")
 _INTERNAL = frozenset({"payload_hash", "contract_violations", "fetched_at", "created_at", "deleted_at"})
@@ -22,6 +23,14 @@ SESSION_COLUMNS: tuple[Column[Any], ...] = tuple(
 OVERVIEW_COLUMNS: tuple[Column[Any], ...] = tuple(c for c in SESSION_COLUMNS if c.name not in _STAGES)
 """The same without its stages."""
 MONTH_COLUMNS: tuple[Column[Any], ...] = tuple(c for c in monthly_averages.c if c.name != "user_id")
+RECENT_COLUMNS: tuple[Column[Any], ...] = tuple(
+    monthly_averages.c[name]
+    for name in (
+        "sessions", "nights", "naps", "avg_time_in_sleep_of_date", "avg_onset_of_night", "avg_wake_of_night",
+        "avg_efficiency_of_night", "avg_latency_of_night", "avg_waso_of_night",
+    )
+)  # fmt: skip
+"""Figures of the last days: what they mean in a month they mean here."""
 
 _WIDEST_OFFSET = timedelta(days=1)
 """No time zone is further from UTC than this."""
@@ -45,6 +54,8 @@ class Glance:
     last_session: RowMapping | None
     months: list[RowMapping]
     """Newest first."""
+    recent: list[RowMapping]
+    """The last 7 and 30 dates up to today (UTC)."""
     timezone: str | None
     """The zone by which the last session counts; without sessions the registered one."""
     last_synced_at: datetime | None
@@ -96,8 +107,15 @@ def is_registered(connection: Connection, user_id: str) -> bool:
     return bool(connection.scalar(select(exists().where(users.c.user_id == user_id))))
 
 
-def read_glance(connection: Connection, user_id: str, *, months: int) -> Glance | None:
-    """A user's last session, newest months and freshness; None when the user is not registered."""
+def read_glance(connection: Connection, user_id: str, *, months: int, today: date) -> Glance | None:
+    """A user's last session, last dates, newest months and freshness; None when the user is not registered.
+
+    Args:
+        connection: open.
+        user_id: whose.
+        months: how many months with sessions, newest first.
+        today: the current UTC date; dates after it, which the east has already, count too.
+    """
     s, m, t = sleep_sessions.c, monthly_averages.c, stale_months.c
     is_theirs = and_(s.user_id == user_id, s.deleted_at.is_(None))
     counted = select(func.count().label("sessions"), func.max(s.updated_at).label("newest_change_at")).where(is_theirs)
@@ -118,6 +136,9 @@ def read_glance(connection: Connection, user_id: str, *, months: int) -> Glance 
         sessions=user.sessions,
         last_session=last,
         months=list(connection.execute(averages).mappings()),
+        recent=list(
+            connection.execute(load_sql(__package__, "recent_nights"), {"user_id": user_id, "today": today}).mappings()
+        ),
         timezone=last.local_zone if last else user.timezone,
         last_synced_at=user.last_synced_at,
         newest_change_at=user.newest_change_at,

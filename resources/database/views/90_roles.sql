@@ -42,5 +42,8 @@ BEGIN
             asleep.session_versions
         TO asleep_analyst;
     END IF;
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'asleep_receiver') THEN
+        GRANT SELECT ON asleep.night_dates TO asleep_receiver; -- the view is new after each migration
+    END IF;
 END
 $$;

@@ -2,7 +2,7 @@
 
 import concurrent.futures
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from urllib.parse import quote
 
 import pytest
@@ -204,6 +204,33 @@ def test_a_summary_tells_the_last_session_the_months_and_how_fresh(service: Serv
     assert (empty["sessions"], empty["last_session"], empty["months"]) == (0, None, [])
     assert empty["timezone"] == "Asia/Tokyo"
     assert service.get("/api/users/G-unknown/summary", READ_KEY).status_code == 404
+
+
+def test_a_summary_counts_the_last_7_and_30_dates(service: Service, engine: Engine):
+    """Somebody's last month is asked for on every day of the month; naps are no nights, sessions are all of them."""
+    today = datetime.now(UTC).date()
+    with engine.begin() as connection:
+        connection.execute(insert(users), {"user_id": "G-recent", "source": "import"})
+        for days_ago in (0, 3, 6, 7, 29, 30):
+            start = datetime.combine(today, time(), UTC) - timedelta(days=days_ago, hours=10)
+            night = {"night_date": today - timedelta(days=days_ago), "night_role": "main", "episode_sessions": 1,
+                     "time_in_sleep": 25200, "sleep_latency": 600, "time_in_wake": 900}  # fmt: skip
+            name = f"recent{days_ago}"
+            row = session(name, start, user_id="G-recent", **night, episode_id=name)
+            connection.execute(insert(sleep_sessions), row)
+        nap = {"night_date": today, "night_role": "nap", "episode_sessions": 1, "time_in_sleep": 3600}
+        start = datetime.combine(today, time(), UTC)
+        connection.execute(
+            insert(sleep_sessions), session("recent nap", start, user_id="G-recent", **nap, episode_id="recent nap")
+        )
+    week, month = service.get("/api/users/G-recent/summary", READ_KEY).json()["recent"]
+
+    assert (week["days"], week["nights"], week["naps"], week["sessions"]) == (7, 3, 1, 4)
+    assert (month["days"], month["nights"], month["naps"], month["sessions"]) == (30, 5, 1, 6)
+    assert week["avg_time_in_sleep_of_date"] == pytest.approx(25200 + 1200)
+    assert week["avg_efficiency_of_night"] == pytest.approx(25200 / 28800)
+    assert (week["avg_latency_of_night"], week["avg_waso_of_night"]) == (600, 900)
+    assert week["first_date"] == str(today - timedelta(days=6))
 
 
 @pytest.mark.parametrize("path", ["/api/sessions/s03", f"/api/users/{USER}/sessions", f"/api/users/{USER}/summary"])
