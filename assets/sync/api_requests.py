@@ -37,6 +37,8 @@ class Request:
     endpoint: Endpoint
     session_id: str | None = None
     window: Window | None = None
+    until_empty: bool = False
+    """Of a list: end with a page that brings nothing new, whatever page size is known."""
 
 
 Result = SessionList | SleepSession | UserProfile | AverageStats | AsleepError
@@ -103,7 +105,7 @@ def send(api: AsleepClient, request: Request, now: Callable[[], datetime]) -> Re
 
 def _call(api: AsleepClient, request: Request) -> Result:
     if request.endpoint is Endpoint.LIST_SESSIONS and request.window is not None:
-        return api.list_sessions(request.user_id, *request.window.days_to_list)
+        return api.list_sessions(request.user_id, *request.window.days_to_list, until_empty=request.until_empty)
     if request.endpoint is Endpoint.AVERAGE_STATS and request.window is not None:
         first, last = request.window.start.date(), (request.window.end - timedelta(microseconds=1)).date()
         return api.average_stats(request.user_id, first, last)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from assets.sync.outcome import Outcome
+from assets.sync.list_ends import ListEnds, NotConfirmed
 from assets.sync.scheduler import Progress
+from assets.sync.user_steps import Outcome
 from resources.asleep.errors import AsleepError, KeyRejected, Unavailable
 from resources.asleep.records import SessionList
 from resources.database.sync.sync_state import Failure, FinishedUser
@@ -35,6 +36,9 @@ class BatchState:
     held: list[Outcome] = field(default_factory=list)
     """Done as well, but found gone or without sessions: not believed until the API is seen to know a user."""
     held_deletions: list[tuple[str, str, datetime]] = field(default_factory=list)
+    list_ends: ListEnds = field(default_factory=ListEnds)
+    unconfirmed: list[Failure] = field(default_factory=list)
+    """Lists whose end could not be confirmed."""
     is_key_right: bool = False
     """The API has returned a user or a session."""
 
@@ -43,6 +47,8 @@ class BatchState:
         outcome, result = progress.outcome, progress.response.result
         if not isinstance(result, AsleepError) and not (isinstance(result, SessionList) and not result.rows):
             self.believe()
+        if isinstance(result, SessionList) and (window := progress.response.request.window) is not None:
+            self.list_ends.add(outcome.user, window, result)
         self.rows += outcome.rows
         self.completed_times += outcome.completed_times
         self.last_chunks += outcome.last_chunks
@@ -71,7 +77,9 @@ class BatchState:
     @property
     def has_news(self) -> bool:
         """True when there is something to write."""
-        return bool(self.rows or self.deletions or self.completed_times or self.last_chunks or self.done)
+        return bool(
+            self.rows or self.deletions or self.completed_times or self.last_chunks or self.done or self.unconfirmed
+        )
 
     @property
     def user_ids(self) -> set[str]:
@@ -80,12 +88,14 @@ class BatchState:
             {row[_USER_ID] for row in self.rows}
             | {user_id for user_id, _, _ in self.deletions}
             | {outcome.user.user_id for outcome in self.done}
+            | {failure.user_id for failure in self.unconfirmed}
         )
 
     def keep_only(self, user_ids: Container[str]) -> None:
         """Forget what belongs to other users."""
         self.rows = [row for row in self.rows if row[_USER_ID] in user_ids]
         self.done = [outcome for outcome in self.done if outcome.user.user_id in user_ids]
+        self.unconfirmed = [failure for failure in self.unconfirmed if failure.user_id in user_ids]
 
     def not_found(self) -> list[str]:
         """Users done with that the API does not find."""
@@ -97,7 +107,7 @@ class BatchState:
 
     def failures(self) -> list[Failure]:
         """What could not be synced, of users done with."""
-        return [failure for outcome in self.done for failure in outcome.failures]
+        return [*(failure for outcome in self.done for failure in outcome.failures), *self.unconfirmed]
 
     def finished(self) -> list[FinishedUser]:
         """Users whose whole window is in."""
@@ -106,6 +116,14 @@ class BatchState:
             for o in self.done
             if not o.failures and not o.gone and o.listed_at is not None
         ]
+
+    def not_confirmed(self, problem: NotConfirmed) -> None:
+        """A list that may have been cut: to be read again by the next run."""
+        end, error = problem.end, problem.error
+        message = f"The end of the list could not be confirmed: {error}"
+        window = (end.window.start, end.window.end)
+        self.unconfirmed.append(Failure(end.user.user_id, None, *window, error.kind, message, error.raw))
+        self.list_ends.drop(end)
 
     def mended(self) -> list[int]:
         """Earlier failures that were not met again. Where a list failed again, nothing can be said."""
@@ -119,7 +137,8 @@ class BatchState:
 
     def forget_written(self) -> None:
         """Begin anew after a write."""
-        self.rows, self.deletions, self.completed_times, self.last_chunks, self.done = [], [], [], [], []
+        self.rows, self.deletions, self.completed_times, self.last_chunks = [], [], [], []
+        self.done, self.unconfirmed = [], []
 
 
 def key_finds_no_user(requested: int) -> KeyRejected:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from assets.sync.api_requests import Request, Response, Steps
 from assets.sync.fan_out import fan_out_with_ticks
-from assets.sync.outcome import Outcome
+from assets.sync.user_steps import Outcome
 from resources.asleep.errors import Malformed
 
 TICK_SECONDS = 1.0

@@ -11,9 +11,8 @@ from datetime import datetime, timedelta
 
 from assets.sync.api_requests import Endpoint, Steps, together
 from assets.sync.comparison import Difference, averages_that_differ, statistics_that_differ
-from assets.sync.outcome import Outcome
 from assets.sync.session_rows import Row, session_row, statistics_row
-from assets.sync.user_steps import UserSteps
+from assets.sync.user_steps import Outcome, UserSteps
 from assets.sync.window import Window
 from resources.asleep.errors import AsleepError, SessionGone
 from resources.asleep.records import COMPLETE, AverageStats, NeverSleptSession, SleepSession, SleptSession, Stat

@@ -15,14 +15,16 @@ from structlog.contextvars import bound_contextvars
 
 from assets.sync.api_requests import Request, Response, send
 from assets.sync.batch_state import BatchState, key_finds_no_user
-from assets.sync.outcome import Outcome
+from assets.sync.list_ends import NotConfirmed
 from assets.sync.scheduler import Sync, drive
 from assets.sync.statistics_sync import reconcile, sync_statistics
+from assets.sync.user_steps import Outcome
 from assets.sync.user_sync import fill, sync_by_list
 from assets.sync.window import Window
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import AsleepError, Rejected, UserGone
 from resources.database.sync import sync_state
+from resources.database.sync.list_cache import KnownPages, expire_lists, known_pages, note_pages
 from resources.database.sync.statistics_state import note_completed_times, note_last_chunks, stored_statistics
 from resources.database.sync.sync_state import UserToSync
 from resources.database.sync.upsert import upsert_sessions
@@ -33,6 +35,8 @@ ROWS_PER_WRITE = 500
 """A write comes sooner when this many rows wait."""
 USERS_LOOKED_UP_AT_ONCE = 50
 """What is stored of this many users is in memory at a time, whatever the window."""
+MAX_UNCONFIRMED = 2
+"""When the ends of this many lists could not be confirmed the API is away, and the run has failed anyway."""
 WITNESSES = 3
 """Users read directly, of those in the batch and of others each, before the key is called wrong."""
 
@@ -107,12 +111,17 @@ class _BatchSync:
     requests: Callable[[], dict[str, Any]]
     counts: Counter[str] = field(default_factory=Counter)
     state: BatchState = field(default_factory=BatchState)
+    pages: KnownPages = field(default_factory=lambda: KnownPages(0, 0))
 
     def run(self) -> dict[str, Any]:
         """Begin, drive, write; returns the counts."""
         users, now = self.begin()
+        put = partial(send, self.api, now=now)
         try:
-            self.drive(self.syncs(users), partial(send, self.api, now=now))
+            self.drive(self.syncs(users), put)
+            while cut := self.users_with_cut_lists():
+                self.write()
+                self.drive(self.syncs(cut, again=True), put)
             if self.state.held:
                 self.check_the_key()
         except Rejected:
@@ -143,15 +152,19 @@ class _BatchSync:
             stale = [user for user in users if not user.fresh]
             self.counts.update(users=len(users), users_fresh=len(users) - len(stale))
             sync_state.note_progress(connection, batch.run_id, batch.number, dict(self.counts), finished=False)
+            self.pages = known_pages(connection, self.api.account, batch.run_id)
+        self.api.page_size.start(self.pages.rows)
         return stale, lambda: server_now + timedelta(seconds=time.monotonic() - started)
 
-    def syncs(self, users: Sequence[UserToSync]) -> Iterator[Sync]:
+    def syncs(self, users: Sequence[UserToSync], *, again: bool = False) -> Iterator[Sync]:
         """The users' syncs; what is stored of them is looked up some users at a time."""
         for first in range(0, len(users), USERS_LOOKED_UP_AT_ONCE):
             some = users[first : first + USERS_LOOKED_UP_AT_ONCE]
             with self.engine.connect() as connection:
                 syncs = _syncs_of(connection, self.batch, some)
-            yield from syncs
+            for sync in syncs:
+                sync.outcome.is_repeated = again
+                yield sync
 
     def drive(self, syncs: Iterator[Sync], send: Callable[[Request], Response]) -> None:
         """Write every few seconds, also while a request hangs: a killed process loses at most that."""
@@ -160,10 +173,31 @@ class _BatchSync:
             for progress in happenings:
                 if progress is not None:
                     self.state.take(progress)
+                    if progress.outcome.list_lacked_a_session:
+                        progress.outcome.list_lacked_a_session = False
+                        self.api.page_size.forget()
                 is_time = time.monotonic() >= write_at and self.state.has_news
                 if is_time or len(self.state.rows) >= ROWS_PER_WRITE:
                     self.write()
                     write_at = time.monotonic() + SECONDS_PER_WRITE
+
+    def users_with_cut_lists(self) -> list[UserToSync]:
+        """Confirm the end of the longest last page, once per run; returns the users whose lists were cut."""
+        ends, size, confirmed_rows = self.state.list_ends, self.api.page_size, self.pages.confirmed_rows
+        cut: list[UserToSync] = []
+        while ends.longest > confirmed_rows and not cut and len(self.state.unconfirmed) < MAX_UNCONFIRMED:
+            try:
+                cut = ends.cut(self.api)
+            except NotConfirmed as problem:
+                self.state.not_confirmed(problem)
+            else:
+                confirmed_rows = 0 if cut else ends.longest
+        self.pages = KnownPages(size.rows, confirmed_rows)
+        with self.engine.begin() as connection:
+            expire_lists(connection, (user.user_id for user in cut))
+            rows = size.rows if size.is_changed else None
+            note_pages(connection, self.api.account, self.batch.run_id, rows=rows, confirmed_rows=confirmed_rows)
+        return cut
 
     def check_the_key(self) -> None:
         """Every user was not found or has no sessions. Is it so, or does the key belong to the other environment?
@@ -217,14 +251,15 @@ class _BatchSync:
             not_found = sync_state.users_not_found(connection, state.not_found())
             sync_state.users_found(connection, state.found())
             sync_state.record_failures(connection, failures)
+            first = [outcome for outcome in done if not outcome.is_repeated]
             self.counts.update(
-                users_done=len(done),
+                users_done=len(first),
                 users_gone=not_found.gone,
                 users_not_found=not_found.suspected,
-                users_failed=sum(bool(outcome.failures) for outcome in done),
+                users_failed=len({failure.user_id for failure in failures}),
                 sessions_inserted=written.inserted,
                 sessions_updated=written.updated,
-                sessions_unchanged=written.unchanged + sum(outcome.unchanged for outcome in done),
+                sessions_unchanged=written.unchanged + sum(outcome.unchanged for outcome in first),
                 sessions_deleted=deletions.deleted,
                 deletions_held=deletions.held,
                 failures=len(failures) + deletions.held,

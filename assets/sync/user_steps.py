@@ -1,16 +1,69 @@
-"""Steps that every mode of a user's sync shares: read sessions, and find out whether the user still exists."""
+"""What the sync of one user finds, and the steps that every mode shares: read sessions, ask whether the user exists."""
 
 from collections.abc import Container
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from assets.sync.api_requests import Endpoint, Request, Response, Steps, is_made_up
-from assets.sync.outcome import Outcome
+from assets.sync.session_rows import Row
 from assets.sync.window import Window
 from resources.asleep.errors import AsleepError, Malformed, SessionGone, UserGone
 from resources.asleep.records import SleepSession
+from resources.database.sync.sync_state import DISAGREES, Failure, UserToSync
 
 EXISTS_AFTER_ALL = "The API reported the user as not found, but returned the user when requested directly."
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Of one user and window. Rows, deletions, times and chunks are those found since the last write took them."""
+
+    user: UserToSync
+    window: Window
+    rows: list[Row] = field(default_factory=list)
+    deletions: list[tuple[str, datetime]] = field(default_factory=list)
+    """Sessions that no longer exist, and when the request was sent."""
+    completed_times: list[tuple[str, datetime]] = field(default_factory=list)
+    """When stored sessions were analysed, by average-stats."""
+    last_chunks: list[tuple[str, int | None]] = field(default_factory=list)
+    """`last_received_seq_num` of stored sessions that had none."""
+    not_found: set[str] = field(default_factory=set)
+    """All sessions of this sync that no longer exist."""
+    failures: list[Failure] = field(default_factory=list)
+    gone: bool = False
+    unchanged: int = 0
+    listed_at: datetime | None = None
+    """When the list of the window was requested; None while it has not arrived."""
+    list_lacked_a_session: bool = False
+    """A list that was thought to be whole did not name a session that exists."""
+    is_repeated: bool = False
+    """The user was synced before in this batch, by a list that was cut."""
+
+    def fail(self, session_id: str | None, error: AsleepError, message: str = "") -> None:
+        """Record that a session, or without `session_id` the window, could not be synced."""
+        self._add(session_id, error.kind, message or str(error), error.raw, has_window=session_id is None)
+
+    def disagree(self, session_id: str | None, message: str) -> None:
+        """Record that two answers of the API, or its averages and ours, contradict each other."""
+        self._add(session_id, DISAGREES, message, None, has_window=True)
+
+    def session_is_gone(self, session_id: str, sent_at: datetime) -> None:
+        """The session no longer exists, as the response to a request sent at that moment says."""
+        self.deletions.append((session_id, sent_at))
+        self.not_found.add(session_id)
+
+    def user_is_gone(self) -> None:
+        """The user no longer exists: what failed can never be mended."""
+        self.gone = True
+        self.failures.clear()
+
+    def forget_taken(self) -> None:
+        """Begin anew after the scheduler's caller took what was found."""
+        self.rows, self.deletions, self.completed_times, self.last_chunks = [], [], [], []
+
+    def _add(self, session_id: str | None, kind: str, message: str, raw: bytes | None, *, has_window: bool) -> None:
+        start, end = (self.window.start, self.window.end) if has_window else (None, None)
+        self.failures.append(Failure(self.user.user_id, session_id, start, end, kind, message, raw))
 
 
 @dataclass(slots=True)
@@ -23,10 +76,15 @@ class UserSteps:
     _existence_was_checked: bool = False
 
     def request(
-        self, endpoint: Endpoint, *, session_id: str | None = None, window: Window | None = None
+        self,
+        endpoint: Endpoint,
+        *,
+        session_id: str | None = None,
+        window: Window | None = None,
+        until_empty: bool = False,
     ) -> Steps[Response]:
         """Make one request about this user and wait for its response."""
-        response = yield [Request(self.outcome.user.user_id, endpoint, session_id, window)]
+        response = yield [Request(self.outcome.user.user_id, endpoint, session_id, window, until_empty)]
         return response
 
     def read(self, session_id: str) -> Steps[None]:

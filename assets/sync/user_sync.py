@@ -9,9 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
 from assets.sync.api_requests import Endpoint, Steps, together
-from assets.sync.outcome import Outcome
 from assets.sync.session_rows import Row, session_row
-from assets.sync.user_steps import UserSteps
+from assets.sync.user_steps import Outcome, UserSteps
 from assets.sync.window import Window
 from resources.asleep.errors import AsleepError, Malformed, SessionGone
 from resources.asleep.records import COMPLETE, ListedSession, SessionList, SleepSession
@@ -73,9 +72,9 @@ class _ListSync(UserSteps):
         if self.is_contradicted():
             self.record_contradictions()
 
-    def list_window(self, window: Window) -> Steps[Rows | None]:
+    def list_window(self, window: Window, *, until_empty: bool = False) -> Steps[Rows | None]:
         """The rows of a list, by id; None when it could not be had."""
-        response = yield from self.request(Endpoint.LIST_SESSIONS, window=window)
+        response = yield from self.request(Endpoint.LIST_SESSIONS, window=window, until_empty=until_empty)
         if self.outcome.gone:
             return None
         if isinstance(response.result, AsleepError):
@@ -143,7 +142,8 @@ class _ListSync(UserSteps):
 
     def look_again(self) -> Steps[None]:
         """Request the list once more: what it lacks now is deleted, what it names now was late."""
-        rows = yield from self.list_window(self.outcome.window)
+        self.outcome.list_lacked_a_session |= bool(self.unlisted)
+        rows = yield from self.list_window(self.outcome.window, until_empty=True)
         if rows is None:
             return
         for session_id in self.doubtful.keys() - rows.keys():

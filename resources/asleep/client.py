@@ -1,7 +1,6 @@
-"""The questions that can be put to the Asleep API, and the records that answer them.
+"""The requests that the Asleep API takes, and the records that it returns.
 
-Lives here: endpoints, parameters, identifiers in them.  Not here: retries, the rate limit, HTTP, JSON fields, the
-order of pages (that is `paging`), table rows.
+Does not belong here: retries and the rate limit (`transport`), JSON fields (`parse_…`), the order of pages (`paging`).
 """
 
 from datetime import date
@@ -10,7 +9,7 @@ from urllib.parse import quote
 
 from resources.asleep.errors import RAW_BYTES_KEPT, IdentifierRefused, Malformed
 from resources.asleep.identifiers import can_be_sent
-from resources.asleep.paging import PAGE_ROWS, Pager
+from resources.asleep.paging import PAGE_ROWS, Pager, PageSize
 from resources.asleep.parse_sessions import parse_session_list, parse_session_result
 from resources.asleep.parse_users import parse_average_stats, parse_user
 from resources.asleep.records import AverageStats, ListedSession, SessionList, SleepSession, UserProfile
@@ -25,9 +24,12 @@ _UTC = {"timezone": "UTC"}
 class AsleepClient:
     """Reads users and their sessions. Safe to share between threads."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, *, account: str = "") -> None:
         self._transport = transport
-        self._pager = Pager()
+        self.account = account
+        """Stands for base URL and key where what was learnt about the API is remembered."""
+        self.page_size = PageSize()
+        self._pager = Pager(self.page_size)
 
     def list_page(
         self, user_id: str, first_day: date, last_day: date, *, offset: int, limit: int = PAGE_ROWS
@@ -44,13 +46,19 @@ class AsleepClient:
         answer = self._transport.get("list_sessions", "/data/v1/sessions", params, headers, user_id)
         return parse_session_list(answer.result)
 
-    def list_sessions(self, user_id: str, first_day: date, last_day: date) -> SessionList:
+    def list_sessions(self, user_id: str, first_day: date, last_day: date, *, until_empty: bool = False) -> SessionList:
         """All of a user's sessions that started on the given UTC days, both included.
+
+        Args:
+            user_id: the user.
+            first_day: first day of starts.
+            last_day: last day of starts.
+            until_empty: end with a page that brings nothing new, whatever page size is known.
 
         Raises:
             Unavailable: the list kept changing while it was read.
         """
-        return self._pager.read_all(partial(self._page_at, user_id, first_day, last_day))
+        return self._pager.read_all(partial(self._page_at, user_id, first_day, last_day), until_empty=until_empty)
 
     def _page_at(self, user_id: str, first_day: date, last_day: date, offset: int) -> tuple[ListedSession, ...]:
         return self.list_page(user_id, first_day, last_day, offset=offset)

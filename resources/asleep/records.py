@@ -111,6 +111,10 @@ class SessionList:
     """By start time, each session once; those without one last."""
     requests: int
     """Pages asked for, repeated reads included, repeated attempts at one page not."""
+    last_page_rows: int = 0
+    """Rows of the page taken for the last one by its length alone; 0 when a request showed that none follow."""
+    last_session_id: str = ""
+    """Of the last row of the last page, whatever its start."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 Does not belong here: Dagster's config system, which would show the key in the UI.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -79,4 +80,8 @@ class AsleepApi:
                 note_answer = partial(self.addresses.note_answer, engine, self.base_url)
                 client = FirstContact(http, self.base_url, note_answer)
             listeners = (*self.listeners, *more_listeners)
-            yield AsleepClient(Transport(limiter, client, listeners, patience=self.patience))
+            yield AsleepClient(Transport(limiter, client, listeners, patience=self.patience), account=self._account)
+
+    @property
+    def _account(self) -> str:
+        return hashlib.sha256(f"{self.base_url} {self.key}".encode()).hexdigest()[:16]

@@ -128,6 +128,17 @@ api_addresses = Table(
     "Not for analysts.",
 )
 
+page_sizes = Table(
+    "page_sizes",
+    metadata,
+    Column("account", Text, primary_key=True, comment="First 16 hex digits of SHA-256 over base URL and API key"),
+    Column("rows", Integer, nullable=False, comment="Largest page that the API is known to return; 0: not known"),
+    Column("confirmed_run_id", Text, comment="The last run in which the end of a list was confirmed"),
+    Column("confirmed_rows", Integer, comment="Rows of the last page of that list: shorter ones were the last as well"),
+    Column("noted_at", Timestamp, nullable=False, server_default=_NOW, comment="When this was written"),
+    comment="One row per account of the API: how long a page of a list is. Not for analysts.",
+)
+
 webhook_events = Table(
     "webhook_events",
     metadata,

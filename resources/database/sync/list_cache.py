@@ -1,10 +1,16 @@
-"""The cache of lists: which users were listed lately."""
+"""What is remembered of lists: who was listed lately, and how long the API's pages are."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
+from sqlalchemy.dialects.postgresql import insert
 
+from resources.database.schema.bookkeeping import page_sizes
 from resources.load_sql import load_sql
+
+PAGE_ROWS = 100
+"""By the contract, as long as nothing else was seen."""
 
 
 def expire_lists(connection: Connection, user_ids: Iterable[str]) -> int:
@@ -19,3 +25,49 @@ def expire_lists(connection: Connection, user_ids: Iterable[str]) -> int:
     """
     wanted = sorted(set(user_ids))
     return connection.execute(load_sql(__package__, "expire_lists"), {"user_ids": wanted}).rowcount if wanted else 0
+
+
+class KnownPages(NamedTuple):
+    """What earlier batches and runs learnt."""
+
+    rows: int
+    """Largest page that the API is known to return; 0 when that is not known."""
+    confirmed_rows: int
+    """A last page of this length was confirmed in this run; 0 when none was."""
+
+
+def known_pages(connection: Connection, account: str, run_id: str) -> KnownPages:
+    """What is known of an account's pages.
+
+    Args:
+        connection: to read with.
+        account: base URL and key.
+        run_id: what was confirmed in other runs does not count.
+    """
+    stored = connection.execute(select(page_sizes).where(page_sizes.c.account == account)).one_or_none()
+    if stored is None:
+        return KnownPages(PAGE_ROWS, 0)
+    is_this_run = stored.confirmed_run_id == run_id
+    return KnownPages(stored.rows, stored.confirmed_rows if is_this_run else 0)
+
+
+def note_pages(
+    connection: Connection, account: str, run_id: str, *, rows: int | None = None, confirmed_rows: int = 0
+) -> None:
+    """Remember what a batch learnt.
+
+    Args:
+        connection: in a transaction.
+        account: base URL and key.
+        run_id: the run in which it was learnt.
+        rows: largest page that the API is known to return, 0 when that is not known; None keeps what is stored.
+        confirmed_rows: a last page of this length was confirmed.
+    """
+    confirmed = {"confirmed_run_id": run_id, "confirmed_rows": confirmed_rows, "noted_at": func.now()}
+    connection.execute(
+        insert(page_sizes)
+        .values(account=account, rows=PAGE_ROWS if rows is None else rows, **confirmed)
+        .on_conflict_do_update(
+            index_elements=["account"], set_=confirmed if rows is None else {**confirmed, "rows": rows}
+        )
+    )

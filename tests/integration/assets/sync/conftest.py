@@ -21,6 +21,8 @@ from resources.database.users.registry import import_users
 from tests.conftest import Simulator
 from tests.truth import differences
 
+CONFIRMING_LIST = 1
+"""Each run requests one more list, to confirm that no rows follow the longest page that was taken for a last one."""
 HASTY = Patience(total_seconds=20, broken_attempts=3, garbled_attempts=3, first_pause_seconds=0.01)
 """As the real patience, in a hurry."""
 
@@ -46,7 +48,7 @@ class Syncing:
         names = ("rate", "timeout_seconds", "patience", "key", "listeners", "ca_bundle")
         api = self.api(**{renamed.get(name, name): options.pop(name) for name in names if name in options})
         values = {"number": 0, "of": 1, "workers": 8, "cache_ttl_seconds": 0.0, **options}
-        batch = Batch(run_id=str(uuid4()), window=Window.of_days(first, last), **values)
+        batch = Batch(window=Window.of_days(first, last), **{"run_id": str(uuid4()), **values})
         tally = RequestCounts()
         with api.client(self.engine, tally) as client:
             return sync_batch(self.engine, client, batch, tally.counts)

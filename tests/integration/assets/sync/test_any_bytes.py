@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from assets.sync.api_requests import send
-from assets.sync.outcome import Outcome
 from assets.sync.scheduler import Sync, drive
 from assets.sync.statistics_sync import reconcile, sync_statistics
+from assets.sync.user_steps import Outcome
 from assets.sync.user_sync import sync_by_list
 from assets.sync.window import Window
 from resources.asleep.client import AsleepClient

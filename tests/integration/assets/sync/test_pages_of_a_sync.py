@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.integration.assets.sync.conftest import CONFIRMING_LIST
+
 
 @pytest.fixture
 def busy(new_world):
@@ -20,7 +22,9 @@ def test_three_pages_are_read_to_the_end(busy):
     busy.sync(days=40)
     assert busy.wrong(days=40) == []
     assert _stored(busy) == 230
-    assert busy.api.requests() == {"list_sessions": 3, "read_session": 230}
+    assert busy.api.requests() == {"list_sessions": 3 + CONFIRMING_LIST, "read_session": 230}, (
+        "the end is confirmed once per run"
+    )
 
 
 def test_a_session_inserted_between_two_pages_loses_no_other(busy):
@@ -46,24 +50,87 @@ def test_rows_that_come_twice_are_stored_once(busy):
     assert busy.wrong(days=40) == []
 
 
-def test_pages_capped_at_twenty_rows_are_read_to_the_end(new_world):
-    """The older documentation caps pages: a page of 20 is not the end."""
-    world = new_world("--page-cap", "20")
-    user = world.add_user()
-    world.add_nights(user, *(world.ago(1 + number / 8) for number in range(60)), epochs=20)
+@pytest.mark.parametrize("cap", [1, 2, 7, 20, 30, 99, 100])
+def test_whatever_the_page_cap_every_session_is_found_and_the_next_run_knows_it(new_world, cap):
+    """The contract's 100 is a promise about the request, not about the server: a page of 30 may not be the end."""
+    world = new_world("--page-cap", str(cap))
+    many = world.add_user()
+    world.add_nights(many, *(world.ago(1 + number / 8) for number in range(cap + 15)), epochs=20)
     exactly_one_page = world.add_user()
-    world.add_nights(exactly_one_page, *(world.ago(1 + number / 2) for number in range(20)), epochs=20)
+    world.add_nights(exactly_one_page, *(world.ago(1 + number / 8) for number in range(cap)), epochs=20)
+    world.add_user(nights=1)
     world.sync()
     assert world.wrong() == []
-    assert _stored(world) == 80
+    assert _stored(world) == 2 * cap + 16
+    world.api.reset()
+    world.sync()
+
+    least = world.api.ask("least_requests")["list_sessions"]
+    assert world.missing_data() == []
+    if cap > 2:  # pages of one row cannot overlap
+        assert world.api.requests() == {"list_sessions": least + CONFIRMING_LIST}
+
+
+@pytest.mark.parametrize(("before", "after"), [(100, 30), (30, 12), (12, 100), (100, 1)])
+def test_a_page_cap_that_changes_between_two_runs_loses_nothing(new_world, before, after):
+    """What was remembered of the pages' length does not hold for ever."""
+    world = new_world("--page-cap", str(before))
+    users = [world.add_user() for _ in range(3)]
+    for user in users:
+        world.add_nights(user, *(world.ago(20 + number / 8) for number in range(10)), epochs=20)
+    world.sync(days=40)
+    world.api.ask("behaviour", {"page_cap": after})
+    for number, user in enumerate(users):
+        world.add_nights(user, *(world.ago(1 + number / 8) for number in range(25 + 5 * number)), epochs=20)
+    world.sync(days=40)
+
+    assert world.missing_data() == []
+    assert world.wrong(days=40) == []
 
 
 def test_a_cap_that_holds_for_some_answers_only_loses_nothing(busy):
     """Half of the servers are old: a page of 20 after one of 100 is not the end either."""
-    busy.add_user(nights=30)
+    busy.add_user(nights=15)
     busy.faults({"kind": "page_cap", "share": 0.5})
     busy.sync(days=40)
     assert busy.wrong(days=40) == []
+
+
+def test_a_second_look_at_a_list_that_was_cut_finds_all_and_forgets_the_size(new_world):
+    """A stored session that the list lacks: the list was cut, so others may be missing, and later lists too."""
+    world = new_world()
+    user = world.add_user()
+    world.add_nights(user, *(world.ago(1 + number / 4) for number in range(20)), epochs=20)
+    world.sync()
+    world.add_nights(user, *(world.ago(0.5 + number / 4) for number in range(2)), epochs=20)
+    world.faults({"kind": "page_cap", "cap": 8, "count": 1})
+    counts = world.sync()
+
+    assert counts["failures"] == 0
+    assert world.wrong() == []
+
+
+def test_the_end_of_a_list_that_cannot_be_confirmed_is_missing_data(world):
+    """Better a red run than a list that may have been cut."""
+    world.add_user(nights=3)
+    world.faults({"kind": "status_503", "endpoint": "list_sessions", "after": 1})
+    counts = world.sync()
+
+    assert (counts["users_failed"], counts["sessions_inserted"]) == (1, 3)
+    assert [(row.session_id, row.kind) for row in world.missing_data()] == [(None, "unavailable")]
+    world.faults()
+    world.sync()
+    assert world.missing_data() == []
+
+
+def test_the_end_of_a_list_is_confirmed_once_per_run_not_per_batch(world):
+    """Thousands of users are many batches."""
+    for nights in (4, 4, 4):
+        world.add_user(nights=nights)
+    for number in range(3):
+        world.sync(run_id="one run", number=number, of=3)
+
+    assert world.api.requests()["list_sessions"] == 3 + CONFIRMING_LIST
 
 
 def test_a_list_that_never_settles_is_a_hole_until_it_does(busy):
@@ -85,8 +152,8 @@ def test_a_ninety_day_backfill_lists_each_user_once(new_world):
         world.add_user(nights=nights)
     world.sync(days=90)
 
-    assert world.api.requests() == {"list_sessions": 3, "read_session": 120}
+    assert world.api.requests() == {"list_sessions": 3 + CONFIRMING_LIST, "read_session": 120}
     assert world.wrong(days=90) == []
     world.api.reset()
     world.sync(days=90)
-    assert world.api.requests() == {"list_sessions": 3}
+    assert world.api.requests() == {"list_sessions": 3 + CONFIRMING_LIST}

@@ -8,9 +8,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from assets.sync.api_requests import Endpoint, Request, Response, send, together
-from assets.sync.outcome import Outcome
 from assets.sync.scheduler import Sync, drive
-from assets.sync.user_steps import UserSteps
+from assets.sync.user_steps import Outcome, UserSteps
 from assets.sync.window import Window
 from resources.asleep.errors import KeyRejected, Malformed
 from resources.asleep.records import SleepSession, UserProfile

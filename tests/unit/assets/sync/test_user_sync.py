@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.sync.api_requests import Endpoint, Response
-from assets.sync.outcome import Outcome
 from assets.sync.session_rows import SESSION_COLUMNS
+from assets.sync.user_steps import Outcome
 from assets.sync.user_sync import sync_by_list
 from assets.sync.window import Window
 from resources.asleep.errors import Malformed, SessionGone, Unavailable, UserGone

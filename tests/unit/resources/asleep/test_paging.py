@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resources.asleep.errors import Malformed, Unavailable
-from resources.asleep.paging import Pager
+from resources.asleep.paging import Pager, PageSize
 from resources.asleep.records import ListedSession, SessionList
 
 FIRST_START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -54,53 +54,71 @@ def expected(numbers: list[int]) -> list[str]:
     return [f"s{number}" for number in sorted(numbers)]
 
 
-@pytest.mark.parametrize("page_cap", [100, 50, 25, 20])
-@pytest.mark.parametrize("size", range(260))
-def test_every_list_that_stands_still_is_read_whole(size: int, page_cap: int):
+@pytest.mark.parametrize("page_cap", [100, 50, 21, 3, 2, 1])
+def test_every_list_that_stands_still_is_read_whole(page_cap: int):
     """Every size, so that each way in which a last page can end is among them."""
-    server = Server(list(range(size)), page_cap)
+    for size in range(210):
+        server = Server(list(range(size)), page_cap)
 
-    listed = Pager().read_all(server.page)
+        listed = Pager(PageSize(page_cap)).read_all(server.page)
 
-    assert ids(listed) == expected(server.numbers)
-    assert listed.requests == server.requests
+        assert ids(listed) == expected(server.numbers)
+        assert listed.requests == server.requests
+
+
+@given(
+    size=st.integers(0, 130), caps=st.lists(st.integers(2, 100), min_size=140, max_size=140), known=st.integers(0, 100)
+)
+def test_a_list_read_until_nothing_new_comes_is_whole_whatever_the_pages_are(size: int, caps: list[int], known: int):
+    """Servers of several kinds side by side: what is known of the size does not matter to a second look."""
+    rows = [row(number) for number in range(size)]
+    cap = iter(caps)
+
+    listed = Pager(PageSize(known)).read_all(lambda offset: tuple(rows[offset : offset + next(cap)]), until_empty=True)
+
+    assert ids(listed) == expected(list(range(size)))
+    assert listed.last_page_rows == 0
 
 
 @pytest.mark.parametrize(
-    ("size", "page_cap", "requests"),
+    ("size", "page_cap", "requests", "last_page_rows"),
     [
-        (0, 100, 1),
-        (1, 100, 1),
-        (19, 100, 1),
-        (20, 100, 2),
-        (21, 100, 1),
-        (99, 100, 1),
-        (100, 100, 2),
-        (101, 100, 2),
-        (198, 100, 2),
-        (199, 100, 3),
-        (20, 20, 2),
-        (21, 20, 2),
-        (38, 20, 2),
-        (39, 20, 3),
+        (0, 100, 1, 0),
+        (1, 100, 1, 1),
+        (99, 100, 1, 99),
+        (100, 100, 2, 0),
+        (101, 100, 2, 2),
+        (198, 100, 2, 99),
+        (199, 100, 3, 0),
+        (29, 30, 1, 29),
+        (30, 30, 2, 0),
+        (31, 30, 2, 2),
+        (59, 30, 3, 0),
     ],
 )
-def test_no_request_more_than_needed(size: int, page_cap: int, requests: int):
+def test_no_request_more_than_needed(size: int, page_cap: int, requests: int, last_page_rows: int):
     """A first sync lists every user once: a page too many each is thousands of requests."""
-    assert Pager().read_all(Server(list(range(size)), page_cap).page).requests == requests
+    listed = Pager(PageSize(page_cap)).read_all(Server(list(range(size)), page_cap).page)
+
+    assert (listed.requests, listed.last_page_rows) == (requests, last_page_rows)
 
 
-@given(size=st.integers(0, 260), caps=st.lists(st.sampled_from([20, 100]), min_size=40, max_size=40))
-def test_servers_with_old_and_new_page_sizes_side_by_side_lose_no_row(size: int, caps: list[int]):
-    """A cap that is rolled out, or back, while we read: what one answer taught us does not hold for the next."""
-    rows = [ListedSession(f"s{n}", "COMPLETE", FIRST_START + timedelta(hours=n)) for n in range(size)]
-    cap = iter(caps)
-    pager = Pager()
-    pager.read_all(lambda offset: tuple(rows[offset : offset + 100]))
+def test_where_no_size_is_known_each_page_as_long_as_the_longest_is_followed():
+    """After a list lacked a session, nothing is taken for granted: only a page shorter than another is the last."""
+    pager = Pager(PageSize(0))
+    requests = [pager.read_all(Server(list(range(size)), 30).page).requests for size in (12, 9, 12, 20, 45, 12)]
 
-    listed = pager.read_all(lambda offset: tuple(rows[offset : offset + next(cap)]))
+    assert requests == [2, 1, 2, 2, 2, 1]
+    assert pager.size.rows == 30
 
-    assert ids(listed) == [row.session_id for row in rows]
+
+def test_a_size_that_was_lowered_is_not_raised_in_the_same_run():
+    """Some servers cut earlier than others: one long page does not show that short ones are the last."""
+    pager = Pager(PageSize())
+    pager.size.lower(20)
+    pager.read_all(Server(list(range(100))).page)
+
+    assert pager.size.rows == 20
 
 
 def test_equal_start_times_are_no_duplicates():
@@ -174,7 +192,7 @@ def test_rows_repeated_at_random_are_folded(size: int, chance: st.randoms, page_
         return tuple(rows[:page_cap])
 
     try:
-        listed = Pager().read_all(page)
+        listed = Pager(PageSize(page_cap)).read_all(page)
     except Unavailable:
         return
     assert ids(listed) == expected(server.numbers)
@@ -256,7 +274,7 @@ def test_whatever_changes_nothing_that_was_there_all_along_is_lost(
 
     server = Server([number * 50 for number in range(size)], page_cap, change)
     try:
-        listed = Pager().read_all(server.page)
+        listed = Pager(PageSize(page_cap)).read_all(server.page)
     except Unavailable:
         return
     found = ids(listed)
