@@ -31,6 +31,9 @@ from resources.database.users.registry import import_users, users_by_presence
 MODULE = "pipelines.definitions"
 START_SECONDS = 120
 STOP_SECONDS = 4
+ANSWER_SECONDS = 5
+START_LOOK_SECONDS = 0.2
+LOOK_SECONDS = 1
 """Time for the processes to end by themselves; the rest of the 10 seconds is for those that are killed."""
 
 
@@ -142,7 +145,7 @@ def _run_dagster(settings: Settings, host: str, port: int) -> None:
         click.echo(f"Dagster's UI (Ctrl-C ends it): {address}")
         while True:
             processes.require_alive(log)
-            time.sleep(1)
+            time.sleep(LOOK_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,7 @@ class _Processes:
             self.require_alive(log)
             if time.monotonic() > deadline:
                 raise Refusal(f"Dagster did not start within {START_SECONDS} seconds: see {log}.")
-            time.sleep(0.2)
+            time.sleep(START_LOOK_SECONDS)
 
     def require_alive(self, log: Path) -> None:
         """Raise `Refusal` when a process has ended."""
@@ -210,7 +213,7 @@ def _processes(environment: Mapping[str, str], output: IO[bytes]) -> Iterator[_P
 
 def _answers(url: str) -> bool:
     try:
-        with urlopen(url, timeout=5) as answer:  # noqa: S310 our own webserver
+        with urlopen(url, timeout=ANSWER_SECONDS) as answer:  # noqa: S310 our own webserver
             return bool(answer.status == 200)  # noqa: PLR2004 HTTP's OK
     except (URLError, OSError):
         return False

@@ -18,6 +18,8 @@ from urllib.request import urlopen
 
 KEY = "simulated-key"
 REQUESTS_PER_SECOND = 400
+STOP_SECONDS = 30
+ANSWER_SECONDS = 60
 DAYS_BEFORE = 40
 """History before the days that the demo syncs."""
 DAYS_AHEAD = 180
@@ -44,7 +46,7 @@ class SimulatedApi:
 
     def ask(self, path: str) -> Any:
         """Return an answer of its control plane."""
-        with urlopen(f"{self.url}/_simulator/{path}", timeout=60) as answer:  # noqa: S310 loopback, our own server
+        with urlopen(f"{self.url}/_simulator/{path}", timeout=ANSWER_SECONDS) as answer:  # noqa: S310 loopback, our own server
             return json.load(answer)
 
     def users(self) -> list[tuple[str, str | None]]:
@@ -112,7 +114,7 @@ def simulated_api(data_directory: Path, size: Size) -> Iterator[SimulatedApi]:
         yield api
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=STOP_SECONDS)
 
 
 def _memory(data_directory: Path) -> Path:

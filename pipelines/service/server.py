@@ -8,6 +8,7 @@ import uvicorn
 from pipelines.service.protocol import BoundedProtocol
 
 GRACEFUL_SECONDS = 30
+KEEP_ALIVE_SECONDS = 15
 _MAX_HEAD_BYTES = 32 * 1024
 
 
@@ -36,7 +37,7 @@ def serve(factory: str, *, host: str, port: int, workers: int = 1, trusted_proxi
         h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
         proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=list(trusted_proxies),
-        timeout_keep_alive=15,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
     )
 

@@ -8,9 +8,12 @@ from psycopg2.extensions import make_dsn
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
-from resources.database.session_settings import set_up_session
+from resources.database.session_settings import KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, set_up_session
 
 _HIGHEST_PORT = 65535
+POOL_TIMEOUT_SECONDS = 30
+CONNECT_TIMEOUT_SECONDS = 10
+UNACKNOWLEDGED_MILLISECONDS = 20_000
 _SEVERAL_HOSTS = re.compile(r"([\w+]+://(?:[^@/?]*@)?)([^@/?]*,[^@/?]*)(.*)", re.DOTALL)
 
 
@@ -74,15 +77,15 @@ def make_engine(url: str | URL, *, application_name: str, pool_size: int = 5) ->
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
-        pool_timeout=30,
+        pool_timeout=POOL_TIMEOUT_SECONDS,
         hide_parameters=True,
         use_native_hstore=False,
         connect_args={
-            "connect_timeout": 10,
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "application_name": application_name,
-            "tcp_user_timeout": 20_000,
-            "keepalives_idle": 30,
-            "keepalives_interval": 10,
+            "tcp_user_timeout": UNACKNOWLEDGED_MILLISECONDS,
+            "keepalives_idle": KEEPALIVE_IDLE_SECONDS,
+            "keepalives_interval": KEEPALIVE_INTERVAL_SECONDS,
             "keepalives_count": 3,
         },
     )

@@ -12,6 +12,11 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import connection as PostgresConnection  # noqa: N812 the driver's class has a lower-case name
 
+LOCK_TIMEOUT = "1min"
+IDLE_IN_TRANSACTION_TIMEOUT = "5min"
+KEEPALIVE_IDLE_SECONDS = 30
+KEEPALIVE_INTERVAL_SECONDS = 10
+
 SETTINGS: Mapping[str, str] = {
     "search_path": "pg_catalog",
     "TimeZone": "UTC",
@@ -20,14 +25,14 @@ SETTINGS: Mapping[str, str] = {
     "IntervalStyle": "postgres",
     "extra_float_digits": "1",
     "jit": "off",
-    "lock_timeout": "1min",
-    "idle_in_transaction_session_timeout": "5min",
+    "lock_timeout": LOCK_TIMEOUT,
+    "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_TIMEOUT,
 }
 """In the server's own spelling. Every statement of ours names its schema, so nothing else is searched."""
 
 _KEEPALIVES: Mapping[str, str] = {
-    "tcp_keepalives_idle": "30",
-    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_idle": str(KEEPALIVE_IDLE_SECONDS),
+    "tcp_keepalives_interval": str(KEEPALIVE_INTERVAL_SECONDS),
     "tcp_keepalives_count": "3",
 }
 """The server notices within a minute that a client's machine lost power, and releases its locks. Not verified: over a

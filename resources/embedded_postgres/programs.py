@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import IO, Any
 
 SHARED_BY_ROOT = Path("/var/lib/asleep-sync")
+PROGRAM_TIMEOUT_SECONDS = 120
 _APART: dict[str, Any] = {
-    "cwd": "/", "umask": 0o077, "start_new_session": True, "timeout": 120, "check": False,
+    "cwd": "/", "umask": 0o077, "start_new_session": True, "timeout": PROGRAM_TIMEOUT_SECONDS, "check": False,
     "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
 }  # fmt: skip
 

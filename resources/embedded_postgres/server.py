@@ -21,6 +21,8 @@ from resources.embedded_postgres.programs import EmbeddedPostgresError, find_pro
 LOOPBACK = "127.0.0.1"
 APPLICATION, SUPERUSER, DATABASE = "asleep", "postgres", "asleep"
 SETTLE_SECONDS = 60
+LOOK_SECONDS = 0.02
+CONNECT_TIMEOUT_SECONDS = 2
 PORT_ATTEMPTS = 5
 SETTINGS = (
     f"-c listen_addresses={LOOPBACK} -c unix_socket_directories= -c max_connections=200 -c shared_buffers=128MB "
@@ -158,7 +160,7 @@ def _await_answer_or_end(home: Home) -> IO[str] | None:
             return None
         if (life := lock(home.alive)) is not None:
             return life
-        time.sleep(0.02)
+        time.sleep(LOOK_SECONDS)
     raise EmbeddedPostgresError(
         f"The server in {home.data} neither answers nor ends (`lsof {home.alive}`): see {home.log}"
     )
@@ -177,7 +179,12 @@ def _answers(home: Home) -> bool:
 
 def _superuser_dsn(home: Home) -> str:
     """Return a DSN that makes the server prove that it knows the password: a stranger on the port never gets it."""
-    safety = {"require_auth": "scram-sha-256", "sslmode": "disable", "gssencmode": "disable", "connect_timeout": "2"}
+    safety = {
+        "require_auth": "scram-sha-256",
+        "sslmode": "disable",
+        "gssencmode": "disable",
+        "connect_timeout": str(CONNECT_TIMEOUT_SECONDS),
+    }
     login = {"user": SUPERUSER, "password": home.password_of(SUPERUSER), "dbname": "postgres"}
     return extensions.make_dsn(host=LOOPBACK, port=home.port.read_text(), **login, **safety)
 

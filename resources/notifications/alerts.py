@@ -7,8 +7,10 @@ import requests
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 TIMEOUT_SECONDS = 10.0
+FIRST_PAUSE_SECONDS = 0.5
+MAX_PAUSE_SECONDS = 5.0
 ATTEMPTS = 3
-"""Within a sensor's look: whoever starts it does not come back to a message that was not taken."""
+"""All within one evaluation of the sensor, which does not repeat a message that was not accepted."""
 
 
 class AlertNotDelivered(Exception):
@@ -18,7 +20,7 @@ class AlertNotDelivered(Exception):
 @retry(
     retry=retry_if_exception_type(AlertNotDelivered),
     stop=stop_after_attempt(ATTEMPTS),
-    wait=wait_exponential(multiplier=0.5, max=5),
+    wait=wait_exponential(multiplier=FIRST_PAUSE_SECONDS, max=MAX_PAUSE_SECONDS),
     reraise=True,
 )
 def post_alert(url: str, text: str) -> None:

@@ -5,6 +5,8 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ex
 
 TIMEOUT_SECONDS = 10.0
 ATTEMPTS = 3
+FIRST_PAUSE_SECONDS = 0.5
+MAX_PAUSE_SECONDS = 5.0
 
 
 class HeartbeatNotDelivered(Exception):
@@ -14,7 +16,7 @@ class HeartbeatNotDelivered(Exception):
 @retry(
     retry=retry_if_exception_type(HeartbeatNotDelivered),
     stop=stop_after_attempt(ATTEMPTS),
-    wait=wait_exponential(multiplier=0.5, max=5),
+    wait=wait_exponential(multiplier=FIRST_PAUSE_SECONDS, max=MAX_PAUSE_SECONDS),
     reraise=True,
 )
 def send_heartbeat(url: str) -> None:

@@ -27,7 +27,8 @@ _log = structlog.get_logger("asleep_sync.notify")
 
 _BATCH = 20
 _FAILURES_IN_ROW = 3
-_PAUSE_SECONDS = 10
+TIMEOUT_SECONDS = 10.0
+PAUSE_SECONDS = 10
 _IDS = frozenset({"session_id", "user_id"})
 
 
@@ -45,7 +46,7 @@ class Delivered(NamedTuple):
 class Notifier:
     """Posts notifications to one address. Not to be shared between threads."""
 
-    def __init__(self, url: str, secret: str, *, timeout_seconds: float = 10.0) -> None:
+    def __init__(self, url: str, secret: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._url = url
         self._secret = secret
         self._timeout_seconds = timeout_seconds
@@ -120,7 +121,7 @@ def deliver_due(engine: Engine, notifier: Notifier, *, should_stop: Callable[[],
     if waiting:
         with engine.begin() as connection:
             ids = [notification.notification_id for notification in waiting]
-            release_notifications(connection, ids, seconds=0 if in_row < _FAILURES_IN_ROW else _PAUSE_SECONDS)
+            release_notifications(connection, ids, seconds=0 if in_row < _FAILURES_IN_ROW else PAUSE_SECONDS)
     return Delivered(delivered, failed)
 
 

@@ -16,6 +16,8 @@ from resources.load_sql import load_sql
 MAX_ATTEMPTS = 5
 """So many failures park an event."""
 
+FIRST_PAUSE_SECONDS = 30
+"""Four times as long after each further failure."""
 LEASE_SECONDS = 600
 """An event taken by a process that died is taken again after this."""
 
@@ -61,7 +63,7 @@ _FAIL = text("""
 UPDATE asleep.webhook_events AS event
 SET error = failed.message,
     processed_at = CASE WHEN attempts >= :max_attempts OR failed.hopeless THEN clock_timestamp() END,
-    next_attempt_at = clock_timestamp() + make_interval(secs => 30 * 4 ^ (greatest(attempts, 1) - 1))
+    next_attempt_at = clock_timestamp() + make_interval(secs => :first_pause_seconds * 4 ^ (greatest(attempts, 1) - 1))
 FROM unnest(CAST(:ids AS bigint[]), CAST(:messages AS text[]), CAST(:hopeless AS boolean[]))
     AS failed (event_id, message, hopeless)
 WHERE event.event_id = failed.event_id AND event.processed_at IS NULL
@@ -180,6 +182,7 @@ def mark_failed(connection: Connection, failures: Sequence[FailedEvent]) -> froz
         "messages": [failure.message for failure in by_id.values()],
         "hopeless": [failure.is_hopeless for failure in by_id.values()],
         "max_attempts": MAX_ATTEMPTS,
+        "first_pause_seconds": FIRST_PAUSE_SECONDS,
     }
     rows = connection.execute(_FAIL, values).all()
     parked = {row.event_id: row.attempts for row in rows if row.parked}

@@ -19,6 +19,11 @@ from resources.pseudonyms import pseudonym
 
 MAX_ATTEMPTS = 12
 """So many failures park a notification, after about two days."""
+FIRST_PAUSE_SECONDS = 10
+"""Tripled by each further failure."""
+MAX_PAUSE_SECONDS = 21_600
+LEASE_SECONDS = 300
+"""A notification taken by a process that died is taken again after this."""
 
 _TURN_ON = text("""
 INSERT INTO asleep.notification_switch (since)
@@ -63,7 +68,9 @@ _FAILED = text("""
 UPDATE asleep.notifications
 SET error = :error,
     parked_at = CASE WHEN attempts >= :max_attempts THEN clock_timestamp() END,
-    next_attempt_at = clock_timestamp() + make_interval(secs => least(10 * 3 ^ (attempts - 1), 21600))
+    next_attempt_at = clock_timestamp() + make_interval(
+        secs => least(:first_pause_seconds * 3 ^ (attempts - 1), :max_pause_seconds)
+    )
 WHERE notification_id = :notification_id AND delivered_at IS NULL
 RETURNING parked_at IS NOT NULL
 """)
@@ -150,7 +157,9 @@ def turn_off(connection: Connection) -> None:
     connection.execute(_TURN_OFF)
 
 
-def take_notifications(connection: Connection, limit: int, *, lease_seconds: float = 300) -> list[Notification]:
+def take_notifications(
+    connection: Connection, limit: int, *, lease_seconds: float = LEASE_SECONDS
+) -> list[Notification]:
     """Claim notifications that are due; commit before sending. Those whose session is gone are removed."""
     taken = connection.execute(_TAKE, {"limit": limit, "lease_seconds": lease_seconds}).all()
     if not taken:
@@ -188,7 +197,13 @@ def mark_delivered(connection: Connection, notification_id: int) -> None:
 
 def mark_undelivered(connection: Connection, notification_id: int, error: str) -> bool:
     """Try it later: after 10 s, 30 s, 90 s … 6 h. True when it is parked now."""
-    values = {"notification_id": notification_id, "error": error, "max_attempts": MAX_ATTEMPTS}
+    values = {
+        "notification_id": notification_id,
+        "error": error,
+        "max_attempts": MAX_ATTEMPTS,
+        "first_pause_seconds": FIRST_PAUSE_SECONDS,
+        "max_pause_seconds": MAX_PAUSE_SECONDS,
+    }
     return bool(connection.scalar(_FAILED, values))
 
 
