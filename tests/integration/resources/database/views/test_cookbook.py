@@ -7,7 +7,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import Connection, Engine, make_url, text
 
 from assets.metrics.monthly_summary import summarise
+from assets.metrics.sleep_metrics import compute_metrics
 from resources.asleep.records import SleepSession
 from resources.database.engine import make_engine
 from tests.warehouse_sessions import session, slept, store
@@ -24,10 +25,24 @@ COOKBOOK = (ROOT / "docs" / "cookbook.md").read_text("utf-8")
 GENERATOR = (ROOT / "benchmarks" / "warehouse_sessions.sql").read_text("utf-8")
 NO_STAGES = "CREATE TEMPORARY TABLE night_pool (number integer, sleep_stages smallint[], snoring_stages smallint[])"
 EVERYBODY = "SELECT DISTINCT user_id, 'import' FROM asleep.sleep_sessions"
-USERS, DAYS = 1000, 200
+USERS, DAYS, SOME = 1000, 200, 40
 PERSON = "G-20260101000000-xxxxxxxxxxxxxxxxxxxb"
 NAPPER = "naps after lunch"
-LARGE = {"sleep_sessions", "monthly_averages"}
+LARGE = {"sleep_sessions", "monthly_averages", "sleep_metrics"}
+
+STAGES = """
+UPDATE asleep.sleep_sessions
+SET sleep_stages = array_fill(1::smallint, ARRAY[700])
+WHERE user_id = :user AND night_month = '2026-05-01' AND slept AND sleep_stages IS NULL
+"""
+SOME_PERIODS = """
+INSERT INTO asleep.stale_periods (user_id, period, period_start)
+SELECT user_id, period, period_start
+FROM (SELECT user_id FROM asleep.users ORDER BY user_id <> :user, user_id LIMIT :users) AS chosen
+CROSS JOIN (
+    VALUES ('month', date '2026-05-01'), ('week', '2026-05-04'), ('week', '2026-05-11'), ('week', '2026-05-18')
+) AS periods (period, period_start)
+"""
 
 RECIPES = {int(number): (title, sql) for number, title, sql in re.findall(
     r"^## (\d+)\. (.+?)\n.*?^```sql\n(.+?);\n```", COOKBOOK, flags=re.MULTILINE | re.DOTALL
@@ -48,6 +63,12 @@ ROWS_NEEDED = {
     12: 7,
     13: 1,
     14: 33,  # a month's sessions
+    15: 4 * SOME,  # all metrics: read at once while they are few
+    16: 4 * SOME,
+    17: 4 * SOME,
+    18: 31,
+    19: 2 * DAYS + 2,  # the calendar begins with the first of the user's sessions
+    20: 4 * SOME + USERS + 1,  # all metrics, and the registry
 }
 """The most rows of the large tables that an answer needs, with this many users and nights."""
 
@@ -85,6 +106,10 @@ def filled(engine: Engine) -> dict[str, str]:
             ),
             {"user": PERSON},
         )
+        connection.execute(text(STAGES), {"user": PERSON})
+        connection.execute(text("DELETE FROM asleep.stale_periods"))
+        connection.execute(text(SOME_PERIODS), {"user": PERSON, "users": SOME})
+    compute_metrics(engine, date(2026, 6, 1))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE"))
     return {"user": PERSON, "month": "2026-05-01", "day": "2026-05-20", "session": str(night)}
