@@ -4,9 +4,10 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
+import click
 from sqlalchemy import make_url
 
-from pipelines.settings import APP_ROOT, IS_CHECKOUT, Settings, SettingsInvalid
+from pipelines.settings import APP_ROOT, IS_CHECKOUT, Settings, SettingsInvalid, load_settings
 from resources.database.engine import database_url
 
 DAGSTER_SCHEMA = "dagster"
@@ -45,6 +46,39 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
         "DAGSTER_STORAGE_URL": storage.render_as_string(hide_password=False),
         "DAGSTER_DISABLE_TELEMETRY": "1",
     }
+
+
+class EnvironmentMissing(click.ClickException):
+    """A program of Dagster's was started without what it needs; its command line prints the message in one line."""
+
+    exit_code = 2
+
+
+def require_storage_url() -> str:
+    """Return DAGSTER_STORAGE_URL. A program started without `asleep-sync` gets all variables from DATABASE_URL.
+
+    Raises:
+        EnvironmentMissing: there is no DATABASE_URL, or another variable is wrong.
+    """
+    if "DAGSTER_STORAGE_URL" not in os.environ:
+        settings = _settings()
+        if settings.database_url is None:
+            raise EnvironmentMissing(
+                "Dagster's programs find this project's database through `asleep-sync`: type `asleep-sync dev` for the "
+                "UI, `asleep-sync exec -- dagster …` for everything else, or set DATABASE_URL."
+            )
+        try:
+            os.environ.update(dagster_environment(settings))
+        except (SettingsInvalid, DagsterHomeInvalid) as error:
+            raise EnvironmentMissing(str(error)) from None
+    return os.environ["DAGSTER_STORAGE_URL"]
+
+
+def _settings() -> Settings:
+    try:
+        return load_settings()
+    except SettingsInvalid as error:
+        raise EnvironmentMissing(f"the environment is not valid: {error}") from None
 
 
 def _installed_home(home: Path) -> Path:

@@ -10,13 +10,12 @@ from typing import Any
 import psycopg2
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
-from dagster_postgres.utils import pg_url_from_config
 from psycopg2.extensions import connection as PostgresConnection  # noqa: N812 the driver's class has a lower-case name
 from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import Pool
 
-from pipelines.runtime.dagster_environment import APPLICATION_NAME, DAGSTER_SCHEMA
+from pipelines.runtime.dagster_environment import APPLICATION_NAME, DAGSTER_SCHEMA, require_storage_url
 from resources.database.session_settings import SETTINGS, set_up_session
 
 STATEMENT_TIMEOUT_MS = 60_000
@@ -42,11 +41,16 @@ class KeptConnectionsStorage(DagsterPostgresStorage):
             storage.optimize_for_webserver(STATEMENT_TIMEOUT_MS, CONNECTION_MAX_AGE_SECONDS, MAX_EXTRA_CONNECTIONS)
 
     @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        """Nothing to configure: the address comes from the environment."""
+        return {}
+
+    @classmethod
     def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+        cls, inst_data: ConfigurableClassData | None, _config_value: Mapping[str, Any]
     ) -> "KeptConnectionsStorage":
-        """The storage that `dagster.yaml` describes."""
-        return cls(pg_url_from_config(config_value), inst_data=inst_data)
+        """The storage that `dagster.yaml` describes; it is the first part of an instance that Dagster loads."""
+        return cls(require_storage_url(), inst_data=inst_data)
 
 
 @event.listens_for(Pool, "connect")
