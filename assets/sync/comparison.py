@@ -19,6 +19,7 @@ DAY_SECONDS = 24 * 3600
 _NO_DIRECTION = 1e-6
 _TOGETHER = 0.9
 """Clock times that lie less close together have several means, hours apart: which one the API takes is not known."""
+_SAME_ROUNDING = 1e-6
 _NOISE = 1e-9
 """Decimal fractions are not exact in binary: a difference of just the tolerance must not count."""
 
@@ -66,12 +67,25 @@ class Difference(NamedTuple):
 
 def statistics_that_differ(ours: Stat, theirs: Stat) -> list[Difference]:
     """The fields in which two statistics of one session contradict each other."""
+    are_alike = _has_two_decimals(ours) and _has_two_decimals(theirs)
     pairs = ((name, getattr(ours, name), getattr(theirs, name)) for name in Stat._fields)
     return [
         Difference(name, mine, said, tolerance)
         for name, mine, said in pairs
-        if said is not None and not _agree(mine, said, tolerance := SESSION_TOLERANCES.get(name, 0.0))
+        if said is not None and not _agree(mine, said, tolerance := _tolerance(name, are_alike=are_alike))
     ]
+
+
+def _tolerance(name: str, *, are_alike: bool) -> float:
+    """Shares that both calls round in the same way are equal; one that moved by 0.01 was computed again."""
+    if are_alike and (name in _FORCED_SHARES or name in _OTHER_SHARES):
+        return _SAME_ROUNDING
+    return SESSION_TOLERANCES.get(name, 0.0)
+
+
+def _has_two_decimals(stat: Stat) -> bool:
+    shares = [getattr(stat, name) for name in (*_FORCED_SHARES, *_OTHER_SHARES)]
+    return all(share is None or abs(share * 100 - round(share * 100)) < _SAME_ROUNDING for share in shares)
 
 
 def averages_that_differ(ours: Sequence[Stat], theirs: AverageStats) -> list[Difference]:

@@ -19,6 +19,8 @@ from resources.asleep.records import COMPLETE, AverageStats, NeverSleptSession, 
 from resources.database.sync.statistics_state import StoredStatistics
 
 MAX_DAYS = 100
+MAX_CLOCK_DIFFERENCE = timedelta(minutes=15)
+"""Between the API's clock and the database's: an analysis that ended so long before a session was read may be newer."""
 
 Analysed = SleptSession | NeverSleptSession
 
@@ -174,7 +176,6 @@ def _contradicts(theirs: Analysed, stored: StoredStatistics) -> bool:
     pairs: list[tuple[object, object]] = [
         (theirs.session_start_time, stored.session_start_time),
         (theirs.session_end_time, stored.session_end_time),
-        (theirs.completed_time, stored.completed_time or theirs.completed_time),
     ]
     if isinstance(theirs, SleptSession):
         pairs.append((theirs.created_timezone, stored.created_timezone))
@@ -182,7 +183,16 @@ def _contradicts(theirs: Analysed, stored: StoredStatistics) -> bool:
             return True
     elif stored.stat.time_in_sleep:
         return True
-    return any(said is not None and said != ours for said, ours in pairs)
+    return any(said is not None and said != ours for said, ours in pairs) or _was_analysed_again(theirs, stored)
+
+
+def _was_analysed_again(theirs: Analysed, stored: StoredStatistics) -> bool:
+    """The stages may differ although every statistic is the same: `completed_time` belongs to the stored stages."""
+    if theirs.completed_time is None:
+        return False
+    if stored.completed_time is None:
+        return theirs.completed_time >= stored.fetched_at - MAX_CLOCK_DIFFERENCE
+    return theirs.completed_time != stored.completed_time
 
 
 def _fields(differences: Sequence[Difference]) -> str:

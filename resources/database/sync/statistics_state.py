@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from resources.asleep.records import Stat
 from resources.load_sql import load_sql
 
-_BEFORE_STATISTICS = 10
+_BEFORE_STATISTICS = 11
 
 
 class StoredStatistics(NamedTuple):
@@ -25,6 +25,8 @@ class StoredStatistics(NamedTuple):
     session_end_time: datetime | None
     created_timezone: str | None
     completed_time: datetime | None
+    """When what is stored was analysed; None when that is not known."""
+    fetched_at: datetime
     in_full: bool
     deleted: bool
     never_slept: bool

@@ -8,6 +8,7 @@ SELECT
     s.session_end_time,
     s.created_timezone,
     s.completed_time,
+    s.fetched_at,
     s.payload_hash IS NOT NULL AND u.session_id IS NULL AS in_full,
     s.deleted_at IS NOT NULL AS deleted,
     'NEVER_SLEPT' = ANY(coalesce(s.peculiarities, '{}')) AS never_slept,

@@ -15,6 +15,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     and_,
+    case,
     cast,
     delete,
     func,
@@ -62,8 +63,8 @@ _ENCODERS = tuple(encoder_of(c) for c in _incoming.c)
 _ID, _FETCHED_AT = SESSION_COLUMNS.index("session_id"), SESSION_COLUMNS.index("fetched_at")
 _USER, _ZONE_SOURCE = SESSION_COLUMNS.index("user_id"), SESSION_COLUMNS.index("zone_source")
 _NOT_COMPARED = {"session_id", "fetched_at"}
-_KEPT_WHEN_NOT_ASKED = {"completed_time", "last_received_seq_num"}
-"""Known from average-stats or from the list only: an answer that lacks them does not forget them."""
+_KEPT_WHEN_NOT_ASKED = {"last_received_seq_num"}
+"""Known from the list only: an answer that lacks it does not forget it."""
 
 
 class Written(NamedTuple):
@@ -157,6 +158,8 @@ def _written() -> CTE:
         for name in SESSION_COLUMNS
         if name != "session_id"
     }
+    is_same_result = or_(stored.payload_hash.is_(None), stored.payload_hash == new.payload_hash)
+    values["completed_time"] = func.coalesce(new.completed_time, case((is_same_result, stored.completed_time)))
     compared = [name for name in values if name not in _NOT_COMPARED]
     changed = or_(
         stored.deleted_at.is_not(None),

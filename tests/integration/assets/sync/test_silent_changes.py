@@ -1,0 +1,58 @@
+"""Changes that no list shows and no statistic: found by `completed_time`, and by stages that contradict statistics."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from assets.sync.sync_batch import Mode
+
+LATER = (datetime.now(UTC) + timedelta(minutes=1)).isoformat(timespec="seconds")
+
+
+def analyse_again(world, changes, completed=LATER):
+    session_id = world.rows("SELECT session_id FROM asleep.sleep_sessions ORDER BY session_start_time")[1].session_id
+    world.api.ask(f"sessions/{session_id}/reanalyse", {"changes": changes, "completed": completed})
+    return session_id
+
+
+@pytest.mark.parametrize("changes", ["tracks", "shares"])
+def test_a_silent_analysis_is_found_by_the_first_reconciliation(world, changes):
+    """Never compared before, so no `completed_time` is stored: one after the reading may not belong to the stages."""
+    world.add_user(nights=4)
+    world.sync()
+    analyse_again(world, changes)
+    assert world.wrong() != []
+    counts = world.sync(mode=Mode.RECONCILE)
+
+    assert (counts["sessions_updated"], counts["failures"]) == (1, 0)
+    assert world.wrong() == []
+
+
+def test_stages_keep_the_time_that_belongs_to_them(world):
+    """Read again by a list that moved: the old `completed_time` would stand for stages that it never knew."""
+    user = world.add_user(nights=4)
+    [closed] = world.add_nights(user, world.ago(0, hour=1), state="CLOSED")
+    world.sync()
+    world.sync(mode=Mode.RECONCILE)
+    world.api.ask(f"sessions/{closed}/complete", {})
+    world.sync()
+    world.sync(mode=Mode.RECONCILE)
+    analyse_again(world, "tracks")
+    world.sync(mode=Mode.RECONCILE)
+    assert world.wrong() == []
+    world.api.reset()
+    world.sync(mode=Mode.RECONCILE)
+
+    assert "read_session" not in world.api.requests()
+
+
+def test_a_share_that_moved_by_a_hundredth_is_a_difference(world):
+    """Even where average-stats leaves out when the session was analysed."""
+    world.add_user(nights=3)
+    world.sync()
+    analyse_again(world, "shares", completed=None)
+    changes = {f"slept_sessions.{number}.completed_time": None for number in range(3)}
+    world.faults({"kind": "wrong_types", "endpoint": "average_stats", "changes": changes})
+    world.sync(mode=Mode.RECONCILE)
+
+    assert world.wrong() == []
