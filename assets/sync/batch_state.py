@@ -4,20 +4,25 @@ A key of the other environment finds no user and no session. So nobody is believ
 deleted, before the API has shown that it knows at least one of the users.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from assets.sync.list_ends import ListEnds, NotConfirmed
+from assets.sync.confirmations import ListEnds, NotConfirmed
 from assets.sync.scheduler import Progress
 from assets.sync.user_steps import Outcome
-from resources.asleep.errors import AsleepError, KeyRejected, Unavailable
+from resources.asleep.errors import AsleepError, KeyRejected, Malformed, Unavailable
 from resources.asleep.records import SessionList
 from resources.database.sync.sync_state import Failure, FinishedUser
 from resources.database.sync.upsert import SESSION_COLUMNS
 
 _USER_ID = SESSION_COLUMNS.index("user_id")
+_ID = SESSION_COLUMNS.index("session_id")
+_TWO_OWNERS = (
+    "Two users are said to have this session, and the API does not return it for exactly one of them. It was not "
+    "written. The next run tries again."
+)
 _DOUBT = (
     Unavailable.kind,
     "No other user could be read to confirm that the key belongs to the users' environment. The next run tries again.",
@@ -38,7 +43,9 @@ class BatchState:
     held_deletions: list[tuple[str, str, datetime]] = field(default_factory=list)
     list_ends: ListEnds = field(default_factory=ListEnds)
     unconfirmed: list[Failure] = field(default_factory=list)
-    """Lists whose end could not be confirmed."""
+    """Lists whose end, and sessions whose owner, could not be confirmed."""
+    moved: list[str] = field(default_factory=list)
+    """Sessions that the API returns for another user than the one under whom they are stored."""
     is_key_right: bool = False
     """The API has returned a user or a session."""
 
@@ -125,6 +132,23 @@ class BatchState:
         self.unconfirmed.append(Failure(end.user.user_id, None, *window, error.kind, message, error.raw))
         self.list_ends.drop(end)
 
+    def settle_owner(self, session_id: str, owner: str | None, user_ids: Iterable[str]) -> None:
+        """Keep a session's row under its owner alone; where nobody can tell, keep none and record that.
+
+        Args:
+            session_id: the session.
+            owner: the user for whom the API returns it, None when it is not one alone.
+            user_ids: the users who are said to have it.
+        """
+        is_kept = [row for row in self.rows if row[_ID] != session_id or row[_USER_ID] == owner]
+        self.rows = is_kept
+        if owner is not None:
+            self.moved.append(session_id)
+        else:
+            for user_id in sorted(user_ids):
+                failure = Failure(user_id, session_id, None, None, Malformed.kind, _TWO_OWNERS, None)
+                self.unconfirmed.append(failure)
+
     def mended(self) -> list[int]:
         """Earlier failures that were not met again. Where a list failed again, nothing can be said."""
         found: list[int] = []
@@ -138,7 +162,7 @@ class BatchState:
     def forget_written(self) -> None:
         """Begin anew after a write."""
         self.rows, self.deletions, self.completed_times, self.last_chunks = [], [], [], []
-        self.done, self.unconfirmed = [], []
+        self.done, self.unconfirmed, self.moved = [], [], []
 
 
 def key_finds_no_user(requested: int) -> KeyRejected:

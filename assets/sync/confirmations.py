@@ -1,4 +1,4 @@
-"""Are the lists of a run whole? The longest last page is confirmed by one more list.
+"""What one more request settles after users were synced: is a list whole, whose is a session, is the key the right one?
 
 The pager takes a page for the last one when it is shorter than the largest page that the API is known to return. If
 the server's pages are shorter than that, the lists that it cut end with pages of one length, and no page is longer.
@@ -6,12 +6,13 @@ So one list with a last page of that length shows it for all. Of several such li
 confirmed, because a cut list lacks its newest sessions.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from assets.sync.window import Window
 from resources.asleep.client import AsleepClient
-from resources.asleep.errors import AsleepError
+from resources.asleep.errors import AsleepError, Gone, RequestRefused
 from resources.asleep.records import SessionList
 from resources.database.sync.sync_state import UserToSync
 
@@ -108,3 +109,26 @@ def _rows_follow(api: AsleepClient, end: ListEnd) -> bool:
             raise
         raise NotConfirmed(end, error) from None
     return any(row.session_id != end.last_session_id for row in page)
+
+
+def owner_of(api: AsleepClient, session_id: str, user_ids: Iterable[str]) -> str | None:
+    """Read a session that two users are said to have once for each; returns the only one for whom the API returns it.
+
+    Args:
+        api: the client.
+        session_id: the session.
+        user_ids: the users.
+
+    Returns:
+        None when the API returns it for several or none of them, or cannot be asked.
+    """
+    owners: list[str] = []
+    for user_id in sorted(user_ids):
+        try:
+            api.read_session(user_id, session_id)
+        except (Gone, RequestRefused):
+            continue
+        except AsleepError:
+            return None
+        owners.append(user_id)
+    return owners[0] if len(owners) == 1 else None

@@ -15,7 +15,7 @@ from structlog.contextvars import bound_contextvars
 
 from assets.sync.api_requests import Request, Response, send
 from assets.sync.batch_state import BatchState, key_finds_no_user
-from assets.sync.list_ends import NotConfirmed
+from assets.sync.confirmations import NotConfirmed, owner_of
 from assets.sync.scheduler import Sync, drive
 from assets.sync.statistics_sync import reconcile, sync_statistics
 from assets.sync.user_steps import Outcome
@@ -27,7 +27,7 @@ from resources.database.sync import sync_state
 from resources.database.sync.list_cache import KnownPages, expire_lists, known_pages, note_pages
 from resources.database.sync.statistics_state import note_completed_times, note_last_chunks, stored_statistics
 from resources.database.sync.sync_state import UserToSync
-from resources.database.sync.upsert import upsert_sessions
+from resources.database.sync.upsert import disputed_sessions, upsert_sessions
 from resources.database.users.registry import hold_registered, some_other_users
 
 SECONDS_PER_WRITE = 2.0
@@ -185,11 +185,13 @@ class _BatchSync:
         """Confirm the end of the longest last page, once per run; returns the users whose lists were cut."""
         ends, size, confirmed_rows = self.state.list_ends, self.api.page_size, self.pages.confirmed_rows
         cut: list[UserToSync] = []
-        while ends.longest > confirmed_rows and not cut and len(self.state.unconfirmed) < MAX_UNCONFIRMED:
+        unconfirmed = 0
+        while ends.longest > confirmed_rows and not cut and unconfirmed < MAX_UNCONFIRMED:
             try:
                 cut = ends.cut(self.api)
             except NotConfirmed as problem:
                 self.state.not_confirmed(problem)
+                unconfirmed += 1
             else:
                 confirmed_rows = 0 if cut else ends.longest
         self.pages = KnownPages(size.rows, confirmed_rows)
@@ -225,16 +227,24 @@ class _BatchSync:
             raise key_finds_no_user(requested)
         return self.state.doubt()
 
+    def settle_owners(self) -> None:
+        """A session never changes its user because a response says so: it is read once for each of the two."""
+        with self.engine.connect() as connection:
+            disputed = disputed_sessions(connection, self.state.rows) if self.state.rows else {}
+        for session_id, user_ids in disputed.items():
+            self.state.settle_owner(session_id, owner_of(self.api, session_id, user_ids), user_ids)
+
     def write(self, *, is_last: bool = False) -> None:
         """One short transaction: sessions, deletions, and the users whose everything is now in.
 
         It begins with the users: those erased meanwhile stay away, and an erasure that comes now waits for its end.
         """
         state, batch = self.state, self.batch
+        self.settle_owners()
         with self.engine.begin() as connection:
             state.keep_only(hold_registered(connection, state.user_ids))
             done, failures = state.done, state.failures()
-            written = upsert_sessions(connection, state.rows)
+            written = upsert_sessions(connection, state.rows, moved=state.moved)
             deletions = sync_state.mark_deleted(
                 connection,
                 state.deletions,

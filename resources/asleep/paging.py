@@ -6,7 +6,7 @@ seams all hold has lost nothing that was there from beginning to end; nor have t
 same rows in the same order.
 
 A page is the last one when it is empty, or shorter than the largest page that the API is known to return. That size
-is an assumption: `assets.sync.list_ends` has it confirmed once per run.
+is an assumption: `assets.sync.confirmations` has it confirmed once per run.
 """
 
 import threading

@@ -14,7 +14,10 @@ from sqlalchemy import (
     Executable,
     MetaData,
     Table,
+    Text,
     and_,
+    any_,
+    bindparam,
     case,
     cast,
     delete,
@@ -27,7 +30,7 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from resources.database.nights.assign import ChangedSession, assign_nights
 from resources.database.schema.tables import OWN_NIGHT_DATE, session_payloads, sleep_sessions
@@ -75,21 +78,44 @@ class Written(NamedTuple):
     unchanged: int
 
 
-def upsert_sessions(connection: Connection, rows: Iterable[tuple[Any, ...]]) -> Written:
+def disputed_sessions(connection: Connection, rows: Iterable[tuple[Any, ...]]) -> dict[str, set[str]]:
+    """Sessions that several users are said to have, by these rows or by what is stored; with the users.
+
+    Args:
+        connection: to read with.
+        rows: as for `upsert_sessions`.
+    """
+    users: dict[str, set[str]] = {}
+    for row in rows:
+        users.setdefault(row[_ID], set()).add(row[_USER])
+    query = select(sleep_sessions.c.session_id, sleep_sessions.c.user_id).where(
+        sleep_sessions.c.session_id == any_(bindparam("ids", list(users), ARRAY(Text)))
+    )
+    for session_id, user_id in connection.execute(query):
+        users[session_id].add(user_id)
+    return {session_id: owners for session_id, owners in users.items() if len(owners) > 1}
+
+
+def upsert_sessions(connection: Connection, rows: Iterable[tuple[Any, ...]], *, moved: Iterable[str] = ()) -> Written:
     """Write sessions in the connection's transaction; a row equal to the stored one is not rewritten.
 
     The newest answer wins: a row asked for earlier than the stored one changes nothing. Rows without
     `payload_hash` (statistics only) never overwrite a session fetched in full. What is written in full counts as read
-    from the API; whoever has it from elsewhere says so afterwards.
+    from the API; whoever has it from elsewhere says so afterwards. A session that is stored under another user, or
+    comes under two, is not written: `disputed_sessions` finds it.
 
     Args:
         connection: in a transaction that holds the users (`hold_registered`).
         rows: values in the order of `SESSION_COLUMNS`, then the raw result.
+        moved: sessions that may change their user.
     """
     folded: dict[str, tuple[Any, ...]] = {}
+    owners: dict[str, set[str]] = {}
     for row in rows:
+        owners.setdefault(row[_ID], set()).add(row[_USER])
         if (seen := folded.get(row[_ID])) is None or seen[_FETCHED_AT] <= row[_FETCHED_AT]:
             folded[row[_ID]] = row
+    folded = {session_id: row for session_id, row in folded.items() if len(owners[session_id]) == 1}
     if not folded:
         return Written(0, 0, 0)
     user_ids = {row[_USER] for row in folded.values()}
@@ -97,7 +123,7 @@ def upsert_sessions(connection: Connection, rows: Iterable[tuple[Any, ...]]) -> 
     connection.execute(_make_incoming())
     connection.execute(delete(_incoming))  # a second call in one transaction begins anew
     copy_in(connection, _incoming, [c.name for c in _incoming.c], copy_text(folded.values(), _ENCODERS))
-    written = connection.execute(_statement()).all()
+    written = connection.execute(_statement(), {"moved": list(moved)}).all()
     settle_local_zones(connection, user_ids)
     assign_nights(connection, [ChangedSession(row.session_id, row.former_user, row.first, row.last) for row in written])
     note_verified(connection, (session_id for session_id, row in folded.items() if row[-1] is not None))
@@ -165,12 +191,13 @@ def _written() -> CTE:
         stored.deleted_at.is_not(None),
         tuple_(*(stored[name] for name in compared)).is_distinct_from(tuple_(*(values[name] for name in compared))),
     )
+    is_same_user = or_(stored.user_id == new.user_id, stored.session_id == any_(bindparam("moved", type_=ARRAY(Text))))
     whole_enough = or_(stored.payload_hash.is_(None), new.payload_hash.is_not(None))
     return (
         statement.on_conflict_do_update(
             index_elements=["session_id"],
             set_={**values, "updated_at": func.now(), "deleted_at": None, "deletion_checked_at": None},
-            where=and_(new.fetched_at >= stored.fetched_at, whole_enough, changed),
+            where=and_(new.fetched_at >= stored.fetched_at, is_same_user, whole_enough, changed),
         )
         .returning(stored.session_id, literal_column("(xmax = 0)").label("inserted"))
         .cte("written")
