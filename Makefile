@@ -47,6 +47,7 @@ test: lint types contracts unit integration end-to-end  ## Everything that must 
 lint: install  ## Style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/sqlfluff lint --processes 0 --disable-progress-bar assets resources
 	$(BIN)/codespell
 
 types: install  ## Types

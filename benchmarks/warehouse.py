@@ -29,11 +29,11 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import NotSupportedError
 
 from assets.metrics.monthly_summary import summarise
+from resources.database.copy import copy_text, encoder_of
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate
 from resources.database.schema.session_columns import MEANS, RATIOS
 from resources.database.schema.tables import sleep_sessions
-from resources.database.sync.copy import copy_text, encoder_of
 from resources.database.sync.upsert import SESSION_COLUMNS, upsert_sessions
 from resources.embedded_postgres import server as embedded
 

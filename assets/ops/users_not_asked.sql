@@ -1,4 +1,5 @@
--- One row: active users of whom nothing was asked since a moment: neither synced in full nor known to have failed or to be missing.
+-- One row: active users of whom nothing was asked since a moment: neither synced in full nor known to have failed or to
+-- be missing.
 SELECT count(*) AS users
 FROM asleep.users AS u
 WHERE u.is_synced
@@ -6,5 +7,6 @@ WHERE u.is_synced
     AND u.not_found_since IS NULL
     AND (u.last_synced_at IS NULL OR u.last_synced_at < :since)
     AND NOT EXISTS (
-        SELECT FROM asleep.sync_failures AS f WHERE f.user_id = u.user_id AND f.resolved_at IS NULL AND f.kind <> 'disagrees'
+        SELECT FROM asleep.sync_failures AS f
+        WHERE f.user_id = u.user_id AND f.resolved_at IS NULL AND f.kind <> 'disagrees'
     )

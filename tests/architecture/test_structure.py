@@ -73,6 +73,12 @@ def test_sql_lies_beside_the_module_that_runs_it():
     assert unused == []
 
 
+def test_statements_of_several_lines_lie_in_files():
+    """The linter of SQL checks files; a statement inside Python is read by nothing but Postgres."""
+    long = re.compile(r'text\(\s*"""\n(?:[^"\n]*\n){4,}')
+    assert [str(path.relative_to(ROOT)) for path in MODULES if long.search(path.read_text("utf-8"))] == []
+
+
 def test_assets_at_the_top_are_one_asset_each():
     """One Dagster asset per file, and the partitions; whatever else they need lies in a folder with a subject."""
     modules = {path.name for path in (ROOT / "assets").glob("*.py")} - {"__init__.py", "partitions.py"}

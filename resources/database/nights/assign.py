@@ -13,18 +13,6 @@ _USERS_AT_ONCE = 200
 _WITHOUT_COMPILATION = text("SET LOCAL jit = off")
 """The planner overrates the statement, and compiling it takes longer than running it."""
 
-_UNASSIGNED = text("""
-SELECT s.session_id
-FROM asleep.sleep_sessions AS s
-WHERE s.user_id IN (
-    SELECT DISTINCT user_id
-    FROM asleep.sleep_sessions
-    WHERE slept AND night_role IS NULL
-    ORDER BY user_id
-    LIMIT :users
-)
-""")
-
 
 class ChangedSession(NamedTuple):
     """A session that was written, and whose it was and where it lay in time before; nothing more of a new one."""
@@ -62,5 +50,5 @@ def assign_nights(connection: Connection, changed: Sequence[ChangedSession]) -> 
 
 def assign_new_nights(connection: Connection) -> None:
     """Assign the sessions that no writer has assigned: those stored before there were nights."""
-    while ids := connection.scalars(_UNASSIGNED, {"users": _USERS_AT_ONCE}).all():
+    while ids := connection.scalars(load_sql(__package__, "unassigned_sessions"), {"users": _USERS_AT_ONCE}).all():
         assign_nights(connection, [ChangedSession(session_id) for session_id in ids])

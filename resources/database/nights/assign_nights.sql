@@ -1,9 +1,9 @@
 -- Assigns sessions to nights again after some of them changed, and marks the user-months to be recomputed.
 --
--- One row in per changed session: its id, and user and span before the change, null when it is new. Doubtful sessions are set
--- aside. Among the other slept sessions, from most to least sleep, one that shares more than 15 minutes of its sleep
--- period with one already kept is overlapping. Kept sessions less than 60 minutes apart form an episode; its date is
--- the local date of its last awakening. The longest episode of a user's date is the main sleep, others are naps.
+-- One row in per changed session: its id, and user and span before the change, null when it is new. Doubtful sessions
+-- are set aside. Among the other slept sessions, from most to least sleep, one that shares more than 15 minutes of its
+-- sleep period with one already kept is overlapping. Kept sessions less than 60 minutes apart form an episode; its date
+-- is the local date of its last awakening. The longest episode of a user's date is the main sleep, others are naps.
 --
 -- Only a user's sessions that lie around the changed ones are read: from the first to the last that a chain of
 -- overlaps and gaps below 60 minutes connects with them, and the episodes that share a date with one of those.

@@ -21,32 +21,6 @@ FIRST_PAUSE_SECONDS = 30
 LEASE_SECONDS = 600
 """An event taken by a process that died is taken again after this."""
 
-_PUT = text("""
-INSERT INTO asleep.webhook_events (body_hash, headers, body)
-SELECT body_hash, headers, body
-FROM unnest(CAST(:hashes AS bytea[]), CAST(:headers AS jsonb[]), CAST(:bodies AS bytea[]))
-    AS incoming (body_hash, headers, body)
-ORDER BY body_hash
-ON CONFLICT (body_hash) DO NOTHING
-RETURNING body_hash
-""")
-
-_TAKE = text("""
-WITH due AS (
-    SELECT event_id
-    FROM asleep.webhook_events
-    WHERE processed_at IS NULL AND next_attempt_at <= clock_timestamp()
-    ORDER BY next_attempt_at, event_id
-    LIMIT :limit
-    FOR UPDATE SKIP LOCKED
-)
-UPDATE asleep.webhook_events AS event
-SET attempts = attempts + 1, next_attempt_at = clock_timestamp() + make_interval(secs => :lease_seconds)
-FROM due
-WHERE event.event_id = due.event_id
-RETURNING event.event_id, event.body, event.headers, event.received_at, event.attempts
-""")
-
 _DONE = text("""
 UPDATE asleep.webhook_events
 SET processed_at = clock_timestamp(), error = NULL
@@ -57,33 +31,6 @@ _POSTPONE = text("""
 UPDATE asleep.webhook_events
 SET attempts = greatest(attempts - 1, 0), next_attempt_at = clock_timestamp() + make_interval(secs => :seconds)
 WHERE event_id = ANY (:ids) AND processed_at IS NULL
-""")
-
-_FAIL = text("""
-UPDATE asleep.webhook_events AS event
-SET error = failed.message,
-    processed_at = CASE WHEN attempts >= :max_attempts OR failed.hopeless THEN clock_timestamp() END,
-    next_attempt_at = clock_timestamp() + make_interval(secs => :first_pause_seconds * 4 ^ (greatest(attempts, 1) - 1))
-FROM unnest(CAST(:ids AS bigint[]), CAST(:messages AS text[]), CAST(:hopeless AS boolean[]))
-    AS failed (event_id, message, hopeless)
-WHERE event.event_id = failed.event_id AND event.processed_at IS NULL
-RETURNING event.event_id, event.attempts, event.processed_at IS NOT NULL AS parked
-""")
-
-_RECORD_FAILURES = text("""
-INSERT INTO asleep.sync_failures AS stored (user_id, session_id, kind, message, attempts)
-SELECT DISTINCT ON (place.user_id, session_id) place.user_id, session_id, 'webhook_event', message, attempts
-FROM unnest(CAST(:users AS text[]), CAST(:sessions AS text[]), CAST(:messages AS text[]), CAST(:attempts AS int[]))
-    AS parked (user_id, session_id, message, attempts)
-CROSS JOIN LATERAL (
-    SELECT CASE
-        WHEN EXISTS (SELECT FROM asleep.users AS u WHERE u.user_id = parked.user_id) THEN parked.user_id ELSE ''
-    END AS user_id
-) AS place
-ORDER BY place.user_id, session_id
-ON CONFLICT (user_id, coalesce(session_id, '')) WHERE resolved_at IS NULL DO UPDATE
-SET kind = excluded.kind, message = excluded.message, attempts = stored.attempts + 1,
-    last_failed_at = excluded.last_failed_at
 """)
 
 _DROP = text("DELETE FROM asleep.webhook_events WHERE event_id = ANY (:ids)")
@@ -147,13 +94,15 @@ def put_events(connection: Connection, events: Sequence[IncomingEvent]) -> list[
         "headers": [orjson.dumps(dict(event.headers)).decode() for event in first.values()],
         "bodies": [event.body for event in first.values()],
     }
-    new = {bytes(found) for found in connection.scalars(_PUT, values)} if events else set()
+    new = (
+        {bytes(found) for found in connection.scalars(load_sql(__package__, "put_event"), values)} if events else set()
+    )
     return [body_hash in new and event is first[body_hash] for body_hash, event in zip(hashes, events, strict=True)]
 
 
 def take_events(connection: Connection, limit: int, *, lease_seconds: float = LEASE_SECONDS) -> list[TakenEvent]:
     """Claim events that are due, oldest first; commit before handling them. No two processes get the same one."""
-    rows = connection.execute(_TAKE, {"limit": limit, "lease_seconds": lease_seconds})
+    rows = connection.execute(load_sql(__package__, "take_events"), {"limit": limit, "lease_seconds": lease_seconds})
     taken = (TakenEvent(row.event_id, bytes(row.body), row.headers, row.received_at, row.attempts) for row in rows)
     return sorted(taken, key=lambda event: event.event_id)
 
@@ -184,7 +133,7 @@ def mark_failed(connection: Connection, failures: Sequence[FailedEvent]) -> froz
         "max_attempts": MAX_ATTEMPTS,
         "first_pause_seconds": FIRST_PAUSE_SECONDS,
     }
-    rows = connection.execute(_FAIL, values).all()
+    rows = connection.execute(load_sql(__package__, "fail_events"), values).all()
     parked = {row.event_id: row.attempts for row in rows if row.parked}
     _record_failures(connection, [(by_id[event_id], attempts) for event_id, attempts in parked.items()])
     return frozenset(parked)
@@ -203,7 +152,7 @@ def _record_failures(connection: Connection, parked: Iterable[tuple[FailedEvent,
         "messages": [message for message, _ in by_place.values()],
         "attempts": [attempts for _, attempts in by_place.values()],
     }
-    connection.execute(_RECORD_FAILURES, values)
+    connection.execute(load_sql(__package__, "record_event_failures"), values)
 
 
 def drop_events(connection: Connection, event_ids: Iterable[int]) -> None:

@@ -8,23 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-_COUNT = text("""
-SELECT
-    count(*) FILTER (WHERE attempts = 0) AS untried,
-    count(*) FILTER (WHERE attempts > 0) AS tried,
-    coalesce(extract(epoch FROM clock_timestamp() - min(received_at)), 0) AS oldest_seconds,
-    (SELECT count(*) FROM asleep.webhook_events WHERE processed_at IS NOT NULL AND error IS NOT NULL) AS parked
-FROM asleep.webhook_events
-WHERE processed_at IS NULL
-""")
-
-_PARKED = text("""
-SELECT event_id, received_at, processed_at AS parked_at, attempts, error
-FROM asleep.webhook_events
-WHERE processed_at IS NOT NULL AND error IS NOT NULL
-ORDER BY event_id DESC
-LIMIT :limit
-""")
+from resources.load_sql import load_sql
 
 _REQUEUE = text("""
 UPDATE asleep.webhook_events
@@ -76,13 +60,13 @@ class ParkedEvent:
 
 def count_inbox(connection: Connection) -> InboxCounts:
     """Count what waits and what is parked; quick however many events were handled."""
-    row = connection.execute(_COUNT).one()
+    row = connection.execute(load_sql(__package__, "count_events")).one()
     return InboxCounts(row.untried, row.tried, float(row.oldest_seconds), row.parked)
 
 
 def list_parked(connection: Connection, limit: int = 20) -> list[ParkedEvent]:
     """The events given up last."""
-    return [ParkedEvent(*row) for row in connection.execute(_PARKED, {"limit": limit})]
+    return [ParkedEvent(*row) for row in connection.execute(load_sql(__package__, "parked_events"), {"limit": limit})]
 
 
 def requeue_parked(connection: Connection, event_ids: list[int] | None = None) -> int:

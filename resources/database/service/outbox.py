@@ -15,6 +15,7 @@ from sqlalchemy import Connection, RowMapping, select, text
 
 from resources.database.schema.tables import sleep_sessions
 from resources.database.service.read_queries import OVERVIEW_COLUMNS
+from resources.load_sql import load_sql
 from resources.pseudonyms import pseudonym
 
 MAX_ATTEMPTS = 12
@@ -33,46 +34,10 @@ ON CONFLICT (only_row) DO NOTHING
 
 _TURN_OFF = text("DELETE FROM asleep.notification_switch")
 
-_TAKE = text("""
-WITH due AS (
-    SELECT notification_id
-    FROM asleep.notifications
-    WHERE delivered_at IS NULL AND parked_at IS NULL AND next_attempt_at <= clock_timestamp()
-    ORDER BY next_attempt_at, notification_id
-    LIMIT :limit
-    FOR UPDATE SKIP LOCKED
-)
-UPDATE asleep.notifications AS told
-SET attempts = attempts + 1, next_attempt_at = clock_timestamp() + make_interval(secs => :lease_seconds)
-FROM due
-WHERE told.notification_id = due.notification_id
-RETURNING told.notification_id, told.session_id, told.user_id, told.became_final_at, told.attempts
-""")
-
-_STILL_WANTED = text("""
-SELECT EXISTS (
-    SELECT
-    FROM asleep.notifications AS n
-    INNER JOIN asleep.sleep_sessions AS s USING (session_id)
-    WHERE n.notification_id = :notification_id AND s.deleted_at IS NULL
-)
-""")
-
 _DELIVERED = text("""
 UPDATE asleep.notifications
 SET delivered_at = clock_timestamp(), error = NULL
 WHERE notification_id = :notification_id
-""")
-
-_FAILED = text("""
-UPDATE asleep.notifications
-SET error = :error,
-    parked_at = CASE WHEN attempts >= :max_attempts THEN clock_timestamp() END,
-    next_attempt_at = clock_timestamp() + make_interval(
-        secs => least(:first_pause_seconds * 3 ^ (attempts - 1), :max_pause_seconds)
-    )
-WHERE notification_id = :notification_id AND delivered_at IS NULL
-RETURNING parked_at IS NOT NULL
 """)
 
 _RELEASE = text("""
@@ -82,24 +47,6 @@ WHERE notification_id = ANY (:ids) AND delivered_at IS NULL AND attempts > 0
 """)
 
 _DROP = text("DELETE FROM asleep.notifications WHERE notification_id = ANY (:ids)")
-
-_COUNT = text("""
-SELECT
-    (SELECT count(*) FROM asleep.notification_switch) AS is_on,
-    count(*) AS waiting,
-    coalesce(extract(epoch FROM clock_timestamp() - min(became_final_at)), 0) AS oldest_seconds,
-    (SELECT count(*) FROM asleep.notifications WHERE parked_at IS NOT NULL) AS parked
-FROM asleep.notifications
-WHERE delivered_at IS NULL AND parked_at IS NULL
-""")
-
-_UNDELIVERED = text("""
-SELECT notification_id, user_id, became_final_at, attempts, parked_at, next_attempt_at, error
-FROM asleep.notifications
-WHERE delivered_at IS NULL
-ORDER BY parked_at IS NULL, notification_id
-LIMIT :limit
-""")
 
 _REQUEUE = text("""
 UPDATE asleep.notifications
@@ -161,7 +108,9 @@ def take_notifications(
     connection: Connection, limit: int, *, lease_seconds: float = LEASE_SECONDS
 ) -> list[Notification]:
     """Claim notifications that are due; commit before sending. Those whose session is gone are removed."""
-    taken = connection.execute(_TAKE, {"limit": limit, "lease_seconds": lease_seconds}).all()
+    taken = connection.execute(
+        load_sql(__package__, "take_notifications"), {"limit": limit, "lease_seconds": lease_seconds}
+    ).all()
     if not taken:
         return []
     wanted = select(*OVERVIEW_COLUMNS).where(
@@ -187,7 +136,9 @@ def take_notifications(
 
 def is_still_wanted(connection: Connection, notification_id: int) -> bool:
     """Whether the notification and its session are still there: erased or deleted meanwhile, nobody is told of it."""
-    return bool(connection.scalar(_STILL_WANTED, {"notification_id": notification_id}))
+    return bool(
+        connection.scalar(load_sql(__package__, "notification_is_wanted"), {"notification_id": notification_id})
+    )
 
 
 def mark_delivered(connection: Connection, notification_id: int) -> None:
@@ -204,7 +155,7 @@ def mark_undelivered(connection: Connection, notification_id: int, error: str) -
         "first_pause_seconds": FIRST_PAUSE_SECONDS,
         "max_pause_seconds": MAX_PAUSE_SECONDS,
     }
-    return bool(connection.scalar(_FAILED, values))
+    return bool(connection.scalar(load_sql(__package__, "fail_notifications"), values))
 
 
 def release_notifications(connection: Connection, ids: Iterable[int], *, seconds: float) -> None:
@@ -214,7 +165,7 @@ def release_notifications(connection: Connection, ids: Iterable[int], *, seconds
 
 def count_outbox(connection: Connection) -> OutboxCounts:
     """Count what waits and what is parked."""
-    row: Any = connection.execute(_COUNT).one()
+    row: Any = connection.execute(load_sql(__package__, "count_notifications")).one()
     return OutboxCounts(bool(row.is_on), row.waiting, float(row.oldest_seconds), row.parked)
 
 
@@ -222,7 +173,7 @@ def list_undelivered(connection: Connection, limit: int = 100) -> list[Undeliver
     """Return the notifications that were given up, then those that wait, oldest first."""
     return [
         UndeliveredNotification(row.notification_id, pseudonym(row.user_id), *row[2:])
-        for row in connection.execute(_UNDELIVERED, {"limit": limit})
+        for row in connection.execute(load_sql(__package__, "undelivered_notifications"), {"limit": limit})
     ]
 
 

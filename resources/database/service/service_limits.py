@@ -10,26 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
-_LOCK = text("""
-INSERT INTO asleep.service_limits AS kept (client, scope, window_start, used, used_before)
-SELECT :client, scope, clock_timestamp(), 0, 0
-FROM unnest(CAST(:scopes AS text[])) AS wanted (scope)
-ORDER BY scope
-ON CONFLICT (client, scope) DO UPDATE
-SET used = kept.used
-RETURNING scope, window_start, used, used_before, clock_timestamp() AS now
-""")
-
-_KEEP = text("""
-UPDATE asleep.service_limits AS kept
-SET window_start = slid.window_start, used = slid.used, used_before = slid.used_before
-FROM unnest(
-    CAST(:scopes AS text[]), CAST(:starts AS timestamptz[]), CAST(:used AS int[]), CAST(:used_before AS int[])
-) AS slid (scope, window_start, used, used_before)
-WHERE kept.client = :client AND kept.scope = slid.scope
-""")
+from resources.load_sql import load_sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +49,9 @@ class Verdict:
 def take_turn(connection: Connection, client: str, limits: Sequence[Limit]) -> Verdict:
     """Count one request against all limits if each of them allows it; one at a time for each client."""
     by_scope = {limit.scope: limit for limit in limits}
-    rows = connection.execute(_LOCK, {"client": client, "scopes": sorted(by_scope)}).all()
+    rows = connection.execute(
+        load_sql(__package__, "lock_limits"), {"client": client, "scopes": sorted(by_scope)}
+    ).all()
     now = max(row.now for row in rows)
     counters = {
         row.scope: slide(Counter(row.window_start, row.used, row.used_before), by_scope[row.scope], now) for row in rows
@@ -98,7 +83,7 @@ def _keep(connection: Connection, client: str, counters: dict[str, Counter]) -> 
         "used": [counter.used for counter in counters.values()],
         "used_before": [counter.used_before for counter in counters.values()],
     }
-    connection.execute(_KEEP, values)
+    connection.execute(load_sql(__package__, "keep_limits"), values)
 
 
 def _elapsed_seconds(counter: Counter, now: datetime) -> float:

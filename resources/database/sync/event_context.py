@@ -8,15 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-_KNOWN = text("""
-SELECT
-    session_id,
-    user_id,
-    is_final,
-    deleted_at IS NOT NULL AS is_deleted
-FROM asleep.sleep_sessions
-WHERE session_id = ANY (:ids)
-""")
+from resources.load_sql import load_sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +27,7 @@ def known_sessions(connection: Connection, session_ids: Iterable[str]) -> dict[s
     wanted = sorted(set(session_ids))
     if not wanted:
         return {}
-    rows = connection.execute(_KNOWN, {"ids": wanted})
+    rows = connection.execute(load_sql(__package__, "known_sessions"), {"ids": wanted})
     return {row.session_id: KnownSession(row.user_id, row.is_final, row.is_deleted) for row in rows}
 
 

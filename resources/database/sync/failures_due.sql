@@ -1,5 +1,6 @@
--- One row: how many failures are due to be tried again. What time can mend is tried every hour for a day and then once a day; what
--- the API refuses as wrong, and what no event could be traced to, waits for a change or a person: once a day.
+-- One row: how many failures are due to be tried again. What time can mend is tried every hour for a day and then once
+-- a day; what the API refuses as wrong, and what no event could be traced to, waits for a change or a person: once a
+-- day.
 SELECT count(*) AS due
 FROM asleep.missing_data
 WHERE user_id <> ''

@@ -1,5 +1,5 @@
--- Removes old changes, and leaves one row of kind `removed` in the place of the newest of them, by which changes_since()
--- recognises a position that is too old. One row: how many were removed.
+-- Removes old changes, and leaves one row of kind `removed` in the place of the newest of them, by which
+-- changes_since() recognises a position that is too old. One row: how many were removed.
 WITH pruned AS (
     DELETE FROM asleep.changes
     WHERE changed_at < :before

@@ -5,7 +5,9 @@ WITH reported AS (
     UPDATE asleep.users
     SET
         not_found_since = coalesce(not_found_since, now()),
-        gone_at = CASE WHEN not_found_since <= now() - interval '20 hours' THEN coalesce(gone_at, now()) ELSE gone_at END
+        gone_at = CASE
+            WHEN not_found_since <= now() - interval '20 hours' THEN coalesce(gone_at, now()) ELSE gone_at
+        END
     WHERE user_id = ANY(CAST(:user_ids AS text []))
     RETURNING user_id, gone_at IS NOT NULL AS gone
 ),

@@ -63,15 +63,6 @@ SELECT :pseudonym, :reason, CAST(:removed AS jsonb)
 WHERE :total > 0 OR NOT EXISTS (SELECT FROM asleep.erasures WHERE user_pseudonym = :pseudonym)
 """)
 
-_NOTE = text("""
-UPDATE asleep.users
-SET
-    to_be_deleted = :scheduled,
-    to_be_deleted_since = CASE WHEN :scheduled THEN coalesce(to_be_deleted_since, now()) END
-WHERE user_id = ANY (:user_ids)
-    AND (to_be_deleted <> :scheduled OR (to_be_deleted_since IS NOT NULL) <> :scheduled)
-""")
-
 
 class DueForErasure(NamedTuple):
     """A user whose data must go, and why."""
@@ -133,4 +124,6 @@ def note_to_be_deleted(connection: Connection, user_ids: Iterable[str], *, sched
     Returns:
         How many users' rows changed.
     """
-    return connection.execute(_NOTE, {"user_ids": sorted(set(user_ids)), "scheduled": scheduled}).rowcount
+    return connection.execute(
+        load_sql(__package__, "note_scheduled"), {"user_ids": sorted(set(user_ids)), "scheduled": scheduled}
+    ).rowcount

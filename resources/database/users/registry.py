@@ -10,32 +10,12 @@ from typing import NamedTuple
 from sqlalchemy import Connection, text
 
 from resources.database.sync.local_zones import settle_local_zones
+from resources.load_sql import load_sql
 from resources.pseudonyms import pseudonym
 
 _CHUNK = 5000
 
 _ERASED = text("SELECT user_pseudonym FROM asleep.erasures WHERE user_pseudonym = ANY (:pseudonyms)")
-
-_REGISTER = text("""
-INSERT INTO asleep.users (user_id, source)
-SELECT user_id, :source
-FROM unnest(CAST(:ids AS text[])) AS incoming (user_id)
-ORDER BY user_id
-ON CONFLICT (user_id) DO NOTHING
-RETURNING user_id
-""")
-
-_IMPORT = text("""
-INSERT INTO asleep.users AS stored (user_id, timezone, source)
-SELECT user_id, timezone, 'import'
-FROM unnest(CAST(:ids AS text[]), CAST(:timezones AS text[])) AS incoming (user_id, timezone)
-ORDER BY user_id
-ON CONFLICT (user_id) DO UPDATE
-SET timezone = coalesce(excluded.timezone, stored.timezone), gone_at = NULL
-WHERE stored.gone_at IS NOT NULL
-    OR excluded.timezone IS NOT NULL AND excluded.timezone IS DISTINCT FROM stored.timezone
-RETURNING xmax = 0 AS inserted
-""")
 
 _HOLD = text("SELECT user_id FROM asleep.users WHERE user_id = ANY(:ids) ORDER BY user_id FOR NO KEY UPDATE")
 
@@ -74,7 +54,9 @@ def register_users(connection: Connection, ids: Iterable[str], source: str) -> f
     wanted -= erased_among(connection, wanted)
     if not wanted:
         return frozenset()
-    return frozenset(connection.scalars(_REGISTER, {"ids": sorted(wanted), "source": source}))
+    return frozenset(
+        connection.scalars(load_sql(__package__, "register_users"), {"ids": sorted(wanted), "source": source})
+    )
 
 
 def import_users(connection: Connection, users: Iterable[tuple[str, str | None]]) -> Imported:
@@ -94,7 +76,7 @@ def import_users(connection: Connection, users: Iterable[tuple[str, str | None]]
     for first in range(0, len(ids), _CHUNK):
         chunk = ids[first : first + _CHUNK]
         values = {"ids": chunk, "timezones": [folded[user_id] for user_id in chunk]}
-        inserted.extend(connection.scalars(_IMPORT, values))
+        inserted.extend(connection.scalars(load_sql(__package__, "import_users"), values))
         settle_local_zones(connection, chunk)
     return Imported(sum(inserted), len(inserted) - sum(inserted), len(folded) - len(inserted))
 

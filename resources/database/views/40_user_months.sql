@@ -51,7 +51,8 @@ END
 $$;
 
 COMMENT ON COLUMN asleep.user_months.avg_time_in_sleep IS
-    'Mean over slept sessions, naps among them. Light + deep + REM, seconds. Sleep of a date: avg_time_in_sleep_of_date';
+    'Mean over slept sessions, naps among them. Light + deep + REM, seconds. Sleep of a date: '
+    'avg_time_in_sleep_of_date';
 COMMENT ON COLUMN asleep.user_months.avg_time_in_sleep_of_date_before IS
     'avg_time_in_sleep_of_date of the month before, seconds';
 COMMENT ON COLUMN asleep.user_months.change_in_time_in_sleep_of_date IS

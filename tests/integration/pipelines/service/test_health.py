@@ -91,7 +91,7 @@ def test_a_database_of_another_version_is_not_ready(
     await_truth(lambda: service.get("/ready").status_code == 200)
     with engine.begin() as connection:
         current = connection.scalar(text("SELECT version_num FROM asleep.alembic_version"))
-        connection.execute(text("UPDATE asleep.alembic_version SET version_num = '0000'"))
+        connection.execute(text("UPDATE asleep.alembic_version SET version_num = '0010'"))
     try:
         await_truth(lambda: service.get("/ready").status_code == 503)
         schema = service.get("/health").json()["dependencies"]["schema"]

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, SMALLINT
 from sqlalchemy.exc import DBAPIError
 
-from resources.database.sync.copy import copy_in, copy_text, encoder_of
+from resources.database.copy import copy_in, copy_text, encoder_of
 
 TEXTS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\x00"))
 MOMENTS = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 bounds

@@ -1,0 +1,14 @@
+-- Notifications due, taken for one attempt.
+WITH due AS (
+    SELECT notification_id
+    FROM asleep.notifications
+    WHERE delivered_at IS NULL AND parked_at IS NULL AND next_attempt_at <= clock_timestamp()
+    ORDER BY next_attempt_at, notification_id
+    LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE asleep.notifications AS told
+SET attempts = attempts + 1, next_attempt_at = clock_timestamp() + make_interval(secs => :lease_seconds)
+FROM due
+WHERE told.notification_id = due.notification_id
+RETURNING told.notification_id, told.session_id, told.user_id, told.became_final_at, told.attempts
