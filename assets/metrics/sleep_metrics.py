@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from resources.database.sync.copy import copy_in, copy_text, encoder_of
 from sqlalchemy import (
     CTE,
     Column,
@@ -30,6 +29,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from assets.metrics.periods import WEEKEND, metrics_of
 from assets.metrics.regularity import MainSleep, Recording, compare_days, pairs_frame, stages_of
+from resources.database.copy import copy_in, copy_text, encoder_of
 from resources.database.schema.bookkeeping import stale_periods
 from resources.database.schema.tables import sleep_metrics
 from resources.load_sql import load_sql

@@ -230,7 +230,7 @@ stale_averages AS (
     RETURNING stored.user_id
 ),
 stale_metrics AS (
-    -- A session may reach into the days, noon to noon, before and after its date; a week's regularity looks back a week.
+    -- A session may reach into the days, noon to noon, before and after its date; regularity looks back a week.
     INSERT INTO asleep.stale_periods AS stored (user_id, period, period_start)
     SELECT DISTINCT dates.user_id, touched.period, touched.period_start::date
     FROM dates

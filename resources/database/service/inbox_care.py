@@ -10,26 +10,6 @@ from sqlalchemy import Connection, text
 
 from resources.load_sql import load_sql
 
-_REQUEUE = text("""
-UPDATE asleep.webhook_events
-SET processed_at = NULL, error = NULL, attempts = 0, next_attempt_at = clock_timestamp()
-WHERE processed_at IS NOT NULL AND error IS NOT NULL AND (CAST(:ids AS bigint[]) IS NULL OR event_id = ANY (:ids))
-RETURNING event_id
-""")
-
-_DROP_PARKED = text("""
-DELETE FROM asleep.webhook_events
-WHERE processed_at IS NOT NULL AND error IS NOT NULL AND (CAST(:ids AS bigint[]) IS NULL OR event_id = ANY (:ids))
-RETURNING event_id
-""")
-
-_RESOLVE = text("""
-UPDATE asleep.sync_failures
-SET resolved_at = clock_timestamp()
-WHERE kind = 'webhook_event' AND resolved_at IS NULL
-    AND substring(message FROM '^event ([0-9]+):') = ANY (CAST(:ids AS text[]))
-""")
-
 _PRUNE = text("DELETE FROM asleep.webhook_events WHERE processed_at < :before")
 
 
@@ -79,7 +59,7 @@ def requeue_parked(connection: Connection, event_ids: list[int] | None = None) -
     Returns:
         How many wait again.
     """
-    return _take_off(connection, list(connection.scalars(_REQUEUE, {"ids": event_ids})))
+    return _take_off(connection, list(connection.scalars(load_sql(__package__, "requeue_events"), {"ids": event_ids})))
 
 
 def drop_parked(connection: Connection, event_ids: list[int] | None = None) -> int:
@@ -92,12 +72,14 @@ def drop_parked(connection: Connection, event_ids: list[int] | None = None) -> i
     Returns:
         How many were deleted.
     """
-    return _take_off(connection, list(connection.scalars(_DROP_PARKED, {"ids": event_ids})))
+    return _take_off(connection, list(connection.scalars(load_sql(__package__, "drop_events"), {"ids": event_ids})))
 
 
 def _take_off(connection: Connection, event_ids: list[int]) -> int:
     if event_ids:
-        connection.execute(_RESOLVE, {"ids": [str(event_id) for event_id in event_ids]})
+        connection.execute(
+            load_sql(__package__, "resolve_event_failures"), {"ids": [str(event_id) for event_id in event_ids]}
+        )
     return len(event_ids)
 
 

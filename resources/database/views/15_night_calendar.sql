@@ -59,9 +59,9 @@ COMMENT ON VIEW asleep.night_calendar IS
 COMMENT ON COLUMN asleep.night_calendar.user_id IS 'The user';
 COMMENT ON COLUMN asleep.night_calendar.night_date IS 'Local date of waking up';
 COMMENT ON COLUMN asleep.night_calendar.status IS
-    'recorded: a main sleep. Else doubtful: only sleep longer than 24 hours; no_sleep_found; not_analysable: too short, '
-    'or too much audio missing; missing: no session, although the sync covers the date; not_synced: it does not, or the '
-    'session is not final yet';
+    'recorded: a main sleep. Else doubtful: only sleep longer than 24 hours; no_sleep_found; not_analysable: too '
+    'short, or too much audio missing; missing: no session, although the sync covers the date; not_synced: it does '
+    'not, or the session is not final yet';
 COMMENT ON COLUMN asleep.night_calendar.is_valid_night IS
     'Recorded, at least 3 hours in bed, and at most a fifth of the audio missing';
 COMMENT ON COLUMN asleep.night_calendar.session_id IS 'First session of the main sleep';
