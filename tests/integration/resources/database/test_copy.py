@@ -38,7 +38,8 @@ KINDS = {
     "ts": (ARRAY(Text), st.lists(TEXTS)),
     "ms": (ARRAY(DateTime(timezone=True)), st.lists(MOMENTS)),
 }
-COPIED = Table("copied", MetaData(), Column("n", Integer), *(Column(name, kind) for name, (kind, _) in KINDS.items()))
+_COLUMNS = (Column(name, kind) for name, (kind, _) in KINDS.items())
+COPIED = Table("copied", MetaData(), Column("n", Integer), *_COLUMNS, prefixes=["TEMPORARY"])
 ROWS = st.lists(st.tuples(*(strategy | st.none() for _, strategy in KINDS.values())), max_size=6)
 
 
