@@ -1,23 +1,12 @@
 """The asset `sleep_metrics`: one row per user and week or month."""
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
-
 import dagster as dg
-from sqlalchemy import Engine
 
 from assets.ops.failures import as_dagster_failure
+from assets.ops.recomputed_metrics import MetricsOptions, recompute_metrics
 from assets.ops.table_metadata import table_metadata
 from resources.database.resource import Database
 from resources.database.schema import tables
-
-
-@dataclass(frozen=True, slots=True)
-class MetricsOptions:
-    """What the environment decides about metrics."""
-
-    free_days: frozenset[int]
-    """ISO weekdays without work of users that have none of their own."""
 
 
 @dg.asset(
@@ -43,10 +32,3 @@ def sleep_metrics(
         database.require_migrated()
         counts = recompute_metrics(database.engine, metrics_options)
     return dg.MaterializeResult(metadata=dict(counts))
-
-
-def recompute_metrics(engine: Engine, options: MetricsOptions) -> dict[str, int]:
-    """Recompute every stale period; returns what became of them, as the asset's metadata."""
-    from assets.metrics.sleep_metrics import compute_metrics
-
-    return compute_metrics(engine, datetime.now(UTC).date(), options.free_days)._asdict()

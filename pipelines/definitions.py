@@ -13,8 +13,9 @@ from assets.checks.sql_checks import checks
 from assets.monthly_averages import monthly_averages
 from assets.monthly_report import monthly_report
 from assets.ops.batches import SyncOptions
+from assets.ops.recomputed_metrics import MetricsOptions
 from assets.ops.retention import Retention
-from assets.sleep_metrics import MetricsOptions, sleep_metrics
+from assets.sleep_metrics import sleep_metrics
 from assets.sleep_sessions import sleep_sessions
 from assets.users import users
 from pipelines.jobs import (

@@ -11,8 +11,8 @@ import dagster as dg
 from assets.metrics.monthly_summary import stale_months, summarise_month
 from assets.ops.batches import API_POOL, COUNTED, SyncOptions, sync_batch_after_batch, totals_of_run
 from assets.ops.failures import as_dagster_failure
+from assets.ops.recomputed_metrics import MetricsOptions, recompute_metrics
 from assets.partitions import month_key, monthly
-from assets.sleep_metrics import MetricsOptions, recompute_metrics
 from assets.sync.sync_batch import Batch, Mode
 from assets.sync.window import Window
 from resources.asleep.resource import AsleepApi
