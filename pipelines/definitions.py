@@ -10,11 +10,13 @@ import structlog
 
 from assets.average_stats_reconciliation import average_stats_reconciliation
 from assets.checks.sql_checks import checks
+from assets.export.export import ExportTarget
 from assets.monthly_averages import monthly_averages
 from assets.monthly_report import monthly_report
 from assets.ops.batches import SyncOptions
 from assets.ops.recomputed_metrics import MetricsOptions
 from assets.ops.retention import Retention
+from assets.parquet_export import parquet_export
 from assets.sleep_metrics import sleep_metrics
 from assets.sleep_sessions import sleep_sessions
 from assets.users import users
@@ -63,6 +65,7 @@ def build_definitions(settings: Settings, executor: dg.ExecutorDefinition | None
             *map(with_freshness, (users, sleep_sessions, monthly_averages, average_stats_reconciliation)),
             monthly_report,
             sleep_metrics,
+            parquet_export,
         ],
         asset_checks=checks,
         jobs=[
@@ -116,6 +119,7 @@ def _resources(settings: Settings) -> dict[str, object]:
             erasure_grace=timedelta(days=settings.erasure_grace_days),
             events=timedelta(days=settings.event_retention_days),
         ),
+        "export_target": ExportTarget(settings.export_directory),
         "metrics_options": MetricsOptions(free_days=frozenset(settings.free_days)),
         "sync_options": SyncOptions(
             user_batch_size=settings.user_batch_size,

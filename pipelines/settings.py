@@ -86,6 +86,7 @@ class Settings(BaseSettings):
     heartbeat_url: str | None = None
     webhook_secret: SecretStr | None = None
     erasure_grace_days: Annotated[int, Field(ge=7, le=3650)] = 30
+    export_directory: Path | None = None
     event_retention_days: Annotated[int, Field(ge=3, le=3650)] = 30
     statsd_host: str = "127.0.0.1"
     statsd_port: Annotated[int, Field(ge=1, le=65535)] = 8125

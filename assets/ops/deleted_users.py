@@ -14,6 +14,7 @@ from typing import NamedTuple
 import dagster as dg
 from sqlalchemy import Engine
 
+from assets.export.export import ExportTarget, refresh
 from assets.ops.batches import RequestCounts
 from assets.ops.failures import as_dagster_failure
 from assets.ops.retention import Retention
@@ -114,9 +115,12 @@ def _note(engine: Engine, answers: _Answers) -> dict[str, int]:
 
 @dg.op(ins={"looked": dg.In(dg.Nothing)}, description="Erase users gone, or to be deleted, for longer than the grace.")
 def erase_departed(
-    context: dg.OpExecutionContext, database: dg.ResourceParam[Database], retention: dg.ResourceParam[Retention]
+    context: dg.OpExecutionContext,
+    database: dg.ResourceParam[Database],
+    retention: dg.ResourceParam[Retention],
+    export_target: dg.ResourceParam[ExportTarget],
 ) -> None:
-    """Each user in a transaction of their own; the record keeps a pseudonym and numbers."""
+    """Erase each user in a transaction of its own, then write exported months anew; the record keeps a pseudonym."""
     counts: Counter[str] = Counter()
     with as_dagster_failure(context):
         with database.engine.connect() as connection:
@@ -124,5 +128,7 @@ def erase_departed(
         for departed in due:
             with database.engine.begin() as connection:
                 counts.update(erase(connection, departed.user_id, departed.reason))
+        if export_target.directory is not None:
+            refresh(database.engine, export_target.directory)
     context.log.info("%d users erased", len(due))
     context.add_output_metadata({"users_erased": len(due), **{f"rows_{table}": n for table, n in counts.items()}})

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from pipelines.cli.common import Commands, Refusal, id_of_user, read_database, read_settings, write_private
+from pipelines.cli.export import export
 from pipelines.cli.programs import demo, dev, execute, serve, simulate, ui
 from pipelines.cli.queues import cache, inbox, notifications
 from pipelines.cli.users import users
@@ -209,7 +210,8 @@ def forget(user_id: str, yes: bool) -> None:
 
     if not yes:
         click.confirm("Everything stored of this user will be erased and cannot be brought back. Go on?", abort=True)
-    database = read_database(read_settings())
+    settings = read_settings()
+    database = read_database(settings)
     database.require_migrated()
     with database.engine.begin() as connection:
         erased_before = last_erasure(connection, user_id)
@@ -220,6 +222,10 @@ def forget(user_id: str, yes: bool) -> None:
         click.echo(f"Erased: {', '.join(f'{rows} {table}' for table, rows in removed.items())}.")
     else:
         click.echo(f"This user was erased already, on {erased_before:%Y-%m-%d %H:%M:%S} (UTC): nothing is stored.")
+    if settings.export_directory is not None:
+        from assets.export.export import refresh
+
+        click.echo(f"{refresh(database.engine, settings.export_directory).written} exported months written anew.")
 
 
 @main.command()
@@ -252,7 +258,7 @@ def report(month: datetime | None, user_id: str | None, out: str | None) -> None
     click.echo(f"Written: {path}")
 
 
-for command in (users, inbox, notifications, cache, serve, ui, dev, simulate, execute, demo):
+for command in (users, inbox, notifications, cache, export, serve, ui, dev, simulate, execute, demo):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 from sqlalchemy import text
 
+from assets.export.export import ExportTarget
 from assets.ops.deleted_users import erase_departed, look_for_departures
 from assets.ops.retention import Retention
 from resources.asleep.resource import AsleepApi
@@ -25,6 +26,7 @@ def run(instance, database_url):
         resources = {
             "asleep_api": AsleepApi(url, "simulated-key", 1000.0, 4, 10.0),
             "database": Database(lambda: database_url),
+            "export_target": ExportTarget(),
             "retention": Retention(erasure_grace=timedelta(days=days)),
         }
         result = erase_deleted_users.execute_in_process(resources=resources, instance=instance)

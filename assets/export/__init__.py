@@ -1,0 +1,1 @@
+"""Export of the tables as Parquet and CSV files, laid out by month."""

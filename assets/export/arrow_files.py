@@ -1,0 +1,114 @@
+"""Rows of Postgres as CSV and Parquet files: COPY writes the CSV, Arrow reads it as a stream."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as arrow_csv
+from pyarrow import parquet
+
+BLOCK_BYTES = 8 * 1024 * 1024
+
+_TYPES: dict[str, pa.DataType] = {
+    "text": pa.string(),
+    "boolean": pa.bool_(),
+    "smallint": pa.int16(),
+    "integer": pa.int32(),
+    "bigint": pa.int64(),
+    "numeric": pa.float64(),
+    "double precision": pa.float64(),
+    "date": pa.date32(),
+    "time without time zone": pa.time64("us"),
+    "timestamp with time zone": pa.timestamp("us", "UTC"),
+    "timestamp without time zone": pa.timestamp("us"),
+}
+_LISTS: dict[str, pa.DataType] = {
+    "smallint[]": pa.list_(pa.int8()),
+    "text[]": pa.list_(pa.string()),
+    "timestamp with time zone[]": pa.list_(pa.timestamp("us", "UTC")),
+}
+
+
+class ColumnType(NamedTuple):
+    """A column's name and its type as Postgres names it."""
+
+    name: str
+    type: str
+
+    @property
+    def is_list(self) -> bool:
+        """True for arrays: they pass through CSV as JSON."""
+        return self.type in _LISTS
+
+    @property
+    def in_csv(self) -> pa.DataType:
+        """The type as which the CSV file is read."""
+        return pa.string() if self.is_list else _TYPES.get(self.type, pa.string())
+
+    @property
+    def in_parquet(self) -> pa.DataType:
+        """The type that the Parquet file has."""
+        return _LISTS[self.type] if self.is_list else self.in_csv
+
+
+def write_parquet(csv: Path, target: Path, columns: Sequence[ColumnType]) -> int:
+    """Convert a CSV file that COPY wrote; returns the number of rows.
+
+    Args:
+        csv: with a header line; NULL is an empty field without quotes.
+        target: zstd-compressed Parquet, written anew.
+        columns: of the file, in its order.
+    """
+    schema = pa.schema([(column.name, column.in_parquet) for column in columns])
+    rows = 0
+    with parquet.ParquetWriter(target, schema, compression="zstd") as writer:
+        for batch in _batches(csv, columns):
+            writer.write_batch(_with_lists(batch, columns, schema))
+            rows += batch.num_rows
+    return rows
+
+
+def _batches(csv: Path, columns: Sequence[ColumnType]) -> Iterator[pa.RecordBatch]:
+    if csv.stat().st_size <= len(",".join(column.name for column in columns)) + 1:
+        return
+    reader = arrow_csv.open_csv(
+        csv,
+        read_options=arrow_csv.ReadOptions(block_size=BLOCK_BYTES),
+        parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types={column.name: column.in_csv for column in columns},
+            true_values=["t"],
+            false_values=["f"],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+    with reader:
+        yield from reader
+
+
+def _with_lists(batch: pa.RecordBatch, columns: Sequence[ColumnType], schema: pa.Schema) -> pa.RecordBatch:
+    arrays = [
+        _list_of(values, column) if column.is_list else values
+        for column, values in zip(columns, batch.columns, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _list_of(values: pa.Array, column: ColumnType) -> pa.Array:
+    """A JSON array in each value, as a list."""
+    if column.type != "smallint[]":
+        parsed = [None if value is None else json.loads(value) for value in values.to_pylist()]
+        if column.type == "text[]":
+            return pa.array(parsed, column.in_parquet)
+        return pa.array(parsed, pa.list_(pa.string())).cast(column.in_parquet)
+    inner = pc.utf8_trim(values, "[]")
+    inner = pc.if_else(pc.equal(inner, ""), pa.scalar(None, pa.string()), inner)
+    numbers = pc.split_pattern(inner, ",").cast(column.in_parquet)
+    if not pc.any(pc.equal(values, "[]")).as_py():
+        return numbers
+    pairs = zip(values.to_pylist(), numbers.to_pylist(), strict=True)
+    return pa.array([[] if text == "[]" else found for text, found in pairs], column.in_parquet)

@@ -1,0 +1,198 @@
+"""Parquet and CSV files of the tables, one folder for each dataset and month; only months that changed are written."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from sqlalchemy import Connection, Engine, text
+
+from assets.export.arrow_files import ColumnType, write_parquet
+from assets.export.datasets import DATASETS, EPOCHS, STAGES, Dataset
+from resources.load_sql import load_sql
+
+MANIFEST = ".months.json"
+"""In each dataset's folder: the state of each month as it was exported."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportTarget:
+    """The Dagster resource `export_target`."""
+
+    directory: Path | None = None
+    """EXPORT_DIRECTORY; None: nothing is exported."""
+
+
+class Exported(NamedTuple):
+    """What an export did."""
+
+    written: int
+    """Months written."""
+    unchanged: int
+    removed: int
+    """Months without rows, whose files were removed."""
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """What to export."""
+
+    datasets: Sequence[Dataset] = DATASETS
+    months: Collection[date] | None = None
+    """First days of the only months; None for all."""
+    formats: Collection[str] = ("parquet", "csv")
+
+
+def export(
+    engine: Engine,
+    directory: Path,
+    request: ExportRequest = ExportRequest(),
+    *,
+    progress: Callable[[str, date], None] = lambda _name, _month: None,
+) -> Exported:
+    """Write the months that changed since the last export into `directory/<dataset>/month=<YYYY-MM>/`.
+
+    Files appear as a whole or not at all, readable by their owner only.
+
+    Args:
+        engine: the database.
+        directory: made when it is missing.
+        request: what to export.
+        progress: called before each month with the dataset's name.
+    """
+    total = Exported(0, 0, 0, 0)
+    for dataset in request.datasets:
+        folder = directory / dataset.name
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with engine.connect() as connection:
+            done = _Months(connection, folder, dataset, request).write(progress)
+        total = Exported(*map(sum, zip(total, done, strict=True)))
+    return total
+
+
+def refresh(engine: Engine, directory: Path) -> Exported:
+    """Write the exported months that changed since, in the formats that they have: after an erasure, for instance.
+
+    Args:
+        engine: the database.
+        directory: of earlier exports; without any, nothing is done.
+    """
+    total = Exported(0, 0, 0, 0)
+    for dataset in (*DATASETS, STAGES, EPOCHS):
+        if not (kept := _read_manifest(directory / dataset.name)):
+            continue
+        months = [date.fromisoformat(f"{key}-01") for key in kept]
+        formats = next(iter(kept.values())).split()[1:]
+        done = export(engine, directory, ExportRequest((dataset,), months, formats))
+        total = Exported(*map(sum, zip(total, done, strict=True)))
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class _Months:
+    """The months of one dataset."""
+
+    connection: Connection
+    folder: Path
+    dataset: Dataset
+    request: ExportRequest
+
+    def write(self, progress: Callable[[str, date], None]) -> Exported:
+        """Write the months that changed, and remove those without rows."""
+        columns, states, kept = self.columns(), self.states(), _read_manifest(self.folder)
+        written = unchanged = rows = 0
+        for month, state in states.items():
+            if self.request.months is not None and month not in self.request.months:
+                continue
+            key, entry = f"{month:%Y-%m}", f"{state} {' '.join(sorted(self.request.formats))}"
+            if kept.get(key) == entry and self.target(key).is_dir():
+                unchanged += 1
+                continue
+            progress(self.dataset.name, month)
+            rows += self.write_month(month, columns)
+            kept[key] = entry
+            _write_manifest(self.folder, kept)
+            written += 1
+        gone = {path.name.removeprefix("month=") for path in self.folder.glob("month=*")}
+        gone -= {f"{month:%Y-%m}" for month in states}
+        for key in gone:
+            shutil.rmtree(self.target(key))
+            kept.pop(key, None)
+        _write_manifest(self.folder, kept)
+        return Exported(written, unchanged, len(gone), rows)
+
+    def target(self, key: str) -> Path:
+        """The folder of a month."""
+        return self.folder / f"month={key}"
+
+    def columns(self) -> list[ColumnType]:
+        """The dataset's columns."""
+        found = self.connection.execute(load_sql(__package__, "columns_of"), {"relation": self.dataset.relation})
+        return [ColumnType(row.name, row.type) for row in found if row.name not in self.dataset.left_out]
+
+    def states(self) -> dict[date, str]:
+        """Of each month with rows, a text that changes when a row is added, changed or removed."""
+        month, state = self.dataset.source_month, self.dataset.state
+        query = (
+            f"SELECT {month} AS month, concat(count(*), '-', bit_xor(hashtextextended({state}, 0))) AS state "
+            f"FROM {self.dataset.source} WHERE {month} IS NOT NULL GROUP BY 1 ORDER BY 1"
+        )
+        return {row.month: row.state for row in self.connection.execute(text(query))}
+
+    def write_month(self, month: date, columns: Sequence[ColumnType]) -> int:
+        """Write a month beside its place, then put it there; returns the number of rows."""
+        target = self.target(f"{month:%Y-%m}")
+        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
+        try:
+            csv = unfinished / f"{self.dataset.name}.csv"
+            rows = self.copy_out(csv, month, columns)
+            if "parquet" in self.request.formats:
+                parquet = unfinished / f"{self.dataset.name}.parquet"
+                _open_private(parquet).close()
+                write_parquet(csv, parquet, columns)
+            if "csv" not in self.request.formats:
+                csv.unlink()
+            shutil.rmtree(target, ignore_errors=True)
+            unfinished.rename(target)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        return rows
+
+    def copy_out(self, csv: Path, month: date, columns: Sequence[ColumnType]) -> int:
+        """COPY of one month into a file; returns the number of rows."""
+        shown = ", ".join(f"to_json({c.name}) AS {c.name}" if c.is_list else c.name for c in columns)
+        query = (
+            f"COPY (SELECT {shown} FROM {self.dataset.relation} WHERE {self.dataset.month} = '{month:%Y-%m-%d}' "
+            f"ORDER BY {self.dataset.order_by}) TO STDOUT WITH (FORMAT csv, HEADER)"
+        )
+        driver = self.connection.connection.driver_connection
+        assert driver is not None  # noqa: S101 the connection is open
+        with _open_private(csv) as file, driver.cursor() as cursor:
+            cursor.copy_expert(query, file)
+            return int(cursor.rowcount)
+
+
+def _open_private(file: Path) -> BinaryIO:
+    """Open a file for writing that only its owner may read."""
+    return os.fdopen(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb")
+
+
+def _read_manifest(folder: Path) -> dict[str, str]:
+    with suppress(FileNotFoundError, json.JSONDecodeError):
+        return dict(json.loads((folder / MANIFEST).read_text("utf-8")))
+    return {}
+
+
+def _write_manifest(folder: Path, states: dict[str, str]) -> None:
+    unfinished = folder / f"{MANIFEST}.{os.getpid()}"
+    with _open_private(unfinished) as file:
+        file.write(json.dumps(states, indent=1, sort_keys=True).encode())
+    unfinished.replace(folder / MANIFEST)

@@ -1,0 +1,148 @@
+"""Parquet and CSV files hold what the tables hold, appear whole, and forget who is erased."""
+
+import stat
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pytest
+from sqlalchemy import Engine, text
+
+from assets.export import export as module
+from assets.export.datasets import DATASETS, EPOCHS, STAGES
+from assets.export.export import ExportRequest, export, refresh
+from assets.metrics.monthly_summary import summarise
+from resources.database.users.erase import erase
+from tests.warehouse_sessions import session, slept, store
+
+OCTOBER = datetime(2026, 10, 10, 14, tzinfo=UTC)
+ALICE, BOB = 'Alice, "A"', "Bob\n2"
+
+
+@pytest.fixture(autouse=True)
+def _filled(engine: Engine) -> Iterator[None]:
+    """Two users with nights in two months, texts that CSV must quote, and arrays."""
+    with engine.begin() as connection:
+        for user in (ALICE, BOB):
+            connection.execute(
+                text("INSERT INTO asleep.users (user_id, source) VALUES (:user, 'import')"), {"user": user}
+            )
+            nights = [
+                session(user, OCTOBER + timedelta(days=day), slept(), sleep_stages=[-1, 0, 1, 2, 3], snoring_stages=[])
+                for day in (0, 1, 31)
+            ]
+            odd = session(user, OCTOBER + timedelta(days=2), None, peculiarities=('odd "flag", with comma',))
+            store(connection, [*nights, odd])
+        summarise(connection)
+    yield
+    with engine.begin() as connection:
+        for table in ("users", "sleep_sessions", "monthly_averages", "stale_months", "session_payloads"):
+            connection.execute(text(f"DELETE FROM asleep.{table}"))
+
+
+def read(directory: Path, dataset: str) -> pd.DataFrame:
+    files = sorted((directory / dataset).glob("month=*/*.parquet"))
+    return pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+
+
+def plain(value: Any) -> Any:
+    """A value without the types of numpy and pandas."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    if value is pd.NaT or (isinstance(value, float) and value != value):  # noqa: PLR0124 not a number
+        return None
+    return value.to_pydatetime() if isinstance(value, pd.Timestamp) else value
+
+
+def test_parquet_holds_what_the_table_holds(engine: Engine, tmp_path: Path):
+    """Equal types and values: nullable integers, instants with their zone, clock times, lists."""
+    export(engine, tmp_path, ExportRequest(datasets=(*DATASETS, STAGES)))
+
+    with engine.connect() as connection:
+        query = "SELECT * FROM asleep.sleep_sessions ORDER BY night_month, user_id, session_start_time, session_id"
+        expected = [dict(row) for row in connection.execute(text(query)).mappings()]
+    got = read(tmp_path, "stages").to_dict("records")
+    assert len(got) == len(expected) == 8
+    for row, truth in zip(got, expected, strict=True):
+        assert {name: plain(value) for name, value in row.items()} == {name: plain(truth[name]) for name in row}
+
+
+def test_duckdb_reads_all_months_at_once(engine: Engine, tmp_path: Path):
+    """The layout is the one that DuckDB, Spark and pandas understand as partitions."""
+    export(engine, tmp_path)
+
+    parquet = f"read_parquet('{tmp_path}/nights/*/*.parquet', hive_partitioning = true)"
+    nights = duckdb.sql(f"SELECT night_month, count(*) FROM {parquet} GROUP BY 1 ORDER BY 1").fetchall()
+    users = duckdb.sql(f"SELECT count(DISTINCT user_id) FROM read_csv('{tmp_path}/sessions/*/*.csv')").fetchall()
+
+    assert nights == [(date(2026, 10, 1), 4), (date(2026, 11, 1), 2)]
+    assert users == [(2,)]
+
+
+def test_only_months_that_changed_are_written(engine: Engine, tmp_path: Path):
+    """A million sessions a day later: one month is new."""
+    first = export(engine, tmp_path)
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.parquet")}
+    assert export(engine, tmp_path).written == 0
+    change = (
+        "UPDATE asleep.sleep_sessions SET sleep_index = 99, updated_at = clock_timestamp() WHERE night_month = :month"
+    )
+    with engine.begin() as connection:
+        connection.execute(text(change), {"month": date(2026, 11, 1)})
+
+    second = export(engine, tmp_path)
+
+    assert first.written > second.written == 2
+    changed = {file.parent.name for file, moment in before.items() if file.stat().st_mtime_ns != moment}
+    assert changed == {"month=2026-11"}
+    november = pd.read_parquet(tmp_path / "sessions" / "month=2026-11" / "sessions.parquet")
+    assert set(november["sleep_index"]) == {99}
+
+
+def test_files_are_private_and_an_interrupted_export_leaves_none_half_written(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Health data; and a reader must never see half a month."""
+
+    def fail(*_: object) -> int:
+        raise OSError("no space left on device")
+
+    directory = tmp_path / "data"
+    with monkeypatch.context() as full:
+        full.setattr(module, "write_parquet", fail)
+        with pytest.raises(OSError, match="no space left"):
+            export(engine, directory)
+    assert [path for path in directory.rglob("*") if path.is_file()] == []
+
+    export(engine, directory)
+
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in directory.rglob("*") if path.is_file()}
+    folders = {stat.S_IMODE(path.stat().st_mode) for path in directory.rglob("*") if path.is_dir()}
+    assert (modes, folders) == ({0o600}, {0o700})
+
+
+def test_after_an_erasure_no_file_holds_the_person(engine: Engine, tmp_path: Path):
+    """Whatever was exported before is written anew."""
+    november = ExportRequest(datasets=(EPOCHS,), months=[date(2026, 11, 1)], formats=("csv",))
+    export(engine, tmp_path)
+    export(engine, tmp_path, november)
+    with engine.begin() as connection:
+        erase(connection, BOB, "requested")
+
+    refresh(engine, tmp_path)
+
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"Bob" in path.read_bytes()]
+    assert set(read(tmp_path, "sessions")["user_id"]) == {ALICE}
+
+
+def test_epochs_of_a_named_month(engine: Engine, tmp_path: Path):
+    """One row for each 30 seconds is too much for every month."""
+    request = ExportRequest(datasets=(EPOCHS,), months=[date(2026, 11, 1)], formats=("parquet",))
+
+    assert export(engine, tmp_path, request).rows == 10
+    assert list(read(tmp_path, "epochs")["sleep_stage"][:5]) == [-1, 0, 1, 2, 3]
