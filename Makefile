@@ -37,10 +37,10 @@ dev: install  ## Open Dagster's UI and daemon on http://127.0.0.1:3000 (PORT=…
 	@$(BIN)/asleep-sync dev --port $(PORT)
 
 psql: install  ## Open psql on the development database
-	@$(BIN)/python -m pipelines.cli.development_database psql --directory $(DATA)/postgres
+	@$(BIN)/python -m pipelines.cli.development.database psql --directory $(DATA)/postgres
 
 stop: install  ## Stop the development database
-	@$(BIN)/python -m pipelines.cli.development_database stop --directory $(DATA)/postgres
+	@$(BIN)/python -m pipelines.cli.development.database stop --directory $(DATA)/postgres
 
 test: lint types contracts unit integration end-to-end  ## Everything that must hold
 
@@ -76,12 +76,12 @@ chromium:  ## Install Chromium from the distribution's packages, where that is p
 
 data-dictionary: install  ## Write docs/data-dictionary.md from the comments in the database
 	@$(BIN)/asleep-sync migrate >/dev/null
-	@$(BIN)/python -m pipelines.cli.development_database url --directory $(DATA)/postgres | \
+	@$(BIN)/python -m pipelines.cli.development.database url --directory $(DATA)/postgres | \
 	  $(BIN)/python -m resources.database.schema.dictionary > docs/data-dictionary.md
 
 migration: install  ## Write a migration from resources/database/schema: make migration m="Add a column"
 	@test -n "$(m)" || { echo 'make: name what it does: make migration m="Add a column"' >&2; exit 2; }
-	@$(BIN)/python -m pipelines.cli.development_database url --directory $(DATA)/postgres | \
+	@$(BIN)/python -m pipelines.cli.development.database url --directory $(DATA)/postgres | \
 	  $(BIN)/python -m resources.database.new_migration "$(m)"
 	@$(BIN)/ruff check -q --fix resources/database/migrations/versions && $(BIN)/ruff format -q resources/database/migrations/versions
 
@@ -98,5 +98,5 @@ pgbouncer:  ## Install PgBouncer from the distribution's packages, where that is
 	  else echo "make: no PgBouncer and no right to install it: its tests will be skipped" >&2; fi; }
 
 clean:  ## Remove environment and development data
-	-@test -x $(BIN)/python && $(BIN)/python -m pipelines.cli.development_database destroy --directory $(DATA)/postgres
+	-@test -x $(BIN)/python && $(BIN)/python -m pipelines.cli.development.database destroy --directory $(DATA)/postgres
 	rm -rf $(VENV) .uv $(DATA) artefacts

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, func, select
 
 from assets.sync.window import Window
 from pipelines.cli.common import Refusal, write_private
-from pipelines.cli.simulated_api import SimulatedApiFailed, Size, simulated_api
+from pipelines.cli.development.simulated_api import SimulatedApiFailed, Size, simulated_api
 from pipelines.cli.sync_command import SyncRequest, run_sync
 from pipelines.observability import set_up_logs
 from pipelines.runtime.dagster_environment import DAGSTER_SCHEMA

@@ -19,7 +19,7 @@ from urllib.request import urlopen
 import click
 
 from pipelines.cli.common import Refusal, find_database_url
-from pipelines.cli.simulated_api import SimulatedApiFailed, last_size, simulated_api
+from pipelines.cli.development.simulated_api import SimulatedApiFailed, last_size, simulated_api
 from pipelines.observability import set_up_logs
 from pipelines.runtime.dagster_environment import DAGSTER_SCHEMA, dagster_environment
 from pipelines.runtime.run_tags import LOCATION

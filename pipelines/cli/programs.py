@@ -90,7 +90,7 @@ def demo(count: int, days: int) -> None:
     Contacts nothing but this machine. A second demo finds everything stored and fetches nothing.
     """
     from pipelines.cli.demo import run_demo
-    from pipelines.cli.simulated_api import Size
+    from pipelines.cli.development.simulated_api import Size
 
     sys.exit(run_demo(Size(count, days)))
 

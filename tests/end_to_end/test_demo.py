@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 from sqlalchemy import text
 
 from pipelines.cli.demo import BATCHES
-from pipelines.cli.simulated_api import Size, options_of, state_file
+from pipelines.cli.development.simulated_api import Size, options_of, state_file
 from resources.database.engine import make_engine
 from resources.embedded_postgres import server as embedded
 from tests.conftest import ROOT, running_simulator

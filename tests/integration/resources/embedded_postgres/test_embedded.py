@@ -26,7 +26,7 @@ import psycopg2
 import pytest
 from click.testing import CliRunner
 
-from pipelines.cli.development_database import main
+from pipelines.cli.development.database import main
 from resources.embedded_postgres import server as embedded
 from resources.embedded_postgres.programs import SHARED_BY_ROOT
 

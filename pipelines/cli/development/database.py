@@ -1,6 +1,6 @@
 """The embedded Postgres from a shell, for the make targets.
 
-python -m pipelines.cli.development_database start|stop|status|url|psql|destroy [--directory DIRECTORY]
+python -m pipelines.cli.development.database start|stop|status|url|psql|destroy [--directory DIRECTORY]
 """
 
 import os

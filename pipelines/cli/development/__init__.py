@@ -1,0 +1,1 @@
+"""What `demo` and `dev` start on this machine: the embedded Postgres and the simulated API."""
