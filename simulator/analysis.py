@@ -9,6 +9,7 @@ import orjson
 from simulator.figures import DEEP, LIGHT, SLEEP, Figures, figures_of
 from simulator.hypnograms import STAGE_OF, stage_text
 
+SHARE_STEP = 0.01
 SNORING_TAIL_EPOCHS = 4
 """Some snoring tracks end earlier than their stages: the API does not promise equal lengths."""
 
@@ -104,8 +105,10 @@ def _edited(track: list[int], edition: int, values: tuple[int, int]) -> list[int
 
 
 def _with_moved_share(figures: Figures) -> Figures:
-    """A hundredth less light sleep and more deep sleep, or the reverse where there is no light sleep."""
+    """A hundredth less light sleep and more deep sleep, or the reverse; nothing where there is neither."""
     light, deep = figures.values["light_ratio"], figures.values["deep_ratio"]
-    step = 0.01 if light >= 0.01 else -0.01  # noqa: PLR2004 (the step itself)
+    if max(light, deep) < SHARE_STEP:
+        return figures
+    step = SHARE_STEP if light >= SHARE_STEP else -SHARE_STEP
     moved = {"light_ratio": round(light - step, 3), "deep_ratio": round(deep + step, 3)}
     return replace(figures, values=figures.values | moved)

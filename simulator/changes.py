@@ -116,14 +116,17 @@ class Changes:
                 every statistic alone; `shares` moves two ratios by 0.01 and leaves the tracks alone.
 
         Raises:
-            ValueError: this session has nothing that can change so.
+            ValueError: this session has nothing that can change so, or `completed` lies in the future.
         """
         session = self._session(session_id)
+        now = self.world.clock.now()
+        if completed and moment_of(completed) > now:
+            raise ValueError(f"completed later than now ({now.isoformat()}): the session would be CLOSED until then")
         recording = REANALYSES[changes](session.recording)
         if changes != "result" and analysis_of(recording) == analysis_of(session.recording):
             raise ValueError(f"nothing in this session can change so: {changes}")
         session.recording = recording
-        session.completed = moment_of(completed) if completed else self.world.clock.now()
+        session.completed = moment_of(completed) if completed else now
         self.world.forget_renderings(session)
         return {"session_id": session_id, "completed_time": session.completed.isoformat()}
 
