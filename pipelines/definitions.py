@@ -101,19 +101,24 @@ def build_definitions(settings: Settings, executor: dg.ExecutorDefinition | None
     )
 
 
+def asleep_api_of(settings: Settings) -> AsleepApi:
+    """How the settings say that the API is reached."""
+    return AsleepApi(
+        base_url=settings.asleep_base_url,
+        key=settings.calling_key,
+        requests_per_second=settings.asleep_requests_per_second,
+        max_connections=settings.max_connections,
+        timeout_seconds=settings.request_timeout,
+        listeners=listeners(settings),
+        ca_bundle=settings.ca_bundle,
+        proxy=settings.asleep_proxy.get_secret_value() if settings.asleep_proxy else None,
+        addresses=ApiAddresses(),
+    )
+
+
 def _resources(settings: Settings) -> dict[str, object]:
     return {
-        "asleep_api": AsleepApi(
-            base_url=settings.asleep_base_url,
-            key=settings.calling_key,
-            requests_per_second=settings.asleep_requests_per_second,
-            max_connections=settings.max_connections,
-            timeout_seconds=settings.request_timeout,
-            listeners=listeners(settings),
-            ca_bundle=settings.ca_bundle,
-            proxy=settings.asleep_proxy.get_secret_value() if settings.asleep_proxy else None,
-            addresses=ApiAddresses(),
-        ),
+        "asleep_api": asleep_api_of(settings),
         "database": Database(settings.require_database_url),
         "retention": Retention(
             erasure_grace=timedelta(days=settings.erasure_grace_days),

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 
 import dagster as dg
@@ -12,15 +12,19 @@ from sqlalchemy import Connection, Engine, select
 
 from pipelines.cli.common import NOTHING_DONE, Refusal, first_line, with_database_url
 from pipelines.cli.users import user_ids
-from pipelines.definitions import build_definitions
+from pipelines.definitions import asleep_api_of, build_definitions
 from pipelines.notifications.alerts import alert_of_command
 from pipelines.runtime.dagster_environment import dagster_environment
+from pipelines.runtime.interruption import ends_on_signal
 from pipelines.runtime.run_jobs import Outcome, Runner, SyncFlags
 from pipelines.settings import Settings
+from resources.asleep.errors import AsleepError
 from resources.asleep.resource import KeyMissing
+from resources.asleep.transport import Patience
 from resources.database.resource import Database
 from resources.database.schema import tables
 from resources.database.sync.missing_data import read_missing_data
+from resources.database.sync.sync_state import count_users
 from resources.notifications.alerts import AlertNotDelivered
 from resources.notifications.heartbeat import HeartbeatNotDelivered, send_heartbeat
 from resources.pseudonyms import pseudonym
@@ -82,6 +86,8 @@ def run_sync(settings: Settings, database: Database, request: SyncRequest) -> in
     _require_ready(settings, database)
     with database.engine.connect() as connection:
         ids = _owners(connection, request.session_ids) if request.session_ids else user_ids(connection, request.names)
+    if not ids:
+        _require_users(settings, database)
 
     def run(runner: Runner) -> Outcome:
         if ids:
@@ -102,6 +108,7 @@ def run_retry(settings: Settings, database: Database) -> int:
         database: where data go.
     """
     _require_ready(settings, database)
+    _require_users(settings, database)
     return _print_result("Retry of what failed", database, _run(settings, database, Runner.retry))
 
 
@@ -114,6 +121,7 @@ def run_reconcile(settings: Settings, database: Database, days: int) -> int:
         days: so many, today included.
     """
     _require_ready(settings, database)
+    _require_users(settings, database)
     outcomes = _run(settings, database, lambda runner: runner.reconcile(days))
     return _print_result(f"Reconciliation of {days} days", database, outcomes)
 
@@ -124,28 +132,53 @@ def _require_ready(settings: Settings, database: Database) -> None:
     database.require_migrated()
 
 
+def _require_users(settings: Settings, database: Database) -> None:
+    with database.engine.connect() as connection:
+        has_users = count_users(connection) > 0
+    if not has_users:
+        _check_key(settings, database)
+        raise Refusal("no active user is registered. Import users first: asleep-sync users import FILE")
+
+
+def _check_key(settings: Settings, database: Database) -> None:
+    """Print what is wrong with the key or the way to the API, so that it is mended along with the empty registry."""
+    api = replace(asleep_api_of(settings), patience=Patience(total_seconds=8), listeners=())
+    try:
+        with api.client(database.engine) as client:
+            client.check_key()
+    except AsleepError as error:
+        _console(stderr=True).print(f"asleep-sync: {error}")
+
+
 def _run(
     settings: Settings, database: Database, run: Callable[[Runner], Outcome], *, is_daily: bool = False
 ) -> list[Outcome]:
     """Run a job, then the averages of the months that it changed; returns the outcome of each."""
-    settings = with_database_url(settings)
-    os.environ.update(dagster_environment(settings))
-    definitions = build_definitions(settings, dg.in_process_executor)
-    complain = _console(stderr=True)
-    try:
-        with dg.DagsterInstance.get() as instance:
-            runner = Runner(definitions, instance, database.engine, complain)
-            outcomes = [run(runner)]
-            if (summarised := runner.summarise_stale_months()) is not None:
-                outcomes.append(summarised)
-            _notify(settings, instance, outcomes, complain, is_daily=is_daily)
-            return outcomes
-    except dg.DagsterInvalidConfigError:
-        raise Refusal(
-            "dagster.yaml in DAGSTER_HOME is not valid: `asleep-sync exec -- dagster instance info` shows why."
-        ) from None
-    except (dg.DagsterError, DagsterPostgresException) as error:
-        raise Refusal(f"Dagster cannot be used: {first_line(error, type(error).__name__)}") from None
+    runner: Runner | None = None
+
+    def cancel() -> None:
+        if runner is not None:
+            runner.cancel()
+
+    with ends_on_signal(cancel, "stopped. What was fetched is stored; the next sync fetches the rest."):
+        settings = with_database_url(settings)
+        os.environ.update(dagster_environment(settings))
+        definitions = build_definitions(settings, dg.in_process_executor)
+        complain = _console(stderr=True)
+        try:
+            with dg.DagsterInstance.get() as instance:
+                runner = Runner(definitions, instance, database.engine, complain)
+                outcomes = [run(runner)]
+                if (summarised := runner.summarise_stale_months()) is not None:
+                    outcomes.append(summarised)
+                _notify(settings, instance, outcomes, complain, is_daily=is_daily)
+                return outcomes
+        except dg.DagsterInvalidConfigError:
+            raise Refusal(
+                "dagster.yaml in DAGSTER_HOME is not valid: `asleep-sync exec -- dagster instance info` shows why."
+            ) from None
+        except (dg.DagsterError, DagsterPostgresException) as error:
+            raise Refusal(f"Dagster cannot be used: {first_line(error, type(error).__name__)}") from None
 
 
 def _print_result(title: str, database: Database, outcomes: Sequence[Outcome], ids: Sequence[str] = ()) -> int:

@@ -81,6 +81,15 @@ class Runner:
     engine: Engine
     console: Console
     """Where progress is shown, when it is a terminal."""
+    run_ids: list[str] = field(default_factory=list)
+    """Of the runs begun."""
+
+    def cancel(self) -> None:
+        """Record that the run under way ends here; the caller ends the process."""
+        self.console.show_cursor()
+        run = self.instance.get_run_by_id(self.run_ids[-1]) if self.run_ids else None
+        if run is not None and not run.is_finished:
+            self.instance.report_run_canceled(run, message="The command was stopped.")
 
     def sync_all(self, days: tuple[date, date], flags: SyncFlags) -> Outcome:
         """`sync_sleep_sessions` over the days, both included, as one run."""
@@ -130,6 +139,7 @@ class Runner:
         self, job: str, *, tags: Mapping[str, str] | None = None, run_config: Mapping[str, Any] | None = None
     ) -> Outcome:
         run_id = str(uuid4())
+        self.run_ids.append(run_id)
         with advisory_lock(self.engine, lock_of(run_id)), _progress(self.engine, run_id, self.console):
             definition = self.definitions.resolve_job_def(job)
             run = self.instance.create_run_for_job(

@@ -3,11 +3,12 @@
 Does not belong here: retries and the rate limit (`transport`), JSON fields (`parse_…`), the order of pages (`paging`).
 """
 
+from contextlib import suppress
 from datetime import date
 from functools import partial
 from urllib.parse import quote
 
-from resources.asleep.errors import RAW_BYTES_KEPT, IdentifierRefused, Malformed
+from resources.asleep.errors import RAW_BYTES_KEPT, IdentifierRefused, Malformed, RequestRefused
 from resources.asleep.identifiers import can_be_sent
 from resources.asleep.paging import PAGE_ROWS, Pager, PageSize
 from resources.asleep.parse_sessions import parse_session_list, parse_session_result
@@ -96,6 +97,16 @@ class AsleepClient:
         path = f"/ai/v1/users/{quote(_checked(user_id), safe='')}"
         answer = self._transport.get("read_user", path, {}, {}, user_id)
         return parse_user(answer.result, user_id=user_id)
+
+    def check_key(self) -> None:
+        """Send one request that names no user: the API refuses it, but a wrong key it refuses first.
+
+        Raises:
+            KeyRejected: the key is wrong.
+            AsleepError: the account is refused, or the API does not answer.
+        """
+        with suppress(RequestRefused):
+            self._transport.get("list_sessions", "/data/v1/sessions", {"limit": "1"}, _UTC, "")
 
 
 def _checked(identifier: str) -> str:

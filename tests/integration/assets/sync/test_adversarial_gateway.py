@@ -97,6 +97,7 @@ def test_a_bad_gateway_costs_requests_and_failures_on_record_only(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("over_tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("mode", [Mode.LIST, Mode.STATISTICS])
 def test_ten_thousand_requests_through_a_bad_gateway(

@@ -324,6 +324,7 @@ def test_a_dagster_home_that_dagster_would_refuse_is_named(
     typed: Type, monkeypatch: pytest.MonkeyPatch, command: str, home: str
 ):
     """Dagster takes an absolute folder only."""
+    typed("users", "import", "-", stdin="G-1\n")
     Path("dagster").mkdir()
     monkeypatch.setenv("DAGSTER_HOME", home)
 
@@ -335,6 +336,7 @@ def test_a_dagster_home_that_dagster_would_refuse_is_named(
 
 def test_what_dagster_refuses_is_told_in_one_line(typed: Type, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """A typo in a `dagster.yaml` of one's own."""
+    typed("users", "import", "-", stdin="G-1\n")
     (tmp_path / "dagster.yaml").write_text("no_such_section: 1\n")
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
 
@@ -348,6 +350,7 @@ def test_what_dagster_refuses_is_told_in_one_line(typed: Type, monkeypatch: pyte
 def test_a_role_that_may_not_use_dagsters_schema_is_told_so(typed: Type, engine: Engine, powerless: str):
     """Dagster's own tables are in the same database, and so are its errors."""
     with engine.begin() as connection:
+        connection.execute(text("INSERT INTO asleep.users (user_id, source) VALUES ('G-1', 'import')"))
         connection.execute(text(f"GRANT USAGE ON SCHEMA asleep TO {powerless}"))
         connection.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA asleep TO {powerless}"))
 
@@ -362,6 +365,7 @@ def test_dagsters_tables_out_of_reach_are_told_in_one_line(
     typed: Type, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     """Dagster's storage may be elsewhere: then our own database says nothing of its trouble."""
+    typed("users", "import", "-", stdin="G-1\n")
     (tmp_path / "dagster.yaml").write_text(
         "storage: {postgres: {postgres_url: 'postgresql+psycopg2://127.0.0.1:1/away'}}\n"
     )
@@ -395,6 +399,7 @@ def test_a_data_directory_that_cannot_be_made_is_named(
     typed: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ):
     """In a container most folders are read-only."""
+    typed("users", "import", "-", stdin="G-1\n")
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DATA_DIRECTORY", str(tmp_path / "file"))
 
