@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Engine, create_engine, text
 
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate
+from resources.database.users.pseudonym_key import load_pseudonym_key
 from resources.embedded_postgres import server as embedded
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -113,6 +114,8 @@ def template(postgres: embedded.EmbeddedPostgres) -> str:
         connection.execute(text(f"CREATE DATABASE {name}"))
     engine = make_engine(postgres.url_for(name), application_name="tests")
     migrate(engine, other_schemas=("dagster",))
+    with engine.connect() as connection:
+        load_pseudonym_key(connection)
     engine.dispose()
     return name
 

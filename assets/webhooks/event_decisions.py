@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from resources.asleep.classification import decode
 from resources.asleep.identifiers import can_be_sent
 from resources.database.sync.event_context import KnownSession
+from resources.json_decoding import decode
 
 _WHOLE_RESULT = frozenset({"timezone", "peculiarities", "missing_data_ratio", "session", "stat"})
 _WHOLE_SESSION = frozenset(

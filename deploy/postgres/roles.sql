@@ -39,6 +39,8 @@ BEGIN
     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA asleep TO asleep_pipeline;
     REVOKE INSERT, UPDATE, DELETE ON asleep.alembic_version FROM asleep_pipeline;
     REVOKE UPDATE, DELETE ON asleep.erasures FROM asleep_pipeline;
+    REVOKE INSERT, UPDATE, DELETE ON asleep.pseudonym_key FROM asleep_pipeline;
+    GRANT EXECUTE ON FUNCTION asleep.pseudonym(text) TO asleep_pipeline, asleep_receiver;
     GRANT USAGE ON ALL SEQUENCES IN SCHEMA asleep TO asleep_pipeline;
 
     -- Dagster keeps its own tables beside ours and changes their structure itself. They belong to the group, whichever

@@ -14,7 +14,7 @@ from pipelines.cli.common import Commands, Refusal, id_of_user, read_database, r
 from pipelines.cli.export import export
 from pipelines.cli.programs import demo, dev, execute, serve, simulate, ui
 from pipelines.cli.queues import cache, inbox, notifications
-from pipelines.cli.users import users
+from pipelines.cli.users import erasures, users
 
 SOME_FAILED = 1
 
@@ -199,8 +199,8 @@ def forget(user_id: str, yes: bool) -> None:
     """Erase everything stored of USER_ID here, for good, and keep a record that it was done.
 
     Nothing is deleted at Asleep: do that in your app's backend, or the next webhook would bring the user's data
-    back. An erased user is not registered again by webhooks; `users import` may do so. An id of which nothing is
-    stored is refused, unless the user was erased before.
+    back. An erased user is not registered again by webhooks, nor by `users import` without --again. An id of which
+    nothing is stored is refused, unless the user was erased before.
 
     \b
     Example:
@@ -258,7 +258,7 @@ def report(month: datetime | None, user_id: str | None, out: str | None) -> None
     click.echo(f"Written: {path}")
 
 
-for command in (users, inbox, notifications, cache, export, serve, ui, dev, simulate, execute, demo):
+for command in (users, inbox, notifications, cache, export, serve, ui, dev, simulate, execute, demo, erasures):
     main.add_command(command)
 
 if __name__ == "__main__":

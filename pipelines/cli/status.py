@@ -47,8 +47,8 @@ def show_status(engine: Engine, settings: Settings, console: Console | None = No
         shown = [(h.user, h.what, h.kind, h.attempts, h.since, h.message) for h in missing]
         console.print(_table(f"Missing: {waiting} waiting to be tried again", headings, shown))
         console.print(
-            "The next run tries these first; `asleep-sync sync` does it now. Users are shown by pseudonym: the first "
-            "16 digits of the SHA-256 of their id."
+            "The next run tries these first; `asleep-sync sync` does it now. Users are shown by pseudonym: "
+            "asleep.pseudonym(user_id)."
         )
     elif not stopped and not overdue:
         console.print("No data are missing.")

@@ -1,9 +1,10 @@
-"""`asleep-sync users`: the registry of users whose sessions are synced."""
+"""`asleep-sync users` and `asleep-sync erasures`: the registry of users, and the record of those erased."""
 
 import csv
 import io
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ def users() -> None:
 
 @users.command("import")
 @click.argument("file", type=click.File("rb"))
-def import_users(file: Any) -> None:
+@click.option("--again", is_flag=True, help="Register also users who were erased here.")
+def import_users(file: Any, again: bool) -> None:
     """Register the users of FILE: all of them, or none when a line is wrong.
 
     FILE is a CSV with a column user_id (and, if you like, timezone: an IANA name such as Asia/Seoul), separated by
     commas, semicolons or tabs, or simply one user id a line, in UTF-8 or as Excel writes it. An unknown time zone is
-    left empty. `-` reads from standard input. Doing it twice changes nothing.
+    left empty. `-` reads from standard input. Doing it twice changes nothing. Users who were erased here stay away
+    without --again.
 
     \b
     Examples:
@@ -40,10 +43,15 @@ def import_users(file: Any) -> None:
     except UserFileInvalid as error:
         raise Refusal(f"{name}: nothing was imported.\n{error}") from None
     with open_database().engine.begin() as connection:
-        imported = register(connection, found)
+        imported = register(connection, found, again=again)
     for warning in warnings:
         click.echo(f"asleep-sync: {name}: {warning}", err=True)
     click.echo(f"{len(found)} users: {imported.new} new, {imported.updated} updated, {imported.unchanged} unchanged.")
+    if imported.erased:
+        click.echo(
+            f"asleep-sync: {imported.erased} were erased here and are not registered. Use --again if they came back.",
+            err=True,
+        )
 
 
 @users.command("list")
@@ -128,3 +136,58 @@ def user_ids(connection: Any, names: Sequence[str]) -> list[str]:
     if unknown := [name for name, user_id in found.items() if user_id is None]:
         raise Refusal(f"not registered: {', '.join(unknown)}. Import them first: asleep-sync users import FILE")
     return [user_id for user_id in found.values() if user_id is not None]
+
+
+_ERASURES_HEADER = ["user_pseudonym", "reason", "erased_at"]
+
+
+@click.group()
+def erasures() -> None:
+    """Keep the record of erasures beside the backups, and apply it to a restored one."""
+
+
+@erasures.command("export")
+def export() -> None:
+    """Write the record of erasures as CSV. It holds pseudonyms, no ids.
+
+    \b
+    Example, after each backup and before each restore:
+      asleep-sync erasures export > erasures.csv
+    """
+    from resources.database.users.apply_erasures import list_erasures
+
+    with open_database().engine.connect() as connection:
+        found = list_erasures(connection)
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    writer.writerow(_ERASURES_HEADER)
+    writer.writerows((row.user_pseudonym, row.reason, row.erased_at.isoformat()) for row in found)
+    click.echo(written.getvalue(), nl=False)
+
+
+@erasures.command("apply")
+@click.argument("file", type=click.File("r", encoding="utf-8"))
+def apply(file: Any) -> None:
+    """Erase from a restored database everyone whom FILE records and the database does not.
+
+    FILE comes from `erasures export` of the same installation. Doing it twice changes nothing.
+
+    \b
+    Example, after a restore:
+      asleep-sync erasures apply erasures.csv
+    """
+    from resources.database.users.apply_erasures import Erasure, apply_erasures
+    from resources.database.users.erase import REASONS
+
+    rows = list(csv.reader(file))
+    if not rows or rows[0] != _ERASURES_HEADER:
+        raise Refusal(f"this is no record of erasures: the first line must be {','.join(_ERASURES_HEADER)}.")
+    try:
+        recorded = [Erasure(name, reason, datetime.fromisoformat(moment)) for name, reason, moment in rows[1:]]
+    except ValueError:
+        raise Refusal("this record of erasures cannot be read. Nothing was erased.") from None
+    if not all(row.reason in REASONS and row.erased_at.tzinfo for row in recorded):
+        raise Refusal("this record of erasures cannot be read. Nothing was erased.")
+    with open_database().engine.begin() as connection:
+        erased = apply_erasures(connection, recorded)
+    click.echo(f"{len(recorded)} erasures on record, {erased} users erased now.")

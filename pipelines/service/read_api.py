@@ -16,9 +16,16 @@ from pipelines.service.options import ServiceOptions
 from pipelines.service.read_limits import admission
 from pipelines.service.read_models import Session, SessionPage, UserSummary
 from resources.asleep.identifiers import MAX_ID_LENGTH
-from resources.database.service.read_queries import Place, is_registered, read_glance, read_page, read_session
+from resources.database.service.read_queries import (
+    Glance,
+    Place,
+    is_registered,
+    pseudonym_of,
+    read_glance,
+    read_page,
+    read_session,
+)
 from resources.database.service.service_limits import Limit
-from resources.pseudonyms import pseudonym
 
 MAX_CURSOR_LENGTH = 6 * MAX_ID_LENGTH  # a session id of four-byte characters in base64, and a moment
 _Id = Path(min_length=1, max_length=MAX_ID_LENGTH, pattern=r"^[^\x00-\x1f\x7f]+$")
@@ -66,10 +73,14 @@ class _Reader:
 
     async def session(self, request: Request, session_id: SessionId) -> Any:
         """A session with its stages, latest version."""
-        found = await self._calls.run(lambda connection: read_session(connection, session_id))
+
+        def read(connection: Connection) -> tuple[RowMapping | None, str | None]:
+            found = read_session(connection, session_id)
+            return found, pseudonym_of(connection, found["user_id"]) if found else None
+
+        found, request.state.user = await self._calls.run(read)
         if found is None:
             raise _unknown("session")
-        request.state.user = pseudonym(found["user_id"])
         return dict(found)
 
     async def user_sessions(  # noqa: PLR0913, PLR0917 a route's parameters are arguments
@@ -84,16 +95,16 @@ class _Reader:
         ] = None,
     ) -> Any:
         """Newest first, without stages. A page stays valid while sessions arrive: none is skipped or repeated."""
-        request.state.user = pseudonym(user_id)
         if first_day and last_day and first_day > last_day:
             raise Refused(422, "from: must not be later than to", outcome="invalid")
         after = _place_of(cursor) if cursor is not None else None
 
-        def read(connection: Connection) -> tuple[list[RowMapping], bool]:
+        def read(connection: Connection) -> tuple[list[RowMapping], bool, str]:
             rows = read_page(connection, user_id, first_day=first_day, last_day=last_day, after=after, limit=limit + 1)
-            return rows, bool(rows) or is_registered(connection, user_id)
+            is_known = bool(rows) or is_registered(connection, user_id)
+            return rows, is_known, pseudonym_of(connection, user_id)
 
-        rows, is_known = await self._calls.run(read)
+        rows, is_known, request.state.user = await self._calls.run(read)
         if not is_known:
             raise _unknown("user")
         page = rows[:limit]
@@ -110,10 +121,13 @@ class _Reader:
         months: Annotated[int, Query(ge=1, le=24, description="Months with sessions, newest first")] = 2,
     ) -> Any:
         """The last session, the last 7 and 30 dates, averages of the last months, and how fresh all that is."""
-        request.state.user = pseudonym(user_id)
-        glance = await self._calls.run(
-            lambda connection: read_glance(connection, user_id, months=months, today=datetime.now(UTC).date())
-        )
+
+        def read(connection: Connection) -> tuple[Glance | None, str]:
+            today = datetime.now(UTC).date()
+            glance = read_glance(connection, user_id, months=months, today=today)
+            return glance, pseudonym_of(connection, user_id)
+
+        glance, request.state.user = await self._calls.run(read)
         if glance is None:
             raise _unknown("user")
         return {

@@ -10,17 +10,15 @@ from fastapi import APIRouter, Request, Security
 from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, Field
 
-from assets.webhooks.event_decisions import read_event
 from pipelines.service.body import BodyMemory, decompressed, is_deeper_than, read_body
 from pipelines.service.clients import Clients
 from pipelines.service.http_errors import Refused, database_unavailable, problems
 from pipelines.service.inbox_writer import InboxUnavailable, InboxWriter
 from pipelines.service.keys import KeyRing
 from pipelines.service.options import ServiceOptions
-from resources.asleep.classification import decode
 from resources.database.service.inbox import IncomingEvent
+from resources.json_decoding import decode
 from resources.notifications.signature import verify
-from resources.pseudonyms import pseudonym
 
 _SECRET_HEADERS = frozenset({"x-api-key", "x-signature", "authorization", "proxy-authorization", "cookie"})
 _MOST_HEADERS, _LONGEST_HEADER = 50, 1024
@@ -75,8 +73,6 @@ def webhook_routes(options: ServiceOptions, clients: Clients, inbox: InboxWriter
             raise clients.refuse(request, "The signature is missing or not valid.", "wrong_signature")
         _require_object(body)
         headers = _without_secrets(request.headers, keys)
-        user_id = read_event(body, headers).user_id
-        request.state.user = pseudonym(user_id) if user_id else None
         try:
             is_new = await inbox.put(IncomingEvent(body, headers))
         except InboxUnavailable:

@@ -7,7 +7,6 @@ text says so, because a proxy's or gateway's own 404 must never make us drop a u
 answer goes into an error's message: it may name a user.
 """
 
-import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,10 +14,9 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
-import orjson
-
 from resources.asleep import errors
 from resources.asleep.errors import RAW_BYTES_KEPT, AsleepError
+from resources.json_decoding import decode
 from resources.rate_limit.protocol import Outcome
 
 LONGEST_MESSAGE = 500
@@ -115,21 +113,6 @@ def seconds_asked_for(retry_after: str | None, answered_at: str | None) -> float
         return max(0.0, (until - now).total_seconds())
     except (ValueError, TypeError):
         return None
-
-
-def decode(body: bytes) -> Any:
-    """JSON as the standard has it, or as some servers write it (NaN, half a surrogate pair).
-
-    Raises:
-        ValueError: not JSON.
-    """
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        try:
-            return json.loads(body)
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
 
 
 def _success(status: int, body: bytes) -> Verdict:

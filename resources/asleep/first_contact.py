@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from resources.asleep.classification import decode
 from resources.asleep.errors import AsleepError, NoContact, Unavailable
 from resources.asleep.http_client import HttpClient, HttpResponse
+from resources.json_decoding import decode
 
 PATIENCE_SECONDS = 3.0
 """From the first request on: the first failure after it ends the contact."""

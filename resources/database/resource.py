@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from resources.database.engine import make_engine
 from resources.database.migrate import require_migrated
+from resources.database.users.pseudonym_key import load_pseudonym_key
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Database:
         return make_engine(self.find_url(), application_name=self.application_name)
 
     def require_migrated(self) -> None:
-        """Do nothing when the database can be reached and its schema is current.
+        """Check that the database can be reached and its schema is current, and load the key of the pseudonyms.
 
         Raises:
             NotMigrated: the schema is another one.
@@ -34,3 +35,4 @@ class Database:
         """
         with self.engine.connect() as connection:
             require_migrated(connection)
+            load_pseudonym_key(connection)

@@ -21,7 +21,6 @@ from resources.database.service.outbox import (
     take_notifications,
 )
 from resources.notifications.signature import sign
-from resources.pseudonyms import pseudonym
 
 _log = structlog.get_logger("asleep_sync.notify")
 
@@ -126,7 +125,7 @@ def deliver_due(engine: Engine, notifier: Notifier, *, should_stop: Callable[[],
 
 
 def _deliver(engine: Engine, notifier: Notifier, notification: Notification) -> bool:
-    log = _log.bind(notification=notification.notification_id, user=pseudonym(notification.user_id))
+    log = _log.bind(notification=notification.notification_id)
     try:
         notifier.post(payload_of(notification, datetime.now(UTC)), notification.notification_id)
     except NotDelivered as error:

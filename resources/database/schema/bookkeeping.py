@@ -5,6 +5,8 @@ Lives here: structure and its comments; each index says which question it serves
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
+    CheckConstraint,
     Column,
     Date,
     Identity,
@@ -165,11 +167,31 @@ erasures = Table(
     "erasures",
     metadata,
     Column("erasure_id", BigInteger, primary_key=True, autoincrement=True, comment="Number of the erasure"),
-    Column("user_pseudonym", Text, nullable=False, comment="First 16 hex digits of SHA-256 over the user id"),
+    Column("user_pseudonym", Text, nullable=False, comment="Short name of the user: asleep.pseudonym(user_id)"),
     Column("erased_at", Timestamp, nullable=False, server_default=_NOW, comment="When"),
     Column("reason", Text, nullable=False, comment="requested, gone, to_be_deleted"),
     Column("rows_removed", JSONB, nullable=False, comment="Rows removed by table"),
     comment="One row per user erased here. Holds no id in clear.",
+)
+
+pseudonym_key = Table(
+    "pseudonym_key",
+    metadata,
+    Column("only_row", Boolean, primary_key=True, server_default=text("true"), comment="Always true: one row at most"),
+    Column(
+        "inner_block",
+        LargeBinary,
+        nullable=False,
+        comment="The key of HMAC-SHA256, each byte of its 64 combined with 0x36",
+    ),
+    Column(
+        "outer_block",
+        LargeBinary,
+        nullable=False,
+        comment="The key of HMAC-SHA256, each byte of its 64 combined with 0x5C",
+    ),
+    CheckConstraint("only_row", name="is_the_only_row"),
+    comment="The key of the pseudonyms. Only the owner and the pipeline may read it; it is part of every backup.",
 )
 
 rate_limits = rate_limits_table(metadata)

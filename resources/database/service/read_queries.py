@@ -102,6 +102,11 @@ def read_page(  # noqa: PLR0913 each is a condition of its own
     return list(connection.execute(ordered).mappings())
 
 
+def pseudonym_of(connection: Connection, user_id: str) -> str:
+    """The user's short name, for the log. The database computes it: the service may not read the key."""
+    return str(connection.scalar(select(func.asleep.pseudonym(user_id))))
+
+
 def is_registered(connection: Connection, user_id: str) -> bool:
     """Whether a user is in the registry."""
     return bool(connection.scalar(select(exists().where(users.c.user_id == user_id))))

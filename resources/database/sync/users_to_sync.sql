@@ -34,7 +34,7 @@ LEFT JOIN LATERAL (
 WHERE (hashtextextended(u.user_id, 0) & 9223372036854775807) % :batches = :batch
     AND CASE
         WHEN CAST(:pseudonyms AS text []) IS NOT NULL
-            THEN left(encode(sha256(convert_to(u.user_id, 'UTF8')), 'hex'), 16) = ANY(CAST(:pseudonyms AS text []))
+            THEN asleep.pseudonym(u.user_id) = ANY(CAST(:pseudonyms AS text []))
         ELSE u.is_synced
     END
     AND (NOT :failed_only OR f.failure_ids IS NOT NULL)

@@ -23,7 +23,7 @@ FROM (
 CROSS JOIN LATERAL (
     SELECT reason
     FROM asleep.erasures
-    WHERE user_pseudonym = left(encode(sha256(convert_to(left_over.user_id, 'UTF8')), 'hex'), 16)
+    WHERE user_pseudonym = asleep.pseudonym(left_over.user_id)
     ORDER BY erasure_id DESC
     LIMIT 1
 ) AS erased

@@ -11,23 +11,13 @@ from typing import NamedTuple
 import orjson
 from sqlalchemy import Connection, text
 
+from resources.database.users.events_of_person import events_of_person
 from resources.load_sql import load_sql
-from resources.pseudonyms import pseudonym
 
 REASONS = frozenset({"requested", "gone", "to_be_deleted"})
 
 _OF_A_SESSION = "session_id IN (SELECT session_id FROM asleep.sleep_sessions WHERE user_id = :user_id)"
 _OF_A_USER = "user_id = :user_id"
-_NAMES_THE_USER = """
-headers ->> 'x-user-id' = :user_id
-OR position(convert_to('"user_id":' || to_json(CAST(:user_id AS text)), 'UTF8') IN body) > 0
-OR position(convert_to('"user_id": ' || to_json(CAST(:user_id AS text)), 'UTF8') IN body) > 0
-OR NOT headers ? 'x-user-id' AND position('"user_id"' IN body) = 0 AND EXISTS (
-    SELECT FROM asleep.sleep_sessions AS theirs
-    WHERE theirs.user_id = :user_id AND position(convert_to(theirs.session_id, 'UTF8') IN body) > 0
-)
-"""
-"""An event names a user, or, when it names none, one of their sessions."""
 
 _WHAT_GOES = {
     "users": _OF_A_USER,
@@ -37,7 +27,7 @@ _WHAT_GOES = {
     "session_payloads": _OF_A_SESSION,
     "event_only_sessions": _OF_A_SESSION,
     "sync_failures": f"{_OF_A_USER} OR user_id = '' AND {_OF_A_SESSION}",
-    "webhook_events": _NAMES_THE_USER,
+    "webhook_events": "event_id = ANY (:event_ids)",
     "session_versions": _OF_A_USER,
     "changes": _OF_A_USER,
     "sleep_sessions": _OF_A_USER,
@@ -59,8 +49,8 @@ WHERE counts ->> 'after' IN (SELECT session_id FROM asleep.sleep_sessions WHERE 
 
 _RECORD = text("""
 INSERT INTO asleep.erasures (user_pseudonym, reason, rows_removed)
-SELECT :pseudonym, :reason, CAST(:removed AS jsonb)
-WHERE :total > 0 OR NOT EXISTS (SELECT FROM asleep.erasures WHERE user_pseudonym = :pseudonym)
+SELECT asleep.pseudonym(:user_id), :reason, CAST(:removed AS jsonb)
+WHERE :total > 0 OR NOT EXISTS (SELECT FROM asleep.erasures WHERE user_pseudonym = asleep.pseudonym(:user_id))
 """)
 
 
@@ -90,13 +80,15 @@ def erase(connection: Connection, user_id: str, reason: str) -> dict[str, int]:
     if not user_id.strip():
         raise ValueError("a blank id names nobody, but events and failures that name nobody would match it")
     connection.execute(_CLEAR_CHECKPOINTS, {"user_id": user_id})
-    deleted = {
-        table: connection.execute(text(f"DELETE FROM asleep.{table} WHERE {theirs}"), {"user_id": user_id}).rowcount
-        for table, theirs in _WHAT_GOES.items()
-    }
+    deleted: dict[str, int] = {}
+    for table, theirs in _WHAT_GOES.items():
+        of_person: dict[str, object] = {"user_id": user_id}
+        if table == "webhook_events":
+            of_person["event_ids"] = events_of_person(connection, user_id)
+        deleted[table] = connection.execute(text(f"DELETE FROM asleep.{table} WHERE {theirs}"), of_person).rowcount
     removed = {table: rows for table, rows in deleted.items() if rows}
     values = {
-        "pseudonym": pseudonym(user_id),
+        "user_id": user_id,
         "reason": reason,
         "removed": orjson.dumps(removed).decode(),
         "total": len(removed),
@@ -107,8 +99,8 @@ def erase(connection: Connection, user_id: str, reason: str) -> dict[str, int]:
 
 def last_erasure(connection: Connection, user_id: str) -> datetime | None:
     """When the user was last erased; None: never."""
-    query = text("SELECT max(erased_at) FROM asleep.erasures WHERE user_pseudonym = :pseudonym")
-    moment: datetime | None = connection.scalar(query, {"pseudonym": pseudonym(user_id)})
+    query = text("SELECT max(erased_at) FROM asleep.erasures WHERE user_pseudonym = asleep.pseudonym(:user_id)")
+    moment: datetime | None = connection.scalar(query, {"user_id": user_id})
     return moment
 
 

@@ -11,11 +11,8 @@ from sqlalchemy import Connection, text
 
 from resources.database.sync.local_zones import settle_local_zones
 from resources.load_sql import load_sql
-from resources.pseudonyms import pseudonym
 
 _CHUNK = 5000
-
-_ERASED = text("SELECT user_pseudonym FROM asleep.erasures WHERE user_pseudonym = ANY (:pseudonyms)")
 
 _HOLD = text("SELECT user_id FROM asleep.users WHERE user_id = ANY(:ids) ORDER BY user_id FOR NO KEY UPDATE")
 
@@ -37,6 +34,8 @@ class Imported(NamedTuple):
     new: int
     updated: int
     unchanged: int
+    erased: int = 0
+    """Left out, because they were erased here."""
 
 
 def register_users(connection: Connection, ids: Iterable[str], source: str) -> frozenset[str]:
@@ -59,26 +58,28 @@ def register_users(connection: Connection, ids: Iterable[str], source: str) -> f
     )
 
 
-def import_users(connection: Connection, users: Iterable[tuple[str, str | None]]) -> Imported:
-    """Add users and their time zones on a person's word, which also brings back those erased or taken for gone.
+def import_users(connection: Connection, users: Iterable[tuple[str, str | None]], *, again: bool = False) -> Imported:
+    """Add users and their time zones on a person's word, which also brings back those taken for gone.
 
     A user without a zone keeps the one that is stored. Repeating an import changes nothing.
 
     Args:
         connection: open, in a transaction.
         users: pairs of user id and time zone; of several pairs for one user the last zone counts.
+        again: register also those who were erased here.
     """
     folded: dict[str, str | None] = {}
     for user_id, timezone in users:
         folded[user_id] = timezone or folded.get(user_id)
-    ids = sorted(folded)
+    erased = frozenset() if again else erased_among(connection, folded)
+    ids = sorted(folded.keys() - erased)
     inserted: list[bool] = []
     for first in range(0, len(ids), _CHUNK):
         chunk = ids[first : first + _CHUNK]
         values = {"ids": chunk, "timezones": [folded[user_id] for user_id in chunk]}
         inserted.extend(connection.scalars(load_sql(__package__, "import_users"), values))
         settle_local_zones(connection, chunk)
-    return Imported(sum(inserted), len(inserted) - sum(inserted), len(folded) - len(inserted))
+    return Imported(sum(inserted), len(inserted) - sum(inserted), len(ids) - len(inserted), len(erased))
 
 
 def hold_registered(connection: Connection, ids: Iterable[str]) -> set[str]:
@@ -87,12 +88,11 @@ def hold_registered(connection: Connection, ids: Iterable[str]) -> set[str]:
 
 
 def erased_among(connection: Connection, ids: Iterable[str]) -> frozenset[str]:
-    """Those of the users who were erased here."""
-    by_pseudonym = {pseudonym(user_id): user_id for user_id in ids}
-    if not by_pseudonym:
-        return frozenset()
-    found = connection.scalars(_ERASED, {"pseudonyms": sorted(by_pseudonym)})
-    return frozenset(by_pseudonym[name] for name in found)
+    """Those of the users who were erased here and not registered again on purpose."""
+    wanted = sorted(set(ids))
+    return (
+        frozenset(connection.scalars(load_sql(__package__, "erased_among"), {"ids": wanted})) if wanted else frozenset()
+    )
 
 
 def some_other_users(connection: Connection, besides: Iterable[str], most: int) -> list[str]:
@@ -120,8 +120,8 @@ def find_users(connection: Connection, names: Iterable[str]) -> dict[str, str | 
     Returns:
         The id that belongs to each name; None where no user is registered under it.
     """
-    ids = list(connection.scalars(text("SELECT user_id FROM asleep.users")))
-    known = {pseudonym(user_id): user_id for user_id in ids} | {user_id: user_id for user_id in ids}
+    rows = connection.execute(text("SELECT user_id, asleep.pseudonym(user_id) AS name FROM asleep.users")).all()
+    known = {row.name: row.user_id for row in rows} | {row.user_id: row.user_id for row in rows}
     return {name: known.get(name) for name in names}
 
 

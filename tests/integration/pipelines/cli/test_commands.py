@@ -287,6 +287,7 @@ def powerless(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     yield "powerless"
     with engine.begin() as connection:
         connection.execute(text("REVOKE ALL ON ALL TABLES IN SCHEMA asleep FROM powerless"))
+        connection.execute(text("REVOKE ALL ON ALL FUNCTIONS IN SCHEMA asleep FROM powerless"))
         connection.execute(text("REVOKE ALL ON SCHEMA asleep FROM powerless"))
         connection.execute(text("DROP ROLE powerless"))
 
@@ -353,6 +354,7 @@ def test_a_role_that_may_not_use_dagsters_schema_is_told_so(typed: Type, engine:
         connection.execute(text("INSERT INTO asleep.users (user_id, source) VALUES ('G-1', 'import')"))
         connection.execute(text(f"GRANT USAGE ON SCHEMA asleep TO {powerless}"))
         connection.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA asleep TO {powerless}"))
+        connection.execute(text(f"GRANT EXECUTE ON FUNCTION asleep.pseudonym(text) TO {powerless}"))
 
     result = typed("sync")
 
@@ -417,3 +419,25 @@ def test_a_report_that_cannot_be_written_is_told_in_one_line(typed: Type, monkey
 
     assert result.exit_code == 2
     assert result.output.startswith("asleep-sync: no/such/folder/report.html cannot be written (No such file")
+
+
+def test_the_record_of_erasures_is_applied_to_a_restored_backup(typed: Type, engine: Engine):
+    """What is written out can be read in; a file of something else erases nobody."""
+    typed("users", "import", "-", stdin="G-1\nG-2\n")
+    typed("forget", "G-1", "--yes")
+    record = typed("erasures", "export").output
+    assert "G-1" not in record
+    with engine.begin() as connection:  # as it was before
+        connection.execute(text("DELETE FROM asleep.erasures"))
+        connection.execute(text("INSERT INTO asleep.users (user_id, source) VALUES ('G-1', 'import')"))
+
+    assert "1 erasures on record, 1 users erased now" in typed("erasures", "apply", "-", stdin=record).output
+    assert users(engine) == [("G-2", None)]
+    assert (
+        typed("users", "import", "-", stdin="G-1\n").output.splitlines()[-1].endswith("Use --again if they came back.")
+    )
+    assert users(engine) == [("G-2", None)]
+    refused = typed("erasures", "apply", "-", stdin="user_id\nG-2\n")
+    assert (refused.exit_code, users(engine)) == (2, [("G-2", None)])
+    typed("users", "import", "--again", "-", stdin="G-1\n")
+    assert users(engine) == [("G-1", None), ("G-2", None)]

@@ -67,16 +67,16 @@ def test_a_run_that_left_users_out_is_red_and_says_what_to_do(
     """Dagster once continued a dead run without two of three batches, and called it a success."""
     with engine.begin() as connection:
         connection.execute(
-            text("CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"),
+            text("CREATE FUNCTION asleep.forget() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"),
         )
         connection.execute(
-            text("CREATE TRIGGER forget BEFORE UPDATE ON asleep.users FOR EACH ROW EXECUTE FUNCTION forget()")
+            text("CREATE TRIGGER forget BEFORE UPDATE ON asleep.users FOR EACH ROW EXECUTE FUNCTION asleep.forget()")
         )
     try:
         result = run("sync_sleep_sessions", tags=range_tags(DAYS[0], DAYS[-1]))
     finally:
         with engine.begin() as connection:
-            connection.execute(text("DROP FUNCTION forget CASCADE"))
+            connection.execute(text("DROP FUNCTION asleep.forget CASCADE"))
 
     assert not result.success
     assert "Re-execute all" in failure_messages(result)[0]

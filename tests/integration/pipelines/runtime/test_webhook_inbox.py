@@ -324,19 +324,22 @@ def test_one_event_that_cannot_be_handled_spoils_no_other(run: Runner, engine: E
     with engine.begin() as connection:
         connection.execute(
             text(
-                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+                "CREATE FUNCTION asleep.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
                 f"IF NEW.session_id = '{bad}' THEN RAISE 'no' USING ERRCODE = 'check_violation'; END IF; "
                 "RETURN NEW; END $$"
             )
         )
         connection.execute(
-            text("CREATE TRIGGER refuse BEFORE INSERT ON asleep.sleep_sessions FOR EACH ROW EXECUTE FUNCTION refuse()")
+            text(
+                "CREATE TRIGGER refuse BEFORE INSERT ON asleep.sleep_sessions "
+                "FOR EACH ROW EXECUTE FUNCTION asleep.refuse()"
+            )
         )
     try:
         assert run(JOB).success
     finally:
         with engine.begin() as connection:
-            connection.execute(text("DROP FUNCTION refuse CASCADE"))
+            connection.execute(text("DROP FUNCTION asleep.refuse CASCADE"))
 
     stored = {row.session_id for row in rows(engine, "SELECT session_id FROM asleep.sleep_sessions")}
     assert stored == {result["session"]["id"] for _, result in nights} - {bad}

@@ -98,6 +98,7 @@ def test_the_receiver_needs_no_more_than_its_role(
     for statement in (
         "SELECT body FROM asleep.webhook_events",
         "SELECT result FROM asleep.session_payloads",
+        "SELECT inner_block FROM asleep.pseudonym_key",
         "UPDATE asleep.webhook_events SET processed_at = now()",
         "DELETE FROM asleep.sleep_sessions",
         "INSERT INTO asleep.users (user_id, source) VALUES ('G-2', 'import')",

@@ -4,16 +4,16 @@ from sqlalchemy import Connection, text
 
 from resources.database.sync.event_context import KnownSession, known_sessions
 from resources.database.sync.list_cache import expire_lists
-from resources.database.users.registry import import_users, register_users
+from resources.database.users.registry import erased_among, import_users, register_users
 from resources.pseudonyms import pseudonym
 
 
 def test_an_import_counts_what_it_did_and_a_second_one_does_nothing(connection: Connection):
     """People import the same file again to be sure."""
     users = [("G-1", "Asia/Seoul"), ("G-2", None), ("G-1", None)]
-    assert import_users(connection, users) == (2, 0, 0)
-    assert import_users(connection, users) == (0, 0, 2)
-    assert import_users(connection, [("G-1", "Europe/Berlin"), ("G-2", "UTC"), ("G-3", None)]) == (1, 2, 0)
+    assert import_users(connection, users) == (2, 0, 0, 0)
+    assert import_users(connection, users) == (0, 0, 2, 0)
+    assert import_users(connection, [("G-1", "Europe/Berlin"), ("G-2", "UTC"), ("G-3", None)]) == (1, 2, 0, 0)
     rows = connection.execute(text("SELECT user_id, timezone, source FROM asleep.users ORDER BY 1")).all()
     assert rows == [("G-1", "Europe/Berlin", "import"), ("G-2", "UTC", "import"), ("G-3", None, "import")]
 
@@ -21,7 +21,7 @@ def test_an_import_counts_what_it_did_and_a_second_one_does_nothing(connection: 
 def test_a_large_import_is_not_a_statement_per_user(connection: Connection):
     """A hundred thousand users must not take minutes."""
     users = [(f"G-{number}", None) for number in range(20_001)]
-    assert import_users(connection, users) == (20_001, 0, 0)
+    assert import_users(connection, users) == (20_001, 0, 0, 0)
 
 
 def test_webhooks_register_only_whom_nobody_knows(connection: Connection):
@@ -33,13 +33,17 @@ def test_webhooks_register_only_whom_nobody_knows(connection: Connection):
 
 
 def test_an_erased_user_is_not_brought_back_by_an_event(connection: Connection):
-    """A late event must not undo an erasure; a person's import may."""
+    """A late event, or a list that nobody cleaned, must not undo an erasure; a person's express word may."""
     connection.execute(
         text("INSERT INTO asleep.erasures (user_pseudonym, reason, rows_removed) VALUES (:name, 'requested', '{}')"),
         {"name": pseudonym("G-1")},
     )
     assert register_users(connection, ["G-1", "G-2"], "webhook") == {"G-2"}
-    assert import_users(connection, [("G-1", None)]) == (1, 0, 0)
+    assert import_users(connection, [("G-1", None), ("G-3", None)]) == (1, 0, 0, 1)
+    assert erased_among(connection, ["G-1", "G-2", "G-3"]) == {"G-1"}
+    assert import_users(connection, [("G-1", None)], again=True) == (1, 0, 0, 0)
+    assert erased_among(connection, ["G-1"]) == frozenset()
+    assert import_users(connection, [("G-1", "Asia/Seoul")]) == (0, 1, 0, 0)
 
 
 def test_an_event_expires_the_cached_list_of_its_user_alone(connection: Connection):

@@ -241,6 +241,7 @@ def test_a_client_that_does_not_read_its_answers_is_given_up(service: Service):
     """Answers that are not read fill memory, and their request never ends."""
     with connected(service) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(3 * PATIENCE_SECONDS)  # megabytes have to be written before the server waits for us
         request = b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n" * 200
         with contextlib.suppress(ConnectionError):
             for _ in range(1000):

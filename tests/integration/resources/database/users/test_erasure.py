@@ -1,5 +1,7 @@
 """Erasing a user: nothing of them is left anywhere, nothing of anybody else is touched, and it is on the record."""
 
+import hashlib
+import hmac
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,7 +13,11 @@ from sqlalchemy import Connection, Engine, text
 from assets.metrics.monthly_summary import summarise
 from resources.database.schema import bookkeeping, changes, service_tables, tables
 from resources.database.service.inbox import IncomingEvent, put_events
+from resources.database.users.apply_erasures import Erasure, apply_erasures, list_erasures
 from resources.database.users.erase import DueForErasure, due_for_erasure, erase, note_to_be_deleted
+from resources.database.users.pseudonym_key import load_pseudonym_key
+from resources.database.users.registry import register_users
+from resources.pseudonyms import pseudonym
 from tests.warehouse_sessions import session, slept, store
 
 ALL_TABLES = (tables, bookkeeping, changes, service_tables)
@@ -88,6 +94,62 @@ def test_everything_of_a_user_goes_and_nothing_of_others(connection: Connection)
     assert audit.reason == "requested"
     assert {**audit.rows_removed, "changes": 0} == {**removed, "changes": 0}
     assert "Alice" not in audit.user_pseudonym
+
+
+SPELLINGS = {
+    "escapes": (b'{"data": {"user_\\u0069d": "G-\\u0037\\/x"}}', {"x-user-id": "other"}),
+    "blanks": (b'{"data": {"user_id" \n :\t"  G-7/x "}}', {}),
+    "header only": (b'{"event": "SESSION_COMPLETE"}', {"x-user-id": " G-7/x"}),
+    "UTF-16": ('{"user_id": "G-7/x"}'.encode("utf-16"), {"x-user-id": "other"}),
+    "byte order mark": (b'\xef\xbb\xbf{"user_id": "G-7/x"}', {}),
+    "another name": (b'{"data": {"customer": ["G-7/x"]}}', {"x-user-id": "other"}),
+    "a name of a field": (b'{"G-7/x": 1}', {}),
+    "session only": (b'{"data": {"user_id": null, "session": {"id": "session-7"}}}', {}),
+    "session, escaped": (b'{"data": {"session": {"id": "session\\u002d7"}}}', {"x-user-id": ""}),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_an_event_is_erased_however_it_spells_the_person(connection: Connection, spelling: str):
+    """A body kept under another spelling is a body kept."""
+    store(connection, [session("G-7/x", NIGHT, slept(), session_id="session-7")])
+    body, headers = SPELLINGS[spelling]
+    put_events(connection, [IncomingEvent(body, headers)])
+    others = [
+        IncomingEvent(b'{"data": {"user_id": "G-7/x2", "session": {"id": "session-7"}}}', {}),
+        IncomingEvent(b'{"data": {"session": {"id": "session-77"}}}', {}),
+        IncomingEvent(b'{"text": "about G-7/x and others"}', {"x-user-id": "G-7"}),
+    ]
+    put_events(connection, others)
+
+    assert erase(connection, "G-7/x", "requested")["webhook_events"] == 1
+    left = connection.scalars(text("SELECT body FROM asleep.webhook_events")).all()
+    assert {bytes(body) for body in left} == {event.body for event in others}
+
+
+def test_a_pseudonym_is_keyed_and_the_same_in_sql(connection: Connection):
+    """A hash of the id alone could be computed by anybody who has a list of ids."""
+    load_pseudonym_key(connection)
+    name = connection.scalar(text("SELECT asleep.pseudonym(:id)"), {"id": "käufer"})
+    assert pseudonym("käufer") == name != hashlib.sha256("käufer".encode()).hexdigest()[:16]
+    stored = connection.execute(text("SELECT inner_block FROM asleep.pseudonym_key")).scalar_one()
+    key = bytes(byte ^ 0x36 for byte in bytes(stored))
+    assert hmac.new(key, "käufer".encode(), "sha256").hexdigest()[:16] == name
+
+
+def test_a_restored_backup_applies_the_erasures_that_it_predates(connection: Connection):
+    """Restoring yesterday's tables must not bring a person back; those registered again since stay."""
+    for user_id in (ALICE, "back", "other"):
+        connection.execute(text("INSERT INTO asleep.users (user_id, source) VALUES (:id, 'import')"), {"id": user_id})
+    erase(connection, "back", "requested")
+    connection.execute(text("INSERT INTO asleep.users (user_id, source) VALUES ('back', 'import')"))
+    backup = list_erasures(connection)
+    later = [Erasure(pseudonym(name), "requested", backup[0].erased_at + timedelta(hours=1)) for name in (ALICE, "new")]
+
+    assert apply_erasures(connection, [*backup, *later]) == 1
+    assert apply_erasures(connection, [*backup, *later]) == 0
+    assert set(connection.scalars(text("SELECT user_id FROM asleep.users"))) == {"back", "other"}
+    assert register_users(connection, [ALICE, "new"], "webhook") == frozenset()
 
 
 def test_every_table_that_names_a_user_or_session_is_erased_from(connection: Connection):

@@ -1,0 +1,65 @@
+"""Finds the webhook events that name a person, however an event spells the id.
+
+SQL narrows the inbox to bodies that may name the person; each of these is parsed. An id may be spelled with escapes, in
+another encoding, with blanks around it, in the header only, or not at all: then one of the person's sessions is named.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from resources.json_decoding import decode
+from resources.load_sql import load_sql
+
+_CHUNK_EVENTS = 200
+
+_SESSIONS = text("SELECT session_id FROM asleep.sleep_sessions WHERE user_id = :user_id")
+
+
+def events_of_person(connection: Connection, user_id: str) -> list[int]:
+    """Numbers of the events that name a user, or, when they name no user, one of the user's stored sessions.
+
+    Args:
+        connection: open.
+        user_id: whose events.
+    """
+    sessions = set(connection.scalars(_SESSIONS, {"user_id": user_id}))
+    rows = connection.execute(
+        load_sql(__package__, "events_that_may_name_person").execution_options(yield_per=_CHUNK_EVENTS),
+        {"user_id": user_id},
+    )
+    return [row.event_id for row in rows if names_person(bytes(row.body), row.headers, user_id, sessions)]
+
+
+def names_person(body: bytes, headers: Mapping[str, str], user_id: str, session_ids: Collection[str]) -> bool:
+    """Whether an event names a person.
+
+    Args:
+        body: as received.
+        headers: as stored, names in lower case.
+        user_id: the person's.
+        session_ids: the person's, which count when the event names no user.
+    """
+    try:
+        values = list(_strings(decode(body)))
+    except ValueError:
+        values = [("", word) for word in body.decode("utf-8", "replace").split()]
+    users = {value for key, value in values if key == "user_id"} | {headers.get("x-user-id", "").strip()} - {""}
+    if user_id in users or any(value == user_id for _, value in values):
+        return True
+    return not users and any(value in session_ids for _, value in values)
+
+
+def _strings(root: Any) -> Iterator[tuple[str, str]]:
+    """Every text in a JSON value, without blanks at its ends, with the name it stands under."""
+    waiting: list[tuple[str, Any]] = [("", root)]
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, str):
+            yield key, value.strip()
+        elif isinstance(value, dict):
+            waiting.extend(value.items())
+            yield from (("", name.strip()) for name in value)
+        elif isinstance(value, list):
+            waiting.extend((key, element) for element in value)
