@@ -30,7 +30,7 @@ def engine(order: Order) -> Work:
     return _engine(order, is_limited=True)
 
 
-def engine_without_gate(order: Order) -> Work:
+def engine_without_limit(order: Order) -> Work:
     """The same without the fleet's rate limit: what the limit itself costs."""
     return _engine(order, is_limited=False)
 
@@ -70,7 +70,7 @@ def _engine(order: Order, *, is_limited: bool) -> Work:
 
 CONTENDERS: dict[str, Callable[[Order], Work]] = {
     "engine": engine,
-    "engine-without-gate": engine_without_gate,
+    "engine-without-limit": engine_without_limit,
     "floor": floor,
     "requests": requests_and_copy,
     "dlt": with_dlt,

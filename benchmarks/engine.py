@@ -24,7 +24,7 @@ from surroundings import KEY, ROOT, Surroundings, surroundings
 
 NAMES = {
     "engine": "our engine (`sync_batch`)",
-    "engine-without-gate": "our engine, rate limit left out",
+    "engine-without-limit": "our engine, rate limit left out",
     "command": "`asleep-sync sync`, everything",
     "floor": "floor: aiohttp + COPY",
     "requests": "requests in threads + COPY",

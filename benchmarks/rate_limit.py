@@ -54,6 +54,11 @@ PAUSE_SECONDS = 0.02
 BUSY, LATE, KILLED, AWAY, NOT_BINDING = (
     "two busy loops beside", "10 % sent late", "one `kill -9`", "database away for 2 s", "rate does not bind",
 )  # fmt: skip
+BUSY_LOOP = (
+    "import os; os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0)); os.setpriority(os.PRIO_PROCESS, 0, 0)\n"
+    "while True: pass"
+)
+"""At usual priority, whatever that of the benchmark is."""
 CONDITIONS = (BUSY, LATE, KILLED, AWAY)
 
 
@@ -282,7 +287,7 @@ def disturbance(cell: Cell, url: str) -> Iterator[None]:
     with ExitStack() as stack:
         if cell.condition == BUSY:
             for _ in range(2):
-                stack.callback(subprocess.Popen([sys.executable, "-c", "while True: pass"]).kill)
+                stack.callback(subprocess.Popen([sys.executable, "-c", BUSY_LOOP]).kill)
         if cell.condition == AWAY:
             timer = threading.Timer(cell.seconds / 2, take_database_away, (url, 2.0))
             timer.start()
