@@ -6,7 +6,7 @@ Lives here: what is drawn.  Not here: colours and formats (`look.py`), reading d
 from calendar import monthrange
 from collections import Counter
 from collections.abc import Sequence
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from itertools import groupby
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -176,29 +176,47 @@ def hypnogram(start_local: datetime, sleep_stages: Sequence[int | None]) -> "Fig
     return figure
 
 
-def nights_by_clock(nights: Rows) -> "Figure":
-    """Every night of a month on one clock: rows are dates, colours are stages; naps are not shown."""
-    figure, axes = canvas("full", 0.9 + 0.2 * max(len(nights), 6))
+def actogram(recordings: Rows, missing: Sequence[date]) -> "Figure":
+    """A month on one clock: a row for each date of waking up, a box for each stage of main sleeps and naps.
+
+    Args:
+        recordings: `night_date`, `session_start_local`, `sleep_stages`, in order of time.
+        missing: dates on which a recording is missing; they are named as such.
+    """
+    first = recordings[0].night_date.replace(day=1)
+    days = max(recordings[-1].night_date, *missing).day if missing else recordings[-1].night_date.day
+    figure, axes = canvas("full", 0.9 + 0.2 * max(days, 6))
     spans: list[float] = []
     boxes: dict[int, list[tuple[float, float, int]]] = {stage: [] for stage in STAGE_COLOURS}
-    begins = unwrapped([_minute(night.session_start_local) for night in nights])
-    for place, (night, begin) in enumerate(zip(nights, begins, strict=True)):
-        assert begin is not None  # noqa: S101 a session has a start
-        for stage, first, length in _runs(night.sleep_stages or ()):
-            left = begin + first * _EPOCH_MINUTES
-            boxes.get(stage, boxes[-1]).append((left, left + length * _EPOCH_MINUTES, place))
-        spans += [begin, begin + len(night.sleep_stages or ()) * _EPOCH_MINUTES]
+    for each in recordings:
+        midnight = datetime.combine(each.night_date, time())
+        begin = (each.session_start_local - midnight).total_seconds() / 60
+        for stage, epoch, length in _runs(each.sleep_stages or ()):
+            left = begin + epoch * _EPOCH_MINUTES
+            boxes.get(stage, boxes[-1]).append((left, left + length * _EPOCH_MINUTES, each.night_date.day - 1))
+        spans += [begin, begin + len(each.sleep_stages or ()) * _EPOCH_MINUTES]
     for stage in (0, 3, 1, 2, -1):
         if boxes[stage]:
             axes.add_patch(_boxes(boxes[stage], STAGE_COLOURS[stage], STAGE_NAMES[stage]))
-    axes.set_yticks(range(len(nights)), [f"{night.night_date:%a} {night.night_date.day}" for night in nights])
-    axes.set_ylim(len(nights) - 0.4, -0.6)
+    dates = [first + timedelta(days=place) for place in range(days)]
+    axes.set_yticks(range(days), [f"{day:%a} {day.day}" + (" missing" if day in missing else "") for day in dates])
+    axes.set_ylim(days - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", color="#d5dbe2", linewidth=0.8)
-    if spans:
-        _clock_axis(axes, min(spans), max(spans))
+    _clock_axis(axes, min(spans), max(spans))
     legend(axes, 5)
     return figure
+
+
+def whole_night(pieces: Rows) -> tuple[datetime, list[int | None]]:
+    """Start and stages of a main sleep in several sessions; the stage between two of them is unknown."""
+    start = pieces[0].session_start_local
+    stages: list[int | None] = []
+    for piece in pieces:
+        begin = round((piece.session_start_local - start).total_seconds() / 60 / _EPOCH_MINUTES)
+        stages += [None] * (begin - len(stages))
+        stages += list(piece.sleep_stages or ())
+    return start, stages
 
 
 def _boxes(boxes: Sequence[tuple[float, float, int]], colour: str, name: str) -> "PathPatch":

@@ -1,11 +1,8 @@
-"""The monthly report of the organisation, or of one user.
-
-Lives here: which figures and pictures a reader gets, in which order.  Not here: SQL, drawing, HTML.
-"""
+"""The monthly report of the organisation, or of one user: which figures and pictures it shows, in which order."""
 
 from collections.abc import Sequence
-from datetime import date, time
-from typing import Any
+from datetime import date, time, timedelta
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, text
 
@@ -14,6 +11,9 @@ from assets.report.formatting import against_before, change, clock_time, counted
 from assets.report.html_page import Page, Picture, Sheet, Tile
 from assets.report.style import markdown, svg
 from resources.load_sql import load_sql
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Rows = Sequence[Any]
 _EFFICIENCY = "Time asleep of the time in bed, main sleeps."
@@ -66,12 +66,13 @@ def _of_everybody(connection: Connection, month: date) -> Page:
     users = _ask(connection, "report_users", month=month)
     if not users:
         raise NothingToReport(NothingToReport.__doc__)
+    metrics = _month_metrics(connection, month)
     return Page(
         over="Sleep of all users",
         title=f"{month:%B %Y}",
         under=f"{counted(months[-1].sleeping_users, 'user')} with sleep. Each user counts once, whatever their nights.",
-        tiles=_tiles_of_everybody(months),
-        blocks=[*_pictures_of_everybody(months, users), *_most_changed(users)],
+        tiles=[*_tiles_of_everybody(months), *_metric_tiles(metrics)],
+        blocks=[*_pictures_of_everybody(months, users), *_regularity(metrics), *_most_changed(users)],
         foot=_foot(connection),
     )
 
@@ -90,6 +91,43 @@ def _tiles_of_everybody(months: Rows) -> list[Tile]:
         ),
         Tile("Wakes up", clock_time(this.avg_wake_of_night), f"{duration(this.avg_waso_of_night)} awake between"),
         _deep(this),
+    ]
+
+
+def _metric_tiles(metrics: "pd.DataFrame") -> list[Tile]:
+    """Regularity and missing nights; none without metrics of the month."""
+    if metrics.empty:
+        return []
+    regularity = metrics["sleep_regularity_index"].mean()
+    known = regularity == regularity  # noqa: PLR0124 not a number equals nothing
+    return [
+        Tile(
+            "Regularity",
+            number(regularity if known else None),
+            "Sleep Regularity Index, 100 at most; mean of users"
+            if len(metrics) > 1
+            else "Sleep Regularity Index, 100 at most",
+        ),
+        Tile(
+            "Missing nights",
+            number(int(metrics["missing_nights"].sum())),
+            f"{percent(metrics['recorded_nights'].sum() / max(1, metrics['days'].sum()))} of the dates recorded",
+        ),
+    ]
+
+
+def _regularity(metrics: "pd.DataFrame") -> list[Picture]:
+    known = metrics["sleep_regularity_index"].dropna()
+    if known.empty:
+        return []
+    words = "Sleep Regularity Index: 100 is asleep and awake at the same times every day."
+    return [
+        Picture(
+            "Regularity by user",
+            words,
+            svg(pictures.spread(known.tolist(), 5, "", width="full"), "regularity"),
+            wide=True,
+        )
     ]
 
 
@@ -152,8 +190,13 @@ def _of_one(connection: Connection, month: date, user_id: str) -> Page:
         over="Sleep of one user",
         title=f"{month:%B %Y}",
         under=user_id,
-        tiles=_tiles_of_one(months[-1]),
-        blocks=_pictures_of_one(months, nights),
+        tiles=[*_tiles_of_one(months[-1]), *_metric_tiles(_month_metrics(connection, month, user_id))],
+        blocks=_pictures_of_one(
+            months,
+            nights,
+            _ask(connection, "report_recordings", month=month, user_id=user_id),
+            _missing_dates(connection, month, user_id),
+        ),
         foot=_foot(connection),
     )
 
@@ -172,13 +215,13 @@ def _tiles_of_one(this: Any) -> list[Tile]:
     ]
 
 
-def _pictures_of_one(months: Rows, nights: Rows) -> list[Picture]:
+def _pictures_of_one(months: Rows, nights: Rows, recordings: Rows, missing: Sequence[date]) -> list[Picture]:
     days = pictures.by_day([night.night_date for night in nights])
     across = pictures.by_month([row.month for row in months])
     asleep, awake = _times(nights, "sleep_time_local"), _times(nights, "wake_time_local")
     by_night = svg(pictures.clocks(asleep, awake, days), "clocks")
     return [
-        *_hypnograms(nights),
+        *_hypnograms(recordings, missing),
         Picture(
             "Stages by night", "Hours in each stage of the main sleep.", svg(pictures.stages(nights, days), "stages")
         ),
@@ -188,20 +231,37 @@ def _pictures_of_one(months: Rows, nights: Rows) -> list[Picture]:
     ]
 
 
-def _hypnograms(nights: Rows) -> list[Picture]:
-    recorded = [night for night in nights if night.sleep_stages]
+def _hypnograms(recordings: Rows, missing: Sequence[date]) -> list[Picture]:
+    recorded = [each for each in recordings if each.sleep_stages]
     if not recorded:
         return []
-    last = recorded[-1]
-    title = f"The night of {last.night_date:%A} {last.night_date.day} {last.night_date:%B}"
-    one = svg(pictures.hypnogram(last.session_start_local, last.sleep_stages), "hypnogram")
-    every = svg(pictures.nights_by_clock(nights), "nights")
-    return [
-        Picture(
-            title, "The newest night with stages, by the local clock; grey where the stage is unknown.", one, wide=True
-        ),
-        Picture("Every night", "Main sleeps by the local clock; a row is the date of waking up.", every, wide=True),
-    ]
+    newest = [each for each in recorded if each.night_role == "main"]
+    shown = []
+    if newest:
+        last = newest[-1].night_date
+        start, stages = pictures.whole_night([each for each in newest if each.night_date == last])
+        words = "The newest night with stages, by the local clock; grey where the stage is unknown."
+        one = svg(pictures.hypnogram(start, stages), "hypnogram")
+        shown.append(Picture(f"The night of {last:%A} {last.day} {last:%B}", words, one, wide=True))
+    every = svg(pictures.actogram(recorded, missing), "nights")
+    words = "Main sleeps and naps by the local clock; a row is a date of waking up."
+    return [*shown, Picture("Every night", words, every, wide=True)]
+
+
+def _month_metrics(connection: Connection, month: date, user_id: str | None = None) -> "pd.DataFrame":
+    """The month's metrics of everybody, or of one user."""
+    from resources.database import frames
+
+    metrics = frames.sleep_metrics(connection, users=None if user_id is None else [user_id], first=month, last=month)
+    return metrics[metrics["period"] == "month"]
+
+
+def _missing_dates(connection: Connection, month: date, user_id: str) -> list[date]:
+    from resources.database import frames
+
+    last = (month + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+    calendar = frames.calendar(connection, users=[user_id], first=month, last=last)
+    return [moment.date() for moment in calendar.loc[calendar["status"] == "missing", "night_date"]]
 
 
 def _efficiency(months: Rows, across: pictures.Across) -> Any:

@@ -1,20 +1,18 @@
--- One row per night of :user_id in :month, with its first session's hypnogram where one is stored.
+-- One row per night of :user_id in :month.
 SELECT
-    nights.night_date,
-    nights.session_start_local,
-    nights.sleep_time_local,
-    nights.wake_time_local,
-    nights.time_in_sleep,
-    nights.time_in_light,
-    nights.time_in_deep,
-    nights.time_in_rem,
-    nights.time_in_wake,
-    nights.sleep_efficiency,
-    nights.naps,
-    session.sleep_stages
+    night_date,
+    session_start_local,
+    sleep_time_local,
+    wake_time_local,
+    time_in_sleep,
+    time_in_light,
+    time_in_deep,
+    time_in_rem,
+    time_in_wake,
+    sleep_efficiency,
+    naps
 FROM asleep.nights
-JOIN asleep.sleep_sessions AS session ON session.session_id = nights.session_id
-WHERE nights.user_id = :user_id
-    AND nights.night_date >= :month
-    AND nights.night_date < CAST(:month AS date) + interval '1 month'
-ORDER BY nights.night_date
+WHERE user_id = :user_id
+    AND night_date >= :month
+    AND night_date < CAST(:month AS date) + interval '1 month'
+ORDER BY night_date

@@ -10,9 +10,10 @@ import xml.etree.ElementTree as ET
 from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 
 from assets.metrics.monthly_summary import summarise
+from assets.metrics.sleep_metrics import compute_metrics
 from assets.report import charts as drawn_by
 from assets.report.monthly_report import NothingToReport, previews, render_report
 from assets.report.style import clock_ticks, following, unwrapped
@@ -95,6 +96,41 @@ def test_a_users_report_shows_the_hypnogram_and_nobody_else(connection: Connecti
     assert titles(page)[:2] == ["The night of Saturday 16 May", "Every night"]
     assert "user &lt;1&gt;" in page
     assert "user &lt;0" not in page
+
+
+def test_regularity_and_missing_nights_are_shown(engine: Engine):
+    """Ten evenings of which one was not recorded: the row of its date stands empty and says so."""
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO asleep.users (user_id, source) VALUES ('regular', 'import')"))
+        connection.execute(
+            text(
+                "INSERT INTO asleep.sync_ledger VALUES "
+                "('regular', now(), now(), now(), 'full', '{[2026-05-01, 2026-06-30)}')"
+            )
+        )
+        for day in (*range(1, 10), 11, 12):
+            start = datetime(2026, 5, day, 22, tzinfo=UTC)
+            stat = slept(sleep_time=start, wake_time=start + timedelta(hours=7))
+            store(connection, [session("regular", start, stat, "UTC", sleep_stages=[1] * 840 + [0] * 120)])
+        summarise(connection)
+    compute_metrics(engine, date(2026, 6, 1))
+    with engine.begin() as connection:
+        everybody, one = render_report(connection, MAY), render_report(connection, MAY, "regular")
+        for table in (
+            "sleep_sessions",
+            "session_payloads",
+            "monthly_averages",
+            "sleep_metrics",
+            "users",
+            "sync_ledger",
+        ):
+            connection.execute(text(f"DELETE FROM asleep.{table}"))
+
+    assert "Regularity by user" in titles(everybody)
+    assert "<span>Missing nights</span><b>19</b>" in everybody
+    assert "<span>Regularity</span><b>100</b>" in one
+    assert "Mon 11 missing" in one
+    assert "Sun 10 missing" not in one
 
 
 @pytest.mark.parametrize("user_id", [None, "user <0>"])
