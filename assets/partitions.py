@@ -49,7 +49,7 @@ def months_of(keys: Sequence[str], today: date, waiting: Iterable[date] = ()) ->
     Raises:
         Failure: one of the partitions lies in the future.
     """
-    months = sorted(month_of(key) for key in keys)
+    months = sorted(month_of_key(key) for key in keys)
     if months[-1] > today:
         raise dg.Failure(
             f"{months[-1]:%Y-%m} lies in the future: the last month with sessions is {today:%Y-%m}.",
@@ -78,6 +78,6 @@ def month_key(month: date) -> str:
     return month.replace(day=1).isoformat()
 
 
-def month_of(key: str) -> date:
+def month_of_key(key: str) -> date:
     """The month of a monthly partition's key."""
     return datetime.strptime(key, "%Y-%m-%d").replace(tzinfo=UTC).date()

@@ -99,11 +99,6 @@ def compute_metrics(engine: Engine, today: date, free_days: frozenset[int] = WEE
         after = due["user_id"].max()
 
 
-def stale_period_count(connection: Connection) -> int:
-    """How many periods wait for their metrics."""
-    return connection.scalar(select(func.count()).select_from(stale_periods)) or 0
-
-
 def _frame(connection: Connection, name: str, **values: object) -> pd.DataFrame:
     result = connection.execute(load_sql(__package__, name), values)
     frame = pd.DataFrame(result.all(), columns=list(result.keys()))

@@ -68,7 +68,7 @@ def by_day(dates: Sequence[date]) -> Across:
     return Across([each.day for each in dates], names, (1, last))
 
 
-def stages(rows: Rows, across: Across, *, prefix: str = "", width: str = "half") -> "Figure":
+def stage_bars(rows: Rows, across: Across, *, prefix: str = "", width: str = "half") -> "Figure":
     """Hours in each stage, one stacked bar a row."""
     figure, axes = canvas(width)
     bottoms = [0.0] * len(rows)
@@ -82,7 +82,7 @@ def stages(rows: Rows, across: Across, *, prefix: str = "", width: str = "half")
     return figure
 
 
-def efficiency(values: Sequence[float | None], across: Across, band: Rows | None = None) -> "Figure":
+def efficiency_line(values: Sequence[float | None], across: Across, band: Rows | None = None) -> "Figure":
     """Sleep efficiency over time, with the middle half of the users where given as pairs."""
     figure, axes = canvas()
     if band:

@@ -21,19 +21,19 @@ def percent(ratio: float | None) -> str:
     return NONE if ratio is None else f"{ratio * 100:.1f} %"
 
 
-def clock_time(moment: time | None) -> str:
+def format_clock_time(moment: time | None) -> str:
     """23:05."""
     return NONE if moment is None else f"{moment:%H:%M}"
 
 
-def number(value: float | None, digits: int = 0) -> str:
+def format_number(value: float | None, digits: int = 0) -> str:
     """1,234 or 12.3."""
     return NONE if value is None else f"{value:,.{digits}f}"
 
 
 def counted(count: int, one: str) -> str:
     """1 nap, 2 naps."""
-    return f"{number(count)} {one if count == 1 else one + 's'}"
+    return f"{format_number(count)} {one if count == 1 else one + 's'}"
 
 
 def change(value: float | None, unit: str, digits: int = 0) -> str:

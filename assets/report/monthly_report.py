@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, text
 
 from assets.report import charts as pictures
-from assets.report.formatting import against_before, change, clock_time, counted, duration, number, percent
+from assets.report.formatting import (
+    against_before,
+    change,
+    counted,
+    duration,
+    format_clock_time,
+    format_number,
+    percent,
+)
 from assets.report.html_page import Page, Picture, Sheet, Tile
 from assets.report.style import markdown, svg
 from resources.load_sql import load_sql
@@ -50,7 +58,7 @@ def previews(connection: Connection, month: date) -> dict[str, str]:
     across = pictures.by_month([row.month for row in months])
     return {
         "stages_by_month": markdown(
-            pictures.stages(months, across, prefix="avg_"), "Hours in each stage a session by month"
+            pictures.stage_bars(months, across, prefix="avg_"), "Hours in each stage a session by month"
         ),
         "efficiency_by_month": markdown(_efficiency(months, across), "Sleep efficiency by month"),
         "clock_by_month": markdown(_clocks(months, across), "Falling asleep and waking up by month"),
@@ -83,13 +91,17 @@ def _tiles_of_everybody(months: Rows) -> list[Tile]:
     more_sleep = _change(this, before, "avg_time_in_sleep_of_date")
     more_efficient = _points(_change(this, before, "avg_efficiency_of_night"))
     return [
-        Tile("Nights", number(this.nights), f"{number(this.nights_per_user, 1)} a user"),
+        Tile("Nights", format_number(this.nights), f"{format_number(this.nights_per_user, 1)} a user"),
         _asleep(this, more_sleep),
         Tile("Efficiency", percent(this.avg_efficiency_of_night), against_before(more_efficient, "points", 1)),
         Tile(
-            "Falls asleep", clock_time(this.avg_onset_of_night), f"after {duration(this.avg_latency_of_night)} in bed"
+            "Falls asleep",
+            format_clock_time(this.avg_onset_of_night),
+            f"after {duration(this.avg_latency_of_night)} in bed",
         ),
-        Tile("Wakes up", clock_time(this.avg_wake_of_night), f"{duration(this.avg_waso_of_night)} awake between"),
+        Tile(
+            "Wakes up", format_clock_time(this.avg_wake_of_night), f"{duration(this.avg_waso_of_night)} awake between"
+        ),
         _deep(this),
     ]
 
@@ -147,7 +159,7 @@ def _pictures_of_everybody(months: Rows, users: Rows) -> list[Picture]:
     drifts = [
         user.change_in_onset_of_night_minutes for user in users if user.change_in_onset_of_night_minutes is not None
     ]
-    stages = svg(pictures.stages(months, across, prefix="avg_"), "stages")
+    stages = svg(pictures.stage_bars(months, across, prefix="avg_"), "stages")
     shown = [
         Picture("Stages by month", "Mean hours a session; a nap is one, too.", stages),
         Picture("Sleep by user", f"Mean hours {_PER_DATE}.", svg(pictures.spread(hours, 0.5, "h"), "spread")),
@@ -171,9 +183,9 @@ def _most_changed(users: Rows) -> list[Sheet]:
     ]  # fmt: skip
     top = sorted(enough, key=lambda user: (-abs(user.change_in_time_in_sleep_of_date), user.user_id))[:_TOP]
     rows = [
-        (user.user_id, number(user.nights), duration(user.avg_time_in_sleep_of_date),
+        (user.user_id, format_number(user.nights), duration(user.avg_time_in_sleep_of_date),
          change(user.change_in_time_in_sleep_of_date / 60, "min"), percent(user.avg_efficiency_of_night),
-         clock_time(user.avg_onset_of_night), change(user.change_in_onset_of_night_minutes, "min"))
+         format_clock_time(user.avg_onset_of_night), change(user.change_in_onset_of_night_minutes, "min"))
         for user in top
     ]  # fmt: skip
     head = ("User", "Nights", "Asleep per date", "Change", "Efficiency", "Falls asleep", "Drift")
@@ -206,11 +218,11 @@ def _tiles_of_one(this: Any) -> list[Tile]:
     more_efficient = _points(this.change_in_efficiency_of_night)
     later_to_bed, later_up = this.change_in_onset_of_night_minutes, this.change_in_wake_of_night_minutes
     return [
-        Tile("Nights", number(this.nights), f"{counted(this.naps, 'nap')} beside them"),
+        Tile("Nights", format_number(this.nights), f"{counted(this.naps, 'nap')} beside them"),
         _asleep(this, more_sleep),
         Tile("Efficiency", percent(this.avg_efficiency_of_night), against_before(more_efficient, "points", 1)),
-        Tile("Falls asleep", clock_time(this.avg_onset_of_night), against_before(later_to_bed, "min")),
-        Tile("Wakes up", clock_time(this.avg_wake_of_night), against_before(later_up, "min")),
+        Tile("Falls asleep", format_clock_time(this.avg_onset_of_night), against_before(later_to_bed, "min")),
+        Tile("Wakes up", format_clock_time(this.avg_wake_of_night), against_before(later_up, "min")),
         _deep(this),
     ]
 
@@ -223,7 +235,9 @@ def _pictures_of_one(months: Rows, nights: Rows, recordings: Rows, missing: Sequ
     return [
         *_hypnograms(recordings, missing),
         Picture(
-            "Stages by night", "Hours in each stage of the main sleep.", svg(pictures.stages(nights, days), "stages")
+            "Stages by night",
+            "Hours in each stage of the main sleep.",
+            svg(pictures.stage_bars(nights, days), "stages"),
         ),
         Picture("Bed time by night", "Falling asleep and waking up, main sleep.", by_night),
         Picture("Efficiency by month", _EFFICIENCY, svg(_efficiency(months, across), "efficiency")),
@@ -268,7 +282,7 @@ def _efficiency(months: Rows, across: pictures.Across) -> Any:
     band = None
     if hasattr(months[0], "lower_efficiency"):
         band = [(row.lower_efficiency, row.upper_efficiency) for row in months]
-    return pictures.efficiency([row.avg_efficiency_of_night for row in months], across, band)
+    return pictures.efficiency_line([row.avg_efficiency_of_night for row in months], across, band)
 
 
 def _clocks(months: Rows, across: pictures.Across) -> Any:
@@ -304,6 +318,6 @@ def _foot(connection: Connection) -> str:
     changed = "never" if fresh.newest_change_at is None else f"{fresh.newest_change_at:%Y-%m-%d %H:%M} UTC"
     return (
         f"Made {fresh.asked_at:%Y-%m-%d %H:%M} UTC from the views monthly_overview, user_months and nights. "
-        f"Sessions last changed: {changed}. {number(fresh.user_months_waiting)} user-months wait for their averages, "
-        f"{number(fresh.missing_data)} lists or sessions are missing."
+        f"Sessions last changed: {changed}. {format_number(fresh.user_months_waiting)} user-months wait for their "
+        f"averages, {format_number(fresh.missing_data)} lists or sessions are missing."
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from assets.sync.confirmations import ListEnds, NotConfirmed
 from assets.sync.scheduler import Progress
-from assets.sync.user_steps import Outcome
+from assets.sync.user_steps import UserOutcome
 from resources.asleep.errors import AsleepError, KeyRejected, Malformed, Unavailable
 from resources.asleep.records import SessionList
 from resources.database.sync.sync_state import Failure, FinishedUser
@@ -37,8 +37,8 @@ class BatchState:
     deletions: list[tuple[str, str, datetime]] = field(default_factory=list)
     completed_times: list[tuple[str, datetime]] = field(default_factory=list)
     last_chunks: list[tuple[str, int | None]] = field(default_factory=list)
-    done: list[Outcome] = field(default_factory=list)
-    held: list[Outcome] = field(default_factory=list)
+    done: list[UserOutcome] = field(default_factory=list)
+    held: list[UserOutcome] = field(default_factory=list)
     """Done as well, but found gone or without sessions: not believed until the API is seen to know a user."""
     held_deletions: list[tuple[str, str, datetime]] = field(default_factory=list)
     list_ends: ListEnds = field(default_factory=ListEnds)

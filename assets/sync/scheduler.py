@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from assets.sync.api_requests import Request, Response, Steps
 from assets.sync.fan_out import fan_out_with_ticks
-from assets.sync.user_steps import Outcome
+from assets.sync.user_steps import UserOutcome
 from resources.asleep.errors import Malformed
 
 TICK_SECONDS = 1.0
@@ -21,14 +21,14 @@ TICK_SECONDS = 1.0
 class Sync(NamedTuple):
     """The sync of one user, under way or waiting."""
 
-    outcome: Outcome
+    outcome: UserOutcome
     steps: Steps[None]
 
 
 class Progress(NamedTuple):
     """What has just happened to a user's sync."""
 
-    outcome: Outcome
+    outcome: UserOutcome
     response: Response
     is_done: bool
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from assets.sync.api_requests import Endpoint, Steps, together
 from assets.sync.comparison import Difference, averages_that_differ, statistics_that_differ
 from assets.sync.session_rows import Row, session_row, statistics_row
-from assets.sync.user_steps import Outcome, UserSteps
+from assets.sync.user_steps import UserOutcome, UserSteps
 from assets.sync.window import Window
 from resources.asleep.errors import AsleepError, SessionGone
 from resources.asleep.records import COMPLETE, AverageStats, NeverSleptSession, SleepSession, SleptSession, Stat
@@ -25,7 +25,7 @@ MAX_CLOCK_DIFFERENCE = timedelta(minutes=15)
 Analysed = SleptSession | NeverSleptSession
 
 
-def sync_statistics(outcome: Outcome, stored: Iterable[StoredStatistics]) -> Steps[None]:
+def sync_statistics(outcome: UserOutcome, stored: Iterable[StoredStatistics]) -> Steps[None]:
     """Store the statistics of the window.
 
     Args:
@@ -35,7 +35,7 @@ def sync_statistics(outcome: Outcome, stored: Iterable[StoredStatistics]) -> Ste
     return _StatisticsSync(outcome, stored={s.session_id: s for s in stored}, reads_in_full=False).steps()
 
 
-def reconcile(outcome: Outcome, stored: Iterable[StoredStatistics]) -> Steps[None]:
+def reconcile(outcome: UserOutcome, stored: Iterable[StoredStatistics]) -> Steps[None]:
     """Compare what is stored of the window with average-stats, and read in full what differs.
 
     Args:

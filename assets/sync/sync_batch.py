@@ -18,7 +18,7 @@ from assets.sync.batch_state import BatchState, key_finds_no_user
 from assets.sync.confirmations import NotConfirmed, owner_of
 from assets.sync.scheduler import Sync, drive
 from assets.sync.statistics_sync import reconcile, sync_statistics
-from assets.sync.user_steps import Outcome
+from assets.sync.user_steps import UserOutcome
 from assets.sync.user_sync import fill, sync_by_list
 from assets.sync.window import Window
 from resources.asleep.client import AsleepClient
@@ -281,7 +281,7 @@ class _BatchSync:
 
 def _syncs_of(connection: Connection, batch: Batch, users: Sequence[UserToSync]) -> list[Sync]:
     mode = batch.mode
-    outcomes = [Outcome(u, batch.window.hull(u.failed_window_start, u.failed_window_end)) for u in users]
+    outcomes = [UserOutcome(u, batch.window.hull(u.failed_window_start, u.failed_window_end)) for u in users]
     spans = [(o.user.user_id, o.window.listed.start, o.window.listed.end) for o in outcomes]
     match mode:
         case Mode.FILL:

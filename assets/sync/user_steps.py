@@ -15,7 +15,7 @@ EXISTS_AFTER_ALL = "The API reported the user as not found, but returned the use
 
 
 @dataclass(slots=True)
-class Outcome:
+class UserOutcome:
     """Of one user and window. Rows, deletions, times and chunks are those found since the last write took them."""
 
     user: UserToSync
@@ -70,7 +70,7 @@ class Outcome:
 class UserSteps:
     """One user's sync over one window; the modes derive from it."""
 
-    outcome: Outcome
+    outcome: UserOutcome
     requested: set[str] = field(default_factory=set)
     """Sessions requested."""
     _existence_was_checked: bool = False

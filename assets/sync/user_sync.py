@@ -10,7 +10,7 @@ from datetime import date, datetime
 
 from assets.sync.api_requests import Endpoint, Steps, together
 from assets.sync.session_rows import Row, session_row
-from assets.sync.user_steps import Outcome, UserSteps
+from assets.sync.user_steps import UserOutcome, UserSteps
 from assets.sync.window import Window
 from resources.asleep.errors import AsleepError, Malformed, SessionGone
 from resources.asleep.records import COMPLETE, ListedSession, SessionList, SleepSession
@@ -19,7 +19,7 @@ from resources.database.sync.sync_state import StoredSession
 Rows = dict[str, ListedSession]
 
 
-def sync_by_list(outcome: Outcome, stored: Iterable[StoredSession], *, refetch: bool = False) -> Steps[None]:
+def sync_by_list(outcome: UserOutcome, stored: Iterable[StoredSession], *, refetch: bool = False) -> Steps[None]:
     """Make the tables equal to what the API lists of the window, and of older sessions that were not final.
 
     Args:
@@ -30,7 +30,7 @@ def sync_by_list(outcome: Outcome, stored: Iterable[StoredSession], *, refetch: 
     return _ListSync(outcome, stored={s.session_id: s for s in stored}, refetch=refetch).steps()
 
 
-def fill(outcome: Outcome, stored: Iterable[StoredSession]) -> Steps[None]:
+def fill(outcome: UserOutcome, stored: Iterable[StoredSession]) -> Steps[None]:
     """Read the stored sessions in full.
 
     Args:

@@ -16,7 +16,7 @@ from pipelines.definitions import asleep_api_of, build_definitions
 from pipelines.notifications.alerts import alert_of_command
 from pipelines.runtime.dagster_environment import dagster_environment
 from pipelines.runtime.interruption import ends_on_signal
-from pipelines.runtime.run_jobs import Outcome, Runner, SyncFlags
+from pipelines.runtime.run_jobs import RunResult, Runner, SyncFlags
 from pipelines.settings import Settings
 from resources.asleep.errors import AsleepError
 from resources.asleep.resource import KeyMissing
@@ -89,7 +89,7 @@ def run_sync(settings: Settings, database: Database, request: SyncRequest) -> in
     if not ids:
         _require_users(settings, database)
 
-    def run(runner: Runner) -> Outcome:
+    def run(runner: Runner) -> RunResult:
         if ids:
             sessions = [pseudonym(session_id) for session_id in request.session_ids] or None
             return runner.sync_some(request.days, [pseudonym(user_id) for user_id in ids], sessions, request.flags)
@@ -151,8 +151,8 @@ def _check_key(settings: Settings, database: Database) -> None:
 
 
 def _run(
-    settings: Settings, database: Database, run: Callable[[Runner], Outcome], *, is_daily: bool = False
-) -> list[Outcome]:
+    settings: Settings, database: Database, run: Callable[[Runner], RunResult], *, is_daily: bool = False
+) -> list[RunResult]:
     """Run a job, then the averages of the months that it changed; returns the outcome of each."""
     runner: Runner | None = None
 
@@ -181,7 +181,7 @@ def _run(
             raise Refusal(f"Dagster cannot be used: {first_line(error, type(error).__name__)}") from None
 
 
-def _print_result(title: str, database: Database, outcomes: Sequence[Outcome], ids: Sequence[str] = ()) -> int:
+def _print_result(title: str, database: Database, outcomes: Sequence[RunResult], ids: Sequence[str] = ()) -> int:
     """Print what was done and what is missing; returns the exit code."""
     complain, done = _console(stderr=True), outcomes[0]
     _print_counts(_console(), title, done)
@@ -203,7 +203,7 @@ def _console(*, stderr: bool = False) -> Console:
 def _notify(
     settings: Settings,
     instance: dg.DagsterInstance,
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[RunResult],
     complain: Console,
     *,
     is_daily: bool,
@@ -237,7 +237,7 @@ def _owners(connection: Connection, session_ids: tuple[str, ...]) -> list[str]:
     return sorted({row.user_id for row in found})
 
 
-def _print_counts(console: Console, title: str, done: Outcome) -> None:
+def _print_counts(console: Console, title: str, done: RunResult) -> None:
     if skipped := done.counts.get("users_fresh", 0):
         console.print(
             f"{skipped} of {done.counts.get('users', 0)} users were skipped: they were synced within "
@@ -249,7 +249,7 @@ def _print_counts(console: Console, title: str, done: Outcome) -> None:
         console.print(f"{heading:<10}{done.counts.get(total, 0)} ({shown})")
 
 
-def _list_missing(complain: Console, engine: Engine, ids: Sequence[str], done: Outcome) -> None:
+def _list_missing(complain: Console, engine: Engine, ids: Sequence[str], done: RunResult) -> None:
     """Print why the run failed and which of the requested users are missing, by pseudonym."""
     with engine.connect() as connection:
         waiting, missing = read_missing_data(connection, ids)

@@ -41,7 +41,7 @@ TOLD_EVERY_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunResult:
     """How a run ended."""
 
     success: bool
@@ -91,13 +91,13 @@ class Runner:
         if run is not None and not run.is_finished:
             self.instance.report_run_canceled(run, message="The command was stopped.")
 
-    def sync_all(self, days: tuple[date, date], flags: SyncFlags) -> Outcome:
+    def sync_all(self, days: tuple[date, date], flags: SyncFlags) -> RunResult:
         """`sync_sleep_sessions` over the days, both included, as one run."""
         return self._run("sync_sleep_sessions", tags={**range_tags(day_key(days[0]), day_key(days[1])), **flags.tags})
 
     def sync_some(
         self, days: tuple[date, date], users: list[str], sessions: list[str] | None, flags: SyncFlags
-    ) -> Outcome:
+    ) -> RunResult:
         """`sync_named_users` over the days, both included.
 
         Args:
@@ -116,17 +116,17 @@ class Runner:
         }
         return self._run("sync_named_users", run_config={"ops": {"sync_some_users": {"config": config}}})
 
-    def retry(self) -> Outcome:
+    def retry(self) -> RunResult:
         """`retry_failures`: what could not be synced, over the window that failed."""
         today = datetime.now(UTC).date().isoformat()
         config = {"first_day": today, "last_day": today, "failed_only": True}
         return self._run("retry_failures", run_config={"ops": {"sync_some_users": {"config": config}}})
 
-    def reconcile(self, days: int) -> Outcome:
+    def reconcile(self, days: int) -> RunResult:
         """`reconcile` over the last days, today included."""
         return self._run("reconcile", run_config={"ops": {"average_stats_reconciliation": {"config": {"days": days}}}})
 
-    def summarise_stale_months(self) -> Outcome | None:
+    def summarise_stale_months(self) -> RunResult | None:
         """`summarise_months` over the months that wait; None when none does."""
         with self.engine.connect() as connection:
             months = stale_months(connection)
@@ -137,7 +137,7 @@ class Runner:
 
     def _run(
         self, job: str, *, tags: Mapping[str, str] | None = None, run_config: Mapping[str, Any] | None = None
-    ) -> Outcome:
+    ) -> RunResult:
         run_id = str(uuid4())
         self.run_ids.append(run_id)
         with advisory_lock(self.engine, lock_of(run_id)), _progress(self.engine, run_id, self.console):
@@ -152,7 +152,7 @@ class Runner:
             result = execute_run(InMemoryJob(definition), run, self.instance)
         with self.engine.connect() as connection:
             counts = totals_of_run(sync_state.counts_of_run(connection, run_id))
-        return Outcome(result.success, run_id, counts, *_why(result))
+        return RunResult(result.success, run_id, counts, *_why(result))
 
 
 def _origin_of(job: str) -> RemoteJobOrigin:

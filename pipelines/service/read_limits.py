@@ -11,7 +11,7 @@ from pipelines.service.clients import Clients
 from pipelines.service.database_calls import DatabaseCalls
 from pipelines.service.http_errors import Refused
 from pipelines.service.keys import KeyRing
-from resources.database.service.service_limits import Limit, Verdict, take_turn
+from resources.database.service.service_limits import Limit, LimitDecision, take_turn
 
 _service_key = APIKeyHeader(
     name="x-api-key", scheme_name="ServiceKey", description="A key of this service", auto_error=False
@@ -52,7 +52,7 @@ def admission(
     return admit
 
 
-def _headers(verdict: Verdict, limits: Sequence[Limit]) -> dict[str, str]:
+def _headers(verdict: LimitDecision, limits: Sequence[Limit]) -> dict[str, str]:
     """The tightest limit, in the draft standard's names and in the older ones that many clients know."""
     values = {
         "limit": str(verdict.limit.requests),

@@ -38,7 +38,7 @@ _TIMEZONE = re.compile(r"time.?zone")
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Classification:
     """What came of one attempt: a result or an error, and how it bears on the next attempt."""
 
     outcome: Outcome
@@ -62,7 +62,7 @@ class _Source(Enum):
     PAGE = "something else, such as a proxy's HTML page"
 
 
-def judge(endpoint: str, status: int, body: bytes) -> Verdict:
+def judge(endpoint: str, status: int, body: bytes) -> Classification:
     """Decide what an answer means.
 
     Args:
@@ -74,26 +74,26 @@ def judge(endpoint: str, status: int, body: bytes) -> Verdict:
         return _success(status, body)
     if status >= 500 or status in (408, 425):  # noqa: PLR2004
         error: AsleepError = errors.Unavailable(f"the Asleep API answered with status {status}")
-        return Verdict(Outcome.BROKEN, error=_with_answer(error, status, body))
+        return Classification(Outcome.BROKEN, error=_with_answer(error, status, body))
     if status < 400:  # noqa: PLR2004 a redirect: following it would carry the key to another place
         error = errors.Malformed(f"the Asleep API answered with redirect {status}: check ASLEEP_BASE_URL")
-        return Verdict(Outcome.ANSWERED, error=_with_answer(error, status, body))
+        return Classification(Outcome.ANSWERED, error=_with_answer(error, status, body))
     source, words = _message_of(body)
     if _is_throttling(status, words):
         error = errors.Unavailable("the Asleep API throttled us for longer than we were willing to wait")
-        return Verdict(Outcome.THROTTLED, error=_with_answer(error, status, body))
+        return Classification(Outcome.THROTTLED, error=_with_answer(error, status, body))
     error = _refusal(endpoint, status, source, words)
     is_garbled = isinstance(error, errors.Malformed)
-    return Verdict(Outcome.ANSWERED, error=_with_answer(error, status, body), is_garbled=is_garbled)
+    return Classification(Outcome.ANSWERED, error=_with_answer(error, status, body), is_garbled=is_garbled)
 
 
-def failed(error: Exception) -> Verdict:
+def failed(error: Exception) -> Classification:
     """Judge an attempt without a response that can be read: whatever was raised is this request's error alone."""
     if isinstance(error, errors.Unavailable):
-        return Verdict(Outcome.BROKEN, error=error)
+        return Classification(Outcome.BROKEN, error=error)
     if not isinstance(error, AsleepError):
         error = errors.Malformed(f"the response could not be read ({type(error).__name__})")
-    return Verdict(Outcome.ANSWERED, error=error, is_garbled=isinstance(error, errors.Malformed))
+    return Classification(Outcome.ANSWERED, error=error, is_garbled=isinstance(error, errors.Malformed))
 
 
 def seconds_asked_for(retry_after: str | None, answered_at: str | None) -> float | None:
@@ -115,20 +115,20 @@ def seconds_asked_for(retry_after: str | None, answered_at: str | None) -> float
         return None
 
 
-def _success(status: int, body: bytes) -> Verdict:
+def _success(status: int, body: bytes) -> Classification:
     try:
         answer = decode(body)
     except ValueError:
         return _garbled("the Asleep API answered with something that is not JSON", status, body)
     result = answer.get("result") if isinstance(answer, dict) else None
     if isinstance(result, dict):
-        return Verdict(Outcome.ANSWERED, result=result)
+        return Classification(Outcome.ANSWERED, result=result)
     return _garbled("the Asleep API answered without a `result` object", status, body)
 
 
-def _garbled(message: str, status: int, body: bytes) -> Verdict:
+def _garbled(message: str, status: int, body: bytes) -> Classification:
     error = _with_answer(errors.Malformed(message), status, body)
-    return Verdict(Outcome.ANSWERED, error=error, is_garbled=True)
+    return Classification(Outcome.ANSWERED, error=error, is_garbled=True)
 
 
 def _with_answer(error: AsleepError, status: int, body: bytes) -> AsleepError:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 from tenacity import RetryCallState, Retrying
 
-from resources.asleep.classification import Verdict, failed, judge, seconds_asked_for
+from resources.asleep.classification import Classification, failed, judge, seconds_asked_for
 from resources.asleep.errors import InterimResponse, Malformed, OnlyInterimResponses, Rejected, Unavailable
 from resources.asleep.http_client import HttpResponse
 from resources.asleep.request_events import Attempt, Listener
@@ -125,7 +125,7 @@ class _PermitTaker:
 
 
 class _Judged(NamedTuple):
-    verdict: Verdict
+    verdict: Classification
     asked_at: datetime | None
     """When the attempt's permit was granted; None when it needed none."""
 
@@ -209,7 +209,7 @@ class Transport:
         self._stop_if_rejected()
         taker = _PermitTaker(self._limiter, question.give_up_at, self._stop_if_rejected, self._clock)
         question.retry_after_seconds = None
-        verdict = Verdict(Outcome.ANSWERED)
+        verdict = Classification(Outcome.ANSWERED)
         try:
             verdict = self._get_once(question, taker)
         finally:
@@ -217,7 +217,7 @@ class Transport:
                 self._limiter.report(taker.permit, verdict.outcome, retry_after_seconds=question.retry_after_seconds)
         return _Judged(verdict, taker.permit.granted_at if taker.permit else None)
 
-    def _get_once(self, question: _Question, taker: _PermitTaker) -> Verdict:
+    def _get_once(self, question: _Question, taker: _PermitTaker) -> Classification:
         response: HttpResponse | None = None
         try:
             response = self._client.get(
@@ -249,14 +249,14 @@ class Transport:
         )
         return verdict
 
-    def _stop_after_interim(self, verdict: Verdict, *, is_interim: bool, is_complete: bool) -> Verdict:
+    def _stop_after_interim(self, verdict: Classification, *, is_interim: bool, is_complete: bool) -> Classification:
         """The verdict, or one that stops all requests when a gateway puts interim responses before everything."""
         with self._counting:
             self._interim_in_a_row = 0 if is_complete else self._interim_in_a_row + is_interim
             is_too_many = is_interim and self._interim_in_a_row >= MAX_INTERIM_IN_A_ROW
-        return Verdict(verdict.outcome, error=OnlyInterimResponses()) if is_too_many else verdict
+        return Classification(verdict.outcome, error=OnlyInterimResponses()) if is_too_many else verdict
 
-    def _remember_rejection(self, verdict: Verdict) -> None:
+    def _remember_rejection(self, verdict: Classification) -> None:
         if isinstance(verdict.error, Rejected) and self._rejection is None:
             self._rejection = verdict.error
             self._rejected.set()
@@ -292,6 +292,6 @@ def _may_help(state: RetryCallState) -> bool:
     return state.outcome is not None and not state.outcome.failed and _is_worth_repeating(state.outcome.result()[0])
 
 
-def _is_worth_repeating(verdict: Verdict) -> bool:
+def _is_worth_repeating(verdict: Classification) -> bool:
     """Whether another attempt may bring more than the last one did."""
     return verdict.outcome is not Outcome.ANSWERED or verdict.is_garbled

@@ -89,11 +89,11 @@ def open_home(directory: Path) -> Iterator[Home]:
             yield home
         else:
             root = programs.make_shared_directory("server")
-            write_private(directory / "cluster", root.name)
+            replace_file(directory / "cluster", root.name)
             yield Home(root)
 
 
-def write_private(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
     """Replace a file in one step; only its owner may read it."""
     new = _unfinished(path)
     new.unlink(missing_ok=True)

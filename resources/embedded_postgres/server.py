@@ -15,7 +15,7 @@ from typing import IO
 import psycopg2
 from psycopg2 import extensions, sql
 
-from resources.embedded_postgres.home import Home, find_home, lock, open_home, write_private
+from resources.embedded_postgres.home import Home, find_home, lock, open_home, replace_file
 from resources.embedded_postgres.programs import EmbeddedPostgresError, find_program, run
 
 LOOPBACK = "127.0.0.1"
@@ -122,7 +122,7 @@ def _execute(dsn: str, statement: sql.Composed | str) -> list[tuple[object, ...]
 def _create_cluster(home: Home, life: IO[str]) -> None:
     """Make a cluster, complete before it gets its name; should we be killed, the next waits for the programs to end."""
     passwords = {role: secrets.token_urlsafe(24) for role in (APPLICATION, SUPERUSER)}
-    write_private(home.passwords, "".join(f"{LOOPBACK}:*:*:{role}:{word}\n" for role, word in passwords.items()))
+    replace_file(home.passwords, "".join(f"{LOOPBACK}:*:*:{role}:{word}\n" for role, word in passwords.items()))
     new = home.prepare_data()
     run("initdb", *_LOGIN, *_LOCALE, "-D", new, stdin=passwords[SUPERUSER], life=life)
     statements = (
@@ -140,7 +140,7 @@ def _launch(home: Home, life: IO[str]) -> None:
     for attempt in range(PORT_ATTEMPTS):
         if attempt or not home.port.exists():
             with socket.create_server((LOOPBACK, 0)) as probe:
-                write_private(home.port, str(probe.getsockname()[1]))
+                replace_file(home.port, str(probe.getsockname()[1]))
         home.prepare_log()
         options = ("-w", "-t", str(SETTLE_SECONDS), "-o", f"-p {home.port.read_text()} {SETTINGS}")
         try:

@@ -34,7 +34,7 @@ class Counter:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class LimitDecision:
     """What the tightest limit says."""
 
     is_allowed: bool
@@ -46,7 +46,7 @@ class Verdict:
     """Until the next request is allowed; 0 when it is allowed now."""
 
 
-def take_turn(connection: Connection, client: str, limits: Sequence[Limit]) -> Verdict:
+def take_turn(connection: Connection, client: str, limits: Sequence[Limit]) -> LimitDecision:
     """Count one request against all limits if each of them allows it; one at a time for each client."""
     by_scope = {limit.scope: limit for limit in limits}
     rows = connection.execute(
@@ -109,9 +109,9 @@ def _fades_after(count: int, share: int, seconds: int) -> float:
     return seconds * (1 - share / count)
 
 
-def _verdict(counter: Counter, limit: Limit, now: datetime, is_allowed: bool) -> Verdict:
+def _verdict(counter: Counter, limit: Limit, now: datetime, is_allowed: bool) -> LimitDecision:
     next_seconds = max(0.0, _wait_seconds(counter, limit, now))
-    return Verdict(
+    return LimitDecision(
         is_allowed=is_allowed,
         limit=limit,
         remaining=max(0, math.floor(limit.requests - _counted(counter, limit, now))),

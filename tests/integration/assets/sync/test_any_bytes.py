@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from assets.sync.api_requests import send
 from assets.sync.scheduler import Sync, drive
 from assets.sync.statistics_sync import reconcile, sync_statistics
-from assets.sync.user_steps import Outcome
+from assets.sync.user_steps import UserOutcome
 from assets.sync.user_sync import sync_by_list
 from assets.sync.window import Window
 from resources.asleep.client import AsleepClient
@@ -170,7 +170,7 @@ def registered(connection: Connection) -> Connection:
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_bytes_become_rows_or_failures(registered: Connection, steps: Any, replies: dict[str, tuple[int, bytes]]):
     """One user's strange payload once stopped the sync of all others."""
-    outcome = Outcome(UserToSync(USER, False, (), (), None, None), WINDOW)
+    outcome = UserOutcome(UserToSync(USER, False, (), (), None, None), WINDOW)
     client = AsleepClient(Transport(Unlimited(), Api(replies), patience=ONCE, sleep=lambda _: None))
     sync = Sync(outcome, steps(outcome, ()))
     responses = 0

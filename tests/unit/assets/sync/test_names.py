@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.ops.batches import BatchNames
-from assets.partitions import daily, day_key, month_key, month_of, monthly
+from assets.partitions import daily, day_key, month_key, month_of_key, monthly
 
 
 @given(of=st.integers(1, 30000), data=st.data())
@@ -22,7 +22,7 @@ def test_a_batch_is_read_back_from_its_name(of, data):
 def test_days_and_months_are_partitions(day):
     assert daily.has_partition_key(day_key(day))
     assert monthly.has_partition_key(month_key(day))
-    assert month_of(month_key(day)) == day.replace(day=1)
+    assert month_of_key(month_key(day)) == day.replace(day=1)
 
 
 @pytest.mark.parametrize("partitions", [daily, monthly])

@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from assets.sync.api_requests import Endpoint, Request, Response, send, together
 from assets.sync.scheduler import Sync, drive
-from assets.sync.user_steps import Outcome, UserSteps
+from assets.sync.user_steps import UserOutcome, UserSteps
 from assets.sync.window import Window
 from resources.asleep.errors import KeyRejected, Malformed
 from resources.asleep.records import SleepSession, UserProfile
@@ -20,7 +20,7 @@ NOW = datetime(2026, 3, 17, tzinfo=UTC)
 
 
 def outcome_of(user_id):
-    return Outcome(UserToSync(user_id, False, (), (), None, None), WINDOW)
+    return UserOutcome(UserToSync(user_id, False, (), (), None, None), WINDOW)
 
 
 def requests(user_id, count):

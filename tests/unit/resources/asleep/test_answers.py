@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from resources.asleep import errors
-from resources.asleep.classification import Verdict, decode, failed, judge, seconds_asked_for
+from resources.asleep.classification import Classification, decode, failed, judge, seconds_asked_for
 from resources.rate_limit.protocol import Outcome
 
 ENDPOINTS = ("list_sessions", "read_session", "average_stats", "read_user")
 
 
-def judged(status: int, answer: Any, endpoint: str = "read_session") -> Verdict:
+def judged(status: int, answer: Any, endpoint: str = "read_session") -> Classification:
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
     return judge(endpoint, status, body)
 
@@ -25,7 +25,7 @@ def detail(text: Any) -> dict[str, Any]:
 def test_a_result_is_taken_whatever_the_text_beside_it(text: Any):
     """The families of the API use different words for success."""
     verdict = judged(200, {"detail": text, "result": {"a": 1}})
-    assert verdict == Verdict(Outcome.ANSWERED, result={"a": 1})
+    assert verdict == Classification(Outcome.ANSWERED, result={"a": 1})
     assert verdict.label == "ok"
 
 
