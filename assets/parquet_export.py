@@ -4,7 +4,7 @@ import dagster as dg
 
 from assets.export.export import ExportRequest, ExportTarget, export
 from assets.ops.failures import as_dagster_failure
-from assets.partitions import month_of, monthly
+from assets.partitions import month_of_key, monthly
 from resources.database.resource import Database
 
 
@@ -31,6 +31,6 @@ def parquet_export(
         if export_target.directory is None:
             raise dg.Failure("EXPORT_DIRECTORY is not set: set it to a folder outside of git.", allow_retries=False)
         database.require_migrated()
-        months = [month_of(key) for key in context.partition_keys]
+        months = [month_of_key(key) for key in context.partition_keys]
         exported = export(database.engine, export_target.directory, ExportRequest(months=months))
     return dg.MaterializeResult(metadata={**exported._asdict(), "directory": str(export_target.directory)})
