@@ -16,7 +16,7 @@ from pipelines.definitions import asleep_api_of, build_definitions
 from pipelines.notifications.alerts import alert_of_command
 from pipelines.runtime.dagster_environment import dagster_environment
 from pipelines.runtime.interruption import ends_on_signal
-from pipelines.runtime.run_jobs import RunResult, Runner, SyncFlags
+from pipelines.runtime.run_jobs import Runner, RunResult, SyncFlags
 from pipelines.settings import Settings
 from resources.asleep.errors import AsleepError
 from resources.asleep.resource import KeyMissing
