@@ -115,14 +115,14 @@ def _metric_tiles(metrics: "pd.DataFrame") -> list[Tile]:
     return [
         Tile(
             "Regularity",
-            number(regularity if known else None),
+            format_number(regularity if known else None),
             "Sleep Regularity Index, 100 at most; mean of users"
             if len(metrics) > 1
             else "Sleep Regularity Index, 100 at most",
         ),
         Tile(
             "Missing nights",
-            number(int(metrics["missing_nights"].sum())),
+            format_number(int(metrics["missing_nights"].sum())),
             f"{percent(metrics['recorded_nights'].sum() / max(1, metrics['days'].sum()))} of the dates recorded",
         ),
     ]
