@@ -7,7 +7,15 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-from resources.asleep.records import COMPLETE, STAT_FIELDS, NeverSleptSession, SleepSession, SleptSession, Stat
+from resources.asleep.records import (
+    COMPLETE,
+    STAT_FIELDS,
+    ListedSession,
+    NeverSleptSession,
+    SleepSession,
+    SleptSession,
+    Stat,
+)
 from resources.database.schema.session_columns import STAT
 from resources.database.sync.local_zones import local_columns, own_zone
 from resources.database.sync.upsert import SESSION_COLUMNS
@@ -53,16 +61,32 @@ def session_row(
     return (*_row(values, session.stat or _NO_STAT), session.raw)
 
 
-def statistics_row(session: SleptSession | NeverSleptSession, *, user_id: str, asked_at: datetime) -> Row:
-    """The row of a session known from average-stats alone: statistics, but no stages and no `payload_hash`."""
+def statistics_row(
+    session: SleptSession | NeverSleptSession,
+    *,
+    user_id: str,
+    asked_at: datetime,
+    listed: ListedSession | None = None,
+) -> Row:
+    """The row of a session known from average-stats: statistics, but no stages and no `payload_hash`.
+
+    Args:
+        session: as average-stats give it.
+        user_id: the user.
+        asked_at: when the request was sent.
+        listed: the session's row of the list, which has a zone also where no sleep was found.
+    """
     slept = session if isinstance(session, SleptSession) else None
+    zone = slept.created_timezone if slept else None
     values: dict[str, Any] = {
         "session_id": session.session_id,
         "user_id": user_id,
         "state": COMPLETE,
         "session_start_time": session.session_start_time,
         "session_end_time": session.session_end_time,
-        "created_timezone": slept.created_timezone if slept else None,
+        "unexpected_end_time": listed.unexpected_end_time if listed else None,
+        "created_timezone": zone or (listed.created_timezone if listed else None),
+        "last_received_seq_num": listed.last_received_seq_num if listed else None,
         "peculiarities": None if slept else ("NEVER_SLEPT",),
         "completed_time": session.completed_time,
         "contract_violations": session.contract_violations,

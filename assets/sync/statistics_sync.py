@@ -1,8 +1,9 @@
 """One user's sync by average-stats: the statistics of up to 100 days in one request.
 
-Two uses. `SYNC_DETAIL=statistics` stores what average-stats returns. The weekly reconciliation compares it with what
-is stored and reads in full what differs: `completed_time` is the API's only sign that a finished session was analysed
-again. How far two figures may lie apart is decided in `comparison`.
+Two uses. `SYNC_DETAIL=statistics` stores what average-stats returns, and lists the window for what it does not name:
+zones, and sessions that run or could not be analysed, which are read in full. The weekly reconciliation compares
+average-stats with what is stored and reads in full what differs: `completed_time` is the API's only sign that a
+finished session was analysed again. How far two figures may lie apart is decided in `comparison`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,8 +12,9 @@ from datetime import datetime, timedelta
 
 from assets.sync.api_requests import Endpoint, Steps, together
 from assets.sync.comparison import Difference, averages_that_differ, statistics_that_differ
-from assets.sync.session_rows import Row, session_row, statistics_row
+from assets.sync.session_rows import Row, statistics_row
 from assets.sync.user_steps import UserOutcome, UserSteps
+from assets.sync.user_sync import wants_reading
 from assets.sync.window import Window
 from resources.asleep.errors import AsleepError, SessionGone
 from resources.asleep.records import COMPLETE, AverageStats, NeverSleptSession, SleepSession, SleptSession, Stat
@@ -55,13 +57,15 @@ class _StatisticsSync(UserSteps):
     """Statistics as they are stored after this sync, by session."""
 
     def steps(self) -> Steps[None]:
-        """Average-stats, compare, read, compare the averages."""
-        yield from together(self.average_stats(part) for part in parts_of(self.outcome.window))
+        """Average-stats (and the list), compare, read, compare the averages."""
+        parts = [self.average_stats(part) for part in parts_of(self.outcome.window)]
+        yield from together(parts if self.reads_in_full else [*parts, self.list_whole()])
         if self.outcome.gone or self.outcome.failures:
             return
         yield from together(self.read(session_id) for session_id in sorted(self.compare()))
         if self.reads_in_full and not self.outcome.gone:
             self.compare_averages()
+        yield from self.list_days_touched()
 
     def average_stats(self, part: Window) -> Steps[None]:
         """The statistics of at most 100 days."""
@@ -74,6 +78,11 @@ class _StatisticsSync(UserSteps):
                 self.outcome.listed_at = min(self.outcome.listed_at or response.sent_at, response.sent_at)
             case AsleepError() as error:
                 yield from self.refused(response, error)
+
+    def list_whole(self) -> Steps[None]:
+        """The list of the window."""
+        rows = yield from self.list_window(self.outcome.window)
+        self.listed = rows or {}
 
     def analysed(self) -> dict[str, Analysed]:
         """The sessions that average-stats names."""
@@ -89,9 +98,18 @@ class _StatisticsSync(UserSteps):
             self.outcome.fail(None, problem)
         analysed = self.analysed()
         wanted = {i for i, session in analysed.items() if self.wants_reading(session, self.stored.get(i))}
-        wanted.update(s.session_id for s in self.stored.values() if s.session_id not in analysed and self.is_due(s))
+        named = analysed.keys() | self.listed.keys()
+        wanted.update(s.session_id for s in self.stored.values() if s.session_id not in named and self.is_due(s))
         if not self.reads_in_full:
+            wanted |= self.changed(self.listed.keys() - analysed.keys())
             wanted.update(self.outcome.user.failed_session_ids)
+        return wanted
+
+    def changed(self, session_ids: Iterable[str]) -> set[str]:
+        """Listed sessions to read in full, of those that average-stats does not name."""
+        rows = {i: self.listed[i] for i in session_ids}
+        wanted = {i for i, row in rows.items() if wants_reading(row, self.stored.get(i))}
+        self.outcome.unchanged += len(rows) - len(wanted)
         return wanted
 
     def wants_reading(self, theirs: Analysed, stored: StoredStatistics | None) -> bool:
@@ -131,14 +149,18 @@ class _StatisticsSync(UserSteps):
             theirs,
             user_id=self.outcome.user.user_id,
             asked_at=min(answer.asked_at for answer in self.answers),
+            listed=self.listed.get(theirs.session_id),
         )
 
     def have_read(self, session: SleepSession) -> None:
         """Take the row; it must not contradict average-stats any more."""
         theirs = self.analysed().get(session.session_id)
         completed = theirs.completed_time if theirs is not None else None
-        row = session_row(session, completed_time=completed)
-        self.outcome.rows.append(row)
+        self.outcome.rows.append(self.full_row(session, completed))
+        stored = self.stored.get(session.session_id)
+        is_number_known = stored is not None and stored.last_received_seq_num is not None
+        if not is_number_known and session.session_id not in self.listed:
+            self.touched[session.session_id] = session.session_start_time.date()
         stat = session.stat or Stat()
         if session.stat is not None:
             self.stats[session.session_id] = stat

@@ -1,17 +1,20 @@
 """What the sync of one user finds, and the steps that every mode shares: read sessions, ask whether the user exists."""
 
 from collections.abc import Container
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 
-from assets.sync.api_requests import Endpoint, Request, Response, Steps, is_made_up
-from assets.sync.session_rows import Row
-from assets.sync.window import Window
+from assets.sync.api_requests import Endpoint, Request, Response, Steps, is_made_up, together
+from assets.sync.session_rows import Row, session_row
+from assets.sync.window import Window, windows_of
 from resources.asleep.errors import AsleepError, Malformed, SessionGone, UserGone
-from resources.asleep.records import SleepSession
+from resources.asleep.records import ListedSession, SessionList, SleepSession
 from resources.database.sync.sync_state import DISAGREES, Failure, UserToSync
 
 EXISTS_AFTER_ALL = "The API reported the user as not found, but returned the user when requested directly."
+
+
+Rows = dict[str, ListedSession]
 
 
 @dataclass(slots=True)
@@ -73,6 +76,9 @@ class UserSteps:
     outcome: UserOutcome
     requested: set[str] = field(default_factory=set)
     """Sessions requested."""
+    listed: Rows = field(default_factory=dict)
+    touched: dict[str, date] = field(default_factory=dict)
+    """Sessions read in full of which no list row came, and the day on which they began."""
     _existence_was_checked: bool = False
 
     def request(
@@ -101,6 +107,33 @@ class UserSteps:
             case AsleepError() as error:
                 yield from self.refused(response, error)
 
+    def list_window(self, window: Window, *, until_empty: bool = False) -> Steps[Rows | None]:
+        """The rows of a list, by id; None when it could not be had."""
+        response = yield from self.request(Endpoint.LIST_SESSIONS, window=window, until_empty=until_empty)
+        if self.outcome.gone:
+            return None
+        if isinstance(response.result, AsleepError):
+            yield from self.refused(response, response.result)
+        if not isinstance(response.result, SessionList):
+            return None
+        if window == self.outcome.window and self.outcome.listed_at is None:
+            self.outcome.listed_at = response.sent_at
+        for row in response.result.rows:
+            if row.problem is not None:
+                self.outcome.fail(None, row.problem)
+        return {row.session_id: row for row in response.result.rows if row.problem is None}
+
+    def list_days_touched(self) -> Steps[None]:
+        """List the days of sessions that were read without a list: `last_received_seq_num` stands nowhere else."""
+        if self.touched and not self.outcome.gone:
+            yield from together(self.list_touched(window) for window in windows_of(self.touched.values()))
+
+    def list_touched(self, window: Window) -> Steps[None]:
+        """Note the last chunks of the sessions touched in a window."""
+        rows = yield from self.list_window(window)
+        found = {i: rows[i].last_received_seq_num for i in self.touched.keys() & rows.keys()} if rows else {}
+        self.outcome.last_chunks.extend((i, number) for i, number in sorted(found.items()) if number is not None)
+
     def take(self, session: SleepSession) -> None:
         """Take a session read in full; one that cannot be made a row is that session's failure."""
         try:
@@ -108,6 +141,16 @@ class UserSteps:
         except Exception as error:  # noqa: BLE001 it concerns this session alone
             problem = Malformed(f"the session could not be made a row ({type(error).__name__})", raw=session.raw)
             self.outcome.fail(session.session_id, problem)
+
+    def full_row(self, session: SleepSession, completed_time: datetime | None = None) -> Row:
+        """The table row of a session read in full, with what the list adds."""
+        listed = self.listed.get(session.session_id)
+        if listed is None:
+            return session_row(session, completed_time=completed_time)
+        odd = tuple(f"list.{violation}" for violation in listed.contract_violations)
+        session = replace(session, contract_violations=(*session.contract_violations, *odd)) if odd else session
+        number = listed.last_received_seq_num
+        return session_row(session, last_received_seq_num=number, completed_time=completed_time)
 
     def have_read(self, session: SleepSession) -> None:
         """Take a session read in full."""

@@ -5,18 +5,16 @@ either. When list and session contradict each other, the list is requested once 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from assets.sync.api_requests import Endpoint, Steps, together
-from assets.sync.session_rows import Row, session_row
-from assets.sync.user_steps import UserOutcome, UserSteps
+from assets.sync.api_requests import Steps, together
+from assets.sync.user_steps import Rows, UserOutcome, UserSteps
 from assets.sync.window import Window
-from resources.asleep.errors import AsleepError, Malformed, SessionGone
-from resources.asleep.records import COMPLETE, ListedSession, SessionList, SleepSession
+from resources.asleep.errors import Malformed, SessionGone
+from resources.asleep.records import COMPLETE, ListedSession, SleepSession
+from resources.database.sync.statistics_state import StoredStatistics
 from resources.database.sync.sync_state import StoredSession
-
-Rows = dict[str, ListedSession]
 
 
 def sync_by_list(outcome: UserOutcome, stored: Iterable[StoredSession], *, refetch: bool = False) -> Steps[None]:
@@ -38,14 +36,13 @@ def fill(outcome: UserOutcome, stored: Iterable[StoredSession]) -> Steps[None]:
         stored: sessions that are known from statistics only.
     """
     sync = _ListSync(outcome, stored={s.session_id: s for s in stored})
-    return together(sync.read(session_id) for session_id in sorted(sync.stored))
+    return sync.fill()
 
 
 @dataclass(slots=True)
 class _ListSync(UserSteps):
     stored: dict[str, StoredSession] = field(default_factory=dict)
     refetch: bool = False
-    listed: Rows = field(default_factory=dict)
     doubtful: dict[str, tuple[SessionGone, datetime]] = field(default_factory=dict)
     """Listed, but not found when they were read; and when that request was sent."""
     unlisted: set[str] = field(default_factory=set)
@@ -71,22 +68,12 @@ class _ListSync(UserSteps):
             yield from self.look_again()
         if self.is_contradicted():
             self.record_contradictions()
+        yield from self.list_days_touched()
 
-    def list_window(self, window: Window, *, until_empty: bool = False) -> Steps[Rows | None]:
-        """The rows of a list, by id; None when it could not be had."""
-        response = yield from self.request(Endpoint.LIST_SESSIONS, window=window, until_empty=until_empty)
-        if self.outcome.gone:
-            return None
-        if isinstance(response.result, AsleepError):
-            yield from self.refused(response, response.result)
-        if not isinstance(response.result, SessionList):
-            return None
-        if self.outcome.listed_at is None:
-            self.outcome.listed_at = response.sent_at
-        for row in response.result.rows:
-            if row.problem is not None:
-                self.outcome.fail(None, row.problem)
-        return {row.session_id: row for row in response.result.rows if row.problem is None}
+    def fill(self) -> Steps[None]:
+        """Read all, then list their days."""
+        yield from together(self.read(session_id) for session_id in sorted(self.stored))
+        yield from self.list_days_touched()
 
     def missing(self) -> list[StoredSession]:
         """Stored sessions that no list named."""
@@ -120,10 +107,17 @@ class _ListSync(UserSteps):
 
     def have_read(self, session: SleepSession) -> None:
         """Take the row, and notice a session that the list should have named."""
-        self.outcome.rows.append(self.row_of(session))
+        self.outcome.rows.append(self.full_row(session))
         was_due = self.outcome.listed_at is not None and session.session_start_time in self.outcome.window.listed
         if was_due and session.session_id not in self.listed:
             self.unlisted.add(session.session_id)
+        elif session.session_id not in self.listed and not self.is_chunk_known(session.session_id):
+            self.touched[session.session_id] = session.session_start_time.date()
+
+    def is_chunk_known(self, session_id: str) -> bool:
+        """True when a list gave the session's last chunk before."""
+        stored = self.stored.get(session_id)
+        return stored is not None and stored.last_received_seq_num is not None
 
     def not_found(self, session_id: str, error: SessionGone, sent_at: datetime) -> None:
         """Deleted, unless the list names it: then one of the two answers is wrong."""
@@ -149,6 +143,7 @@ class _ListSync(UserSteps):
         for session_id in self.doubtful.keys() - rows.keys():
             _, sent_at = self.doubtful.pop(session_id)
             self.outcome.session_is_gone(session_id, sent_at)
+        self.outcome.last_chunks.extend((i, rows[i].last_received_seq_num) for i in sorted(self.unlisted & rows.keys()))
         self.unlisted -= rows.keys()
         new = {i: row for i, row in rows.items() if i not in self.listed}
         self.listed.update(new)
@@ -162,17 +157,8 @@ class _ListSync(UserSteps):
             message = "The API returns sessions that it does not list, so others may be missing, too."
             self.outcome.fail(None, Malformed(message))
 
-    def row_of(self, session: SleepSession) -> Row:
-        """The table row of a session, with what the list adds."""
-        listed = self.listed.get(session.session_id)
-        if listed is None:
-            return session_row(session)
-        odd = tuple(f"list.{violation}" for violation in listed.contract_violations)
-        session = replace(session, contract_violations=(*session.contract_violations, *odd)) if odd else session
-        return session_row(session, last_received_seq_num=listed.last_received_seq_num)
 
-
-def wants_reading(row: ListedSession, stored: StoredSession | None) -> bool:
+def wants_reading(row: ListedSession, stored: StoredSession | StoredStatistics | None) -> bool:
     """True when a listed session must be read in full: new, never read in full, deleted before, or changed.
 
     A session that is still running is read again only when its list row moved: without a new chunk or state its
@@ -197,7 +183,7 @@ def wants_reading(row: ListedSession, stored: StoredSession | None) -> bool:
     )
 
 
-def _more_arrived(row: ListedSession, stored: StoredSession) -> bool:
+def _more_arrived(row: ListedSession, stored: StoredSession | StoredStatistics) -> bool:
     """Another last chunk. A missing number is no change; nor is the first one, once all is final."""
     if row.last_received_seq_num is None or (stored.last_received_seq_num is None and stored.state == COMPLETE):
         return False

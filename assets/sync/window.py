@@ -3,6 +3,7 @@
 Lives here: pure arithmetic on half-open UTC intervals.  Not here: partitions, clocks.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -51,3 +52,19 @@ class Window:
 
 def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
+
+
+def windows_of(days: Iterable[date], *, max_gap_days: int = 31) -> list[Window]:
+    """Few windows that cover the days: those close together share one, since a page of a list holds many sessions.
+
+    Args:
+        days: UTC days, in any order.
+        max_gap_days: days at most this far apart come into one window.
+    """
+    spans: list[tuple[date, date]] = []
+    for day in sorted(set(days)):
+        if spans and (day - spans[-1][1]).days <= max_gap_days:
+            spans[-1] = (spans[-1][0], day)
+        else:
+            spans.append((day, day))
+    return [Window.of_days(first, last) for first, last in spans]

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from resources.asleep.records import Stat
 from resources.load_sql import load_sql
 
-_BEFORE_STATISTICS = 11
+_BEFORE_STATISTICS = 13
 
 
 class StoredStatistics(NamedTuple):
@@ -27,6 +27,8 @@ class StoredStatistics(NamedTuple):
     completed_time: datetime | None
     """When what is stored was analysed; None when that is not known."""
     fetched_at: datetime
+    unexpected_end_time: datetime | None
+    last_received_seq_num: int | None
     in_full: bool
     deleted: bool
     never_slept: bool

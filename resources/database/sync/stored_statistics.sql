@@ -9,6 +9,8 @@ SELECT
     s.created_timezone,
     s.completed_time,
     s.fetched_at,
+    s.unexpected_end_time,
+    s.last_received_seq_num,
     s.payload_hash IS NOT NULL AND u.session_id IS NULL AS in_full,
     s.deleted_at IS NOT NULL AS deleted,
     'NEVER_SLEPT' = ANY(coalesce(s.peculiarities, '{}')) AS never_slept,
