@@ -24,7 +24,7 @@ class Reconciliation(dg.Config):
 
 
 @dg.asset(
-    deps=["sleep_sessions", "monthly_averages"],
+    deps=["asleep_api", "sleep_sessions", "monthly_averages"],
     pool=API_POOL,
     group_name="sleep",
     kinds={"postgres", "python"},

@@ -15,13 +15,16 @@ from resources.database.schema import tables
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="sleep",
     kinds={"postgres", "python"},
-    ins={"registered": dg.AssetIn(key="users", dagster_type=dg.Nothing)},
+    ins={
+        "registered": dg.AssetIn(key="users", dagster_type=dg.Nothing),
+        "api": dg.AssetIn(key="asleep_api", dagster_type=dg.Nothing),
+    },
     tags={"source": "asleep", "grain": "session"},
     owners=["team:data"],
     code_version="1",
     metadata=table_metadata(tables.sleep_sessions),
 )
-def sleep_sessions(registered: Any) -> Any:
+def sleep_sessions(registered: Any, api: Any) -> Any:
     """Every sleep session of the registered users, one row per session (table `asleep.sleep_sessions`).
 
     A partition is a UTC day of session starts. A row holds the latest version of a session: times, the API's 38
@@ -32,4 +35,4 @@ def sleep_sessions(registered: Any) -> Any:
     A range of days is one run: each user is listed once for the whole range, and only what is new, unfinished or
     changed is read in full. Doing it twice changes nothing.
     """
-    return report_sessions(plan_batches(registered).map(sync_users).collect())
+    return report_sessions(plan_batches(registered=registered, api=api).map(sync_users).collect())

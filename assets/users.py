@@ -13,6 +13,7 @@ from resources.database.schema import tables
 
 
 @dg.asset(
+    deps=["user_sources"],
     group_name="sleep",
     kinds={"postgres"},
     tags={"source": "registry", "grain": "user"},

@@ -1,7 +1,4 @@
-"""What Dagster loads.
-
-Lives here: `build_definitions`, and `defs` built from the environment.  Not here: assets, jobs, classes.
-"""
+"""What Dagster loads: `build_definitions`, and `defs` built from the environment."""
 
 from datetime import timedelta
 
@@ -11,6 +8,7 @@ import structlog
 from assets.average_stats_reconciliation import average_stats_reconciliation
 from assets.checks.sql_checks import checks
 from assets.export.export import ExportTarget
+from assets.external import external_assets
 from assets.monthly_averages import monthly_averages
 from assets.monthly_report import monthly_report
 from assets.ops.batches import SyncOptions
@@ -36,7 +34,8 @@ from pipelines.notifications.alerts import alert_on_run_failure, alert_on_silent
 from pipelines.notifications.heartbeat import heartbeat
 from pipelines.observability import LOGGER, listeners, set_up_logs
 from pipelines.runtime.executors import executor_for
-from pipelines.runtime.freshness import with_freshness
+from pipelines.runtime.presentation import presented
+from pipelines.runtime.resources import shown_resources
 from pipelines.schedules import (
     daily_report,
     daily_sync,
@@ -52,6 +51,16 @@ from resources.asleep.resource import AsleepApi
 from resources.database.resource import Database
 from resources.database.sync.api_addresses import ApiAddresses
 
+ASSETS = (
+    users,
+    sleep_sessions,
+    monthly_averages,
+    sleep_metrics,
+    average_stats_reconciliation,
+    monthly_report,
+    parquet_export,
+)
+
 
 def build_definitions(settings: Settings, executor: dg.ExecutorDefinition | None = None) -> dg.Definitions:
     """Return everything, wired by the settings. Nothing outside is touched until something runs.
@@ -61,12 +70,7 @@ def build_definitions(settings: Settings, executor: dg.ExecutorDefinition | None
         executor: where steps run; by default as DAGSTER_EXECUTOR says.
     """
     return dg.Definitions(
-        assets=[
-            *map(with_freshness, (users, sleep_sessions, monthly_averages, average_stats_reconciliation)),
-            monthly_report,
-            sleep_metrics,
-            parquet_export,
-        ],
+        assets=presented([*ASSETS, *external_assets], settings),
         asset_checks=checks,
         jobs=[
             sync_sleep_sessions,
@@ -117,20 +121,20 @@ def asleep_api_of(settings: Settings) -> AsleepApi:
 
 
 def _resources(settings: Settings) -> dict[str, object]:
+    api = asleep_api_of(settings)
+    options = SyncOptions(
+        user_batch_size=settings.user_batch_size,
+        cache_ttl_seconds=settings.cache_ttl_seconds if settings.enable_caching else 0.0,
+        detail=settings.sync_detail,
+    )
     return {
-        "asleep_api": asleep_api_of(settings),
-        "database": Database(settings.require_database_url),
+        **shown_resources(settings, api, Database(settings.require_database_url), options),
         "retention": Retention(
             erasure_grace=timedelta(days=settings.erasure_grace_days),
             events=timedelta(days=settings.event_retention_days),
         ),
         "export_target": ExportTarget(settings.export_directory),
         "metrics_options": MetricsOptions(free_days=frozenset(settings.free_days)),
-        "sync_options": SyncOptions(
-            user_batch_size=settings.user_batch_size,
-            cache_ttl_seconds=settings.cache_ttl_seconds if settings.enable_caching else 0.0,
-            detail=settings.sync_detail,
-        ),
     }
 
 

@@ -16,6 +16,7 @@ from pipelines.runtime.retention import remove_old_rows, remove_old_runs
 
 sync_sleep_sessions = dg.define_asset_job(
     "sync_sleep_sessions",
+    owners=["team:data"],
     selection=dg.AssetSelection.assets("users", "sleep_sessions"),
     tags={RETRY_STRATEGY_TAG: ReexecutionStrategy.ALL_STEPS.value},  # "from failure" leaves out steps not begun
     description="List every registered user's sessions of the days chosen, and store what is new or changed.",
@@ -23,18 +24,21 @@ sync_sleep_sessions = dg.define_asset_job(
 
 summarise_months = dg.define_asset_job(
     "summarise_months",
+    owners=["team:data"],
     selection=dg.AssetSelection.assets("monthly_averages", "sleep_metrics"),
     description="Recompute averages of the months chosen, and metrics of all weeks and months, whose sessions changed.",
 )
 
 reconcile = dg.define_asset_job(
     "reconcile",
+    owners=["team:data"],
     selection=dg.AssetSelection.assets("average_stats_reconciliation"),
     description="Hold what is stored against the API's own statistics and averages, and read again what differs.",
 )
 
 report_month = dg.define_asset_job(
     "report_month",
+    owners=["team:data"],
     selection=dg.AssetSelection.assets("monthly_report"),
     description="Draw the current month against the months before.",
 )
@@ -46,7 +50,10 @@ def sync_some() -> None:
     fail_if_data_missing(summarise_stale_months(sync_some_users()))
 
 
-@dg.job(description="Sync the users named (by pseudonym), whole window; no partition is marked as done.")
+@dg.job(
+    owners=["team:data"],
+    description="Sync the users named (by pseudonym), whole window; no partition is marked as done.",
+)
 def sync_named_users() -> None:
     """The same, but red only for the users named."""
     fail_if_users_failed(summarise_stale_months(sync_some_users()))
@@ -54,11 +61,15 @@ def sync_named_users() -> None:
 
 retry_failures = sync_some.to_job(
     name="retry_failures",
+    owners=["team:data"],
     description="Try every user and session that could not be synced again, over the window that failed.",
 )
 
 
-@dg.job(description="Handle the webhook events that wait, and bring the averages of their months up to date.")
+@dg.job(
+    owners=["team:data"],
+    description="Handle the webhook events that wait, and bring the averages of their months up to date.",
+)
 def process_webhook_events() -> None:
     """Inbox first, then averages."""
     summarise_stale_months(handle_events())
@@ -66,6 +77,7 @@ def process_webhook_events() -> None:
 
 fill_stage_arrays = sync_some.to_job(
     name="fill_stage_arrays",
+    owners=["team:data"],
     description="Read the stages of sessions stored from statistics only (SYNC_DETAIL=statistics): one request "
     "for each session, nothing is listed again. Lower priority than every other job.",
     tags={"dagster/priority": "-1"},
@@ -75,13 +87,19 @@ fill_stage_arrays = sync_some.to_job(
 )
 
 
-@dg.job(description="Notice users gone or to be deleted at the source; erase them here when their grace is over.")
+@dg.job(
+    owners=["team:data"],
+    description="Notice users gone or to be deleted at the source; erase them here when their grace is over.",
+)
 def erase_deleted_users() -> None:
     """Ask, then erase."""
     erase_departed(look_for_departures())
 
 
-@dg.job(description="Remove old records of runs and of handled events; data and asset history stay.")
+@dg.job(
+    owners=["team:data"],
+    description="Remove old records of runs and of handled events; data and asset history stay.",
+)
 def delete_old_records() -> None:
     """What nobody looks at any more."""
     remove_old_rows()

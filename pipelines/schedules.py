@@ -68,6 +68,7 @@ def daily_sync(recent_days: int) -> dg.ScheduleDefinition:
     """
 
     @dg.schedule(
+        owners=["team:data"],
         name="daily_sync",
         job=sync_sleep_sessions,
         cron_schedule="17 6 * * *",
@@ -86,6 +87,7 @@ def daily_sync(recent_days: int) -> dg.ScheduleDefinition:
 
 
 @dg.schedule(
+    owners=["team:data"],
     job=retry_failures,
     cron_schedule="47 * * * *",
     execution_timezone="UTC",
@@ -111,6 +113,7 @@ def hourly_retry(
 
 
 @dg.schedule(
+    owners=["team:data"],
     job=reconcile,
     cron_schedule="23 9 * * 0",
     execution_timezone="UTC",
@@ -130,6 +133,7 @@ def weekly_departures(grace_days: int) -> dg.ScheduleDefinition:
     """
 
     @dg.schedule(
+        owners=["team:data"],
         name="weekly_departures",
         job=erase_deleted_users,
         cron_schedule="23 9 * * 6",
@@ -145,6 +149,7 @@ def weekly_departures(grace_days: int) -> dg.ScheduleDefinition:
 
 
 @dg.schedule(
+    owners=["team:data"],
     job=sync_sleep_sessions,
     cron_schedule="41 8 3 * *",
     execution_timezone="UTC",
@@ -159,6 +164,7 @@ def monthly_close(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 
 
 @dg.schedule(
+    owners=["team:data"],
     job=delete_old_records,
     cron_schedule="29 3 * * *",
     execution_timezone="UTC",
@@ -172,6 +178,7 @@ def nightly_clearing() -> dg.RunRequest:
 
 
 @dg.schedule(
+    owners=["team:data"],
     job=report_month,
     cron_schedule="11 8 * * *",
     execution_timezone="UTC",

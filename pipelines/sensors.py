@@ -34,6 +34,7 @@ def stale_months_sensor(clock: Clock = _utc_now) -> dg.SensorDefinition:
     """The sensor that recomputes averages; `clock` returns the current moment in UTC."""
 
     @dg.sensor(
+        owners=["team:data"],
         name="recompute_stale_months",
         job=summarise_months,
         minimum_interval_seconds=30,
@@ -104,6 +105,7 @@ def webhook_inbox(*, enabled: bool) -> dg.SensorDefinition:
     """The sensor of the webhook inbox; switched off where webhooks are."""
 
     @dg.sensor(
+        owners=["team:data"],
         name="webhook_inbox",
         job=process_webhook_events,
         minimum_interval_seconds=4,  # the daemon looks every 5

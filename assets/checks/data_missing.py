@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 
 from assets.checks.check_rows import rows_of_check
-from assets.ops.failures import as_dagster_failure
+from assets.ops.failures import as_dagster_failure, missing_data_failure
 from resources.database.resource import Database
 
 
@@ -19,9 +19,5 @@ def fail_if_data_missing(context: dg.OpExecutionContext, database: dg.ResourcePa
     )
     context.instance.report_runless_asset_event(evaluation)
     if missing:
-        found = ", ".join(f"{count} {kind}" for kind, count in missing.items())
-        raise dg.Failure(
-            f"Still missing: {found}. `asleep-sync status` lists them; the next run tries them first.",
-            metadata=missing,
-            allow_retries=False,
-        )
+        with database.engine.connect() as connection:
+            raise missing_data_failure(connection)

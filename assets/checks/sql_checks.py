@@ -1,32 +1,58 @@
-"""Asset checks: each states a truth; all but one are a query that must return no rows.
+"""Asset checks: all but one are a query that must return no rows. The checks of an asset are one step."""
 
-Lives here: the truths and how grave it is when one does not hold.  Not here: repairs, SQL text.
-"""
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import dagster as dg
 
 from assets.checks.check_rows import rows_of_check
 from assets.metrics.monthly_summary import count_differing
-from assets.ops.failures import as_dagster_failure
+from assets.ops.failures import as_dagster_failure, missing_data_failure
 from resources.database.resource import Database
 
 MONTHS_TRIED = 500
 
 
-def truth(
-    name: str, asset: str, description: str, *, severity: dg.AssetCheckSeverity, blocking: bool = False
-) -> dg.AssetChecksDefinition:
-    """A check of `asset` named `name`, asked by `sql/check_<name>.sql`: rows of kind, found, since."""
+class SqlCheck(NamedTuple):
+    """A statement that holds while `check_<name>.sql` returns no rows."""
 
-    @dg.asset_check(asset=asset, name=name, description=description, blocking=blocking)
-    def check(context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
+    name: str
+    asset: str
+    description: str
+    severity: dg.AssetCheckSeverity
+    fails_the_run: bool = False
+
+
+def sql_checks(checks: Sequence[SqlCheck]) -> dg.AssetChecksDefinition:
+    """Return the checks of one asset as one step."""
+    [asset] = {check.asset for check in checks}
+    specs = [dg.AssetCheckSpec(check.name, asset=asset, description=check.description) for check in checks]
+
+    @dg.multi_asset_check(name=f"checks_of_{asset}", specs=specs, can_subset=True)
+    def step(
+        context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
+    ) -> Iterator[dg.AssetCheckResult]:
+        wanted = {key.name for key in context.selected_asset_check_keys}
+        failure: dg.Failure | None = None
         with as_dagster_failure(context.op_execution_context), database.engine.connect() as connection:
-            rows = rows_of_check(connection, name)
-        found = {f"found: {row.kind}": row.found for row in rows}
-        metadata = {"found": sum(row.found for row in rows), **found}
-        return dg.AssetCheckResult(passed=not rows, severity=severity, metadata=metadata)
+            for check in checks:
+                if check.name not in wanted:
+                    continue
+                rows = rows_of_check(connection, check.name)
+                if rows and check.fails_the_run:
+                    failure = missing_data_failure(connection)
+                found = {f"found: {row.kind}": row.found for row in rows}
+                yield dg.AssetCheckResult(
+                    check_name=check.name,
+                    asset_key=asset,
+                    passed=not rows,
+                    severity=check.severity,
+                    metadata={"found": sum(row.found for row in rows), **found},
+                )
+            if failure is not None:
+                raise failure
 
-    return check
+    return step
 
 
 @dg.asset_check(
@@ -43,90 +69,97 @@ def averages_follow_their_sessions(
     return dg.AssetCheckResult(passed=not found, severity=dg.AssetCheckSeverity.ERROR, metadata=metadata)
 
 
-checks = (
-    averages_follow_their_sessions,
-    truth(
+_CHECKS = (
+    SqlCheck(
         "no_session_missing",
         "sleep_sessions",
         "Every user and session asked for was read. While this fails the data have a hole, so the run fails too; "
         "`asleep-sync status` lists the missing data, and the next run tries them first.",
         severity=dg.AssetCheckSeverity.ERROR,
-        blocking=True,
+        fails_the_run=True,
     ),
-    truth(
+    SqlCheck(
         "sessions_belong_to_registered_users",
         "sleep_sessions",
         "Every stored session's user is in the registry.",
         severity=dg.AssetCheckSeverity.ERROR,
     ),
-    truth(
+    SqlCheck(
         "sessions_end_after_they_start",
         "sleep_sessions",
         "No stored session ends before it starts.",
         severity=dg.AssetCheckSeverity.WARN,
     ),
-    truth(
+    SqlCheck(
         "every_sleep_is_in_a_night",
         "sleep_sessions",
         "No sleep of the last 35 days is outside the nights: sessions longer than 24 hours (doubtful), and those that "
         "share more than 15 minutes with a longer one (overlapping).",
         severity=dg.AssetCheckSeverity.WARN,
     ),
-    truth(
+    SqlCheck(
         "stages_fit_their_session",
         "sleep_sessions",
         "No session stored or changed in the last 35 days has more stages than 30-second slots.",
         severity=dg.AssetCheckSeverity.WARN,
     ),
-    truth(
+    SqlCheck(
         "answers_follow_the_contract",
         "sleep_sessions",
         "The API's answers hold only fields, types and flags that its contract names. Odd ones are kept raw, and "
         "null in the typed column.",
         severity=dg.AssetCheckSeverity.WARN,
     ),
-    truth(
+    SqlCheck(
         "webhook_events_arrive",
         "sleep_sessions",
         "Webhook events used to arrive, and one came within the last 24 hours. While this fails, look at the callback "
         "address in the app, at the proxy and at the key; the daily sync brings the sessions meanwhile.",
         severity=dg.AssetCheckSeverity.WARN,
     ),
-    truth(
+    SqlCheck(
         "no_event_given_up",
         "sleep_sessions",
         "No webhook event was given up. The sessions come with the next sync anyway; somebody should see why.",
         severity=dg.AssetCheckSeverity.WARN,
     ),
-    truth(
+    SqlCheck(
         "every_user_is_found",
         "sleep_sessions",
         "The API finds every active user. A user that it does not find is requested in every sync, and is treated as "
         "deleted when list and user endpoint report so again at least 20 hours later.",
         severity=dg.AssetCheckSeverity.WARN,
     ),
-    truth(
+    SqlCheck(
         "every_user_is_synced_daily",
         "sleep_sessions",
         "Every active user was synced in full within the last 48 hours, or was registered since.",
         severity=dg.AssetCheckSeverity.WARN,
     ),
-    truth(
+    SqlCheck(
         "averages_are_current",
         "monthly_averages",
         "No user-month waits for its averages to be computed.",
         severity=dg.AssetCheckSeverity.WARN,
     ),
-    truth(
+    SqlCheck(
         "averages_count_every_session",
         "monthly_averages",
         "The averages of each user and month count exactly the sessions that are stored.",
         severity=dg.AssetCheckSeverity.ERROR,
     ),
-    truth(
+    SqlCheck(
         "averages_match_the_api",
         "average_stats_reconciliation",
         "The API's own statistics and averages agree with what is stored, after reading again what differed.",
         severity=dg.AssetCheckSeverity.WARN,
+    ),
+)
+
+checks = (
+    averages_follow_their_sessions,
+    *(
+        sql_checks([check for check in _CHECKS if check.asset == asset])
+        for asset in dict.fromkeys(check.asset for check in _CHECKS)
     ),
 )

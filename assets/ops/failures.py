@@ -7,18 +7,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from resources.asleep.errors import AsleepError, NoContact, Rejected
 from resources.asleep.resource import KeyMissing
 from resources.database.migrate import NotMigrated
 from resources.database.session_settings import DatabaseUnsuitable
+from resources.database.sync.missing_data import read_missing_data
 
 NO_RUN_RETRY = {"dagster/max_retries": "0"}
 STOPPED = "asleep-sync/stopped"
 """Tag of a run that was refused, value `<run id> <kind>`: its other steps need not knock, too."""
 REFUSED = "asleep-sync/refused"
 """Tag of the same runs, value `true`: by it automation finds them, and waits."""
+MISSING = "missing"
+"""Key of the failure's metadata that says how many users or sessions are missing."""
 PERMANENT = "permanent"
 """Key of the failure's metadata that says: nothing will be better by trying again."""
 
@@ -64,3 +68,15 @@ def _refuse_if_stopped(context: dg.OpExecutionContext) -> None:
     if run_id == context.run_id:
         message = "An earlier step of this run was refused; see its message."
         raise dg.Failure(message, metadata={PERMANENT: kind}, allow_retries=False)
+
+
+def missing_data_failure(connection: Connection) -> dg.Failure:
+    """Return the failure of a run while data are missing: how much, the first by pseudonym, and what to type."""
+    waiting, missing = read_missing_data(connection)
+    first = [f" First: user {found.user}, {found.kind}, {' '.join(found.message.split())}" for found in missing[:1]]
+    return dg.Failure(
+        f"{waiting} users or sessions are missing.{''.join(first)} The hourly retry reads them again; "
+        "`asleep-sync retry` does so now, `asleep-sync status` lists them.",
+        metadata={MISSING: waiting},
+        allow_retries=False,
+    )

@@ -30,7 +30,7 @@ from resources.load_sql import load_sql
 
 
 @dg.op(
-    ins={"registered": dg.In(dg.Nothing)},
+    ins={"registered": dg.In(dg.Nothing), "api": dg.In(dg.Nothing)},
     out=dg.DynamicOut(dg.Nothing),
     pool=API_POOL,
     description="Cut the registered users into batches.",

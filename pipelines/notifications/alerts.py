@@ -72,6 +72,7 @@ def alert_on_silent_webhooks(settings: Settings) -> dg.SensorDefinition:
     """The sensor that alerts once when webhook events used to arrive and none came for 24 hours."""
 
     @dg.sensor(
+        owners=["team:data"],
         name="alert_on_silent_webhooks",
         minimum_interval_seconds=600,
         default_status=dg.DefaultSensorStatus.RUNNING if settings.enable_webhooks else dg.DefaultSensorStatus.STOPPED,

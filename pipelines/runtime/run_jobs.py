@@ -12,7 +12,6 @@ from uuid import uuid4
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
-from dagster._core.errors import DagsterAssetCheckFailedError
 from dagster._core.execution.api import execute_run
 from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
@@ -27,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from assets.metrics.monthly_summary import stale_months
 from assets.ops.batches import ACCEPT_DELETIONS_TAG, REFETCH_TAG, REFRESH_TAG, totals_of_run
-from assets.ops.failures import NO_RUN_RETRY, PERMANENT
+from assets.ops.failures import MISSING, NO_RUN_RETRY, PERMANENT
 from assets.ops.targeted_sync import fail_if_users_failed
 from assets.partitions import day_key, month_keys
 from pipelines.runtime.run_launcher import HELD_TAG, lock_of
@@ -167,18 +166,13 @@ def _why(result: dg.JobExecutionResult) -> tuple[str, str | None]:
     message = ""
     for event in result.filter_events(lambda event: event.is_step_failure):
         failure = event.step_failure_data
-        if event.step_key == fail_if_users_failed.name or _is_of_a_check(failure.error):
-            continue
         told = failure.user_failure_data
+        if event.step_key == fail_if_users_failed.name or (told and MISSING in told.metadata):
+            continue
         message = (told.description if told else None) or _root(failure.error)
         if told and PERMANENT in told.metadata:
             return message, str(told.metadata[PERMANENT].value)
     return message, None
-
-
-def _is_of_a_check(error: Any) -> bool:
-    """True for the failed check that stops a run: there is one only, and it says that something is missing."""
-    return error is not None and error.cls_name == DagsterAssetCheckFailedError.__name__
 
 
 def _root(error: Any) -> str:

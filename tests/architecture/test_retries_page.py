@@ -21,9 +21,9 @@ POLICY = re.compile(
 )
 NO_POLICY = re.compile(
     r"assets\.(metrics|report)\.|:(DAY_SECONDS|EPOCH_SECONDS|_BEFORE_THE_FIRST_RELEASE|_RELEASE|_SECONDS)$|:_Question\."
-    r"|:InboxOptions\."
+    r"|:InboxOptions\.|pipelines\.runtime\.resources:"
 )
-"""Lengths of a day, an epoch or a chart; counters; options whose default is off."""
+"""Lengths of a day, an epoch or a chart; counters; options whose default is off; fields that show a setting."""
 ROW = re.compile(r"^\| [^|]+ \| (?P<value>[^|]+) \| \[`(?P<name>[\w.]+:[\w.]+)`\]\((?P<link>[^)]+)\) \|$", re.MULTILINE)
 YAML_ROW = re.compile(r"^\| [^|]+ \| (?P<value>[^|]+) \| `(?P<name>[\w.]+)` \|$", re.MULTILINE)
 TIMED_CALLS = {"sleep", "wait", "join", "timeout"}

@@ -12,16 +12,14 @@ from tests.integration.assets.sync.conftest import CONFIRMING_LIST
 
 def _check(world, name):
     """The asset check `name`, run against the world's database."""
-    check = next(check for check in checks if check.check_key.name == name)
+    definitions = dg.Definitions(asset_checks=checks, resources={"database": Database(lambda: _url(world))})
+    key = dg.AssetCheckKey(dg.AssetKey("sleep_sessions"), name)
+    selection = dg.AssetSelection.checks(key)
+    job = dg.Definitions.merge(definitions, dg.Definitions(jobs=[dg.define_asset_job("look", selection=selection)]))
     with dg.DagsterInstance.ephemeral() as instance:
-        result = dg.Definitions(asset_checks=[check], resources={"database": Database(lambda: _url(world))})
-        job = dg.define_asset_job("look", selection=dg.AssetSelection.checks(check))
-        run = dg.Definitions(
-            asset_checks=[check], jobs=[job], resources={"database": Database(lambda: _url(world))}
-        ).resolve_job_def("look")
-        evaluations = run.execute_in_process(instance=instance, raise_on_error=False).get_asset_check_evaluations()
-    assert result
-    return evaluations[0]
+        run = job.resolve_job_def("look").execute_in_process(instance=instance, raise_on_error=False)
+        [evaluation] = run.get_asset_check_evaluations()
+    return evaluation
 
 
 def _url(world):
