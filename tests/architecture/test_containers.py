@@ -27,9 +27,27 @@ def test_the_build_gets_what_it_copies_and_no_more():
 
 def test_the_files_with_secrets_are_kept_out_of_git():
     """The first `git add .` after `docker compose up` would publish them."""
-    secrets = [SERVICES["service"]["env_file"], *(secret["file"] for secret in COMPOSE["secrets"].values())]
+    secrets, ignored = [f"/deploy/{SERVICES['service']['env_file']}", ".env"], _lines(".gitignore")
 
-    assert [s for s in secrets if not any(fnmatch(f"/deploy/{s}", line) for line in _lines(".gitignore"))] == []
+    assert [secret for secret in secrets if not any(fnmatch(secret, line) for line in ignored)] == []
+
+
+def test_each_program_has_the_login_of_its_role():
+    """A program that faces the internet as superuser gives whoever breaks in everything."""
+    logins = {
+        name: re.search(r"//(\w+):", service["environment"]["DATABASE_URL"])[1]
+        for name, service in SERVICES.items()
+        if "DATABASE_URL" in service.get("environment", {})
+    }
+
+    assert logins == {
+        "migrate": "asleep_owner",
+        "service": "receiver_1",
+        "daemon": "pipeline_1",
+        "webserver": "pipeline_1",
+    }
+    made = (ROOT / "deploy/postgres/logins.sql").read_text("utf-8")
+    assert all(f"CREATE ROLE {login} LOGIN" in made for login in logins.values())
 
 
 def test_the_ui_reaches_the_runs_that_the_daemon_started():
