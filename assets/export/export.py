@@ -1,7 +1,7 @@
 """Parquet and CSV files of the tables, one folder for each dataset and month; only months that changed are written."""
 
 import json
-import os
+import secrets
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -148,7 +148,7 @@ class _Months:
     def write_month(self, month: date, columns: Sequence[ColumnType]) -> int:
         """Write a month beside its place, then put it there; returns the number of rows."""
         target = self.target(f"{month:%Y-%m}")
-        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+        unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
         try:
@@ -182,7 +182,9 @@ class _Months:
 
 def _open_private(file: Path) -> BinaryIO:
     """Open a file for writing that only its owner may read."""
-    return os.fdopen(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb")
+    file.unlink(missing_ok=True)
+    file.touch(mode=0o600)
+    return file.open("wb")
 
 
 def _read_manifest(folder: Path) -> dict[str, str]:
@@ -192,7 +194,7 @@ def _read_manifest(folder: Path) -> dict[str, str]:
 
 
 def _write_manifest(folder: Path, states: dict[str, str]) -> None:
-    unfinished = folder / f"{MANIFEST}.{os.getpid()}"
+    unfinished = folder / f"{MANIFEST}.{secrets.token_hex(4)}"
     with _open_private(unfinished) as file:
         file.write(json.dumps(states, indent=1, sort_keys=True).encode())
     unfinished.replace(folder / MANIFEST)
