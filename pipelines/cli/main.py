@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from pipelines.cli.common import Commands, Refusal, id_of_user, read_database, read_settings, write_private
+from pipelines.cli.doctor import doctor
 from pipelines.cli.export import export
 from pipelines.cli.programs import demo, dev, execute, serve, simulate, ui
 from pipelines.cli.queues import cache, inbox, notifications
@@ -258,7 +259,7 @@ def report(month: datetime | None, user_id: str | None, out: str | None) -> None
     click.echo(f"Written: {path}")
 
 
-for command in (users, inbox, notifications, cache, export, serve, ui, dev, simulate, execute, demo, erasures):
+for command in (users, inbox, notifications, cache, erasures, export, doctor, serve, ui, dev, simulate, execute, demo):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -141,3 +141,14 @@ def note_return(connection: Connection, ids: Iterable[str]) -> int:
     """Users once taken for gone whom the API knows after all are synced again; returns how many."""
     query = text("UPDATE asleep.users SET gone_at = NULL WHERE user_id = ANY (:ids) AND gone_at IS NOT NULL")
     return connection.execute(query, {"ids": sorted(ids)}).rowcount
+
+
+def user_with_most_sessions(connection: Connection) -> str | None:
+    """A synced user with many slept sessions; None when no user is registered."""
+    query = text(
+        "SELECT u.user_id FROM asleep.users AS u LEFT JOIN asleep.sleep_sessions AS s "
+        "ON s.user_id = u.user_id AND s.slept WHERE u.is_synced "
+        "GROUP BY u.user_id ORDER BY count(s.session_id) DESC, u.user_id LIMIT 1"
+    )
+    found: str | None = connection.scalar(query)
+    return found

@@ -1,0 +1,1 @@
+"""What the product assumes about the Asleep API, held against responses."""

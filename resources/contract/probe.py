@@ -1,0 +1,75 @@
+"""At most five requests about one user, and what they say about the contract."""
+
+from datetime import UTC, date, datetime, timedelta
+
+from resources.asleep.client import MOST_DAYS, AsleepClient
+from resources.asleep.errors import AsleepError, IdentifierRefused, UserGone
+from resources.asleep.paging import PAGE_ROWS
+from resources.asleep.records import COMPLETE, ListedSession
+from resources.contract.findings import Findings
+from resources.contract.statements import check_average_stats, check_list, check_session, check_user
+
+MADE_UP_USER = "G-20000101000000-AAAAAAAAAAAAAAAAAAAA"
+
+
+def probe(api: AsleepClient, user_id: str, *, unknown_user: bool = False) -> Findings:
+    """Request a user, the list, one session and average-stats, and check each response.
+
+    Args:
+        api: the client.
+        user_id: a registered user, best one with sessions of the last 99 days.
+        unknown_user: also request a user that does not exist.
+
+    Raises:
+        AsleepError: the API does not return the user or the list: nothing can be checked.
+    """
+    findings = Findings()
+    today = datetime.now(UTC).date()
+    days = (today - timedelta(days=MOST_DAYS - 1), today)
+    check_user(findings, api.raw_user(user_id), user_id)
+    page = api.raw_page(user_id, *days, offset=0, limit=PAGE_ROWS)
+    rows = check_list(findings, page, days, limit=PAGE_ROWS)
+    if (listed := _best(rows)) is not None:
+        _session(findings, api, user_id, listed)
+    _average_stats(findings, api, user_id, days)
+    if unknown_user:
+        _unknown_user(findings, api)
+    return findings
+
+
+def _best(rows: tuple[ListedSession, ...]) -> ListedSession | None:
+    """The latest finished session, else the latest."""
+    readable = [row for row in rows if row.problem is None]
+    finished = [row for row in readable if row.state == COMPLETE]
+    return next(reversed(finished or readable), None)
+
+
+def _session(findings: Findings, api: AsleepClient, user_id: str, listed: ListedSession) -> None:
+    try:
+        check_session(findings, api.raw_session(user_id, listed.session_id), listed, user_id)
+    except AsleepError as error:
+        findings.check("session: a listed session can be read", False, error.kind)
+
+
+def _average_stats(findings: Findings, api: AsleepClient, user_id: str, days: tuple[date, date]) -> None:
+    try:
+        result = api.raw_average_stats(user_id, *days)
+    except AsleepError as error:
+        findings.check(f"average-stats: {MOST_DAYS} dates are allowed", False, error.kind)
+        return
+    findings.check(f"average-stats: {MOST_DAYS} dates are allowed", True)
+    check_average_stats(findings, result, days)
+
+
+def _unknown_user(findings: Findings, api: AsleepClient) -> None:
+    statement = "user: an unknown user is reported as not found"
+    try:
+        api.raw_user(MADE_UP_USER)
+    except UserGone:
+        findings.check(statement, True)
+    except IdentifierRefused:
+        findings.check(statement, None)
+    except AsleepError as error:
+        findings.check(statement, False, error.kind)
+    else:
+        findings.check(statement, False, "the API returned a user")

@@ -1,0 +1,111 @@
+"""`asleep-sync doctor` against the simulated API in each reading of what the contract leaves open."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+from click.testing import Result
+from sqlalchemy import Engine, text
+
+from resources.database.users.registry import import_users
+from tests.conftest import Simulator
+from tests.integration.pipelines.cli.conftest import Type
+
+READINGS = [
+    ({"sleep_efficiency": "percentage"}, "stat: `sleep_efficiency` is a share of 1, not a percentage"),
+    ({"stage_latency": "from_start"}, "stat: stage latencies count from sleep onset"),
+    ({"average_ratios": "mean"}, "average-stats: ratios are ratios of sums"),
+    ({"average_session_names": "session_id"}, "average-stats: sessions have `id` and `start_time`"),
+    ({"period_days": "present"}, "average-stats: `period` has timezone, start_date, end_date"),
+    ({"last_session_names": "session"}, "user: `last_session_info` has `start_time`"),
+    ({"timestamp_form": "bare"}, "session: timestamps carry an offset"),
+]
+
+DEFAULTS = {
+    "sleep_efficiency": "ratio",
+    "stage_latency": "from_onset",
+    "average_ratios": "of_sums",
+    "average_session_names": "id",
+    "period_days": "absent",
+    "last_session_names": "bare",
+    "timestamp_form": "offset",
+}
+
+Examine = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def api(simulate: Callable[..., AbstractContextManager[Simulator]]) -> Iterator[Simulator]:
+    """One ordinary user with many nights."""
+    with simulate("--users", "1", "--days", "60", "--seed", "3", "--ordinary-only", "--rate", "0") as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def examine(typed: Type, api: Simulator, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Examine]:
+    """`examine("--json", average_ratios="mean")`: the doctor, while the API behaves so."""
+    with engine.begin() as connection:
+        import_users(connection, [(user["user_id"], None) for user in api.ask("users")])
+    monkeypatch.setenv("ASLEEP_API_KEY", "simulated-key")
+    monkeypatch.setenv("ASLEEP_BASE_URL", api.url)
+    monkeypatch.setenv("ASLEEP_REQUESTS_PER_SECOND", "100")
+
+    def examine(*options: str, **behaviour: str) -> Result:
+        api.ask("behaviour", behaviour) if behaviour else None
+        api.reset()
+        return typed("doctor", *options)
+
+    yield examine
+    api.ask("behaviour", DEFAULTS)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM asleep.users"))
+
+
+def contradicted(result: Result) -> set[str]:
+    findings = json.loads(result.stdout)["findings"]
+    return {finding["statement"] for finding in findings if finding["verdict"] == "contradicted"}
+
+
+def test_an_api_that_keeps_the_contract_is_confirmed_in_five_requests(examine: Examine, api: Simulator):
+    """First contact must be cheap, and find nothing where nothing is."""
+    result = examine("--json", "--probe-unknown-user")
+
+    assert contradicted(result) == set()
+    assert result.exit_code == 0
+    assert sum(api.requests().values()) <= 6
+    verdicts = [finding["verdict"] for finding in json.loads(result.stdout)["findings"]]
+    assert verdicts.count("confirmed") > 20
+
+
+@pytest.mark.parametrize(("behaviour", "statement"), READINGS)
+def test_a_deviation_is_contradicted_by_name(examine: Examine, behaviour: dict[str, str], statement: str):
+    """Where the real API differs, the first user must be able to say how."""
+    result = examine("--json", **behaviour)
+
+    assert result.exit_code == 1
+    assert statement in contradicted(result)
+
+
+def test_the_report_is_safe_to_publish(examine: Examine, api: Simulator):
+    """No id, no value, no key: in text and in JSON."""
+    user = api.ask("users")[0]["user_id"]
+    sessions = {s["result"]["session"]["id"] for u in api.ask("truth")["users"] for s in u["sessions"]}
+    outputs = [examine(*options, sleep_efficiency="percentage").output for options in (("--json",), ())]
+
+    for output in outputs:
+        assert not [secret for secret in (user, "simulated-key", *sessions) if secret in output]
+
+
+def test_without_users_or_answer_nothing_can_be_checked(typed: Type, examine: Examine, engine: Engine, api: Simulator):
+    """Exit code 2, and what to do."""
+    api.ask("faults", [{"kind": "status_401"}])
+    refused = examine()
+    api.ask("faults", method="DELETE")
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM asleep.users"))
+    empty = typed("doctor")
+
+    assert (refused.exit_code, empty.exit_code) == (2, 2)
+    assert "ASLEEP_API_KEY" in refused.output
+    assert "import users first" in empty.output
