@@ -68,9 +68,9 @@ class History:
     """Sessions that lists lack."""
     reanalysed: set[str] = field(default_factory=set)
     """Sessions analysed again since the last reconciliation that succeeded for their user."""
-    lists_were_empty: bool = False
-    """Lists without rows, or users not found, were sent in the last run: of sessions that are not stored they leave
-    no trace."""
+    lists_were_cut: bool = False
+    """In the last run lists lacked rows, users were not found, or the page cap changed in its midst: sessions that are
+    not stored leave no trace then, and the next run finds them."""
     damaged: bool = False
     """Damaged arrays were sent since the last quiet run."""
     analyses: int = 0
@@ -211,8 +211,11 @@ class History:
         chosen = [self._fault(kind) for kind in self.dice.sample(sorted(kinds), self.dice.randrange(1, 4))]
         self.ask("faults", method="DELETE")
         self.ask("faults", chosen)
-        empty = {"empty_list", "all_missing", "missing_user"}
-        self.lists_were_empty = any(rule["kind"] in empty for rule in chosen)
+        cuts = {"empty_list", "all_missing", "missing_user"}
+        self.lists_were_cut = any(
+            rule["kind"] in cuts or (rule["kind"] == "page_cap" and (rule["after"] or "count" in rule))
+            for rule in chosen
+        )
         self.damaged = self.damaged or any(rule["kind"] == "damaged_stages" for rule in chosen)
         self.told.append(f"  faults {chosen}")
 

@@ -62,7 +62,8 @@ def sync_and_compare(world: World, history: History) -> None:
     unexplained = [each for each in found(world, days) if not explained(each, mode, first, world, history)]
     assert not unexplained, unexplained[:20]
     if mode is Mode.RECONCILE and days > DAYS:
-        open_users = {row.user_id for row in missing(world)}
+        suspected = world.rows("SELECT user_id FROM asleep.users WHERE not_found_since IS NOT NULL")
+        open_users = {row.user_id for row in (*missing(world), *suspected)}
         history.reanalysed = {each for each in history.reanalysed if history.sessions[each] in open_users}
 
 
@@ -101,7 +102,7 @@ def explained(difference: Difference, mode: Mode, first: date, world: World, his
         or is_on_record(difference, world)
         or session_id in history.reanalysed | history.hidden
         or (kind != "missing" and session_id[:8] < f"{first:%Y%m%d}")  # before the window
-        or (kind == "missing" and history.lists_were_empty and is_new(difference, world))
+        or (kind == "missing" and history.lists_were_cut and is_new(difference, world))
         or (kind == "wrong" and history.damaged)
         # A reconciliation looks at analysed sessions only.
         or (mode is Mode.RECONCILE and (session_id in history.running or "not analysed" in difference.what))
