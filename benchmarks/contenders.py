@@ -44,7 +44,7 @@ def _engine(order: Order, *, is_limited: bool) -> Work:
     from resources.asleep.transport import Transport
     from resources.database.engine import make_engine
     from resources.database.sync import sync_state
-    from resources.rate_limit.protocol import Unlimited
+    from tests.unlimited import Unlimited
 
     database = make_engine(order.database_url, application_name="benchmark")
     api = AsleepApi(order.api_url, KEY, NO_LIMIT_PER_SECOND, order.connections, 30.0)

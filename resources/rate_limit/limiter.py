@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Engine, Row
 
 from resources.rate_limit.protocol import Outcome, Permit, PermitUnavailable
-from resources.rate_limit.shared_row import DEFAULT_CONFIG, DatabaseAway, LimiterConfig, SharedRow
+from resources.rate_limit.shared_row import LimiterConfig, SharedRow
 
 ASK_AHEAD_SECONDS = 0.01  # ask for slots this long before the last one is due; earlier would be unfair to others
 MAX_LATE_SECONDS = 0.3  # a thread that wakes later takes another slot; below it, sending and paying is never dearer
@@ -50,7 +50,7 @@ class PostgresRateLimiter:
     """Rate limiter of one process; its threads share it."""
 
     def __init__(
-        self, engine: Engine, *, api_key: str, requests_per_second: float, config: LimiterConfig = DEFAULT_CONFIG
+        self, engine: Engine, *, api_key: str, requests_per_second: float, config: LimiterConfig | None = None
     ) -> None:
         """Prepare; nothing is sent to the database yet.
 
@@ -60,8 +60,8 @@ class PostgresRateLimiter:
             requests_per_second: the limit; the lowest one of all processes counts.
             config: how to slow down, recover and stop.
         """
-        self._row = SharedRow(engine, api_key=api_key, requests_per_second=requests_per_second, config=config)
-        self._config = config
+        self._config = config or LimiterConfig()
+        self._row = SharedRow(engine, api_key=api_key, requests_per_second=requests_per_second, config=self._config)
         self._slots: deque[_Slot] = deque()
         self._standing = _Standing()
         self._line = threading.Lock()  # held by the one thread that waits to ask for slots
@@ -140,7 +140,7 @@ class PostgresRateLimiter:
         try:
             if may_connect or self._row.connection is not None:
                 action()
-        except DatabaseAway as error:
+        except ConnectionError as error:
             ask_at = time.monotonic() + DATABASE_PAUSE_SECONDS
             self._standing = _Standing(ask_at, reason=str(error), cause=error.__cause__)
         finally:
@@ -152,8 +152,8 @@ class PostgresRateLimiter:
         row = self._reserve(wanted=len(self._waiting))
         first, now = row.first_slot + self._row.clock.offset, time.monotonic()
         if not row.slots:
-            early = first - RETRY_AHEAD_SECONDS
-            ask_at = early if early > now else max(first, now + ASK_AHEAD_SECONDS)
+            retry_at = first - RETRY_AHEAD_SECONDS
+            ask_at = retry_at if retry_at > now else max(first, now + ASK_AHEAD_SECONDS)
             self._standing = _Standing(min(ask_at, now + MAX_SILENCE_SECONDS), first, row.reason)
             return
         takeable_seconds = row.usable_seconds - LOOSE_TAIL_SECONDS if row.usable_seconds else MAX_LATE_SECONDS

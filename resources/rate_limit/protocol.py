@@ -1,7 +1,7 @@
-"""What a sender of requests needs of a rate limiter, and a limiter without a limit."""
+"""What a sender of requests needs of a rate limiter."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
 from typing import Any, Protocol
 
@@ -33,23 +33,9 @@ class RateLimiter(Protocol):
 
     def acquire(self, *, give_up_at: float) -> Permit:
         """Wait for a permit until `give_up_at` (`time.monotonic()`), or raise `PermitUnavailable`. Connect before."""
-        ...
 
     def sent(self, permit: Permit) -> None:
         """Record that the request has just been written to its connection, which is when the server counts it."""
-        ...
 
     def report(self, permit: Permit, outcome: Outcome, *, retry_after_seconds: float | None = None) -> None:
         """Report the result of the attempt; exactly once for each permit, sent or not."""
-        ...
-
-
-class Unlimited:
-    """Grants every permit at once: for servers without a limit, and for tests of other things."""
-
-    def acquire(self, **_: object) -> Permit:  # noqa: D102 as in the protocol
-        return Permit(granted_at=datetime.now(UTC), waited_seconds=0.0)
-
-    def sent(self, *_: object) -> None: ...  # noqa: D102
-
-    def report(self, *_: object, **__: object) -> None: ...  # noqa: D102

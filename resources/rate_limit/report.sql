@@ -1,11 +1,10 @@
--- Reports one throttled or broken attempt, or any result of a probe. Many requests that were under way together are
--- throttled together: only one reserved after a cut cuts again.
+-- Reports one throttled or broken attempt, or any result of a probe. Requests under way together are throttled
+-- together: only one reserved after a cut cuts again.
 DROP FUNCTION IF EXISTS asleep.report_outcome;
 CREATE FUNCTION asleep.report_outcome(
     the_key text,
     reserved_at float8, -- as reserve_slots returned it with the attempt's slot
-    outcome text,
-    retry_after_seconds float8,
+    outcome text, retry_after_seconds float8,
     cut_factor float8, min_factor float8, recovery_per_second float8, pause_seconds float8, max_pause_seconds float8,
     failures_to_open float8, min_open_seconds float8, max_open_seconds float8,
     OUT moment float8
@@ -26,10 +25,8 @@ BEGIN
         r.paused_until := GREATEST(
             r.paused_until, moment + LEAST(COALESCE(retry_after_seconds, pause_seconds), max_pause_seconds)
         );
-    ELSIF outcome = 'broken' THEN
-        r.failed_at := moment;
     END IF;
-
+    r.failed_at := CASE WHEN outcome = 'broken' THEN moment ELSE r.failed_at END;
     IF r.circuit = 'half_open' AND reserved_at = r.probe_reserved_at THEN
         IF outcome = 'broken' THEN -- wait as long again as the circuit has been open
             r.circuit := 'open';

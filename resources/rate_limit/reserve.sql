@@ -30,7 +30,6 @@ BEGIN
     ON CONFLICT DO NOTHING;
     SELECT * INTO r FROM asleep.rate_limits WHERE key_id = the_key FOR NO KEY UPDATE;
     moment := extract(EPOCH FROM clock_timestamp());
-
     IF announced_rate <= r.requests_per_second OR moment > r.announced_at + 60 THEN
         r.requests_per_second := announced_rate;
         r.announced_at := moment;
@@ -51,7 +50,6 @@ BEGIN
         CASE WHEN silent_seconds > 0 THEN moment + silent_seconds END
     );
     first_slot := GREATEST(r.next_slot, r.paused_until);
-
     -- A slot that may be used late must be further by as much from the slot one whole limit later, loose or not.
     usable_seconds := CASE WHEN is_loose THEN loose_seconds ELSE 0 END;
     spacing_seconds := (1 + margin_seconds
@@ -78,11 +76,8 @@ BEGIN
             r.probe_at := first_slot + probe_lease_seconds;
         END IF;
     ELSE
-        first_slot := CASE r.circuit
-            WHEN 'open' THEN GREATEST(first_slot, r.probe_at)
-            WHEN 'half_open' THEN moment + ahead_seconds -- the probe may come back at any time
-            ELSE first_slot
-        END;
+        first_slot := CASE r.circuit WHEN 'open' THEN GREATEST(first_slot, r.probe_at)
+            WHEN 'half_open' THEN moment + ahead_seconds ELSE first_slot END; -- a probe may come back at any time
         reason := concat(CASE
             WHEN r.circuit <> 'closed' THEN concat('circuit breaker open since ', to_timestamp(floor(r.circuit_since)))
             WHEN r.paused_until > moment THEN 'the API throttles requests'

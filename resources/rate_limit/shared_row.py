@@ -24,10 +24,6 @@ _REPORT = text(
 )
 
 
-class DatabaseAway(Exception):
-    """The database that holds the rate limit cannot be used."""
-
-
 @dataclass(frozen=True, slots=True)
 class LimiterConfig:
     """How the processes slow down, recover and stop. Every process of one key should use the same."""
@@ -48,19 +44,13 @@ class LimiterConfig:
     probe_lease_seconds: float = 60.0  # a probe without a result is then replaced; longer than any request lasts
 
 
-DEFAULT_CONFIG = LimiterConfig()
-
-
 def key_id_of(api_key: str) -> str:
     """Return the name of a key's row: a fingerprint that reveals nothing about the key."""
     return hashlib.sha256(api_key.encode()).hexdigest()[:16]
 
 
 class ServerClock:
-    """Compares the database server's clock with the monotonic one of this process, whose wall clock is not trusted.
-
-    The true difference lies in the interval given by each statement's start and end: the fast ones make it exact.
-    """
+    """The server's clock against this process's monotonic one: the difference lies between a statement's ends."""
 
     def __init__(self) -> None:
         self._low, self._high, self._seen_at = float("-inf"), float("inf"), 0.0
@@ -76,7 +66,7 @@ class ServerClock:
 
 
 class SharedRow:
-    """One key's row. Not safe to share between threads. Methods raise `DatabaseAway` when it cannot be reached now."""
+    """One key's row. Not for several threads at once. Methods raise `ConnectionError` when it cannot be reached now."""
 
     def __init__(self, engine: Engine, *, api_key: str, requests_per_second: float, config: LimiterConfig) -> None:
         self._engine = create_engine(engine.url, pool=engine.pool.recreate(), hide_parameters=True)
@@ -113,7 +103,7 @@ class SharedRow:
             if not isinstance(error, OperationalError | InterfaceError) and not error.connection_invalidated:
                 raise
             reason = " ".join(str(error.orig).split())
-            raise DatabaseAway(f"the database that holds the rate limit cannot be used: {reason}") from error
+            raise ConnectionError(f"the database that holds the rate limit cannot be used: {reason}") from error
         return row
 
     def close(self) -> None:

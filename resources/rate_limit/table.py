@@ -1,12 +1,11 @@
 """The table of the rate limiter, the functions that work on it, and its state for people."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import CheckConstraint, Column, Connection, Double, MetaData, RowMapping, Table, Text, text
 
 from resources.load_sql import load_sql
-from resources.rate_limit.shared_row import DEFAULT_CONFIG
+from resources.rate_limit.shared_row import LimiterConfig
 
 
 def rate_limits_table(metadata: MetaData) -> Table:
@@ -45,9 +44,9 @@ def create_functions(connection: Connection) -> None:
 
 def read_state(connection: Connection) -> Sequence[RowMapping]:
     """Return what is in force now, for `asleep-sync status` and `/health`: a row of `state.sql` per key."""
-    values = {"recovery_per_second": DEFAULT_CONFIG.recovery_per_second}
+    values = {"recovery_per_second": LimiterConfig().recovery_per_second}
     return connection.execute(load_sql(__package__, "state"), values).mappings().all()
 
 
-def _number(name: str, comment: str, default: str = "0") -> Column[Any]:
+def _number(name: str, comment: str, default: str = "0") -> Column[float]:
     return Column(name, Double, nullable=False, server_default=text(default), comment=comment)

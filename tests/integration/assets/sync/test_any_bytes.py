@@ -27,7 +27,6 @@ from resources.database.sync import sync_state
 from resources.database.sync.sync_state import UserToSync
 from resources.database.sync.upsert import upsert_sessions
 from resources.database.users.registry import import_users
-from resources.rate_limit.protocol import Unlimited
 from tests.unit.resources.asleep.asleep_answers import (
     SESSION,
     USER,
@@ -36,6 +35,7 @@ from tests.unit.resources.asleep.asleep_answers import (
     session_result,
     user_result,
 )
+from tests.unlimited import Unlimited
 
 ONCE = Patience(broken_attempts=1, garbled_attempts=1)
 WINDOW = Window.of_days(date(2026, 3, 7), date(2026, 3, 8))

@@ -20,8 +20,8 @@ from resources.asleep.parse_sessions import parse_session_result
 from resources.asleep.transport import Transport
 from resources.database.service.inbox import take_events
 from resources.database.users.registry import import_users
-from resources.rate_limit.protocol import Unlimited
 from tests.unit.resources.asleep.asleep_answers import session_result
+from tests.unlimited import Unlimited
 
 LONGEST_USER = "G-" + "u" * (MAX_ID_LENGTH - 2)
 

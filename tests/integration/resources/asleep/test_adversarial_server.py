@@ -12,9 +12,9 @@ import pytest
 from resources.asleep.errors import Malformed, Unavailable
 from resources.asleep.http_client import HttpClient
 from resources.asleep.transport import Patience, Transport
-from resources.rate_limit.protocol import Unlimited
 from tests.adversary import FAULTS, Gateway, name_of
 from tests.bad_server import Request, Server
+from tests.unlimited import Unlimited
 
 Serve = Callable[..., Server]
 

@@ -14,7 +14,7 @@ from resources.asleep.client import AsleepClient
 from resources.asleep.http_client import HttpClient
 from resources.asleep.request_events import Attempt
 from resources.asleep.transport import Patience, Transport
-from resources.rate_limit.protocol import Unlimited
+from tests.unlimited import Unlimited
 
 UNKNOWN_ZONE = "session.created_timezone: unknown time zone"
 """Some of the simulated users have one."""

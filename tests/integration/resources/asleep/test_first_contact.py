@@ -13,8 +13,8 @@ from resources.asleep.errors import KeyRejected, NoContact, Unavailable
 from resources.asleep.first_contact import PATIENCE_SECONDS, FirstContact
 from resources.asleep.http_client import HttpClient
 from resources.asleep.transport import Patience, Transport
-from resources.rate_limit.protocol import Unlimited
 from tests.bad_server import Behaviour, Request, Server, Wire
+from tests.unlimited import Unlimited
 
 USER = "G-20260301091502-AbCdEfGhIjKlMnOpQrSt"
 Serve = Callable[..., Server]

@@ -12,7 +12,7 @@ from resources.asleep.client import AsleepClient
 from resources.asleep.errors import IdentifierRefused, Malformed
 from resources.asleep.http_client import HttpResponse
 from resources.asleep.transport import Transport
-from resources.rate_limit.protocol import Unlimited
+from tests.unlimited import Unlimited
 
 DAY, NEXT_DAY = date(2026, 3, 7), date(2026, 3, 8)
 
