@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
-from assets.metrics.monthly_summary import stale_months
+from assets.metrics.monthly_summary import months_to_recompute
 from assets.partitions import month_keys
 from pipelines.jobs import process_webhook_events, summarise_months
 from pipelines.runtime.pauses import is_in_api_pool, is_under_way, why_paused
@@ -39,13 +39,13 @@ def stale_months_sensor(clock: Clock = _utc_now) -> dg.SensorDefinition:
         job=summarise_months,
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Recomputes the averages of the months whose sessions changed, the current month included: when "
-        "no sync is running, or every 15 minutes while a long one runs.",
+        description="Recomputes averages and metrics of months whose sessions changed, and of the running month once "
+        "a day: when no sync is running, or every 15 minutes while a long one runs.",
     )
     def sensor(context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]) -> dg.SensorResult:
         now = clock()
         with database.engine.connect() as connection:
-            months = stale_months(connection)
+            months = months_to_recompute(connection)
         is_syncing = _writes_sessions(context.instance)
         waiting_since = _moment(context.cursor) or (now if months else None)
         if not is_syncing and not months:

@@ -4,6 +4,6 @@ FROM unnest(CAST(:user_ids AS text []), CAST(:firsts AS date []), CAST(:lasts AS
     AS asked (user_id, first, last)
 CROSS JOIN LATERAL (
     SELECT *
-    FROM asleep.night_calendar
-    WHERE night_calendar.user_id = asked.user_id AND night_calendar.night_date BETWEEN asked.first AND asked.last
+    FROM asleep.all_night_dates
+    WHERE all_night_dates.user_id = asked.user_id AND all_night_dates.night_date BETWEEN asked.first AND asked.last
 ) AS c

@@ -37,6 +37,12 @@ def stale_months(connection: Connection) -> list[date]:
     return list(connection.scalars(load_sql(__package__, "stale_months")))
 
 
+def months_to_recompute(connection: Connection) -> list[date]:
+    """First days of the months with stale averages or metrics, running periods of an earlier day among them."""
+    metrics = connection.scalars(load_sql(__package__, "stale_metric_months"))
+    return sorted({*stale_months(connection), *metrics})
+
+
 def summarise(connection: Connection, month: date | None = None) -> Summarised:
     """Compute the averages of every stale user-month, in the connection's transaction.
 

@@ -1,6 +1,6 @@
--- One row per active user and date from the first recording to yesterday, also where there is none. A date is covered
--- when the syncs of the user have read both UTC days on which a session of that night can start.
-CREATE OR REPLACE VIEW asleep.night_calendar AS
+-- One row per user and date from the first recording to yesterday, also where there is none. A date is covered when the
+-- syncs of the user have read both UTC days on which a session of that night can start.
+CREATE OR REPLACE VIEW asleep.all_night_dates AS
 SELECT
     u.user_id,
     day.night_date,
@@ -50,7 +50,15 @@ CROSS JOIN LATERAL (
         FROM asleep.night_dates AS n
         WHERE n.user_id = u.user_id
     ) AS known ON known.known_date = dates.night_date
-) AS day
+) AS day;
+
+COMMENT ON VIEW asleep.all_night_dates IS
+    'night_calendar of all registered users, inactive ones included. Not for analysts.';
+
+CREATE OR REPLACE VIEW asleep.night_calendar AS
+SELECT dates.*
+FROM asleep.users AS u
+JOIN asleep.all_night_dates AS dates ON dates.user_id = u.user_id
 WHERE u.active;
 
 COMMENT ON VIEW asleep.night_calendar IS
@@ -75,3 +83,19 @@ COMMENT ON COLUMN asleep.night_calendar.naps IS 'Other sleep episodes of the dat
 COMMENT ON COLUMN asleep.night_calendar.doubtful_sessions IS 'Sessions longer than 24 hours that began in the night';
 COMMENT ON COLUMN asleep.night_calendar.overlapping_sessions IS
     'Sessions of the date that share more than 15 minutes with a longer one';
+
+-- The view behind it has the same columns.
+DO $$
+DECLARE
+    told record;
+BEGIN
+    FOR told IN
+        SELECT attname AS name, col_description(attrelid, attnum) AS words
+        FROM pg_attribute
+        WHERE attrelid = 'asleep.night_calendar'::regclass AND attnum > 0
+    LOOP
+        EXECUTE 'COMMENT ON COLUMN asleep.all_night_dates.' || quote_ident(told.name) || ' IS '
+            || quote_literal(told.words);
+    END LOOP;
+END
+$$;

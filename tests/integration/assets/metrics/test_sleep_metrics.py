@@ -12,6 +12,7 @@ from expected_nights import Recorded, date_of, episodes_of, expected_nights
 from sqlalchemy import Connection, Engine, text
 from warehouse_sessions import session, slept, store
 
+from assets.metrics.monthly_summary import months_to_recompute
 from assets.metrics.sleep_metrics import Computed, compute_metrics
 from resources.asleep.records import SleepSession
 from resources.database.schema.tables import sleep_metrics
@@ -325,6 +326,8 @@ def test_a_running_period_is_recomputed_on_the_next_day(engine: Engine):
     before = rows(engine)[week]
     compute_metrics(engine, date(2026, 11, 6))
 
+    with engine.connect() as connection:
+        assert months_to_recompute(connection) == [date(2026, 11, 1)], "on every later day"
     assert (before["days"], before["coverage"]) == (2, 1.0)
     assert (rows(engine)[week]["days"], rows(engine)[week]["coverage"]) == (3, pytest.approx(2 / 3))
 

@@ -27,13 +27,14 @@ from dagster._time import get_current_datetime
 from pipelines.jobs import summarise_months
 from pipelines.sensors import stale_months_sensor
 from assets.monthly_averages import monthly_averages
+from assets.sleep_metrics import MetricsOptions, sleep_metrics
 from resources.database.resource import Database
 
 defs = dg.Definitions(
-    assets=[monthly_averages],
+    assets=[monthly_averages, sleep_metrics],
     jobs=[summarise_months],
     sensors=[stale_months_sensor(clock=get_current_datetime)],
-    resources={{"database": Database(lambda: {url!r})}},
+    resources={{"database": Database(lambda: {url!r}), "metrics_options": MetricsOptions(frozenset({{6, 7}}))}},
 )
 """
 

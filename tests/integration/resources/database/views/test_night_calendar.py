@@ -65,6 +65,7 @@ def test_inactive_users_have_no_calendar(connection: Connection, statuses: dict[
 
     assert statuses
     assert connection.scalar(text("SELECT count(*) FROM asleep.night_calendar")) == 0
+    assert connection.scalar(text("SELECT count(*) FROM asleep.all_night_dates")) == 12, "their metrics stay"
 
 
 def test_the_ledger_remembers_every_span_that_was_synced(connection: Connection):
