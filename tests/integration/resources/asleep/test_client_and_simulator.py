@@ -118,6 +118,7 @@ def test_long_lists_are_whole_for_few_requests(busy_world: Any, page_cap: int):
     """230 sessions: three pages of 100, or thirteen of 20, each beginning with the last row of the one before."""
     busy_world.ask("behaviour", {"page_cap": page_cap})
     with client_of(busy_world) as client:
+        client.page_size.start(page_cap)
         for user, sessions in truth_of(busy_world).items():
             listed = client.list_sessions(user, LONG_AGO, TODAY)
             assert [row.session_id for row in listed.rows] == sorted(sessions)
@@ -129,6 +130,7 @@ def test_lists_are_whole_whatever_happens_between_pages(busy_world: Any, kind: s
     """A session missing from a list is taken for deleted."""
     count = {} if kind in {"duplicate_rows", "page_cap"} else {"count": 1}
     with client_of(busy_world) as client:
+        client.page_size.forget()
         for user in truth_of(busy_world):
             busy_world.ask("faults", [{"kind": kind, "user": user, **count}])
             listed = client.list_sessions(user, LONG_AGO, TODAY)
