@@ -1,9 +1,6 @@
-"""The environment as one frozen, validated object.
+"""The environment as one frozen, validated object: every variable, its form and its default. No other file reads it."""
 
-Lives here: every variable that the project reads, its form and its default. No other file reads the environment.
-Not here: what is done with them.
-"""
-
+import difflib
 import os
 import re
 from enum import StrEnum
@@ -14,7 +11,7 @@ from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
 from resources.asleep.network import check_proxy, trusted_authorities
 from resources.database.engine import DatabaseUrlInvalid, database_url
@@ -51,7 +48,12 @@ class Settings(BaseSettings):
     """Everything configurable. Field names are the variables' names in lower case."""
 
     model_config = SettingsConfigDict(
-        frozen=True, env_file=".env", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+        frozen=True,
+        env_file=".env",
+        env_file_encoding="utf-8-sig",
+        env_ignore_empty=True,
+        extra="ignore",
+        hide_input_in_errors=True,
     )
 
     environment: Environment = Environment.DEVELOPMENT
@@ -239,6 +241,10 @@ def load_settings(env_file: Path | None = None) -> Settings:
     except ValidationError as error:
         lines = [*_told(error), *_told_of_the_rest(error, env_file)]
         raise SettingsInvalid("\n".join(lines)) from None
+    except UnicodeDecodeError:
+        raise SettingsInvalid(f"{env_file or '.env'}: not UTF-8 text. Save the file as UTF-8.") from None
+    except OSError as error:
+        raise SettingsInvalid(f"{env_file or '.env'}: cannot be read ({error.strerror})") from None
 
 
 def _told(error: ValidationError) -> list[str]:
@@ -278,13 +284,26 @@ def _is_web_address(text: str) -> bool:
     return is_one_word and names_a_host and "@" not in parts.netloc and "#" not in text
 
 
-def unknown_variables(environment: dict[str, str] | None = None) -> list[str]:
-    """Variables that look like ours but are not, e.g. a misspelt name; for a warning at start."""
+def unknown_variables(environment: dict[str, str] | None = None, env_file: Path = Path(".env")) -> list[str]:
+    """Names that are set and read by nothing, with the name that was probably meant; for warnings at start.
+
+    Args:
+        environment: of it, names that begin like ours; the process's by default.
+        env_file: of it, all names but Dagster's.
+    """
     known = {name.upper() for name in Settings.model_fields}
-    names = os.environ if environment is None else environment
-    return sorted(n for n in names if n.startswith(("ASLEEP_", "STATSD_", "SYNC_", "WEBHOOK_")) and n not in known)
+    set_here = os.environ if environment is None else environment
+    in_file = {name.upper() for name in DotEnvSettingsSource(Settings, env_file=env_file).env_vars}
+    names = {n for n in set_here if n.startswith(("ASLEEP_", "STATSD_", "SYNC_", "WEBHOOK_"))}
+    names |= {n for n in in_file if not n.startswith("DAGSTER_")}
+    return [f"{name}{_meant(name, known)}" for name in sorted(names - known)]
 
 
 def runs_under_dagster_dev() -> bool:
     """Whether this process belongs to a plain `dagster dev`, whose webserver has no guard."""
     return bool(os.environ.get("DAGSTER_IS_DEV_CLI"))
+
+
+def _meant(name: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return f" (did you mean {close[0]}?)" if close else ""

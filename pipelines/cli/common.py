@@ -1,6 +1,7 @@
 """What all commands share: settings, the database, private files, and errors as one line with exit code 2."""
 
 import os
+import socket
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -97,7 +98,7 @@ def read_settings() -> Any:
     settings = load_settings()
     set_up_logs(settings)
     for name in unknown_variables():
-        click.echo(f"asleep-sync: {name} is set but is no variable of asleep-sync: misspelt?", err=True)
+        click.echo(f"asleep-sync: set, but no variable of asleep-sync: {name}", err=True)
     return settings
 
 
@@ -141,7 +142,33 @@ def find_database_url(settings: Any) -> str:
         return str(settings.database_url.get_secret_value())
     from resources.embedded_postgres import server as embedded
 
-    return embedded.start(settings.data_directory / "postgres").url
+    directory = settings.data_directory / "postgres"
+    try:
+        return embedded.start(directory).url
+    except OSError as error:
+        raise Refusal(
+            f"DATA_DIRECTORY: {directory} cannot be used ({error.strerror or first_line(error)}). "
+            "Name a folder that can be written, or set DATABASE_URL."
+        ) from None
+
+
+def require_free_port(host: str, port: int, command: str) -> None:
+    """Do nothing when a server can listen there.
+
+    Args:
+        host: address to listen on.
+        port: port to listen on.
+        command: named in the error, with another port.
+
+    Raises:
+        Refusal: the port is taken, or the address is not this machine's.
+    """
+    try:
+        with socket.create_server((host, port)):
+            return
+    except (OSError, OverflowError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else first_line(error)
+        raise Refusal(f"port {port} of {host} cannot be used ({reason}). Name another: {command}") from None
 
 
 def with_database_url(settings: Any) -> Any:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from urllib.request import urlopen
 
 import click
 
-from pipelines.cli.common import Refusal, find_database_url
+from pipelines.cli.common import Refusal, find_database_url, require_free_port
 from pipelines.cli.development.simulated_api import SimulatedApiFailed, last_size, simulated_api
 from pipelines.observability import set_up_logs
 from pipelines.runtime.dagster_environment import DAGSTER_SCHEMA, dagster_environment
@@ -60,7 +59,7 @@ def run_dev(settings: Settings, host: str, port: int) -> int:
     Raises:
         Refusal: the port is taken, or a process did not start or ended by itself.
     """
-    _require_free(host, port)
+    require_free_port(host, port, "make dev PORT=3001, or asleep-sync dev --port 3001")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
@@ -78,18 +77,6 @@ def run_dev(settings: Settings, host: str, port: int) -> int:
     except SimulatedApiFailed as error:
         raise Refusal(str(error)) from None
     return 0
-
-
-def _require_free(host: str, port: int) -> None:
-    try:
-        with socket.create_server((host, port)):
-            return
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise Refusal(
-            f"port {port} of {host} cannot be used ({reason}), perhaps because of another `make dev`. "
-            "Name another port: make dev PORT=3001, or asleep-sync dev --port 3001"
-        ) from None
 
 
 def _ignore_further_signals() -> None:

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from pipelines.cli.common import Refusal, read_database, read_settings, with_database_url
+from pipelines.cli.common import Refusal, read_database, read_settings, require_free_port, with_database_url
 
 
 @click.command()
@@ -30,6 +30,7 @@ def serve(host: str, port: int, workers: int) -> None:
     except ValueError as error:
         raise Refusal(str(error)) from None
     read_database(settings).require_migrated()
+    require_free_port(host, port, f"asleep-sync serve --port {port + 1}")
     run(FACTORY, host=host, port=port, workers=workers, trusted_proxies=settings.trusted_proxies)
 
 
@@ -44,6 +45,7 @@ def ui(host: str, port: int) -> NoReturn:
     """
     from pipelines.cli.dev import ui_command
 
+    require_free_port(host, port, f"asleep-sync ui --port {port + 1}")
     os.execve(sys.executable, ui_command(host, port), _environment())  # noqa: S606 our own interpreter
 
 

@@ -250,11 +250,30 @@ def test_settings_stay_as_they_were_read(load: Load):
         load().recent_days = 9
 
 
-def test_a_misspelt_variable_is_noticed():
+def test_a_misspelt_variable_is_noticed(tmp_path: Path):
     """ASLEEP_API_KEYS instead of ASLEEP_API_KEY would otherwise simply not work."""
-    assert unknown_variables({"ASLEEP_API_KEYS": "", "ASLEEP_API_KEY": "", "STATSD_HOST": "", "PATH": ""}) == [
-        "ASLEEP_API_KEYS"
-    ]
+    env_file = tmp_path / "env"
+    env_file.write_text("\ufeffRECENT_DAY=3\nDAGSTER_HOME=/x\nMAX_CONNECTIONS=5\nexport COLOUR=red\n", "utf-8")
+    environment = {"ASLEEP_API_KEYS": "", "ASLEEP_API_KEY": "", "STATSD_HOST": "", "PATH": ""}
+    assert unknown_variables(environment, env_file) == [
+        "ASLEEP_API_KEYS (did you mean ASLEEP_API_KEY?)", "COLOUR", "RECENT_DAY (did you mean RECENT_DAYS?)",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_file_in_another_encoding_is_named(tmp_path: Path, encoding: str):
+    """Windows' editors write such files; a traceback of a decoder names nothing."""
+    env_file = tmp_path / "env"
+    env_file.write_bytes("ASLEEP_API_KEY=sch\u00f6n\n".encode(encoding))
+    with pytest.raises(SettingsInvalid, match=r"env: not UTF-8 text\. Save the file as UTF-8"):
+        load_settings(env_file)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(load: Load, tmp_path: Path):
+    """The first variable of a file that Notepad wrote would be ignored."""
+    load()
+    (tmp_path / "env").write_text("\ufeffRECENT_DAYS=3\n", "utf-8")
+    assert load_settings(tmp_path / "env").recent_days == 3
 
 
 def test_a_program_without_a_database_names_the_remedy(load: Load):

@@ -1,6 +1,7 @@
 """What people type, and what they are told: exit codes, words, and nothing half-done."""
 
 import hashlib
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -441,3 +442,36 @@ def test_the_record_of_erasures_is_applied_to_a_restored_backup(typed: Type, eng
     assert (refused.exit_code, users(engine)) == (2, [("G-2", None)])
     typed("users", "import", "--again", "-", stdin="G-1\n")
     assert users(engine) == [("G-1", None), ("G-2", None)]
+
+
+@pytest.mark.parametrize("command", ["serve", "ui"])
+def test_a_port_that_is_taken_is_named(typed: Type, command: str):
+    """The next thing to type is in the line."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = typed(command, "--port", str(port))
+    assert result.exit_code == 2
+    assert f"port {port} of 127.0.0.1 cannot be used (Address already in use)" in result.output
+    assert f"asleep-sync {command} --port {port + 1}" in result.output
+
+
+def test_a_data_directory_without_room_for_a_database_is_named(
+    typed: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The embedded Postgres is the first that writes to it."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DATA_DIRECTORY", str(tmp_path / "file"))
+    monkeypatch.delenv("DATABASE_URL")
+    result = typed("status")
+    assert result.exit_code == 2
+    assert f"DATA_DIRECTORY: {tmp_path}/file/postgres cannot be used (Not a directory)" in result.output
+
+
+def test_an_unknown_name_and_another_encoding_of_the_env_file_are_reported(typed: Type, tmp_path: Path):
+    """A misspelt variable, or a file that Windows' Notepad wrote as UTF-16, would change nothing, without a word."""
+    (tmp_path / ".env").write_text("RECENT_DAY=3\n", "utf-8")
+    assert "no variable of asleep-sync: RECENT_DAY (did you mean RECENT_DAYS?)" in typed("status").output
+    (tmp_path / ".env").write_text("RECENT_DAYS=3\n", "utf-16")
+    result = typed("status")
+    assert result.exit_code == 2
+    assert ".env: not UTF-8 text. Save the file as UTF-8." in result.output
