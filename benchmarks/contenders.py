@@ -39,7 +39,7 @@ def _engine(order: Order, *, is_limited: bool) -> Work:
     from assets.sync.sync_batch import Batch, sync_batch
     from assets.sync.window import Window
     from resources.asleep.client import AsleepClient
-    from resources.asleep.http_client import HttpClient
+    from resources.asleep.http.http_client import HttpClient
     from resources.asleep.resource import AsleepApi
     from resources.asleep.transport import Transport
     from resources.database.engine import make_engine

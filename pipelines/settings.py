@@ -13,7 +13,7 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
-from resources.asleep.network import check_proxy, trusted_authorities
+from resources.asleep.http.network import check_proxy, trusted_authorities
 from resources.database.engine import DatabaseUrlInvalid, database_url
 
 APP_ROOT = Path(__file__).resolve().parent.parent

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from assets.sync.session_rows import Row, session_row
 from assets.webhooks.event_decisions import Action, Event, decide, read_event, user_to_ask
 from resources.asleep.errors import AsleepError, Gone, Malformed, Rejected, RequestRefused, Unavailable
-from resources.asleep.parse_sessions import parse_session_result
+from resources.asleep.parsing.parse_sessions import parse_session_result
 from resources.asleep.records import SleepSession
 from resources.database.service.inbox import FailedEvent, TakenEvent
 from resources.database.sync.event_context import KnownSession, known_sessions

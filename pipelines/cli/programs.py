@@ -21,7 +21,7 @@ def serve(host: str, port: int, workers: int) -> None:
     set. `/openapi.json` describes all of it.
     """
     from pipelines.service.__main__ import FACTORY, options_from
-    from pipelines.service.server import serve as run
+    from pipelines.service.http.server import serve as run
 
     settings = with_database_url(read_settings())
     os.environ["DATABASE_URL"] = settings.require_database_url()

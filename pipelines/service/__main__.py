@@ -9,9 +9,9 @@ from sqlalchemy import Connection
 
 from pipelines.observability import LOGGER, set_up_logs, statsd_client
 from pipelines.service.app import create_app
+from pipelines.service.http.server import serve
 from pipelines.service.options import ServiceOptions
 from pipelines.service.served_requests import count_served, report_levels
-from pipelines.service.server import serve
 from pipelines.settings import Settings, load_settings
 from resources.rate_limit.table import read_state
 

@@ -7,14 +7,14 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from pipelines.service.clients import Clients
 from pipelines.service.database_calls import DatabaseCalls
 from pipelines.service.health import HEALTH_SECONDS, HealthCheck, health_routes
-from pipelines.service.http_errors import answer_errors
+from pipelines.service.http.clients import Clients
+from pipelines.service.http.http_errors import answer_errors
 from pipelines.service.inbox_writer import InboxWriter
 from pipelines.service.notifying import Notifying
 from pipelines.service.options import ServiceOptions
-from pipelines.service.read_api import read_routes
+from pipelines.service.read.read_api import read_routes
 from pipelines.service.served_requests import ServedRequests, log_served
 from pipelines.service.webhooks import webhook_routes
 from resources.database.engine import make_engine

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from pipelines.service.database_calls import DatabaseCalls, DatabaseUnavailable
-from pipelines.service.http_errors import RETRY_SECONDS
+from pipelines.service.http.http_errors import RETRY_SECONDS
 from pipelines.service.inbox_writer import InboxWriter
 from pipelines.service.options import ServiceOptions
 from resources.database.migrate import NotMigrated, require_migrated

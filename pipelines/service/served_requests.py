@@ -9,7 +9,7 @@ import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.service.http_errors import too_busy
+from pipelines.service.http.http_errors import too_busy
 
 _log = structlog.get_logger("asleep_sync.service")
 

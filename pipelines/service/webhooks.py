@@ -10,9 +10,9 @@ from fastapi import APIRouter, Request, Security
 from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, Field
 
-from pipelines.service.body import BodyMemory, decompressed, is_deeper_than, read_body
-from pipelines.service.clients import Clients
-from pipelines.service.http_errors import Refused, database_unavailable, problems
+from pipelines.service.http.body import BodyMemory, decompressed, is_deeper_than, read_body
+from pipelines.service.http.clients import Clients
+from pipelines.service.http.http_errors import Refused, database_unavailable, problems
 from pipelines.service.inbox_writer import InboxUnavailable, InboxWriter
 from pipelines.service.keys import KeyRing
 from pipelines.service.options import ServiceOptions

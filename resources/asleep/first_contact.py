@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from resources.asleep.errors import AsleepError, NoContact, Unavailable
-from resources.asleep.http_client import HttpClient, HttpResponse
+from resources.asleep.http.http_client import HttpClient, HttpResponse
 from resources.json_decoding import decode
 
 PATIENCE_SECONDS = 3.0

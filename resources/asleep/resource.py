@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from resources.asleep.client import AsleepClient
 from resources.asleep.first_contact import FirstContact
-from resources.asleep.http_client import HttpClient
+from resources.asleep.http.http_client import HttpClient
 from resources.asleep.request_events import Listener
 from resources.asleep.transport import Client, Patience, Transport
 from resources.rate_limit.limiter import PostgresRateLimiter

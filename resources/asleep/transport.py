@@ -20,7 +20,7 @@ from tenacity import RetryCallState, Retrying
 
 from resources.asleep.classification import Classification, failed, judge, seconds_asked_for
 from resources.asleep.errors import InterimResponse, Malformed, OnlyInterimResponses, Rejected, Unavailable
-from resources.asleep.http_client import HttpResponse
+from resources.asleep.http.http_client import HttpResponse
 from resources.asleep.request_events import Attempt, Listener
 from resources.pseudonyms import pseudonym
 from resources.rate_limit.protocol import Outcome, Permit, PermitUnavailable, RateLimiter
@@ -54,7 +54,7 @@ class Answer:
 
 
 class Client(Protocol):
-    """Sends one request; see `resources.asleep.http_client.HttpClient`."""
+    """Sends one request; see `resources.asleep.http.http_client.HttpClient`."""
 
     def get(
         self,

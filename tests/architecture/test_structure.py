@@ -26,7 +26,7 @@ MODULES = sorted(
 MAX_LINES = 400
 MAX_FUNCTION_LINES = 40
 MAX_MODULES_PER_FOLDER = 12
-KNOWN_LARGE_FOLDERS = {"pipelines/service", "simulator", "resources/database", "resources/asleep"}
+KNOWN_LARGE_FOLDERS = {"simulator"}
 
 
 def _named(paths):

@@ -21,7 +21,7 @@ from assets.sync.user_sync import sync_by_list
 from assets.sync.window import Window
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import Rejected
-from resources.asleep.http_client import HttpResponse
+from resources.asleep.http.http_client import HttpResponse
 from resources.asleep.transport import Patience, Transport
 from resources.database.sync import sync_state
 from resources.database.sync.sync_state import UserToSync

@@ -11,8 +11,8 @@ import uvicorn
 from serving import KEY, SECOND_KEY, Service, answers, await_truth, free_port
 
 from pipelines.service.app import create_app
+from pipelines.service.http.protocol import BoundedProtocol
 from pipelines.service.options import ServiceOptions
-from pipelines.service.protocol import BoundedProtocol
 
 
 @pytest.fixture(scope="module")

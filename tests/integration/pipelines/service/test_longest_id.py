@@ -16,7 +16,7 @@ from pipelines.service.options import ServiceOptions
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import Malformed
 from resources.asleep.identifiers import MAX_ID_LENGTH
-from resources.asleep.parse_sessions import parse_session_result
+from resources.asleep.parsing.parse_sessions import parse_session_result
 from resources.asleep.transport import Transport
 from resources.database.service.inbox import take_events
 from resources.database.users.registry import import_users

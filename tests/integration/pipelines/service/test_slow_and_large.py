@@ -10,8 +10,8 @@ import pytest
 from serving import KEY, Service, await_truth
 from sqlalchemy import Engine, text
 
+from pipelines.service.http.protocol import BoundedProtocol
 from pipelines.service.options import ServiceOptions
-from pipelines.service.protocol import BoundedProtocol
 
 PATIENCE_SECONDS = 30
 HEAD = f"POST /webhooks/asleep HTTP/1.1\r\nhost: x\r\nx-api-key: {KEY}\r\n".encode()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from resources.asleep.errors import Malformed, Unavailable
-from resources.asleep.http_client import HttpClient
+from resources.asleep.http.http_client import HttpClient
 from resources.asleep.transport import Patience, Transport
 from tests.adversary import FAULTS, Gateway, name_of
 from tests.bad_server import Request, Server

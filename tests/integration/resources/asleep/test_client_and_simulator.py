@@ -11,7 +11,7 @@ import pytest
 
 from resources.asleep import errors
 from resources.asleep.client import AsleepClient
-from resources.asleep.http_client import HttpClient
+from resources.asleep.http.http_client import HttpClient
 from resources.asleep.request_events import Attempt
 from resources.asleep.transport import Patience, Transport
 from tests.unlimited import Unlimited

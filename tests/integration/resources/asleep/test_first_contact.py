@@ -11,7 +11,7 @@ import pytest
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import KeyRejected, NoContact, Unavailable
 from resources.asleep.first_contact import PATIENCE_SECONDS, FirstContact
-from resources.asleep.http_client import HttpClient
+from resources.asleep.http.http_client import HttpClient
 from resources.asleep.transport import Patience, Transport
 from tests.bad_server import Behaviour, Request, Server, Wire
 from tests.unlimited import Unlimited

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from resources.asleep.errors import AsleepError, InterimResponse, Malformed, RequestRefused, Unavailable
-from resources.asleep.http_client import HttpClient, HttpResponse
+from resources.asleep.http.http_client import HttpClient, HttpResponse
 from tests.bad_server import Behaviour, Request, Server, Wire
 
 KEY = "key-that-nobody-may-see"

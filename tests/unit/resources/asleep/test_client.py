@@ -10,7 +10,7 @@ from asleep_answers import SESSION, USER, averages_result, list_row, session_res
 
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import IdentifierRefused, Malformed
-from resources.asleep.http_client import HttpResponse
+from resources.asleep.http.http_client import HttpResponse
 from resources.asleep.transport import Transport
 from tests.unlimited import Unlimited
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from resources.asleep.classification import decode
 from resources.asleep.errors import Malformed
-from resources.asleep.parse_sessions import parse_session_list, parse_session_result
-from resources.asleep.parse_values import raises_only_malformed
+from resources.asleep.parsing.parse_sessions import parse_session_list, parse_session_result
+from resources.asleep.parsing.parse_values import raises_only_malformed
 from resources.asleep.records import STAT_FIELDS, SleepSession, Stat
 
 ASKED_AT = datetime(2026, 3, 8, 9, 0, tzinfo=UTC)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from resources.asleep import errors
-from resources.asleep.http_client import HttpResponse
+from resources.asleep.http.http_client import HttpResponse
 from resources.asleep.request_events import Attempt, Listener
 from resources.asleep.transport import MAX_INTERIM_IN_A_ROW, Answer, Patience, Transport
 from resources.pseudonyms import pseudonym

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Protocol
 
-from pipelines.service.clients import address_group, is_trusted
+from pipelines.service.http.clients import address_group, is_trusted
 
 
 class Closable(Protocol):

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from resources.asleep import parse_values as fields
-from resources.asleep.parse_values import ContractViolations, Object
+from resources.asleep.parsing import parse_values as fields
+from resources.asleep.parsing.parse_values import ContractViolations, Object
 from resources.asleep.records import PECULIARITIES, STAT_FIELDS, STATES, UNKNOWN_STATE, Stat
 
 Reader = Callable[[Any, str, ContractViolations], Any]

@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import Request, Security
 from fastapi.security import APIKeyHeader
 
-from pipelines.service.clients import Clients
 from pipelines.service.database_calls import DatabaseCalls
-from pipelines.service.http_errors import Refused
+from pipelines.service.http.clients import Clients
+from pipelines.service.http.http_errors import Refused
 from pipelines.service.keys import KeyRing
 from resources.database.service.service_limits import Limit, LimitDecision, take_turn
 

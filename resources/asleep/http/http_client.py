@@ -31,7 +31,7 @@ from resources.asleep.errors import (
     RequestRefused,
     Unavailable,
 )
-from resources.asleep.http_connection import (
+from resources.asleep.http.http_connection import (
     CONNECT_TIMEOUT_SECONDS,
     Ambiguous,
     CheckedHttpConnection,
@@ -41,7 +41,7 @@ from resources.asleep.http_connection import (
     TooLarge,
     current_exchange,
 )
-from resources.asleep.network import check_proxy, trusted_authorities
+from resources.asleep.http.network import check_proxy, trusted_authorities
 
 _URLLIB3_LOGGERS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.response")
 

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request
 from sqlalchemy import Connection, RowMapping
 
-from pipelines.service.clients import Clients
 from pipelines.service.database_calls import DatabaseCalls
-from pipelines.service.http_errors import Refused, problems, whole_number
+from pipelines.service.http.clients import Clients
+from pipelines.service.http.http_errors import Refused, problems, whole_number
 from pipelines.service.keys import KeyRing
 from pipelines.service.options import ServiceOptions
-from pipelines.service.read_limits import admission
-from pipelines.service.read_models import Session, SessionPage, UserSummary
+from pipelines.service.read.read_limits import admission
+from pipelines.service.read.read_models import Session, SessionPage, UserSummary
 from resources.asleep.identifiers import MAX_ID_LENGTH
 from resources.database.service.read_queries import (
     Glance,

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, time
 from typing import Any, TypeVar
 
-from resources.asleep import parse_values as fields
 from resources.asleep.errors import Malformed
-from resources.asleep.parse_common import (
+from resources.asleep.parsing import parse_values as fields
+from resources.asleep.parsing.parse_common import (
     STAT_NAMES,
     named,
     optional,
@@ -18,7 +18,7 @@ from resources.asleep.parse_common import (
     required_start,
     state_of,
 )
-from resources.asleep.parse_values import ContractViolations, Object, malformed
+from resources.asleep.parsing.parse_values import ContractViolations, Object, malformed
 from resources.asleep.records import AverageStats, LastSession, NeverSleptSession, SleptSession, UserProfile
 
 Session = TypeVar("Session", SleptSession, NeverSleptSession)

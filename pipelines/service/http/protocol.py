@@ -11,7 +11,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from pipelines.service.open_connections import OpenConnections
+from pipelines.service.http.open_connections import OpenConnections
 
 _BAD_REQUEST = b'{"detail":"The request is not valid HTTP/1.1."}'
 _OPEN: WeakKeyDictionary[ServerState, OpenConnections] = WeakKeyDictionary()

@@ -12,7 +12,7 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 
-from pipelines.service.http_errors import Refused
+from pipelines.service.http.http_errors import Refused
 
 
 class Clients:

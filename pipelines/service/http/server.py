@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import uvicorn
 
-from pipelines.service.protocol import BoundedProtocol
+from pipelines.service.http.protocol import BoundedProtocol
 
 GRACEFUL_SECONDS = 30
 KEEP_ALIVE_SECONDS = 15

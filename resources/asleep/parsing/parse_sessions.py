@@ -13,10 +13,10 @@ from typing import Any
 
 import orjson
 
-from resources.asleep import parse_values as fields
 from resources.asleep.errors import Malformed
-from resources.asleep.parse_common import optional, peculiarities_of, required_start, stat_of, state_of
-from resources.asleep.parse_values import ContractViolations, Object, malformed
+from resources.asleep.parsing import parse_values as fields
+from resources.asleep.parsing.parse_common import optional, peculiarities_of, required_start, stat_of, state_of
+from resources.asleep.parsing.parse_values import ContractViolations, Object, malformed
 from resources.asleep.records import UNKNOWN_STATE, ListedSession, SleepSession
 
 _RESULT_NAMES = frozenset({"timezone", "peculiarities", "missing_data_ratio", "session", "stat"})

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from pipelines.service.http_errors import RETRY_SECONDS, Refused
+from pipelines.service.http.http_errors import RETRY_SECONDS, Refused
 
 _GZIP = b"\x1f\x8b"
 _SWALLOWED_BYTES = 4 * 1024 * 1024

@@ -1,0 +1,1 @@
+"""HTTP of the service: connections, bodies, clients, errors."""

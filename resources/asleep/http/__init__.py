@@ -1,0 +1,1 @@
+"""HTTP with the API: connections, deadlines, proxies."""
