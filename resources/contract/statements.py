@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import Any
 
 from resources.asleep.errors import Malformed
-from resources.asleep.parse_sessions import parse_session_list, parse_session_result
-from resources.asleep.parse_users import parse_average_stats, parse_user
+from resources.asleep.parsing.parse_sessions import parse_session_list, parse_session_result
+from resources.asleep.parsing.parse_users import parse_average_stats, parse_user
 from resources.asleep.records import (
     COMPLETE,
     STAT_FIELDS,
