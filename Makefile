@@ -10,6 +10,12 @@ DATA := $(or $(DATA_DIRECTORY),.data)
 export UV_COMPILE_BYTECODE := 1
 export UV_PYTHON_DOWNLOADS := never
 export DAGSTER_DISABLE_TELEMETRY := 1
+# Behind a proxy that inspects TLS its certificate is among the system's; uv took its own before it knew these names.
+export UV_SYSTEM_CERTS ?= true
+export UV_NATIVE_TLS ?= true
+ifdef SSL_CERT_FILE
+export PIP_CERT ?= $(SSL_CERT_FILE)
+endif
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
@@ -21,11 +27,15 @@ help:  ## Show what there is
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else 1)' || \
 	  { echo "make: Python 3.11 to 3.13 is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12 …" >&2; exit 2; }
-	$(PYTHON) -m venv .uv
-	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "make: $(PYTHON) has no venv. Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
+	@echo "Installing uv into .uv …"
+	@$(PYTHON) -m venv .uv
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 $(VENV)/installed: $(UV) pyproject.toml uv.lock
-	$(UV) sync --quiet --frozen --all-extras --python $(PYTHON)
+	@echo "Installing the locked environment into .venv (1.4 GB; about a minute with a fast network) …"
+	@$(UV) sync --frozen --all-extras --python $(PYTHON) $(if $(shell test -t 2 && echo tty),,--quiet)
 	@touch $@
 
 install: $(VENV)/installed  ## Install the locked environment into .venv

@@ -1,5 +1,6 @@
 """The environment that `dagster.yaml` and `workspace.yaml` read."""
 
+import contextlib
 import os
 from importlib.resources import files
 from pathlib import Path
@@ -29,7 +30,8 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     """
     local = settings.data_directory.resolve() / "dagster"
     try:
-        local.mkdir(parents=True, exist_ok=True)
+        _make_private(settings.data_directory.resolve())
+        _make_private(local)
         root = APP_ROOT if IS_CHECKOUT else _installed_home(settings.data_directory.resolve() / "home")
     except OSError as error:
         raise SettingsInvalid(f"DATA_DIRECTORY: {local} cannot be made ({error.strerror})") from None
@@ -72,6 +74,13 @@ def require_storage_url() -> str:
         except (SettingsInvalid, DagsterHomeInvalid) as error:
             raise EnvironmentMissing(str(error)) from None
     return os.environ["DAGSTER_STORAGE_URL"]
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder that only this user can enter; one that is there gets the same mode where that is possible."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(PermissionError):
+        folder.chmod(0o700)
 
 
 def _settings() -> Settings:
