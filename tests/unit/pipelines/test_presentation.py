@@ -1,0 +1,77 @@
+"""What Dagster's UI shows of resources, assets and jobs, without a database."""
+
+import dagster as dg
+import pytest
+from pydantic import SecretStr
+
+from pipelines.definitions import build_definitions
+from pipelines.settings import Settings
+
+SETTINGS = Settings(
+    _env_file=None,
+    asleep_api_key=(SecretStr("a-secret-key"),),
+    asleep_base_url="https://api.example",
+    database_url=SecretStr("postgresql://someone:a-password@db.example:5433/sleep"),
+)
+DEFINITIONS = build_definitions(SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return DEFINITIONS.resolve_asset_graph()
+
+
+def test_resources_show_their_fields_and_secrets_by_the_variables_name():
+    """An operator checks what is configured; nobody reads a key over a shoulder."""
+    shown = {name: DEFINITIONS.resources[name].model_dump() for name in ("asleep_api", "database", "sync_options")}
+    assert shown["asleep_api"]["base_url"] == "https://api.example"
+    assert shown["asleep_api"]["key"] == "ASLEEP_API_KEY"
+    assert shown["database"]["address"] == "db.example:5433/sleep"
+    assert "a-secret-key" not in str(shown)
+    assert "a-password" not in str(shown)
+    assert DEFINITIONS.resources["asleep_api"].__doc__
+
+
+def test_a_run_cannot_send_the_key_to_another_address():
+    """The fields can be edited in the launchpad, which any person with the UI may open."""
+    resource = type(DEFINITIONS.resources["asleep_api"])
+    other = resource(**DEFINITIONS.resources["asleep_api"].model_dump() | {"base_url": "https://elsewhere.example"})
+    with pytest.raises(dg.Failure, match="base_url: resources are configured by environment variables"):
+        other.create_resource(dg.build_init_resource_context())
+    same = DEFINITIONS.resources["asleep_api"].create_resource(dg.build_init_resource_context())
+    assert same.base_url == "https://api.example"
+
+
+def test_lineage_begins_at_the_api_and_ends_at_the_analysts_views(graph):
+    """Where the data come from and who reads them."""
+    parents = {
+        key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys}
+        for key in graph.get_all_asset_keys()
+    }
+    assert parents["sleep_sessions"] == {"asleep_api", "users"}
+    assert parents["users"] == {"user_sources"}
+    assert parents["nights"] == {"sleep_sessions"}
+    assert graph.get(dg.AssetKey("asleep_api")).metadata["dagster/uri"] == "https://api.example"
+
+
+def test_tables_have_full_names_and_code_a_place(graph):
+    """A name that can be pasted into a BI tool, and a link to the code."""
+    metadata = graph.get(dg.AssetKey("sleep_sessions")).metadata
+    assert metadata["dagster/table_name"] == "sleep.asleep.sleep_sessions"
+    assert metadata["dagster/uri"] == "postgresql://db.example:5433/sleep"
+    [reference] = metadata["dagster/code_references"].code_references
+    assert reference.file_path.endswith("assets/sleep_sessions.py")
+
+
+def test_every_job_schedule_and_sensor_of_ours_has_an_owner():
+    """A person to ask; Dagster takes none for sensors of failed runs."""
+    repository = DEFINITIONS.get_repository_def()
+    jobs = [job for job in repository.get_all_jobs() if not job.name.startswith("__")]
+    sensors = [sensor for sensor in repository.sensor_defs if sensor.sensor_type.name == "STANDARD"]
+    unowned = [each.name for each in (*jobs, *repository.schedule_defs, *sensors) if not each.owners]
+    assert unowned == []
+
+
+def test_the_report_promises_an_age(graph):
+    """A report nobody draws any more looks like a good one."""
+    assert graph.get(dg.AssetKey("monthly_report")).freshness_policy is not None
