@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
 from playwright.sync_api import expect
@@ -22,6 +24,7 @@ from tests.conftest import ROOT, running_simulator
 from tests.end_to_end.clicks import artefact, launch_backfill
 from tests.end_to_end.dagster.conftest import days_back
 from tests.end_to_end.dagster.running import BIN, free_port
+from tests.expected_nights import Assigned, Recorded, expected_nights
 from tests.truth import differences
 
 USERS, DAYS = 12, 60
@@ -87,6 +90,61 @@ def test_the_demo_fills_the_tables_with_what_the_api_answers(folder, engine):
     found = differences(engine, truth, today - timedelta(days=DAYS - 2), today)
     assert [line for line in found if line.partition(".")[0] not in moving] == []
     assert len(moving) < USERS
+
+
+def _recorded(user_id: str, result: dict[str, Any]) -> Recorded | None:
+    """What the rules of nights look at, from an answer of the simulator; None when its zone is unknown."""
+    own, stat = result["session"], result["stat"] or {}
+    try:
+        zone = ZoneInfo(own["created_timezone"])
+    except (ZoneInfoNotFoundError, ValueError):
+        return None
+
+    def moment(text: str | None) -> datetime | None:
+        return None if text is None else datetime.fromisoformat(text)
+
+    start = moment(own["start_time"])
+    assert start is not None
+    return Recorded(
+        session_id=own["id"],
+        user_id=user_id,
+        start=start,
+        end=moment(own["end_time"]),
+        slept=own["state"] == "COMPLETE"
+        and bool(stat.get("time_in_sleep"))
+        and "NEVER_SLEPT" not in result["peculiarities"],
+        time_in_sleep=stat.get("time_in_sleep"),
+        sleep_time=moment(stat.get("sleep_time")),
+        wake_time=moment(stat.get("wake_time")),
+        peculiarities=tuple(result["peculiarities"]),
+        to_local=lambda moment: moment.astimezone(zone),
+    )
+
+
+def test_the_demos_nights_follow_from_the_simulators_truth(folder, engine):
+    """Plain Python gives the same nights, naps and sessions set aside; a night that begins in the evening is no nap."""
+    size = Size(USERS, DAYS)
+    with running_simulator(*options_of(size), "--state-file", str(state_file(folder, size))) as api:
+        truth = api.ask("truth")
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT * FROM asleep.sleep_sessions WHERE deleted_at IS NULL")).all()
+    stored = {row.session_id: Assigned(row.night_date, row.episode_id, row.night_role) for row in rows}
+    compared = 0
+    for user in truth["users"]:
+        known = [session for session in user["sessions"] if session["row"]["session_id"] in stored]
+        recorded = [_recorded(user["user_id"], session["result"]) for session in known]
+        if any(session["completed_time"] is None for session in known) or None in recorded:
+            continue  # recorded just now, or in a zone that its neighbours lend
+        expected = expected_nights(each for each in recorded if each is not None)
+        assert {name: stored[name] for name in expected} == expected
+        compared += len(expected)
+    naps_at_night = [
+        row for row in rows
+        if row.night_role == "nap" and row.time_in_sleep >= 10800 and not 4 <= row.session_start_local.hour < 20
+    ]  # fmt: skip
+
+    assert compared > len(rows) / 3
+    assert len(naps_at_night) <= 12
 
 
 def test_the_demo_says_what_landed_and_where_to_look(first, engine):
