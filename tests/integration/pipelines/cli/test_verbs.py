@@ -2,6 +2,8 @@
 
 import csv
 import io
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,7 +14,7 @@ from sqlalchemy import Engine, text
 from resources.database.service.inbox import FailedEvent, IncomingEvent, mark_failed, put_events, take_events
 from resources.database.users.registry import import_users
 from resources.pseudonyms import pseudonym
-from tests.conftest import Simulator
+from tests.conftest import ROOT, Simulator
 from tests.integration.pipelines.cli.conftest import Type
 
 USERS = ("G-1", "G-2", "G-3")
@@ -209,3 +211,20 @@ def test_what_failed_is_read_by_retry_and_what_is_stored_compared_by_reconcile(t
     assert retried.output.startswith("Retry of what failed")
     assert compared.exit_code == 0, compared.output
     assert "Reconciliation of 8 days" in compared.output
+
+
+def test_the_simulated_users_can_be_imported(typed: Type):
+    """`asleep-sync simulate users > users.csv`, unknown time zone included."""
+    printed = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli.main", "simulate", "users", "--users", "24"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    Path("users.csv").write_text(printed.stdout, "utf-8")
+
+    imported = typed("users", "import", "users.csv")
+
+    assert imported.exit_code == 0
+    assert "24 users: 24 new" in imported.output
