@@ -87,7 +87,7 @@ FROM (
 ) AS total;
 
 COMMENT ON VIEW asleep.monthly_overview IS
-    'One row per local month: all users together, from monthly_averages. Counts are sums; averages are means of the '
+    'One row per month of nights: all users together, from monthly_averages. Counts are sums; averages are means of the '
     'users'' averages, so each user counts once, however many nights they recorded.';
 COMMENT ON COLUMN asleep.monthly_overview.month IS 'First day of the local calendar month';
 COMMENT ON COLUMN asleep.monthly_overview.users IS 'Users with a session in the month';
@@ -103,8 +103,7 @@ COMMENT ON COLUMN asleep.monthly_overview.avg_sleep_time IS
 COMMENT ON COLUMN asleep.monthly_overview.avg_wake_time IS 'Circular mean of the users'' clock times of waking up';
 COMMENT ON COLUMN asleep.monthly_overview.avg_time_in_bed IS 'Mean of the users'' averages a session, seconds';
 COMMENT ON COLUMN asleep.monthly_overview.avg_time_in_sleep IS
-    'Mean of the users'' averages a session, seconds; a nap is a session. Asleep per date, naps included: the mean of '
-    'avg_time_in_sleep * slept_sessions / nights over monthly_averages';
+    'Mean of the users'' averages a session, seconds; a nap is a session. Sleep of a date: avg_time_in_sleep_of_date';
 COMMENT ON COLUMN asleep.monthly_overview.median_time_in_sleep IS
     'Median of the users'' averages a session, seconds';
 COMMENT ON COLUMN asleep.monthly_overview.avg_time_in_wake IS
