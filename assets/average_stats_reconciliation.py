@@ -1,6 +1,6 @@
-"""The API as witness: what is stored, held against average-stats once a week.
+"""The weekly comparison of what is stored with the API's own statistics and averages.
 
-Lives here: the asset that reports it, and its batches.  Not here: the comparison (`statistics_sync.py`, `witness.py`).
+Does not belong here: the comparison itself (`assets.sync.statistics_sync`, `assets.sync.comparison`).
 """
 
 from datetime import UTC, datetime, timedelta
@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from assets.ops.batches import API_POOL, SyncOptions, sync_batch_after_batch
+from assets.ops.recomputed_metrics import MetricsOptions
+from assets.ops.targeted_sync import recompute_what_is_stale
 from assets.sync.statistics_sync import MAX_DAYS
 from assets.sync.sync_batch import Batch, Mode
 from assets.sync.window import Window
@@ -31,17 +33,19 @@ class Reconciliation(dg.Config):
     tags={"source": "asleep"},
     owners=["team:data"],
 )
-def average_stats_reconciliation(
+def average_stats_reconciliation(  # noqa: PLR0913, PLR0917 Dagster hands resources over as arguments
     context: dg.AssetExecutionContext,
     config: Reconciliation,
     asleep_api: dg.ResourceParam[AsleepApi],
     database: dg.ResourceParam[Database],
     sync_options: dg.ResourceParam[SyncOptions],
+    metrics_options: dg.ResourceParam[MetricsOptions],
 ) -> dg.MaterializeResult[None]:
     """Every user's statistics and averages of the last 98 days, compared with the API's own.
 
-    Sessions analysed again, changed or deleted since they were stored are read again. What still disagrees is
-    recorded as a failure of kind `disagrees`.
+    Sessions analysed again, changed or deleted since they were stored are read again, and the averages of their months
+    are recomputed. What still disagrees is recorded as a failure of kind `disagrees`, and this asset fails. The
+    contract leaves open how the API averages ratios: the metadata count the users by the formula that fits alone.
     """
     today = datetime.fromisoformat(config.last_day).date() if config.last_day else datetime.now(UTC).date()
     window = Window.of_days(today - timedelta(days=config.days - 1), today)
@@ -58,4 +62,12 @@ def average_stats_reconciliation(
     counts = sync_batch_after_batch(
         context.op_execution_context, asleep_api, database, batch, users_a_batch=sync_options.user_batch_size
     )
+    recompute_what_is_stale(context.op_execution_context, database, metrics_options)
+    if counts.get("failures"):
+        raise dg.Failure(
+            f"{counts['failures']} users or sessions could not be read, or still differ from the API's own figures. "
+            "`asleep-sync status` lists them; the next run tries them first.",
+            metadata=counts,
+            allow_retries=False,
+        )
     return dg.MaterializeResult(metadata=counts)

@@ -75,9 +75,22 @@ def summarise_stale_months(
     database: dg.ResourceParam[Database],
     metrics_options: dg.ResourceParam[MetricsOptions],
 ) -> None:
+    """See `recompute_what_is_stale`."""
+    recompute_what_is_stale(context, database, metrics_options)
+
+
+def recompute_what_is_stale(
+    context: dg.OpExecutionContext, database: Database, metrics_options: MetricsOptions
+) -> None:
     """All stale user-months, reported to the asset `monthly_averages` month by month, then all stale metrics.
 
-    Told to the instance, not in this run: the runs of these jobs are removed after a while, the asset's history is not.
+    Reported to the instance, not in this run: the runs of these jobs are removed after a while, the asset's history is
+    not.
+
+    Args:
+        context: of the step.
+        database: the database.
+        metrics_options: for the metrics.
     """
     with as_dagster_failure(context), database.engine.connect() as connection:
         months = stale_months(connection)

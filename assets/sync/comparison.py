@@ -8,6 +8,7 @@ What the API leaves out says nothing. A figure that it gives and we lack is a di
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, time, tzinfo
+from enum import StrEnum
 from math import atan2, cos, hypot, pi, sin
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -65,6 +66,21 @@ class Difference(NamedTuple):
     tolerance: float
 
 
+class AveragingFormula(StrEnum):
+    """How the API averages ratios: the contract leaves it open."""
+
+    OF_SUMS = "ratio_of_sums"
+    OF_NIGHTS = "mean_of_nights"
+
+
+class Averages(NamedTuple):
+    """What comes of comparing averages."""
+
+    differences: list[Difference]
+    formula: AveragingFormula | None
+    """The only formula by which the ratios agree; None when both do, or neither."""
+
+
 def statistics_that_differ(ours: Stat, theirs: Stat) -> list[Difference]:
     """The fields in which two statistics of one session contradict each other."""
     are_alike = _has_two_decimals(ours) and _has_two_decimals(theirs)
@@ -88,15 +104,18 @@ def _has_two_decimals(stat: Stat) -> bool:
     return all(share is None or abs(share * 100 - round(share * 100)) < _SAME_ROUNDING for share in shares)
 
 
-def averages_that_differ(ours: Sequence[Stat], theirs: AverageStats) -> list[Difference]:
+def averages_that_differ(ours: Sequence[Stat], theirs: AverageStats) -> Averages:
     """The averages of a period that contradict those of our statistics of the same slept sessions.
 
     Args:
         ours: statistics as stored, of the sessions in `theirs.slept` and in their order.
         theirs: the API's answer.
+
+    Returns:
+        The differences by the formula for ratios that fits best, and the formula when it is the only one that fits.
     """
     if not ours or theirs.averages is None:
-        return []
+        return Averages([], None)
     zone = _zone(theirs.timezone)
     starts = [session.session_start_time for session in theirs.slept]
     ends = [session.session_end_time for session in theirs.slept]
@@ -106,10 +125,30 @@ def averages_that_differ(ours: Sequence[Stat], theirs: AverageStats) -> list[Dif
         "sleep_time": circular_mean([stat.sleep_time for stat in ours], zone, least=_TOGETHER),
         "wake_time": circular_mean([stat.wake_time for stat in ours], zone, least=_TOGETHER),
     }
-    for name, over, under in RATIOS:  # averages do not share one denominator: which one is the API's is not known
-        if any((getattr(stat, over) is None) != (getattr(stat, under) is None) for stat in ours):
-            del mine[name]
-    return differing_averages(mine, theirs)
+    known = [
+        (name, over, under)
+        for name, over, under in RATIOS  # averages do not share one denominator: which one is the API's is not known
+        if all((getattr(stat, over) is None) == (getattr(stat, under) is None) for stat in ours)
+    ]
+    for name, _, _ in RATIOS:
+        mine.pop(name)
+    others = differing_averages(mine, theirs)
+    of_sums = differing_averages({name: _ratio_of_sums(ours, over, under) for name, over, under in known}, theirs)
+    of_nights = _mean_ratios_that_differ(ours, theirs, known)
+    if of_sums and of_nights:
+        return Averages([*others, *of_sums], None)
+    fits_alone = AveragingFormula.OF_SUMS if of_nights else AveragingFormula.OF_NIGHTS if of_sums else None
+    return Averages(others, fits_alone)
+
+
+def _mean_ratios_that_differ(
+    ours: Sequence[Stat], theirs: AverageStats, known: Sequence[tuple[str, str, str]]
+) -> list[Difference]:
+    """Ratios that are no mean of nightly ratios, neither of rounded nor of exact ones."""
+    rounded = {name: _mean(getattr(stat, name) for stat in ours) for name, _, _ in known}
+    exact = {name: _mean(_ratio_of_sums([stat], over, under) for stat in ours) for name, over, under in known}
+    unlike_rounded = {difference.field for difference in differing_averages(dict(rounded), theirs)}
+    return [d for d in differing_averages(dict(exact), theirs) if d.field in unlike_rounded]
 
 
 def differing_averages(mine: dict[str, float | time | None], theirs: AverageStats) -> list[Difference]:
@@ -125,9 +164,7 @@ def differing_averages(mine: dict[str, float | time | None], theirs: AverageStat
 def averages_of(stats: Sequence[Stat]) -> dict[str, float | time | None]:
     """Means and ratios of sums by the definitions of the monthly averages."""
     means = {name: _mean(getattr(stat, name) for stat in stats) for name, _ in MEANS}
-    ratios = {
-        name: _ratio((getattr(stat, over), getattr(stat, under)) for stat in stats) for name, over, under in RATIOS
-    }
+    ratios = {name: _ratio_of_sums(stats, over, under) for name, over, under in RATIOS}
     return {**means, **ratios}
 
 
@@ -156,6 +193,10 @@ def _cannot_tell(name: str, mine: object, said: object) -> bool:
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
+
+
+def _ratio_of_sums(stats: Sequence[Stat], over: str, under: str) -> float | None:
+    return _ratio((getattr(stat, over), getattr(stat, under)) for stat in stats)
 
 
 def _ratio(pairs: Iterable[tuple[float | None, float | None]]) -> float | None:

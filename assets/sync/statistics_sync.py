@@ -188,8 +188,11 @@ class _StatisticsSync(UserSteps):
         """Compare each period's averages with those of what is stored of the same sessions."""
         for answer in self.answers:
             ours = [self.stats.get(s.session_id) for s in answer.slept]
-            differing = averages_that_differ([stat for stat in ours if stat is not None], answer)
-            if None not in ours and differing and not self.outcome.failures:
+            if None in ours:
+                continue
+            differing, formula = averages_that_differ([stat for stat in ours if stat is not None], answer)
+            self.outcome.averaging_formula = formula or self.outcome.averaging_formula
+            if differing and not self.outcome.failures:
                 self.outcome.disagree(None, f"The API's averages differ from ours: {_fields(differing)}.")
 
 

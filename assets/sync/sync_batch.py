@@ -26,8 +26,8 @@ from resources.asleep.errors import AsleepError, Rejected, UserGone
 from resources.database.sync import sync_state
 from resources.database.sync.list_cache import KnownPages, expire_lists, known_pages, note_pages
 from resources.database.sync.statistics_state import note_completed_times, note_last_chunks, stored_statistics
-from resources.database.sync.sync_state import UserToSync
-from resources.database.sync.upsert import disputed_sessions, upsert_sessions
+from resources.database.sync.sync_state import Deletions, NotFound, UserToSync
+from resources.database.sync.upsert import Written, disputed_sessions, upsert_sessions
 from resources.database.users.registry import hold_registered, some_other_users
 
 SECONDS_PER_WRITE = 2.0
@@ -261,22 +261,29 @@ class _BatchSync:
             not_found = sync_state.users_not_found(connection, state.not_found())
             sync_state.users_found(connection, state.found())
             sync_state.record_failures(connection, failures)
-            first = [outcome for outcome in done if not outcome.is_repeated]
-            self.counts.update(
-                users_done=len(first),
-                users_gone=not_found.gone,
-                users_not_found=not_found.suspected,
-                users_failed=len({failure.user_id for failure in failures}),
-                sessions_inserted=written.inserted,
-                sessions_updated=written.updated,
-                sessions_unchanged=written.unchanged + sum(outcome.unchanged for outcome in first),
-                sessions_deleted=deletions.deleted,
-                deletions_held=deletions.held,
-                failures=len(failures) + deletions.held,
-            )
+            self.count(written, deletions, not_found)
             progress = {**self.counts, **self.requests()}
             sync_state.note_progress(connection, batch.run_id, batch.number, progress, finished=is_last)
         state.forget_written()
+
+    def count(self, written: Written, deletions: Deletions, not_found: NotFound) -> None:
+        """Add what a write has done."""
+        done, failures = self.state.done, self.state.failures()
+        first = [outcome for outcome in done if not outcome.is_repeated]
+        self.counts.update(
+            users_done=len(first),
+            users_gone=not_found.gone,
+            users_not_found=not_found.suspected,
+            users_failed=len({failure.user_id for failure in failures}),
+            sessions_inserted=written.inserted,
+            sessions_updated=written.updated,
+            sessions_unchanged=written.unchanged + sum(outcome.unchanged for outcome in first),
+            sessions_deleted=deletions.deleted,
+            deletions_held=deletions.held,
+            failures=len(failures) + deletions.held,
+        )
+        formulas = Counter(outcome.averaging_formula for outcome in first if outcome.averaging_formula)
+        self.counts.update({f"users_averaged_by_{formula}": users for formula, users in formulas.items()})
 
 
 def _syncs_of(connection: Connection, batch: Batch, users: Sequence[UserToSync]) -> list[Sync]:

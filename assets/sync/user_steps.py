@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
 from assets.sync.api_requests import Endpoint, Request, Response, Steps, is_made_up, together
+from assets.sync.comparison import AveragingFormula
 from assets.sync.session_rows import Row, session_row
 from assets.sync.window import Window, windows_of
 from resources.asleep.errors import AsleepError, Malformed, SessionGone, UserGone
@@ -39,6 +40,8 @@ class UserOutcome:
     """When the list of the window was requested; None while it has not arrived."""
     list_lacked_a_session: bool = False
     """A list that was thought to be whole did not name a session that exists."""
+    averaging_formula: AveragingFormula | None = None
+    """By which the API averages this user's ratios, where it can be told."""
     is_repeated: bool = False
     """The user was synced before in this batch, by a list that was cut."""
 
