@@ -89,14 +89,14 @@ FROM (
 COMMENT ON VIEW asleep.monthly_overview IS
     'One row per month of nights: all users together, from monthly_averages. Counts are sums; averages are means of the '
     'users'' averages, so each user counts once, however many nights they recorded.';
-COMMENT ON COLUMN asleep.monthly_overview.month IS 'First day of the local calendar month';
+COMMENT ON COLUMN asleep.monthly_overview.month IS 'First day of the month; a night belongs to the date of waking up';
 COMMENT ON COLUMN asleep.monthly_overview.users IS 'Users with a session in the month';
 COMMENT ON COLUMN asleep.monthly_overview.sleeping_users IS 'Users with a slept session; averages are over these';
-COMMENT ON COLUMN asleep.monthly_overview.sessions IS 'Sessions that started in the month, whatever their state';
+COMMENT ON COLUMN asleep.monthly_overview.sessions IS 'Sessions whose night is in the month, whatever their state';
 COMMENT ON COLUMN asleep.monthly_overview.slept_sessions IS 'COMPLETE sessions with sleep';
 COMMENT ON COLUMN asleep.monthly_overview.never_slept_sessions IS 'COMPLETE sessions in which no sleep was found';
 COMMENT ON COLUMN asleep.monthly_overview.unanalysed_sessions IS 'Sessions without statistics (running, too short, …)';
-COMMENT ON COLUMN asleep.monthly_overview.nights IS 'Distinct pairs of user and local date with a slept session';
+COMMENT ON COLUMN asleep.monthly_overview.nights IS 'Main sleeps: pairs of user and date';
 COMMENT ON COLUMN asleep.monthly_overview.nights_per_user IS 'nights / sleeping_users';
 COMMENT ON COLUMN asleep.monthly_overview.avg_sleep_time IS
     'Circular mean of the users'' clock times of falling asleep';
