@@ -101,6 +101,6 @@ def erase_deleted_users() -> None:
     description="Remove old records of runs and of handled events; data and asset history stay.",
 )
 def delete_old_records() -> None:
-    """What nobody looks at any more."""
+    """Remove old operational records."""
     remove_old_rows()
     remove_old_runs()

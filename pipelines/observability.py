@@ -81,7 +81,7 @@ def count_attempts(statsd: DogStatsd) -> Listener:
 
 
 def statsd_client(settings: Settings) -> DogStatsd:
-    """Where metrics go: UDP, silent when nobody listens."""
+    """Where metrics go: UDP, silent without a listener."""
     return DogStatsd(host=settings.statsd_host, port=settings.statsd_port, disable_telemetry=True)
 
 

@@ -28,7 +28,7 @@ from resources.database.sync import sync_state
 SESSIONS = dg.AssetKey("sleep_sessions")
 
 GAP_DAYS = 35
-"""So far back days are looked for that were left out; what is missing further back somebody decides on."""
+"""So far back days are looked for that were left out; older gaps are an operator's decision."""
 
 
 def days_to_sync(today: date, recent_days: int, synced: Collection[date]) -> tuple[date, date]:
@@ -126,7 +126,7 @@ def weekly_reconcile() -> dg.RunRequest:
 
 
 def weekly_departures(grace_days: int) -> dg.ScheduleDefinition:
-    """Saturdays at 09:23, a day before the reconciliation, so that it asks about nobody who left.
+    """Saturdays at 09:23, a day before the reconciliation, so that it requests no user who left.
 
     Args:
         grace_days: how long data of a user gone at the source are kept.
@@ -173,7 +173,7 @@ def monthly_close(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     "handled events after 30.",
 )
 def nightly_clearing() -> dg.RunRequest:
-    """Dagster keeps every run for ever unless somebody removes it."""
+    """Dagster itself keeps every run for ever."""
     return dg.RunRequest()
 
 

@@ -1,6 +1,6 @@
 """Short names for users that are safe in logs, run config and UI metadata.
 
-A pseudonym is keyed: without the key nobody can compute it from a list of user ids. The key lies in the table
+A pseudonym is keyed: it cannot be computed from a list of user ids without the key. The key lies in the table
 `asleep.pseudonym_key`, which only the owner and the pipeline can read; SQL computes the same with `asleep.pseudonym()`.
 """
 

@@ -120,7 +120,7 @@ _CHECKS = (
     SqlCheck(
         "no_event_given_up",
         "sleep_sessions",
-        "No webhook event was given up. The sessions come with the next sync anyway; somebody should see why.",
+        "No webhook event was given up. The sessions come with the next sync anyway; look why.",
         severity=dg.AssetCheckSeverity.WARN,
     ),
     SqlCheck(

@@ -34,7 +34,7 @@ USERS_AT_ONCE = 500
 
 @dg.op(
     out=dg.Out(dg.Nothing, is_required=False),
-    description="Ask the API about every user: gone, or to be deleted? When it knows nobody at all, nobody is "
+    description="Request every user: is it gone, or scheduled for deletion? When the API finds no user at all, no user is "
     "erased: the key may belong to the other environment.",
 )
 def look_for_departures(
@@ -43,7 +43,7 @@ def look_for_departures(
     """One request for each user, two for one who is gone; what could not be asked is asked again next time.
 
     Those taken for gone before are asked about as well, so that a mistake mends itself before anything is erased; and
-    those set inactive, for whoever leaves the source leaves here too.
+    inactive ones, because an erasure at the source concerns them as well.
     """
     tally, counts = RequestCounts(), Counter[str]()
     with as_dagster_failure(context), asleep_api.client(database.engine, tally) as client:
@@ -59,7 +59,7 @@ def look_for_departures(
     if counts["known"]:
         yield dg.Output(None, metadata={**counts, **tally.counts()})
     else:
-        context.log.warning("The API knows none of the users, so nobody is erased; `asleep-sync forget` does it.")
+        context.log.warning("The API finds none of the users, so no user is erased; `asleep-sync forget` erases one.")
 
 
 class _Answers(NamedTuple):

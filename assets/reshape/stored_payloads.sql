@@ -1,5 +1,5 @@
 -- One page of raw results, in the order of their ids, with what the typed columns need beside them. Sessions deleted at
--- the source stay as they are; those that only a webhook event told are read by the next sync anyway.
+-- the source stay as they are; those known from a webhook event alone are read by the next sync.
 SELECT
     s.session_id,
     s.user_id,

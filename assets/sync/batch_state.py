@@ -1,6 +1,6 @@
 """What has come of a batch since the last write, and what follows for users, failures and the key.
 
-A key of the other environment finds no user and no session. So nobody is believed to be gone, and nothing to be
+A key of the other environment finds no user and no session. So no user is believed to be gone, and no session to be
 deleted, before the API has shown that it knows at least one of the users.
 """
 
@@ -133,7 +133,7 @@ class BatchState:
         self.list_ends.drop(end)
 
     def settle_owner(self, session_id: str, owner: str | None, user_ids: Iterable[str]) -> None:
-        """Keep a session's row under its owner alone; where nobody can tell, keep none and record that.
+        """Keep a session's row under its owner alone; when the owner cannot be determined, keep none and record that.
 
         Args:
             session_id: the session.

@@ -150,7 +150,7 @@ class _ListSync(UserSteps):
         yield from together(self.read(session_id) for session_id in sorted(self.changed(new)))
 
     def record_contradictions(self) -> None:
-        """Nobody can tell which answer is right: failures."""
+        """Record failures: which response is right cannot be decided."""
         for session_id, (error, _) in self.doubtful.items():
             self.outcome.fail(session_id, error, "The API lists this session but does not find it by its id.")
         if self.unlisted:

@@ -45,7 +45,7 @@ class Action(Enum):
     DROP = "drop"
     """The user was erased here: remove the event."""
     PARK = "park"
-    """Names nobody: a person has to look."""
+    """Names no user: an operator has to look."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from resources.pseudonyms import pseudonym
 EVENTS_AT_ONCE = 200
 MOST_EVENTS = 20_000
 LONGEST_SECONDS = 300.0
-"""Of one run: then it ends and is told of, and the sensor starts the next one."""
+"""Of one run: then it ends, and the sensor starts the next one."""
 LOOK_SECONDS = 1.0
 DAYS_LISTED = 7
 """Of a user whose event names no session."""

@@ -61,7 +61,7 @@ def _message_of(error: Exception) -> str | None:
 
 
 def id_of_user(text: str) -> str:
-    """An argument that names a user: neither blank, which would match what names nobody, nor bytes that are no text."""
+    """An argument that names a user: neither blank nor bytes that are no text."""
     if not text.strip():
         raise click.BadParameter("a user id is not blank.")
     if any("\ud800" <= character <= "\udfff" for character in text):

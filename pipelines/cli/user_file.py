@@ -91,7 +91,7 @@ def _text_of(content: bytes) -> str:
 
 
 def _rows(lines: Iterable[str]) -> Iterator[_Row]:
-    """The rows, as long as they can be told apart: behind a quotation mark that is not closed nothing can."""
+    """The rows. After a quotation mark that is not closed, rows cannot be separated."""
     remaining = iter(lines)
     begins, top = 1, next(remaining, "")
     while top and not top.strip():

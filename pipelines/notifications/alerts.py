@@ -130,8 +130,10 @@ def reasons_of(context: dg.RunFailureSensorContext) -> list[str]:
     said: dict[str, None] = {}
     for event in context.get_step_failure_events():
         failure = event.step_failure_data
-        told = failure.user_failure_data
-        said.setdefault((told.description if told else None) or (failure.error.message if failure.error else ""))
+        failure_data = failure.user_failure_data
+        said.setdefault(
+            (failure_data.description if failure_data else None) or (failure.error.message if failure.error else "")
+        )
     reasons = [_plain(reason.strip()) for reason in said if reason.strip()]
     return (reasons or [context.failure_event.message or "no reason given"])[:MOST_REASONS]
 

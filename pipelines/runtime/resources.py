@@ -1,7 +1,7 @@
 """The resources as Dagster's UI shows them: name, description and fields; a secret appears as its variable's name.
 
 They are configured by environment variables. The fields in the UI are for reading: a run with other values fails, so
-that nobody sends the account's key elsewhere from a browser.
+that the account's key cannot be sent elsewhere from a browser.
 """
 
 from collections.abc import Mapping

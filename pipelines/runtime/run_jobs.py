@@ -166,12 +166,12 @@ def _why(result: dg.JobExecutionResult) -> tuple[str, str | None]:
     message = ""
     for event in result.filter_events(lambda event: event.is_step_failure):
         failure = event.step_failure_data
-        told = failure.user_failure_data
-        if event.step_key == fail_if_users_failed.name or (told and MISSING in told.metadata):
+        failure_data = failure.user_failure_data
+        if event.step_key == fail_if_users_failed.name or (failure_data and MISSING in failure_data.metadata):
             continue
-        message = (told.description if told else None) or _root(failure.error)
-        if told and PERMANENT in told.metadata:
-            return message, str(told.metadata[PERMANENT].value)
+        message = (failure_data.description if failure_data else None) or _root(failure.error)
+        if failure_data and PERMANENT in failure_data.metadata:
+            return message, str(failure_data.metadata[PERMANENT].value)
     return message, None
 
 

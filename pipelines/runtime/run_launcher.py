@@ -88,7 +88,7 @@ def _health_at(server: dict[str, Any], run_id: str) -> CheckRunHealthResult:
 
 
 def _is_held(instance: DagsterInstance, run_id: str) -> bool:
-    """Dagster's storage is in the same database as the lock; with another storage nobody can tell."""
+    """Dagster's storage is in the same database as the lock; with another storage it cannot be checked."""
     url = getattr(instance.run_storage, "postgres_url", None)
     if url is None:
         return True

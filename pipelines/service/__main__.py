@@ -19,7 +19,7 @@ FACTORY = "pipelines.service.__main__:build"
 
 
 def options_from(settings: Settings) -> ServiceOptions:
-    """What the service has to be told, from the environment.
+    """The service's options, from the environment.
 
     Raises:
         ValueError: the settings contradict each other, or there is no DATABASE_URL.

@@ -21,7 +21,7 @@ class ServiceOptions:
     service_api_keys: tuple[str, ...] = field(default=(), repr=False)
     """Keys of the read API's clients; none: the read API is off."""
     notify_url: str | None = field(default=None, repr=False)
-    """Where finished sessions are told; None: nowhere."""
+    """Where notifications of finished sessions are sent; None: nowhere."""
     notify_secret: str | None = field(default=None, repr=False)
     read_requests_per_hour: int = 100
     session_requests_per_minute: int = 10
@@ -29,7 +29,7 @@ class ServiceOptions:
     events_per_minute: int = 60_000
     """Per client address and worker."""
     refusals_per_minute: int = 60
-    """Wrong keys and signatures per client address and worker, before it is told to wait."""
+    """Wrong keys and signatures per client address and worker, before requests are answered with 429."""
     body_limit_bytes: int = 1024 * 1024
     body_seconds: float = 10.0
     """A body that takes longer to arrive is refused."""
@@ -43,9 +43,9 @@ class ServiceOptions:
     """A query of the read API that takes longer is refused."""
     notify_every_seconds: float = 2.0
     listeners: tuple[Listener, ...] = ()
-    """Told about every request served; see `pipelines.service.served_requests`."""
+    """Receive every request served; see `pipelines.service.served_requests`."""
     levels: Levels | None = None
-    """Told the figures of the dependencies whenever somebody looks at the health."""
+    """Receives the figures of the dependencies at each health check."""
     checks: Mapping[str, Callable[[Connection], Mapping[str, object]]] = field(default_factory=dict)
     """More dependencies for /health by name: each answers with a `state` (up, degraded, down) and figures."""
 

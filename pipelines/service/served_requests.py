@@ -35,7 +35,7 @@ class Served:
 
 Listener = Callable[[Served], None]
 Levels = Callable[[str, str, float], None]
-"""Told dependency, figure and value whenever somebody looks at the health."""
+"""Receives dependency, figure and value at each health check."""
 
 _QUIET = frozenset({"/live", "/ready", "/health", "/webhooks/asleep"})
 """Asked so often that only their failures are worth a line; stored events are counted and stand in the inbox."""

@@ -23,7 +23,7 @@ from resources.notifications.signature import verify
 _SECRET_HEADERS = frozenset({"x-api-key", "x-signature", "authorization", "proxy-authorization", "cookie"})
 _MOST_HEADERS, _LONGEST_HEADER = 50, 1024
 _MOST_LEVELS = 100
-"""No real event comes near; thousands would exhaust the stack of whoever reads them later."""
+"""No real event comes near; thousands would exhaust the stack of a later reader."""
 
 _asleep_key = APIKeyHeader(
     name="x-api-key", scheme_name="AsleepKey", description="A key of the Asleep environment", auto_error=False

@@ -183,7 +183,7 @@ class AverageStats:
     asked_at: datetime
     contract_violations: tuple[str, ...] = ()
     problems: tuple[Malformed, ...] = ()
-    """Sessions among them that cannot be told: without a readable id or start."""
+    """Sessions among them without a readable id or start."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,7 @@ class Transport:
         Args:
             limiter: grants a permit for each attempt.
             client: sends one request.
-            listeners: each is told of every attempt.
+            listeners: each receives every attempt.
             patience: when to stop asking.
             clock: monotonic seconds, those in which the limiter's `give_up_at` is meant.
             sleep: pauses between attempts; by default one that ends early when the account is refused.
@@ -186,7 +186,7 @@ class Transport:
             path: with its identifiers quoted.
             params: of the query.
             headers: beside the key.
-            user_id: whom the question is about; listeners are told a pseudonym only.
+            user_id: whom the request is about; listeners receive a pseudonym only.
 
         Raises:
             AsleepError: each kind means what its docstring in `resources.asleep.errors` says.
@@ -269,7 +269,7 @@ class Transport:
         for listener in self._listeners:
             try:
                 listener(attempt)
-            except Exception as error:  # noqa: BLE001 somebody else's code; the sync is worth more than a metric
+            except Exception as error:  # noqa: BLE001 foreign code; the sync is worth more than a metric
                 logger.warning("a listener failed and missed one attempt: %s", type(error).__name__)
 
     def _is_enough(self, state: RetryCallState) -> bool:

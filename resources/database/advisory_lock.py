@@ -21,7 +21,7 @@ _RELEASE = text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))")
 def advisory_lock(
     engine: Engine, name: str, *, on_wait: Callable[[], None] = lambda: None, wait: Callable[[float], None] = time.sleep
 ) -> Iterator[None]:
-    """Hold the lock `name` while the block runs; wait for whoever holds it.
+    """Hold the lock `name` while the block runs; wait while another process holds it.
 
     The lock belongs to a connection of its own on which no transaction is open, so it holds nothing up, and it is
     free again the moment its process or connection dies. Should the connection break, the block goes on: what runs
@@ -30,7 +30,7 @@ def advisory_lock(
     Args:
         engine: the database; not behind a pooler that shares connections between transactions.
         name: what is done one at a time.
-        on_wait: told once, when the lock is held elsewhere.
+        on_wait: called once, when the lock is held elsewhere.
         wait: sleeps between two looks.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -48,6 +48,6 @@ def advisory_lock(
 
 
 def is_held(engine: Engine, name: str) -> bool:
-    """Whether somebody holds the lock `name` right now."""
+    """Whether the lock `name` is held now."""
     with engine.begin() as connection:
         return not connection.scalar(_TRY_SHORTLY, {"name": name})

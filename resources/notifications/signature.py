@@ -10,7 +10,7 @@ _PREFIX = b"sha256="
 
 
 def sign(secret: str, body: bytes) -> str:
-    """The header value that proves that somebody with the secret wrote this body."""
+    """The header value that proves that a holder of the secret wrote this body."""
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 

@@ -119,7 +119,7 @@ async def _database_failed(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _statement_refused(request: Request, error: Exception) -> JSONResponse:
-    """A mistake of ours; told by its kind, for the database's own words may repeat a row."""
+    """A mistake of ours, reported by its kind: the database's own words may repeat a row."""
     _log.error("database_refused", kind=type(error).__name__, route=request.scope["path"].split("/")[1])
     return _answer(Refused(500, "Something went wrong here.", outcome="failed"), request)
 

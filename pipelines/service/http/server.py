@@ -13,7 +13,7 @@ _MAX_HEAD_BYTES = 32 * 1024
 
 
 def serve(factory: str, *, host: str, port: int, workers: int = 1, trusted_proxies: Sequence[str] = ()) -> None:
-    """Serve until told to stop (SIGTERM, SIGINT): then finish what was accepted and end.
+    """Serve until SIGTERM or SIGINT: then finish what was accepted and end.
 
     Args:
         factory: `module:function` that makes the application; each worker calls it in a process of its own.

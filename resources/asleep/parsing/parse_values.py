@@ -159,7 +159,7 @@ def number(value: Json, where: str, odd: ContractViolations) -> float | None:
 
 
 def ratio(value: Json, where: str, odd: ContractViolations) -> float | None:
-    """A number that should be 0 to 1; kept, but told, when it is not."""
+    """A number that should be 0 to 1; kept, and recorded as a violation, when it is not."""
     checked = number(value, where, odd)
     if checked is not None and not 0 <= checked <= 1:
         odd.note(where, "outside 0 to 1")

@@ -1,6 +1,6 @@
-"""The outbox: finished sessions that have to be told to somebody.
+"""The outbox: finished sessions of which a receiver must be notified.
 
-A trigger writes a row in the very transaction that makes a session final, whoever writes it, so that no crash and no
+A trigger writes a row in the very transaction that makes a session final, by whatever writer, so that no crash and no
 long transaction can lose one. Rows appear only while the switch is on.
 
 Lives here: the switch, claiming, marking, counting.  Not here: HTTP, signatures.
@@ -135,7 +135,7 @@ def take_notifications(
 
 
 def is_still_wanted(connection: Connection, notification_id: int) -> bool:
-    """Whether the notification and its session are still there: erased or deleted meanwhile, nobody is told of it."""
+    """Whether the notification and its session still exist; otherwise no notification is sent."""
     return bool(
         connection.scalar(load_sql(__package__, "notification_is_wanted"), {"notification_id": notification_id})
     )

@@ -1,4 +1,4 @@
--- Events due, taken for one attempt: whoever takes them at the same moment gets others.
+-- Events due, taken for one attempt: another process that takes events at the same moment gets others.
 WITH due AS (
     SELECT event_id
     FROM asleep.webhook_events

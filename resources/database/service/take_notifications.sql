@@ -7,8 +7,8 @@ WITH due AS (
     LIMIT :limit
     FOR UPDATE SKIP LOCKED
 )
-UPDATE asleep.notifications AS told
+UPDATE asleep.notifications AS outgoing
 SET attempts = attempts + 1, next_attempt_at = clock_timestamp() + make_interval(secs => :lease_seconds)
 FROM due
-WHERE told.notification_id = due.notification_id
-RETURNING told.notification_id, told.session_id, told.user_id, told.became_final_at, told.attempts
+WHERE outgoing.notification_id = due.notification_id
+RETURNING outgoing.notification_id, outgoing.session_id, outgoing.user_id, outgoing.became_final_at, outgoing.attempts

@@ -8,7 +8,7 @@ from resources.load_sql import load_sql
 
 
 def prune_changes(connection: Connection, *, before: datetime) -> int:
-    """Remove changes made before a moment; readers whose position is older are told to copy anew.
+    """Remove changes made before a moment; readers whose position is older have to copy anew.
 
     Args:
         connection: in a transaction.

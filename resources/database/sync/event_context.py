@@ -1,4 +1,4 @@
-"""What our tables already know about the sessions that events name, and which of them only an event told.
+"""What our tables already know about the sessions that events name, and which of them are known from an event alone.
 
 Lives here: reading and noting that.  Not here: what follows from it.
 """
@@ -33,14 +33,14 @@ def known_sessions(connection: Connection, session_ids: Iterable[str]) -> dict[s
 
 _UNVERIFIED = text("""
 INSERT INTO asleep.event_only_sessions (session_id)
-SELECT session_id FROM unnest(CAST(:ids AS text[])) AS told (session_id) ORDER BY session_id
+SELECT session_id FROM unnest(CAST(:ids AS text[])) AS of_events (session_id) ORDER BY session_id
 ON CONFLICT (session_id) DO NOTHING
 """)
 _VERIFIED = text("DELETE FROM asleep.event_only_sessions WHERE session_id = ANY (:ids)")
 
 
 def note_event_only(connection: Connection, session_ids: Iterable[str]) -> None:
-    """These sessions were stored as an event told them: the next sync reads them once from the API."""
+    """These sessions were stored from an event: the next sync reads them once from the API."""
     if wanted := sorted(set(session_ids)):
         connection.execute(_UNVERIFIED, {"ids": wanted})
 

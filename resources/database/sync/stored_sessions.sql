@@ -1,6 +1,6 @@
 -- One row per stored session that a sync of these users must know of: those that started in the user's window, and,
 -- however old, those that the API had not finished and deleted ones that must be requested once more. In full: read
--- from the API, not told by an event alone.
+-- from the API, not known from an event alone.
 SELECT
     s.session_id,
     s.user_id,

@@ -1,4 +1,4 @@
-"""What the database knows before a sync, and what it is told after.
+"""What a sync reads from the database before it starts, and what it writes.
 
 Lives here: the questions and answers of the sync, a fixed number of statements whatever the number of users.
 Not here: decisions, transactions, the sessions themselves (`upsert.py`).
@@ -107,7 +107,7 @@ class Failure:
 
 
 def count_users(connection: Connection) -> int:
-    """How many users are synced when nobody in particular is asked for."""
+    """How many users a sync without named users includes."""
     return connection.scalar(select(func.count()).select_from(users).where(users.c.is_synced)) or 0
 
 

@@ -101,7 +101,7 @@ def upsert_sessions(connection: Connection, rows: Iterable[tuple[Any, ...]], *, 
 
     The newest answer wins: a row asked for earlier than the stored one changes nothing. Rows without
     `payload_hash` (statistics only) never overwrite a session fetched in full. What is written in full counts as read
-    from the API; whoever has it from elsewhere says so afterwards. A session that is stored under another user, or
+    from the API; a caller with another source says so after. A session that is stored under another user, or
     comes under two, is not written: `disputed_sessions` finds it.
 
     Args:

@@ -37,8 +37,8 @@ _WHAT_GOES = {
 }
 """Every table with something of a user, in this order.
 
-First the registry's row: whoever stores sessions of the user holds it, so we wait for them and see what they wrote.
-Then the queue: whoever computes averages of the user holds it, so their averages are there when we come to them.
+First the registry's row: a writer of the user's sessions holds it, so the erasure waits for the writer and removes what
+it wrote. Then the queue: a computation of averages holds it, so its averages exist when the erasure reaches them.
 """
 
 _CLEAR_CHECKPOINTS = text("""
@@ -78,7 +78,7 @@ def erase(connection: Connection, user_id: str, reason: str) -> dict[str, int]:
     if reason not in REASONS:
         raise ValueError(f"a reason is one of {', '.join(sorted(REASONS))}")
     if not user_id.strip():
-        raise ValueError("a blank id names nobody, but events and failures that name nobody would match it")
+        raise ValueError("a blank id names no user, but events and failures without a user would match it")
     connection.execute(_CLEAR_CHECKPOINTS, {"user_id": user_id})
     deleted: dict[str, int] = {}
     for table, theirs in _WHAT_GOES.items():

@@ -1,5 +1,5 @@
 -- One row per user and night date with any session, and what became of that night. Filters on user_id and night_date
--- reach the table's indexes, for both are grouped by; columns nobody reads are not computed.
+-- reach the table's indexes, for both are grouped by; columns that are not read are not computed.
 CREATE OR REPLACE VIEW asleep.night_dates AS
 SELECT
     user_id,
@@ -183,10 +183,10 @@ $$;
 DO $$
 DECLARE
     view text;
-    told record;
+    entry record;
 BEGIN
     FOREACH view IN ARRAY ARRAY['asleep.night_dates', 'asleep.nights'] LOOP
-        FOR told IN
+        FOR entry IN
             SELECT *
             FROM (
                 VALUES
@@ -218,9 +218,9 @@ BEGIN
                 ('doubtful_sessions', 'Sessions of the date that hold sleep but are longer than 24 hours'),
                 ('overlapping_sessions', 'Sessions of the date that share more than 15 minutes with a longer one'),
                 ('never_slept_sessions', 'Sessions of the date in which no sleep was found')
-            ) AS told (name, words)
+            ) AS entry (name, words)
         LOOP
-            EXECUTE 'COMMENT ON COLUMN ' || view || '.' || told.name || ' IS ' || quote_literal(told.words);
+            EXECUTE 'COMMENT ON COLUMN ' || view || '.' || entry.name || ' IS ' || quote_literal(entry.words);
         END LOOP;
     END LOOP;
 END

@@ -87,15 +87,15 @@ COMMENT ON COLUMN asleep.night_calendar.overlapping_sessions IS
 -- The view behind it has the same columns.
 DO $$
 DECLARE
-    told record;
+    entry record;
 BEGIN
-    FOR told IN
+    FOR entry IN
         SELECT attname AS name, col_description(attrelid, attnum) AS words
         FROM pg_attribute
         WHERE attrelid = 'asleep.night_calendar'::regclass AND attnum > 0
     LOOP
-        EXECUTE 'COMMENT ON COLUMN asleep.all_night_dates.' || quote_ident(told.name) || ' IS '
-            || quote_literal(told.words);
+        EXECUTE 'COMMENT ON COLUMN asleep.all_night_dates.' || quote_ident(entry.name) || ' IS '
+            || quote_literal(entry.words);
     END LOOP;
 END
 $$;

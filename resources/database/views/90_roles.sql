@@ -1,5 +1,5 @@
 -- Who may read what: asleep_analyst reads users, sessions, averages and the views, and nothing else of the schema.
--- People log in with a role of their own that is a member of it: GRANT asleep_analyst TO somebody.
+-- People log in with a role of their own that is a member of it: GRANT asleep_analyst TO maria.
 -- Roles belong to the whole server, so a role may exist already, and we may not be allowed to make one.
 REVOKE ALL ON SCHEMA asleep FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA asleep FROM PUBLIC;
@@ -12,7 +12,7 @@ BEGIN
     END IF;
 EXCEPTION
     WHEN duplicate_object OR unique_violation THEN
-        NULL; -- made by somebody else in this very moment
+        NULL; -- made by another process at the same moment
     WHEN insufficient_privilege THEN
         RAISE NOTICE 'Role asleep_analyst is missing and we may not make it: let an administrator run '
             '"CREATE ROLE asleep_analyst NOLOGIN", then migrate again';
