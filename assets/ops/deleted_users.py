@@ -34,8 +34,8 @@ USERS_AT_ONCE = 500
 
 @dg.op(
     out=dg.Out(dg.Nothing, is_required=False),
-    description="Request every user: is it gone, or scheduled for deletion? When the API finds no user at all, no user is "
-    "erased: the key may belong to the other environment.",
+    description="Request every user: is it gone, or scheduled for deletion? When the API finds no user at all, no user "
+    "is erased: the key may belong to the other environment.",
 )
 def look_for_departures(
     context: dg.OpExecutionContext, asleep_api: dg.ResourceParam[AsleepApi], database: dg.ResourceParam[Database]

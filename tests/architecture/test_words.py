@@ -10,7 +10,7 @@ MAX_USES = 15
 
 
 def test_texts_say_who_does_what():
-    """ "Somebody is told" leaves open who acts; a sentence needs a subject and an active verb."""
+    """These words leave open who acts; a sentence needs a subject and an active verb."""
     folders = ("assets", "pipelines", "resources", "docs", "README.md", "CONTRIBUTING.md")
     files = [
         path
