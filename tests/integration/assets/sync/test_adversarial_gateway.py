@@ -40,7 +40,8 @@ def check(world: World, mode: Mode, synced: set[str], first: date) -> None:
     }
     assert {i: user_id for i, user_id in stored.items() if owners.get(i) != user_id} == {}
     assert synced.isdisjoint(failures_of(world))
-    assert synced | failures_of(world) == set(world.users), "a user is neither synced nor on record as failed"
+    recorded = {row.user_id for row in world.missing_data()}
+    assert synced | recorded == set(world.users), "a user is neither synced nor on record as failed"
     truth["users"] = [user for user in truth["users"] if user["user_id"] in synced]
     if mode is Mode.LIST:
         found = [each for each in all_differences(world.engine, truth, first, world.today) if each.user_id in synced]
@@ -69,7 +70,7 @@ def run(world: World, mode: Mode, server: Server, gateway: Gateway, *, requests:
         counts = sync(first, world.today, mode=mode, patience=HASTY, timeout_seconds=1, **options)
         marked = world.rows("SELECT user_id FROM asleep.users WHERE last_synced_at >= :began", began=began)
         check(world, mode, {row.user_id for row in marked}, first)
-        assert counts["users_failed"] == len(failures_of(world))
+        assert counts["users_failed"] >= len(failures_of(world)), "a user whose list is read again may fail only once"
     assert gateway.reused.total() == 0, f"connections in doubt were used again after {gateway.reused}"
     logger.info(
         "%s: %d requests in %d syncs, %d faults, %d users failed at the last, %d connections",
