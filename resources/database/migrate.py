@@ -17,7 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from psycopg2 import errors
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.schema import CreateSchema
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
 
@@ -27,9 +27,10 @@ from resources.database.schema.metadata import SCHEMA
 from resources.load_sql import load_sql
 from resources.rate_limit.table import create_functions
 
-LOCK_SECONDS = 4
+LOCK_SECONDS = 0.8
+"""Less than Postgres' deadlock_timeout of one second, so that of a migration and a writer the migration gives way."""
 STATEMENT_SECONDS = 60
-ATTEMPTS = 30
+ATTEMPTS = 100
 PAUSE_SECONDS = (0.5, 2.0)
 MIGRATIONS = Path(str(files("resources.database"))) / "migrations"
 VERSIONS: tuple[Path, ...] = (MIGRATIONS / "versions",)
@@ -147,24 +148,29 @@ def _refuse_views_of_others(connection: Connection) -> None:
 
 
 def _apply(connection: Connection, migration: Script) -> None:
-    """Apply one migration; where the views fit the schema at that revision, no reader misses them for a moment."""
-    config = alembic_config(connection)
+    """Apply one migration; our views are dropped for it only when it changes a column that they use."""
+    upgrade = partial(command.upgrade, alembic_config(connection), migration.revision)
     if not getattr(migration.module, "IN_TRANSACTION", True):
         connection.execution_options(isolation_level="AUTOCOMMIT")
         with connection.begin():
             connection.exec_driver_sql("SET lock_timeout = 0")
-            command.upgrade(config, migration.revision)
+            upgrade()
             connection.exec_driver_sql("RESET lock_timeout")
         connection.execution_options(isolation_level="READ COMMITTED")
         return
 
-    def upgrade() -> None:
+    def upgrade_without_views() -> None:
         _drop_views(connection)
-        command.upgrade(config, migration.revision)
+        upgrade()
         with suppress(ProgrammingError), connection.begin_nested():
-            _create_views(connection)
+            _create_views(connection)  # they may need a later migration
 
-    _run(connection, f"Migration {migration.revision}", upgrade)
+    try:
+        _run(connection, f"Migration {migration.revision}", upgrade)
+    except DBAPIError as error:
+        if not isinstance(error.orig, errors.FeatureNotSupported | errors.DependentObjectsStillExist):
+            raise
+        _run(connection, f"Migration {migration.revision}", upgrade_without_views)
 
 
 def _run(connection: Connection, what: str, action: Callable[[], None]) -> None:

@@ -2,7 +2,7 @@
 
 Revision: ${up_revision}, after ${down_revision | comma,n}.
 
-Which lock does each statement take, and for how long, on a table of ten million rows? A statement waits 4 s for a lock
+Which lock does each statement take, and for how long, on a table of ten million rows? A statement waits 0.8 s for a lock
 and runs 60 s at most; without the lock the migration is rolled back and tried again.
 
 - Add columns without a volatile default. A stored generated column rewrites the table.

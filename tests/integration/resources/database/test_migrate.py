@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,6 +19,7 @@ from sqlalchemy.exc import ProgrammingError
 from resources.database import migrate as module
 from resources.database.engine import make_engine
 from resources.database.migrate import NotMigrated, migrate, newest_revision, require_migrated
+from tests.warehouse_sessions import session, slept, store
 
 REAL = module.VERSIONS[0]
 HEAD = newest_revision()
@@ -30,6 +32,7 @@ INDEX = BEFORE + (
     '    op.drop_index("{2}", if_exists=True, **names)\n'
     '    op.create_index("{2}", "sleep_sessions", ["completed_time"], **names)\n'
 )
+TYPE = BEFORE + 'def upgrade():\n    op.alter_column("sleep_sessions", "{2}", type_=sa.BigInteger(), schema="asleep")\n'
 BROKEN = BEFORE + 'def upgrade():\n    op.execute("SELECT 1 / 0")\n'
 
 Write = Callable[..., str]
@@ -79,16 +82,8 @@ def columns_of_users(engine: Engine) -> set[str]:
         return set(connection.scalars(text(query)))
 
 
-def store(connection: Connection, name: str) -> None:
-    connection.execute(
-        text(
-            "INSERT INTO asleep.sleep_sessions (session_id, user_id, state, session_start_time, local_date, "
-            "local_month, session_start_local, fetched_at, time_in_sleep) "
-            "SELECT :name, 'G-1', 'COMPLETE', now(), d, date_trunc('month', d), d, now(), 60 "
-            "FROM (SELECT now()::date AS d) AS day"
-        ),
-        {"name": name},
-    )
+def store_one(connection: Connection, name: str) -> None:
+    store(connection, [session("G-1", datetime(2026, 5, 20, 14, tzinfo=UTC), slept(), session_id=name)])
 
 
 @contextmanager
@@ -101,7 +96,7 @@ def writing(engine: Engine) -> Iterator[SimpleQueue[str]]:
             if stop.is_set():
                 return
             with engine.begin() as connection:
-                store(connection, f"s-{number}")
+                store_one(connection, f"s-{number}")
                 connection.execute(text("SELECT count(*) FROM asleep.nights")).one()
             written.put(f"s-{number}")
 
@@ -134,6 +129,16 @@ def test_an_upgrade_goes_on_beside_writers_and_readers(engine: Engine, write: Wr
     assert "note" in columns_of_users(engine)
 
 
+def test_a_column_under_a_view_can_be_changed(engine: Engine, write: Write):
+    """Postgres refuses that while a view uses it, so our views go and come back in the same transaction."""
+    last = write(TYPE, "time_in_bed")
+    assert migrate(engine) == (HEAD, last)
+    with engine.connect() as connection:
+        column = "attrelid = 'asleep.nights'::regclass AND attname = 'time_in_bed'"
+        kind = connection.scalar(text(f"SELECT atttypid::regtype::text FROM pg_attribute WHERE {column}"))
+    assert kind == "bigint"
+
+
 def test_an_upgrade_at_once_from_several_places_happens_once(engine: Engine, write: Write):
     """Containers of one release start together; a wait that held a snapshot would block a concurrent index for ever."""
     last = write(INDEX, "completed_idx")
@@ -158,7 +163,7 @@ def test_a_lock_that_is_not_to_be_had_is_tried_again(engine: Engine, write: Writ
     """Waiting in line for a table would make every writer wait behind; a long transaction is named, not waited for."""
     last = write(COLUMN, "note")
     with engine.begin() as long_transaction:
-        store(long_transaction, "uncommitted")
+        store_one(long_transaction, "uncommitted")
         long_transaction.execute(text("LOCK TABLE asleep.users IN ACCESS SHARE MODE"))
         with pytest.raises(NotMigrated, match=f"Migration {last}: no lock within .* s, 3 times") as refused:
             migrate(engine)
