@@ -23,7 +23,7 @@ FAULTS = (
 )
 FEW = tuple(range(6))
 MANY = tuple(range(6, 306))
-NOT_YET = frozenset({"damaged_stages", "average_ratios", "last_received_seq_num"})
+NOT_YET = frozenset({"damaged_stages"})
 """Faults, kinds of re-analysis, choices and columns of which a difference still stays without a record."""
 HOURS_UNTIL_BELIEVED = 21
 """More than the 20 hours after which a second negative answer counts."""
