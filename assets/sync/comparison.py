@@ -13,10 +13,12 @@ from math import atan2, cos, hypot, pi, sin
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from resources.asleep.records import AverageStats, Stat
+from resources.asleep.records import AverageStats, SleepSession, Stat
 from resources.database.schema.session_columns import MEANS, RATIOS
 
 DAY_SECONDS = 24 * 3600
+EPOCH_SECONDS = 30
+_UNKNOWN_STAGE = -1
 _NO_DIRECTION = 1e-6
 _TOGETHER = 0.9
 """Clock times that lie less close together have several means, hours apart: which one the API takes is not known."""
@@ -102,6 +104,29 @@ def _tolerance(name: str, *, are_alike: bool) -> float:
 def _has_two_decimals(stat: Stat) -> bool:
     shares = [getattr(stat, name) for name in (*_FORCED_SHARES, *_OTHER_SHARES)]
     return all(share is None or abs(share * 100 - round(share * 100)) < _SAME_ROUNDING for share in shares)
+
+
+def stages_contradict(session: SleepSession) -> bool:
+    """Whether the stage array and the statistics of one response contradict each other: the array is damaged.
+
+    Only where no epoch is unknown and the array reaches the last sleep epoch; else the two need not agree.
+    """
+    stages, stat = session.sleep_stages, session.stat
+    if not stages or stat is None or _UNKNOWN_STAGE in stages:
+        return False
+    if stat.sleep_latency is None or stat.time_in_sleep_period is None:
+        return False
+    if len(stages) * EPOCH_SECONDS < stat.sleep_latency + stat.time_in_sleep_period:
+        return False
+    asleep = [index for index, stage in enumerate(stages) if stage]
+    inside = stages[asleep[0] : asleep[-1] + 1] if asleep else []
+    counted = (
+        (inside.count(0), stat.time_in_wake),
+        (inside.count(1), stat.time_in_light),
+        (inside.count(2), stat.time_in_deep),
+        (inside.count(3), stat.time_in_rem),
+    )
+    return any(said is not None and epochs * EPOCH_SECONDS != said for epochs, said in counted)
 
 
 def averages_that_differ(ours: Sequence[Stat], theirs: AverageStats) -> Averages:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
 from assets.sync.api_requests import Endpoint, Request, Response, Steps, is_made_up, together
-from assets.sync.comparison import AveragingFormula
+from assets.sync.comparison import AveragingFormula, stages_contradict
 from assets.sync.session_rows import Row, session_row
 from assets.sync.window import Window, windows_of
 from resources.asleep.errors import AsleepError, Malformed, SessionGone, UserGone
 from resources.asleep.records import ListedSession, SessionList, SleepSession
-from resources.database.sync.sync_state import DISAGREES, Failure, UserToSync
+from resources.database.sync.sync_state import DAMAGED, DISAGREES, Failure, UserToSync
 
 EXISTS_AFTER_ALL = "The API reported the user as not found, but returned the user when requested directly."
 
@@ -52,6 +52,11 @@ class UserOutcome:
     def disagree(self, session_id: str | None, message: str) -> None:
         """Record that two answers of the API, or its averages and ours, contradict each other."""
         self._add(session_id, DISAGREES, message, None, has_window=True)
+
+    def damaged(self, session_id: str) -> None:
+        """Record that the stages of a session contradict its statistics: the next run reads it once more."""
+        message = "The stages contradict the statistics. They are stored; the next run reads the session once more."
+        self._add(session_id, DAMAGED, message, None, has_window=False)
 
     def session_is_gone(self, session_id: str, sent_at: datetime) -> None:
         """The session no longer exists, as the response to a request sent at that moment says."""
@@ -139,6 +144,11 @@ class UserSteps:
 
     def take(self, session: SleepSession) -> None:
         """Take a session read in full; one that cannot be made a row is that session's failure."""
+        if stages_contradict(session):
+            violations = (*session.contract_violations, "session.sleep_stages: differ from stat")
+            session = replace(session, contract_violations=violations)
+            if session.session_id not in self.outcome.user.damaged_session_ids:
+                self.outcome.damaged(session.session_id)
         try:
             self.have_read(session)
         except Exception as error:  # noqa: BLE001 it concerns this session alone

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from sqlalchemy import Engine
 
+from assets.sync.comparison import stages_contradict
 from assets.sync.session_rows import Row, session_row
 from assets.webhooks.event_decisions import Action, Event, decide, read_event, user_to_ask
 from resources.asleep.errors import AsleepError, Gone, Malformed, Rejected, RequestRefused, Unavailable
@@ -35,7 +36,7 @@ class Chunk:
     actions: dict[int, Action] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     event_only: list[str] = field(default_factory=list)
-    """Sessions among the rows that come from an event's body."""
+    """Sessions among the rows that come from an event's body, or have damaged stages: the next sync reads them."""
     done: list[int] = field(default_factory=list)
     failed: list[FailedEvent] = field(default_factory=list)
     postponed: list[int] = field(default_factory=list)
@@ -56,6 +57,8 @@ class Chunk:
     def store(self, event_id: int, session: SleepSession) -> None:
         """Note the session that an event brought."""
         self.rows.append(session_row(session))
+        if stages_contradict(session):
+            self.event_only.append(session.session_id)
         self.changed.add(session.user_id)
         self.done.append(event_id)
 

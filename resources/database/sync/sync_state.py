@@ -33,6 +33,11 @@ DISAGREES = "disagrees"
 reconciliation can tell that it is mended."""
 
 
+DAMAGED = "damaged_stages"
+"""Kind of a failure: the stages of a session contradict its statistics. The next run reads it once more and then
+believes what it gets."""
+
+
 class UserToSync(NamedTuple):
     """A registered user, and what failed for them before."""
 
@@ -47,6 +52,8 @@ class UserToSync(NamedTuple):
     """What failed, in the order of `failure_ids`; None for a list."""
     is_suspected: bool = False
     """The API reported the user as not found, which is not confirmed yet."""
+    damaged_session_ids: tuple[str, ...] = ()
+    """Of these sessions the stages contradicted the statistics when they were last read."""
 
 
 class StoredSession(NamedTuple):
@@ -150,6 +157,7 @@ def users_to_sync(  # noqa: PLR0913 each is a condition of its own
             row.user_id, row.fresh, tuple(row.failure_ids or ()),
             tuple(i for i in row.failed_sessions or () if i is not None),
             row.failed_window_start, row.failed_window_end, tuple(row.failed_sessions or ()), row.is_suspected,
+            tuple(row.damaged_sessions or ()),
         )
         for row in found
     ]  # fmt: skip

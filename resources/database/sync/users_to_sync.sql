@@ -14,6 +14,7 @@ SELECT
     u.not_found_since IS NOT NULL AS is_suspected,
     f.failure_ids,
     f.failed_sessions,
+    f.damaged_sessions,
     f.window_start AS failed_window_start,
     f.window_end AS failed_window_end
 FROM asleep.users AS u
@@ -23,6 +24,7 @@ LEFT JOIN LATERAL (
     SELECT
         array_agg(failure_id ORDER BY failure_id) AS failure_ids,
         array_agg(session_id ORDER BY failure_id) AS failed_sessions,
+        array_agg(session_id) FILTER (WHERE kind = 'damaged_stages') AS damaged_sessions,
         min(window_start) AS window_start,
         max(window_end) AS window_end
     FROM asleep.sync_failures

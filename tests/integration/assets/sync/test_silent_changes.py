@@ -78,3 +78,38 @@ def test_a_share_that_moved_by_a_hundredth_is_a_difference(world):
     world.sync(mode=Mode.RECONCILE)
 
     assert world.wrong() == []
+
+
+def damaged(world):
+    return [(row.session_id, row.kind) for row in world.missing_data()]
+
+
+def test_damaged_stages_are_recorded_and_read_once_more(world):
+    """The response itself says so: light, deep, REM and wake epochs do not add up to its statistics."""
+    world.add_user(nights=3)
+    world.faults({"kind": "damaged_stages", "damage": "wake", "count": 1})
+    counts = world.sync(workers=1)
+    assert counts["failures"] == 1
+    assert [kind for _, kind in damaged(world)] == ["damaged_stages"]
+    world.faults()
+    world.api.reset()
+    world.sync()
+
+    assert world.api.requests()["read_session"] == 1
+    assert damaged(world) == []
+    assert world.wrong() == []
+
+
+def test_stages_that_stay_damaged_are_read_once_more_and_then_left_alone(world):
+    """What the API returns twice is what it has: a run that fails for ever helps nobody."""
+    world.add_user(nights=3)
+    world.faults({"kind": "damaged_stages", "damage": "wake"})
+    world.sync()
+    assert {kind for _, kind in damaged(world)} == {"damaged_stages"}
+    world.sync()
+    assert damaged(world) == []
+    world.api.reset()
+    world.sync()
+
+    assert "read_session" not in world.api.requests()
+    assert world.rows("SELECT FROM asleep.sleep_sessions WHERE contract_violations <> '{}'")
