@@ -120,8 +120,10 @@ class Effects:
     def damaged_stages(self, rule: "Rule", _: "Target", response: Response) -> Response:
         """The stage array arrives with a tenth of its values lost, or replaced by wake."""
         body = orjson.loads(response.body)
-        session = body.get("result", {}).get("session", {})
-        stages = session.get("sleep_stages") or []
+        result = body.get("result") or {}
+        stages = (result.get("session") or {}).get("sleep_stages") or []
+        if not result.get("stat"):  # without statistics nothing could show the damage
+            return response
         lost = slice(len(stages) // 3, len(stages) // 3 + max(1, len(stages) // 10))
         stages[lost] = [] if rule.damage == "lost" else [0] * len(stages[lost])
         response.body = orjson.dumps(body)

@@ -3,7 +3,7 @@
 Does not belong here: assertions.
 """
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -74,29 +74,21 @@ class History:
     damaged: bool = False
     """Damaged arrays were sent since the last quiet run."""
     analyses: int = 0
-    kinds_of_analysis: tuple[str, ...] = ()
     told: list[str] = field(default_factory=list)
     """Every step, to be shown when the history ends badly."""
 
     @classmethod
-    def begin(
-        cls, seed: int, ask: Callable[..., Any], register: Callable[[str], None], *, without: Container[str] = ()
-    ) -> "History":
+    def begin(cls, seed: int, ask: Callable[..., Any], register: Callable[[str], None]) -> "History":
         """Choose the form of the answers, and fill the account.
 
         Args:
             seed: which history.
             ask: calls the control plane of the simulated API.
             register: registers a user for syncs.
-            without: choices and kinds of re-analysis that are not played.
         """
         history = cls(ask, register, Random(f"history {seed}"), datetime.now(UTC).replace(microsecond=0))  # noqa: S311
         ask("clock", {"real": True})
-        history.kinds_of_analysis = tuple(kind for kind in ("result", "tracks", "shares") if kind not in without)
-        forms = {
-            name: values[0 if name in without else history.dice.randrange(len(values))]
-            for name, values in FORMS.items()
-        }
+        forms = {name: values[history.dice.randrange(len(values))] for name, values in FORMS.items()}
         ask("behaviour", forms)
         history.shows_unanalysable = forms["unanalysed_in_averages"] == "never_slept"
         history.told.append(
@@ -189,7 +181,7 @@ class History:
             return
         self.analyses += 1
         completed = self.now - timedelta(minutes=10) + timedelta(seconds=self.analyses)
-        changes = self.dice.choice(self.kinds_of_analysis)
+        changes = self.dice.choice(("result", "tracks", "shares"))
         try:
             self.ask(f"sessions/{session_id}/reanalyse", {"changes": changes, "completed": completed.isoformat()})
         except OSError:  # nothing in this session can change so
@@ -241,7 +233,7 @@ class History:
             "insert_between_pages": {"count": 2},
             "delete_between_pages": {"count": 2},
             "throttle_storm": {"count": 3},
-            "damaged_stages": {"share": 0.2, "damage": dice.choice(("lost", "wake"))},
+            "damaged_stages": {"share": 0.2, "damage": "wake"},
             "interim": {"share": 0.3, "status": dice.choice((102, 103)), "repeat": dice.randrange(1, 3)},
             "late_body": {"share": 0.1, "status": dice.choice((204, 304)), "delay_seconds": dice.choice((0.0, 0.01))},
             "broken_session": {"session": dice.choice(sessions) if sessions else "none"},

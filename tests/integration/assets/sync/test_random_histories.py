@@ -23,8 +23,6 @@ FAULTS = (
 )
 FEW = tuple(range(6))
 MANY = tuple(range(6, 306))
-NOT_YET = frozenset({"damaged_stages"})
-"""Faults, kinds of re-analysis, choices and columns of which a difference still stays without a record."""
 HOURS_UNTIL_BELIEVED = 21
 """More than the 20 hours after which a second negative answer counts."""
 
@@ -35,11 +33,11 @@ def test_a_random_history_leaves_no_difference_without_a_record(new_world: Calla
     """After each sync every difference is on record; after quiet ones there is none, and nothing is on record."""
     world = new_world()
     world = World(world.api, world.engine, datetime.now(UTC).date())
-    history = History.begin(seed, world.api.ask, world.register, without=NOT_YET)
+    history = History.begin(seed, world.api.ask, world.register)
     try:
         for _ in range(history.dice.randrange(3, 6)):
             history.step(history.dice.randrange(5))
-            history.faults(set(FAULTS) - NOT_YET)
+            history.faults(FAULTS)
             sync_and_compare(world, history)
         settle(world, history)
     except Exception as problem:
@@ -75,7 +73,7 @@ def settle(world: World, history: History) -> None:
         history.told.append(f"quiet {mode}")
         world.sync(days=DAYS + 2, mode=mode, failed_only=False)
         let_hours_pass(world.engine, HOURS_UNTIL_BELIEVED)
-    assert [each for each in found(world, DAYS + 2) if each.what.partition(":")[0] not in NOT_YET] == []
+    assert found(world, DAYS + 2) == []
     assert [(row.user_id, row.session_id, row.kind, row.message) for row in missing(world)] == []
     assert nights_that_differ(world.engine) == []
     assert world.averages() == world.averages_from_nothing()
@@ -98,8 +96,7 @@ def explained(difference: Difference, mode: Mode, first: date, world: World, his
     """Whether a difference is on record, or of a kind that this run could not see."""
     kind, session_id = difference.kind, difference.session_id
     return (
-        difference.what.partition(":")[0] in NOT_YET
-        or is_on_record(difference, world)
+        is_on_record(difference, world)
         or session_id in history.reanalysed | history.hidden
         or (kind != "missing" and session_id[:8] < f"{first:%Y%m%d}")  # before the window
         or (kind == "missing" and history.lists_were_cut and is_new(difference, world))
