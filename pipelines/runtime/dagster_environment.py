@@ -34,7 +34,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
         _make_private(local)
         root = APP_ROOT if IS_CHECKOUT else _installed_home(settings.data_directory.resolve() / "home")
     except OSError as error:
-        raise SettingsInvalid(f"DATA_DIRECTORY: {local} cannot be made ({error.strerror})") from None
+        raise SettingsInvalid(f"DATA_DIRECTORY: {error.filename} cannot be made ({error.strerror})") from None
     home = Path(os.environ.get("DAGSTER_HOME") or root).expanduser()
     if not home.is_absolute() or not home.is_dir():
         raise DagsterHomeInvalid(DagsterHomeInvalid.__doc__)

@@ -409,7 +409,7 @@ def test_a_data_directory_that_cannot_be_made_is_named(
     result = typed(*command.split())
 
     assert result.exit_code == 2
-    assert f"DATA_DIRECTORY: {tmp_path}/file/dagster cannot be made (Not a directory)" in result.output
+    assert f"DATA_DIRECTORY: {tmp_path}/file cannot be made (File exists)" in result.output
 
 
 def test_a_report_that_cannot_be_written_is_told_in_one_line(typed: Type, monkeypatch: pytest.MonkeyPatch):
