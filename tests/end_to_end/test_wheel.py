@@ -48,7 +48,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
     environment = folder / "venv"
     options = ("--offline", "--quiet", "--python", sys.executable)
     build = [UV, "build", "--wheel", "--no-build-isolation", *options, "--out-dir", folder / "dist", ROOT]
-    subprocess.run(build, check=True, timeout=120)
+    (folder / "build.cfg").write_text(f"[build]\nbuild_base = {folder / 'build'}\n", "utf-8")  # not in the checkout
+    settings = {**os.environ, "DIST_EXTRA_CONFIG": str(folder / "build.cfg")}
+    subprocess.run(build, check=True, timeout=120, env=settings)
     subprocess.run([UV, "venv", *options, environment], check=True, timeout=60)
     (wheel,) = (folder / "dist").glob("*.whl")
     subprocess.run(
