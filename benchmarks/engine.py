@@ -50,7 +50,7 @@ class Pass:
 def run_pass(name: str, found: Surroundings, database_url: str, connections: int) -> Pass:
     """Start the contender, wait for its end, take its measure."""
     first, last = (day.isoformat() for day in found.days)
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(ROOT)}
     if name == "command":
         command = [sys.executable, "-m", "pipelines.cli.main", "sync", "--from", first, "--to", last]
         environment |= {
