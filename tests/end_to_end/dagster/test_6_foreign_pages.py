@@ -46,7 +46,7 @@ def test_the_development_ui_is_guarded_and_ends_with_its_daemon(new_database, tm
             with pytest.raises(urllib.error.HTTPError, match="403"):
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/graphql?query=%7B__typename%7D", timeout=30)
             children = Path(f"/proc/{dev.pid}/task/{dev.pid}/children").read_text().split()
-            assert len(children) == 2
+            assert len(children) == 3, "code server, daemon and UI"
             dev.terminate()
             assert dev.wait(60) == 0
         assert not any(Path(f"/proc/{child}").exists() for child in children)
