@@ -71,6 +71,8 @@ class History:
     lists_were_cut: bool = False
     """In the last run lists lacked rows, users were not found, or the page cap changed in its midst: sessions that are
     not stored leave no trace then, and the next run finds them."""
+    lists_were_ever_cut: bool = False
+    """Then last chunks may be unknown until a daily sync lists those days."""
     damaged: bool = False
     """Damaged arrays were sent since the last quiet run."""
     analyses: int = 0
@@ -208,6 +210,7 @@ class History:
             rule["kind"] in cuts or (rule["kind"] == "page_cap" and (rule["after"] or "count" in rule))
             for rule in chosen
         )
+        self.lists_were_ever_cut = self.lists_were_ever_cut or self.lists_were_cut
         self.damaged = self.damaged or any(rule["kind"] == "damaged_stages" for rule in chosen)
         self.told.append(f"  faults {chosen}")
 

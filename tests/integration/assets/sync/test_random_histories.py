@@ -100,7 +100,7 @@ def explained(difference: Difference, mode: Mode, first: date, world: World, his
         or session_id in history.reanalysed | history.hidden
         or (kind != "missing" and session_id[:8] < f"{first:%Y%m%d}")  # before the window
         or (kind == "missing" and history.lists_were_cut and is_new(difference, world))
-        or (history.lists_were_cut and difference.what.startswith("last_received_seq_num"))
+        or (history.lists_were_ever_cut and difference.what.startswith("last_received_seq_num"))
         or (kind == "wrong" and history.damaged)
         # A reconciliation looks at analysed sessions only.
         or (mode is Mode.RECONCILE and (session_id in history.running or "not analysed" in difference.what))
