@@ -24,7 +24,7 @@ from resources.embedded_postgres import server as embedded
 KEY = "simulated-key"
 ROOT = Path(__file__).resolve().parent.parent
 NOW = "2026-11-22T09:00:00Z"
-LONGEST_SECONDS = 1800
+MAX_SECONDS = 1800
 TEMPLATE = "benchmark_template"
 
 
@@ -70,7 +70,7 @@ def surroundings(users: int, sessions_per_user: int, latency_ms: float) -> Itera
     """The simulated API with so many finished sessions, and Postgres; both end with the block."""
     command = [
         *(sys.executable, "-m", "simulator", "--port", "0", "--stop-with-parent"),
-        *("--max-seconds", str(LONGEST_SECONDS), "--now", NOW, "--api-key", KEY, "--latency-ms", str(latency_ms)),
+        *("--max-seconds", str(MAX_SECONDS), "--now", NOW, "--api-key", KEY, "--latency-ms", str(latency_ms)),
         *("--users", str(users), "--sessions-per-user", str(sessions_per_user), "--days", str(2 * sessions_per_user)),
     ]
     with ExitStack() as stack:

@@ -43,7 +43,7 @@ DAYS = 180
 UNTIL, MONTH, DAY = date(2026, 5, 31), date(2026, 5, 1), date(2026, 5, 30)
 TOUCH = "INSERT INTO asleep.stale_months SELECT DISTINCT user_id, night_month FROM asleep.sleep_sessions"
 SAMPLE = 20_000
-MOST_FOR_PANDAS = 2_000_000
+MAX_FOR_PANDAS = 2_000_000
 
 ANEW = "sleep_stages || '{}'", "snoring_stages || '{}'"
 """Arrays made anew: a stored one would be copied as it is, compressed."""
@@ -84,7 +84,7 @@ def lines(engine: Engine, sessions: int) -> Iterator[str]:
     yield from upserting(engine)
     yield from sizes(engine, users * DAYS)
     yield from averages(engine)
-    if users * DAYS <= MOST_FOR_PANDAS:
+    if users * DAYS <= MAX_FOR_PANDAS:
         command = [sys.executable, __file__, "--pandas", engine.url.render_as_string(hide_password=False)]
         yield subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     yield from questions(engine)

@@ -21,7 +21,7 @@ from simulator.population import night
 from simulator.world import Clock, World, moment_of
 
 Json = dict[str, Any]
-LONGEST_SESSION = timedelta(days=1)
+MAX_SESSION = timedelta(days=1)
 """The service ends what is still open after a day."""
 
 
@@ -136,7 +136,7 @@ class Changes:
         now = self.world.clock.now()
         if session.state(now) == "OPEN":
             heard = timedelta(seconds=session.received(now) * EPOCH_SECONDS + 9)
-            session.end = moment_of(end) if end else min(now, session.start + min(heard, LONGEST_SESSION))
+            session.end = moment_of(end) if end else min(now, session.start + min(heard, MAX_SESSION))
             session.completed = None
             slots = (session.end - session.start) // ONE_SECOND // EPOCH_SECONDS
             session.missing_epochs = max(0, slots - session.received_epochs) if session.received_epochs else 0

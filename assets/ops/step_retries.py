@@ -13,7 +13,7 @@ import dagster as dg
 
 from resources.asleep.errors import AsleepError
 
-MOST_RETRIES = 2
+MAX_RETRIES = 2
 FIRST_PAUSE_SECONDS = 5
 
 
@@ -24,7 +24,7 @@ def retry_step(context: dg.OpExecutionContext) -> Iterator[None]:
         yield
     except (dg.Failure, AsleepError) as error:
         may_be_mended = not isinstance(error, dg.Failure) or error.allow_retries
-        if not may_be_mended or context.retry_number >= MOST_RETRIES:
+        if not may_be_mended or context.retry_number >= MAX_RETRIES:
             raise
         pause = FIRST_PAUSE_SECONDS * 2**context.retry_number
-        raise dg.RetryRequested(max_retries=MOST_RETRIES, seconds_to_wait=pause) from error
+        raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=pause) from error

@@ -37,8 +37,8 @@ Rows = Sequence[Any]
 _STACK = ((2, "time_in_deep"), (1, "time_in_light"), (3, "time_in_rem"), (0, "time_in_wake"))
 _LEVELS = {0: 3, 3: 2, 1: 1, 2: 0}
 _EPOCH_MINUTES = 0.5
-_FEWEST_MONTHS = 6
-_MOST_BARS = 60
+_MIN_MONTHS = 6
+_MAX_BARS = 60
 
 
 class Across(NamedTuple):
@@ -58,7 +58,7 @@ def by_month(months: Sequence[date]) -> Across:
     """A place for each month there is: Jan, Feb, …; with the year in January. Few months do not fill the picture."""
     places = range(len(months))
     names = {place: f"{month:%b\n%Y}" if month.month == 1 else f"{month:%b}" for place, month in enumerate(months)}
-    return Across(places, names, (0, max(len(months), _FEWEST_MONTHS) - 1))
+    return Across(places, names, (0, max(len(months), _MIN_MONTHS) - 1))
 
 
 def by_day(dates: Sequence[date]) -> Across:
@@ -132,7 +132,7 @@ def spread(values: Sequence[float], step: float, unit: str, *, width: str = "hal
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = canvas(width)
-    while (max(values, default=0) - min(values, default=0)) / step > _MOST_BARS:
+    while (max(values, default=0) - min(values, default=0)) / step > _MAX_BARS:
         step *= 2
     heights = Counter(int(value // step) for value in values)
     axes.bar(

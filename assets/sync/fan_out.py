@@ -9,7 +9,7 @@ from queue import Empty, PriorityQueue, SimpleQueue
 from typing import TypeVar
 
 Task = TypeVar("Task")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 LOOK_AHEAD = 10
 """Tasks handed out for each worker, so that workers do not idle while the caller writes what has come."""
@@ -19,11 +19,11 @@ _Tasks = PriorityQueue[tuple[float, int, Task | None]]
 
 def fan_out(
     todo: Iterator[Task],
-    do: Callable[[Task], Answer],
+    do: Callable[[Task], Result],
     *,
     workers: int,
     priority: Callable[[Task], float] = lambda _: 0,
-) -> Generator[tuple[Task, Answer | Exception]]:
+) -> Generator[tuple[Task, Result | Exception]]:
     """Do tasks in `workers` threads; yield each with its answer, or with the exception that `do` raised.
 
     The calling thread takes tasks from `todo`, a few for each worker, so it may add to what `todo` will give whenever
@@ -43,15 +43,15 @@ def fan_out(
 
 def fan_out_with_ticks(
     todo: Iterator[Task],
-    do: Callable[[Task], Answer],
+    do: Callable[[Task], Result],
     *,
     workers: int,
     priority: Callable[[Task], float] = lambda _: 0,
     tick_seconds: float | None,
-) -> Generator[tuple[Task, Answer | Exception] | None]:
+) -> Generator[tuple[Task, Result | Exception] | None]:
     """As `fan_out`, and yield None whenever `tick_seconds` pass without an answer."""
     tasks: _Tasks[Task] = PriorityQueue()
-    answers: SimpleQueue[tuple[Task, Answer | Exception]] = SimpleQueue()
+    answers: SimpleQueue[tuple[Task, Result | Exception]] = SimpleQueue()
     numbers = count()
     threads = [_start(number, tasks, answers, do) for number in range(workers)]
     under_way = 0
@@ -81,8 +81,8 @@ def fan_out_with_ticks(
 def _start(
     number: int,
     tasks: _Tasks[Task],
-    answers: SimpleQueue[tuple[Task, Answer | Exception]],
-    do: Callable[[Task], Answer],
+    answers: SimpleQueue[tuple[Task, Result | Exception]],
+    do: Callable[[Task], Result],
 ) -> threading.Thread:
     run = contextvars.copy_context().run
     thread = threading.Thread(target=run, args=(_work, tasks, answers, do), name=f"fan-out-{number}", daemon=True)
@@ -91,7 +91,7 @@ def _start(
 
 
 def _work(
-    tasks: _Tasks[Task], answers: SimpleQueue[tuple[Task, Answer | Exception]], do: Callable[[Task], Answer]
+    tasks: _Tasks[Task], answers: SimpleQueue[tuple[Task, Result | Exception]], do: Callable[[Task], Result]
 ) -> None:
     while (task := tasks.get()[-1]) is not None:
         try:

@@ -33,8 +33,8 @@ from resources.database.users import registry
 from resources.pseudonyms import pseudonym
 
 EVENTS_AT_ONCE = 200
-MOST_EVENTS = 20_000
-LONGEST_SECONDS = 300.0
+MAX_EVENTS = 20_000
+MAX_SECONDS = 300.0
 """Of one run: then it ends, and the sensor starts the next one."""
 LOOK_SECONDS = 1.0
 DAYS_LISTED = 7
@@ -64,7 +64,7 @@ def handle_events(
         database.require_migrated()
         for taken in chunks_due(database.engine, config.idle_seconds):
             counts.update(handle_events_of(database.engine, client, taken, context.run_id, asleep_api.max_connections))
-            if counts["events"] >= MOST_EVENTS:
+            if counts["events"] >= MAX_EVENTS:
                 break
     context.add_output_metadata({**dict.fromkeys(COUNTED, 0), **counts, **tally.counts()})
     if counts["events_parked"]:
@@ -114,7 +114,7 @@ def handle_chunk(
 def chunks_due(engine: Engine, idle_seconds: float) -> Iterator[list[TakenEvent]]:
     """Events that are due, taken in chunks, until none has come for so long."""
     began = last_came = time.monotonic()
-    while time.monotonic() - began < LONGEST_SECONDS:
+    while time.monotonic() - began < MAX_SECONDS:
         with engine.begin() as connection:
             taken = inbox.take_events(connection, EVENTS_AT_ONCE)
         if taken:

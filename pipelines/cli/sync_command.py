@@ -20,7 +20,7 @@ from pipelines.runtime.run_jobs import Runner, RunResult, SyncFlags
 from pipelines.settings import Settings
 from resources.asleep.errors import AsleepError
 from resources.asleep.resource import KeyMissing
-from resources.asleep.transport import Patience
+from resources.asleep.transport import RetryPolicy
 from resources.database.resource import Database
 from resources.database.schema import tables
 from resources.database.sync.missing_data import read_missing_data
@@ -142,7 +142,7 @@ def _require_users(settings: Settings, database: Database) -> None:
 
 def _check_key(settings: Settings, database: Database) -> None:
     """Print what is wrong with the key or the way to the API, so that it is mended along with the empty registry."""
-    api = replace(asleep_api_of(settings), patience=Patience(total_seconds=8), listeners=())
+    api = replace(asleep_api_of(settings), patience=RetryPolicy(total_seconds=8), listeners=())
     try:
         with api.client(database.engine) as client:
             client.check_key()

@@ -17,7 +17,7 @@ from resources.database.resource import Database
 from resources.notifications.alerts import AlertNotDelivered, post_alert
 
 WILL_RETRY = "dagster/will_retry"
-MOST_REASONS = 5
+MAX_REASONS = 5
 INTERRUPTED = "its process was asked to stop, as happens when a machine or the daemon is restarted"
 
 
@@ -135,7 +135,7 @@ def reasons_of(context: dg.RunFailureSensorContext) -> list[str]:
             (failure_data.description if failure_data else None) or (failure.error.message if failure.error else "")
         )
     reasons = [_plain(reason.strip()) for reason in said if reason.strip()]
-    return (reasons or [context.failure_event.message or "no reason given"])[:MOST_REASONS]
+    return (reasons or [context.failure_event.message or "no reason given"])[:MAX_REASONS]
 
 
 def _plain(reason: str) -> str:

@@ -9,7 +9,7 @@ import dagster as dg
 
 from pipelines.settings import Settings, SettingsInvalid
 
-MOST_PROCESSES = 4
+MAX_PROCESSES = 4
 """Of one run under `multiprocess`: steps share the rate limit, so more processes only take more memory."""
 
 PRELOADED = ["pipelines.definitions"]
@@ -24,7 +24,7 @@ def executor_for(settings: Settings) -> dg.ExecutorDefinition:
     """
     if settings.dagster_executor == "multiprocess":
         forkserver = {"forkserver": {"preload_modules": PRELOADED}}
-        return dg.multiprocess_executor.configured({"max_concurrent": MOST_PROCESSES, "start_method": forkserver})
+        return dg.multiprocess_executor.configured({"max_concurrent": MAX_PROCESSES, "start_method": forkserver})
     if settings.dagster_executor == "celery":
         return _celery(settings)
     if settings.dagster_executor == "kubernetes":

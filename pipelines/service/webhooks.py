@@ -21,8 +21,8 @@ from resources.json_decoding import decode
 from resources.notifications.signature import verify
 
 _SECRET_HEADERS = frozenset({"x-api-key", "x-signature", "authorization", "proxy-authorization", "cookie"})
-_MOST_HEADERS, _LONGEST_HEADER = 50, 1024
-_MOST_LEVELS = 100
+_MAX_HEADERS, _MAX_HEADER = 50, 1024
+_MAX_LEVELS = 100
 """No real event comes near; thousands would exhaust the stack of a later reader."""
 
 _asleep_key = APIKeyHeader(
@@ -100,15 +100,15 @@ def _require_object(body: bytes) -> None:
         raise Refused(400, "The body is not JSON.", outcome="not_json") from None
     if not isinstance(value, dict):
         raise Refused(400, "The body is not a JSON object.", outcome="not_an_object")
-    if is_deeper_than(_MOST_LEVELS, value):
-        raise Refused(400, f"The body has more than {_MOST_LEVELS} levels.", outcome="too_deep")
+    if is_deeper_than(_MAX_LEVELS, value):
+        raise Refused(400, f"The body has more than {_MAX_LEVELS} levels.", outcome="too_deep")
 
 
 def _without_secrets(headers: Mapping[str, str], keys: KeyRing) -> dict[str, str]:
     """The headers worth keeping: never a key, even one that strayed into another header."""
     kept = [
-        (name, value[:_LONGEST_HEADER])
+        (name, value[:_MAX_HEADER])
         for name, value in headers.items()
         if name not in _SECRET_HEADERS and not keys.occurs_in(value)
     ]
-    return dict(kept[:_MOST_HEADERS])
+    return dict(kept[:_MAX_HEADERS])

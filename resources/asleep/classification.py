@@ -19,7 +19,7 @@ from resources.asleep.errors import RAW_BYTES_KEPT, AsleepError
 from resources.json_decoding import decode
 from resources.rate_limit.protocol import Outcome
 
-LONGEST_MESSAGE = 500
+MAX_MESSAGE = 500
 """A longer body that is not JSON is a page, not a message."""
 
 _THROTTLING = re.compile(r"rate.?limit|too many requests|throttl")
@@ -142,8 +142,8 @@ def _message_of(body: bytes) -> tuple[_Source, str]:
     try:
         answer = decode(body)
     except ValueError:
-        plain = body[: LONGEST_MESSAGE + 1].decode("utf-8", "replace").strip().lower()
-        is_page = not plain or plain.startswith("<") or len(body) > LONGEST_MESSAGE
+        plain = body[: MAX_MESSAGE + 1].decode("utf-8", "replace").strip().lower()
+        is_page = not plain or plain.startswith("<") or len(body) > MAX_MESSAGE
         return (_Source.PAGE if is_page else _Source.PLAIN), plain
     if isinstance(answer, dict):
         if isinstance(answer.get("detail"), str):
@@ -151,7 +151,7 @@ def _message_of(body: bytes) -> tuple[_Source, str]:
         message = answer.get("message", answer.get("Message"))
         if isinstance(message, str):
             return _Source.GATEWAY, message.lower()
-    return _Source.PLAIN, body[:LONGEST_MESSAGE].decode("utf-8", "replace").lower()
+    return _Source.PLAIN, body[:MAX_MESSAGE].decode("utf-8", "replace").lower()
 
 
 def _is_throttling(status: int, words: str) -> bool:

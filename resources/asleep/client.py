@@ -15,9 +15,9 @@ from resources.asleep.paging import PAGE_ROWS, Pager, PageSize
 from resources.asleep.parsing.parse_sessions import parse_session_list, parse_session_result
 from resources.asleep.parsing.parse_users import parse_average_stats, parse_user
 from resources.asleep.records import AverageStats, ListedSession, SessionList, SleepSession, UserProfile
-from resources.asleep.transport import Answer, Transport
+from resources.asleep.transport import ApiResult, Transport
 
-MOST_DAYS = 100
+MAX_DAYS = 100
 """Of one question about averages; whether the API would take 101 dates is unknown."""
 
 _UTC = {"timezone": "UTC"}
@@ -87,7 +87,7 @@ class AsleepClient:
         """The `result` of a session, as the API returns it."""
         return self._session(user_id, session_id).result
 
-    def _session(self, user_id: str, session_id: str) -> Answer:
+    def _session(self, user_id: str, session_id: str) -> ApiResult:
         path = f"/data/v3/sessions/{quote(_checked(session_id), safe='')}"
         headers = {"x-user-id": _checked(user_id), **_UTC}
         return self._transport.get("read_session", path, {}, headers, user_id)
@@ -101,9 +101,9 @@ class AsleepClient:
         """The `result` of average-stats, as the API returns it."""
         return self._average_stats(user_id, first_day, last_day).result
 
-    def _average_stats(self, user_id: str, first_day: date, last_day: date) -> Answer:
-        if not 0 <= (last_day - first_day).days < MOST_DAYS:
-            raise ValueError(f"averages cover 1 to {MOST_DAYS} days")
+    def _average_stats(self, user_id: str, first_day: date, last_day: date) -> ApiResult:
+        if not 0 <= (last_day - first_day).days < MAX_DAYS:
+            raise ValueError(f"averages cover 1 to {MAX_DAYS} days")
         path = f"/data/v1/users/{quote(_checked(user_id), safe='')}/average-stats"
         params = {"start_date": first_day.isoformat(), "end_date": last_day.isoformat()}
         return self._transport.get("average_stats", path, params, _UTC, user_id)

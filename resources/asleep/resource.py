@@ -17,7 +17,7 @@ from resources.asleep.client import AsleepClient
 from resources.asleep.first_contact import FirstContact
 from resources.asleep.http.http_client import HttpClient
 from resources.asleep.request_events import Listener
-from resources.asleep.transport import Client, Patience, Transport
+from resources.asleep.transport import Client, RetryPolicy, Transport
 from resources.rate_limit.limiter import PostgresRateLimiter
 
 
@@ -47,7 +47,7 @@ class AsleepApi:
     max_connections: int
     timeout_seconds: float
     listeners: Sequence[Listener] = ()
-    patience: Patience = field(default_factory=Patience)
+    patience: RetryPolicy = field(default_factory=RetryPolicy)
     ca_bundle: Path | None = None
     proxy: str | None = field(default=None, repr=False)
     addresses: AnsweredAddresses | None = None

@@ -33,7 +33,7 @@ MAX_INTERIM_IN_A_ROW = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long one question is worth asking."""
 
     total_seconds: float = 300.0
@@ -45,7 +45,7 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResult:
     """The `result` of an answer."""
 
     result: dict[str, Any] = field(repr=False)
@@ -142,7 +142,7 @@ class Transport:
         client: Client,
         listeners: Sequence[Listener] = (),
         *,
-        patience: Patience = Patience(),
+        patience: RetryPolicy = RetryPolicy(),
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] | None = None,
         chance: Callable[[], float] = random.random,
@@ -178,7 +178,7 @@ class Transport:
 
     def get(
         self, endpoint: str, path: str, params: Mapping[str, str], headers: Mapping[str, str], user_id: str
-    ) -> Answer:
+    ) -> ApiResult:
         """Ask until there is an answer.
 
         Args:
@@ -197,7 +197,7 @@ class Transport:
         if _is_worth_repeating(verdict):
             verdict, asked_at = self._retrying(self._first_or_next, question)
         if verdict.result is not None and asked_at is not None:
-            return Answer(verdict.result, asked_at)
+            return ApiResult(verdict.result, asked_at)
         raise verdict.error or Malformed()
 
     def _first_or_next(self, question: _Question) -> _Judged:

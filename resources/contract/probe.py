@@ -2,7 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 
-from resources.asleep.client import MOST_DAYS, AsleepClient
+from resources.asleep.client import MAX_DAYS, AsleepClient
 from resources.asleep.errors import AsleepError, IdentifierRefused, UserGone
 from resources.asleep.paging import PAGE_ROWS
 from resources.asleep.records import COMPLETE, ListedSession
@@ -25,7 +25,7 @@ def probe(api: AsleepClient, user_id: str, *, unknown_user: bool = False) -> Fin
     """
     findings = Findings()
     today = datetime.now(UTC).date()
-    days = (today - timedelta(days=MOST_DAYS - 1), today)
+    days = (today - timedelta(days=MAX_DAYS - 1), today)
     check_user(findings, api.raw_user(user_id), user_id)
     page = api.raw_page(user_id, *days, offset=0, limit=PAGE_ROWS)
     rows = check_list(findings, page, days, limit=PAGE_ROWS)
@@ -55,9 +55,9 @@ def _average_stats(findings: Findings, api: AsleepClient, user_id: str, days: tu
     try:
         result = api.raw_average_stats(user_id, *days)
     except AsleepError as error:
-        findings.check(f"average-stats: {MOST_DAYS} dates are allowed", False, error.kind)
+        findings.check(f"average-stats: {MAX_DAYS} dates are allowed", False, error.kind)
         return
-    findings.check(f"average-stats: {MOST_DAYS} dates are allowed", True)
+    findings.check(f"average-stats: {MAX_DAYS} dates are allowed", True)
     check_average_stats(findings, result, days)
 
 

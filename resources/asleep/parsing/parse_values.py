@@ -22,8 +22,8 @@ FLOAT_LIMIT = 1e15
 LARGEST_RATIO = 1.5
 """An efficiency above it is a percentage."""
 
-LONGEST_FIELD_NAME = 60
-MOST_ODDITIES = 100
+MAX_FIELD_NAME = 60
+MAX_ODDITIES = 100
 
 Parameters = ParamSpec("Parameters")
 Record = TypeVar("Record")
@@ -37,13 +37,13 @@ class ContractViolations(list[str]):
     def note(self, where: str, what: str) -> None:
         """Remember that the field `where` is `what`."""
         text = f"{where}: {what}"
-        if len(self) < MOST_ODDITIES and text not in self:
+        if len(self) < MAX_ODDITIES and text not in self:
             self.append(text)
 
     def unknown_fields(self, prefix: str, names: Iterable[str]) -> None:
         """Remember fields that the contract does not have."""
         for name in sorted(names):
-            shown = name if name.isprintable() and len(name) <= LONGEST_FIELD_NAME else "(unprintable or long)"
+            shown = name if name.isprintable() and len(name) <= MAX_FIELD_NAME else "(unprintable or long)"
             self.note(f"{prefix}{shown}", "unknown field")
 
 

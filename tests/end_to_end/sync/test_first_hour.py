@@ -9,7 +9,7 @@ from sqlalchemy import text
 from tests.adversary import forwarding_to, whole
 from tests.bad_server import Request, Server, Wire
 
-LONGEST_SECONDS = 60
+MAX_SECONDS = 60
 
 
 def lines(said):
@@ -95,7 +95,7 @@ def test_interim_responses_before_everything_are_two_and_named(deployment, serve
 def test_a_signal_ends_the_sync_with_one_line_and_nothing_goes_on(deployment, number):
     """Ctrl-C, and what systemd and Docker send: it once went on for 155 seconds, and its run was retried."""
     process = deployment.sync(ASLEEP_REQUESTS_PER_SECOND="20")
-    deadline = time.monotonic() + LONGEST_SECONDS
+    deadline = time.monotonic() + MAX_SECONDS
     while deployment.api.ask("stats")["total"] < 10 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(number)

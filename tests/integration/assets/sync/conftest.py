@@ -15,7 +15,7 @@ from assets.ops.batches import RequestCounts
 from assets.sync.sync_batch import Batch, sync_batch
 from assets.sync.window import Window
 from resources.asleep.resource import AsleepApi
-from resources.asleep.transport import Patience
+from resources.asleep.transport import RetryPolicy
 from resources.database.engine import make_engine
 from resources.database.users.registry import import_users
 from tests.conftest import Simulator
@@ -23,7 +23,7 @@ from tests.truth import differences
 
 CONFIRMING_LIST = 1
 """Each run requests one more list, to confirm that no rows follow the longest page that was taken for a last one."""
-HASTY = Patience(total_seconds=20, broken_attempts=3, garbled_attempts=3, first_pause_seconds=0.01)
+HASTY = RetryPolicy(total_seconds=20, broken_attempts=3, garbled_attempts=3, first_pause_seconds=0.01)
 """As the real patience, in a hurry."""
 
 

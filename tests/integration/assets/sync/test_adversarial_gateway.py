@@ -11,7 +11,7 @@ import pytest
 
 from assets.sync.sync_batch import Mode
 from resources.asleep.errors import OnlyInterimResponses
-from resources.asleep.transport import MAX_INTERIM_IN_A_ROW, Patience
+from resources.asleep.transport import MAX_INTERIM_IN_A_ROW, RetryPolicy
 from tests.adversary import Gateway, forwarding_to, whole
 from tests.bad_server import Request, Server, Wire
 from tests.integration.assets.sync.conftest import Syncing, World
@@ -19,7 +19,7 @@ from tests.truth import all_differences
 
 logger = logging.getLogger(__name__)
 
-HASTY = Patience(total_seconds=20, first_pause_seconds=0.001, longest_pause_seconds=0.002)
+HASTY = RetryPolicy(total_seconds=20, first_pause_seconds=0.001, longest_pause_seconds=0.002)
 DAYS = 30
 
 

@@ -22,7 +22,7 @@ from assets.sync.window import Window
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import Rejected
 from resources.asleep.http.http_client import HttpResponse
-from resources.asleep.transport import Patience, Transport
+from resources.asleep.transport import RetryPolicy, Transport
 from resources.database.sync import sync_state
 from resources.database.sync.sync_state import UserToSync
 from resources.database.sync.upsert import upsert_sessions
@@ -37,7 +37,7 @@ from tests.unit.resources.asleep.asleep_answers import (
 )
 from tests.unlimited import Unlimited
 
-ONCE = Patience(broken_attempts=1, garbled_attempts=1)
+ONCE = RetryPolicy(broken_attempts=1, garbled_attempts=1)
 WINDOW = Window.of_days(date(2026, 3, 7), date(2026, 3, 8))
 NOW = datetime(2026, 3, 9, tzinfo=UTC)
 RIGHT: dict[str, Callable[[], Any]] = {

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from resources.asleep.transport import Patience
+from resources.asleep.transport import RetryPolicy
 
 LIST, READ = {"endpoint": "list_sessions"}, {"endpoint": "read_session"}
 PASSING = {
@@ -53,7 +53,7 @@ def population(new_world: Any) -> Iterator[Any]:
 def test_a_passing_fault_is_waited_out_and_leaves_nothing(population, name):
     """What another attempt mends must not trouble anybody: one run, and all is right."""
     population.faults(*PASSING[name])
-    stubborn = Patience(total_seconds=30, broken_attempts=8, garbled_attempts=8, first_pause_seconds=0.01)
+    stubborn = RetryPolicy(total_seconds=30, broken_attempts=8, garbled_attempts=8, first_pause_seconds=0.01)
     counts = population.sync(days=10, timeout_seconds=1.5, patience=stubborn)
     hits = population.api.ask("stats")["faults"]
 

@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from resources.asleep.transport import Patience
+from resources.asleep.transport import RetryPolicy
 
-PATIENT = Patience(total_seconds=120, first_pause_seconds=0.05)
+PATIENT = RetryPolicy(total_seconds=120, first_pause_seconds=0.05)
 
 
 def _log(world):
@@ -58,7 +58,7 @@ def test_two_processes_share_one_circuit(full):
 def test_an_outage_longer_than_our_patience_is_a_hole_for_each_user_and_then_mended(full):
     """Given up in time, said so, and the next run starts with them."""
     full.faults({"kind": "outage"})
-    counts = full.sync(patience=Patience(total_seconds=3, first_pause_seconds=0.01))
+    counts = full.sync(patience=RetryPolicy(total_seconds=3, first_pause_seconds=0.01))
 
     assert counts["users_failed"] == 4
     assert {hole.kind for hole in full.missing_data()} == {"unavailable"}

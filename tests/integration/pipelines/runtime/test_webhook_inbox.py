@@ -14,7 +14,7 @@ from assets.webhooks.process_events import chunks_due
 from pipelines.runtime.run_tags import range_tags
 from pipelines.sensors import webhook_inbox
 from resources.asleep.resource import AsleepApi
-from resources.asleep.transport import Patience
+from resources.asleep.transport import RetryPolicy
 from resources.database.resource import Database
 from resources.database.service.inbox import IncomingEvent, put_events
 from resources.database.users.registry import import_users
@@ -151,7 +151,7 @@ def test_an_event_that_names_nobody_is_given_up_and_shown(run: Runner, engine: E
 def test_events_come_back_later_when_the_api_is_away(run: Runner, engine: Engine):
     """An outage of the API must not use up an event's attempts."""
     put(engine, {"event": "SESSION_COMPLETE", "data": {"user_id": "U", "session_id": "20260101000000_aaaaa"}})
-    hasty = Patience(total_seconds=2, broken_attempts=2, garbled_attempts=2, first_pause_seconds=0.01)
+    hasty = RetryPolicy(total_seconds=2, broken_attempts=2, garbled_attempts=2, first_pause_seconds=0.01)
     away = AsleepApi(
         base_url="http://127.0.0.1:9", key="k", requests_per_second=1000, max_connections=2, timeout_seconds=1,
         patience=hasty,
@@ -374,7 +374,7 @@ def test_a_whole_night_does_not_wait_for_the_questions_of_others(run: Runner, en
 
     away = AsleepApi(
         base_url="http://127.0.0.1:9", key="k", requests_per_second=1000, max_connections=2, timeout_seconds=1,
-        patience=Patience(total_seconds=2, broken_attempts=1, garbled_attempts=1, first_pause_seconds=0.01),
+        patience=RetryPolicy(total_seconds=2, broken_attempts=1, garbled_attempts=1, first_pause_seconds=0.01),
         listeners=(look,),
     )  # fmt: skip
 
@@ -388,7 +388,7 @@ def test_a_session_that_the_api_cannot_serve_is_given_up_in_the_end_and_its_user
     """Asked for every minute for ever, it would open the circuit for everybody."""
     [(user_id, result)] = recent(api, engine)
     api.ask("faults", [{"kind": "status_500", "endpoint": "read_session"}])
-    hasty = Patience(total_seconds=5, broken_attempts=1, garbled_attempts=1, first_pause_seconds=0.01)
+    hasty = RetryPolicy(total_seconds=5, broken_attempts=1, garbled_attempts=1, first_pause_seconds=0.01)
     asleep = AsleepApi(
         base_url=api.url, key=KEY, requests_per_second=1000, max_connections=1, timeout_seconds=5, patience=hasty
     )

@@ -23,7 +23,7 @@ from resources.database.users.registry import import_users
 from tests.unit.resources.asleep.asleep_answers import session_result
 from tests.unlimited import Unlimited
 
-LONGEST_USER = "G-" + "u" * (MAX_ID_LENGTH - 2)
+MAX_USER = "G-" + "u" * (MAX_ID_LENGTH - 2)
 
 
 def session_id(number: int, length: int = MAX_ID_LENGTH) -> str:
@@ -64,27 +64,27 @@ def send(service: Service, engine: Engine, user_id: str, name: str, hours_ago: i
 def test_the_longest_id_passes_every_way_in_and_every_way_out(service: Service, engine: Engine):
     """A session of a user with a long id was stored, and the read API refused to show it."""
     with engine.begin() as connection:
-        import_users(connection, read_users(f"user_id\n{LONGEST_USER}\n".encode()).users)
+        import_users(connection, read_users(f"user_id\n{MAX_USER}\n".encode()).users)
     for hours_ago in (8, 7):
-        send(service, engine, LONGEST_USER, session_id(hours_ago), hours_ago)
+        send(service, engine, MAX_USER, session_id(hours_ago), hours_ago)
 
     with engine.connect() as connection:
         stored = connection.execute(text("SELECT user_id, session_id FROM asleep.sleep_sessions ORDER BY 2")).all()
-    assert stored == [(LONGEST_USER, session_id(7)), (LONGEST_USER, session_id(8))]
+    assert stored == [(MAX_USER, session_id(7)), (MAX_USER, session_id(8))]
     assert service.get(f"/api/sessions/{session_id(7)}", READ_KEY).json()["session_id"] == session_id(7)
-    first = service.get(f"/api/users/{quote(LONGEST_USER)}/sessions", READ_KEY, limit=1).json()
-    second = service.get(f"/api/users/{LONGEST_USER}/sessions", READ_KEY, limit=1, cursor=first["next_cursor"]).json()
+    first = service.get(f"/api/users/{quote(MAX_USER)}/sessions", READ_KEY, limit=1).json()
+    second = service.get(f"/api/users/{MAX_USER}/sessions", READ_KEY, limit=1, cursor=first["next_cursor"]).json()
     assert [page["sessions"][0]["session_id"] for page in (first, second)] == [session_id(7), session_id(8)]
 
 
 def test_one_character_more_is_refused_by_every_way_in_and_every_way_out(service: Service, engine: Engine):
     """Stored by one of them, it would be lost to the others."""
-    user, session = LONGEST_USER + "u", session_id(9, MAX_ID_LENGTH + 1)
+    user, session = MAX_USER + "u", session_id(9, MAX_ID_LENGTH + 1)
     with pytest.raises(UserFileInvalid):
         read_users(f"user_id\n{user}\n".encode())
     with pytest.raises(Malformed):
-        parse_session_result(result(session), user_id=LONGEST_USER, asked_at=datetime.now(UTC))
-    send(service, engine, LONGEST_USER, session)
+        parse_session_result(result(session), user_id=MAX_USER, asked_at=datetime.now(UTC))
+    send(service, engine, MAX_USER, session)
     send(service, engine, user, session_id(10))
     assert service.get(f"/api/sessions/{session}", READ_KEY).status_code == 422
     assert service.get(f"/api/users/{user}/sessions", READ_KEY).status_code == 422

@@ -11,7 +11,7 @@ import pytest
 
 from resources.asleep.errors import Malformed, Unavailable
 from resources.asleep.http.http_client import HttpClient
-from resources.asleep.transport import Patience, Transport
+from resources.asleep.transport import RetryPolicy, Transport
 from tests.adversary import FAULTS, Gateway, name_of
 from tests.bad_server import Request, Server
 from tests.unlimited import Unlimited
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 SHORT = 600
 LONG = 10_000
-HASTY = Patience(total_seconds=20, first_pause_seconds=0.001, longest_pause_seconds=0.002)
+HASTY = RetryPolicy(total_seconds=20, first_pause_seconds=0.001, longest_pause_seconds=0.002)
 
 
 def echo(request: Request) -> tuple[int, bytes]:

@@ -13,7 +13,7 @@ from resources.asleep import errors
 from resources.asleep.client import AsleepClient
 from resources.asleep.http.http_client import HttpClient
 from resources.asleep.request_events import Attempt
-from resources.asleep.transport import Patience, Transport
+from resources.asleep.transport import RetryPolicy, Transport
 from tests.unlimited import Unlimited
 
 UNKNOWN_ZONE = "session.created_timezone: unknown time zone"
@@ -21,7 +21,7 @@ UNKNOWN_ZONE = "session.created_timezone: unknown time zone"
 NOW = "2026-11-23T15:00:00Z"
 TODAY = date(2026, 11, 23)
 LONG_AGO = date(2025, 1, 1)
-QUICK = Patience(first_pause_seconds=0.01, longest_pause_seconds=0.02)
+QUICK = RetryPolicy(first_pause_seconds=0.01, longest_pause_seconds=0.02)
 ORDINARY = {"list_sessions", "read_session", "average_stats", "read_user"}
 
 Simulate = Callable[..., AbstractContextManager[Any]]

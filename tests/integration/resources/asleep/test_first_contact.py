@@ -12,7 +12,7 @@ from resources.asleep.client import AsleepClient
 from resources.asleep.errors import KeyRejected, NoContact, Unavailable
 from resources.asleep.first_contact import PATIENCE_SECONDS, FirstContact
 from resources.asleep.http.http_client import HttpClient
-from resources.asleep.transport import Patience, Transport
+from resources.asleep.transport import RetryPolicy, Transport
 from tests.bad_server import Behaviour, Request, Server, Wire
 from tests.unlimited import Unlimited
 
@@ -38,7 +38,7 @@ class Clock:
 def first_contact(url: str, clock: Clock, answers: list[str], ca_bundle: Path | None = None) -> Iterator[AsleepClient]:
     with HttpClient(url, "key", timeout_seconds=10, ca_bundle=ca_bundle) as http:
         contact = FirstContact(http, url, lambda: answers.append(url), clock=clock)
-        yield AsleepClient(Transport(Unlimited(), contact, patience=Patience(), clock=clock, sleep=clock.sleep))
+        yield AsleepClient(Transport(Unlimited(), contact, patience=RetryPolicy(), clock=clock, sleep=clock.sleep))
 
 
 def page(wire: Wire, _: Request) -> None:
@@ -106,4 +106,4 @@ def test_after_one_answer_outages_are_waited_out(serve: Serve):
             with pytest.raises(error):
                 client.read_user(USER)
     assert answers == ["answered"]
-    assert len(server.requests) == 1 + Patience().broken_attempts
+    assert len(server.requests) == 1 + RetryPolicy().broken_attempts

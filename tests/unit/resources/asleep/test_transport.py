@@ -12,7 +12,7 @@ import pytest
 from resources.asleep import errors
 from resources.asleep.http.http_client import HttpResponse
 from resources.asleep.request_events import Attempt, Listener
-from resources.asleep.transport import MAX_INTERIM_IN_A_ROW, Answer, Patience, Transport
+from resources.asleep.transport import MAX_INTERIM_IN_A_ROW, ApiResult, RetryPolicy, Transport
 from resources.pseudonyms import pseudonym
 from resources.rate_limit.protocol import Outcome, Permit, PermitUnavailable
 
@@ -20,7 +20,7 @@ USER = "G-20260301091502-AbCdEfGhIjKlMnOpQrSt"
 FIRST_TURN = datetime(2026, 3, 8, tzinfo=UTC)
 
 Step = HttpResponse | Exception
-PATIENCE = Patience()
+PATIENCE = RetryPolicy()
 
 
 def reply(status: int, answer: Any = None, **headers: str) -> HttpResponse:
@@ -110,7 +110,7 @@ class Stage:
         self,
         *steps: Step,
         listeners: tuple[Listener, ...] = (),
-        patience: Patience = PATIENCE,
+        patience: RetryPolicy = PATIENCE,
         chance: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self.clock = Clock()
@@ -127,7 +127,7 @@ class Stage:
             chance=chance,
         )
 
-    def get(self, endpoint: str = "read_session") -> Answer:
+    def get(self, endpoint: str = "read_session") -> ApiResult:
         """Ask one question."""
         return self.transport.get(endpoint, "/path", {"a": "b"}, {"x-user-id": USER}, USER)
 
@@ -141,7 +141,7 @@ def test_an_answer_comes_with_the_time_of_its_permit():
     """Answers are put in order by it; the time of an earlier, failed attempt would be wrong."""
     stage = Stage(BROKEN, OK)
     answer = stage.get()
-    assert answer == Answer({"a": 1}, FIRST_TURN + timedelta(seconds=2))
+    assert answer == ApiResult({"a": 1}, FIRST_TURN + timedelta(seconds=2))
     assert stage.client.asked == [("/path", {"a": "b"}, {"x-user-id": USER})] * 2
 
 
@@ -260,7 +260,7 @@ def test_a_garbled_answer_is_followed_by_a_good_one():
 
 def test_throttling_is_waited_out_however_often_it_comes():
     """It is no failure: the limiter slows everybody down until it stops."""
-    stage = Stage(*[THROTTLED] * 12, OK, patience=Patience(longest_pause_seconds=5))
+    stage = Stage(*[THROTTLED] * 12, OK, patience=RetryPolicy(longest_pause_seconds=5))
     assert stage.get().result == {"a": 1}
     assert stage.outcomes.count(Outcome.THROTTLED) == 12
 
@@ -388,7 +388,7 @@ def test_a_pause_ends_early_when_the_account_is_refused():
             return answer
 
     client = BrokenThenRejected(BROKEN, KEY_REJECTED)
-    transport = Transport(Book(Clock()), client, patience=Patience(first_pause_seconds=60, longest_pause_seconds=60))
+    transport = Transport(Book(Clock()), client, patience=RetryPolicy(first_pause_seconds=60, longest_pause_seconds=60))
     caught: list[BaseException] = []
 
     def ask() -> None:
