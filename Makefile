@@ -19,7 +19,7 @@ endif
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev psql stop test migration data-dictionary lint types contracts unit integration end-to-end long chromium redis pgbouncer clean
+.PHONY: help install demo dev psql stop test docs migration data-dictionary lint types contracts unit integration end-to-end long chromium redis pgbouncer clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -84,10 +84,13 @@ chromium:  ## Install Chromium from the distribution's packages, where that is p
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
 	  else echo "make: no Chromium and no right to install it: the tests of the UI will be skipped" >&2; fi; }
 
-data-dictionary: install  ## Write docs/data-dictionary.md from the comments in the database
+docs: install  ## Build the documentation as a site in site/; fails on a link that leads nowhere
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "Open site/index.html"
+
+data-dictionary: install  ## Write docs/reference/data-dictionary.md from the comments in the database
 	@$(BIN)/asleep-sync migrate >/dev/null
 	@$(BIN)/python -m pipelines.cli.development.database url --directory $(DATA)/postgres | \
-	  $(BIN)/python -m resources.database.schema.dictionary > docs/data-dictionary.md
+	  $(BIN)/python -m resources.database.schema.dictionary > docs/reference/data-dictionary.md
 
 migration: install  ## Write a migration from resources/database/schema: make migration m="Add a column"
 	@test -n "$(m)" || { echo 'make: name what it does: make migration m="Add a column"' >&2; exit 2; }
@@ -109,4 +112,4 @@ pgbouncer:  ## Install PgBouncer from the distribution's packages, where that is
 
 clean:  ## Remove environment and development data
 	-@test -x $(BIN)/python && $(BIN)/python -m pipelines.cli.development.database destroy --directory $(DATA)/postgres
-	rm -rf $(VENV) .uv $(DATA) artefacts
+	rm -rf $(VENV) .uv $(DATA) artefacts site

@@ -212,7 +212,7 @@ def with_pandas(url: str) -> str:
 def questions(engine: Engine) -> Iterator[str]:
     """Each recipe of the cookbook, median of three, result thrown away on the server; and how it was answered."""
     yield "\n| Question | Time | Blocks of 8 kB | Reads |\n|---|---|---|---|"
-    book = (ROOT / "docs" / "cookbook.md").read_text("utf-8")
+    book = (ROOT / "docs" / "how-to" / "cookbook.md").read_text("utf-8")
     with engine.connect() as connection:
         one = connection.execute(
             text("SELECT user_id, session_id FROM asleep.sleep_sessions WHERE local_date = :day AND state = 'COMPLETE' "

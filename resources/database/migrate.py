@@ -118,8 +118,8 @@ def _refuse_other_releases(found: str | None) -> None:
     if found in _BEFORE_THE_FIRST_RELEASE:
         raise NotMigrated(
             f"The database's schema is at revision {found}, from before the first release, and cannot be upgraded in "
-            "place: dump its data and restore them into a new database as docs/backup-and-restore.md describes under "
-            '"From before the first release". Nothing was changed.'
+            "place: dump its data and restore them into a new database as docs/how-to/backup-and-restore.md describes "
+            'under "From before the first release". Nothing was changed.'
         )
     known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
     if found is not None and found not in known:

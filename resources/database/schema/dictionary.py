@@ -20,7 +20,7 @@ _HEAD = """\
 # Data dictionary
 
 Written from the comments in the database by `make data-dictionary`; a test keeps this page equal to them. Schema
-`asleep`. Questions and their SQL: [cookbook](cookbook.md).
+`asleep`. Questions and their SQL: [cookbook](../how-to/cookbook.md).
 
 Times are instants (`timestamp with time zone`) unless a name ends in `_local`; durations are seconds, ratios 0 to 1.
 Any column may be null unless *never null* is said.

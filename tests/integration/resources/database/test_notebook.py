@@ -37,7 +37,7 @@ def test_the_notebook_runs_and_leaves_three_pictures_and_a_file(engine: Engine, 
     compute_metrics(engine, date(2026, 4, 2))
     written = tmp_path / "months.csv"
     done = subprocess.run(
-        [sys.executable, "-c", EXECUTE, ROOT / "docs" / "notebooks" / "first-look.ipynb", ROOT],
+        [sys.executable, "-c", EXECUTE, ROOT / "docs" / "tutorial" / "first-look.ipynb", ROOT],
         env={
             **os.environ,
             "DATABASE_URL": engine.url.render_as_string(hide_password=False),

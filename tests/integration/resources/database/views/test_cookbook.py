@@ -21,7 +21,7 @@ from resources.database.engine import make_engine
 from tests.warehouse_sessions import session, slept, store
 
 ROOT = Path(__file__).resolve().parents[5]
-COOKBOOK = (ROOT / "docs" / "cookbook.md").read_text("utf-8")
+COOKBOOK = (ROOT / "docs" / "how-to" / "cookbook.md").read_text("utf-8")
 GENERATOR = (ROOT / "benchmarks" / "warehouse_sessions.sql").read_text("utf-8")
 NO_STAGES = "CREATE TEMPORARY TABLE night_pool (number integer, sleep_stages smallint[], snoring_stages smallint[])"
 EVERYBODY = "SELECT DISTINCT user_id, 'import' FROM asleep.sleep_sessions"

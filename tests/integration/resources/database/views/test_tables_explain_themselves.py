@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, text
 
 from resources.database.schema.dictionary import dictionary
 
-PAGE = Path(__file__).resolve().parents[5] / "docs" / "data-dictionary.md"
+PAGE = Path(__file__).resolve().parents[5] / "docs" / "reference" / "data-dictionary.md"
 
 
 def test_the_data_dictionary_is_the_databases_own_words(connection: Connection):
