@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
+from sqlalchemy import bindparam, text
 
 from assets.ops.failures import as_dagster_failure
 from assets.ops.retention import Retention
@@ -29,17 +30,22 @@ MAX_CHANGES_AGE = timedelta(days=30)
 MAX_RUNS_REMOVED = 5_000
 """Per job and night, so that the first removal on a big instance ends; the next night continues."""
 
+_DELETE_CHECK_EXECUTIONS = text("DELETE FROM asset_check_executions WHERE run_id IN :run_ids").bindparams(
+    bindparam("run_ids", expanding=True)
+)
+"""Dagster has no call for it, and leaves them behind when it deletes a run."""
+
 
 @dg.op(
     out=dg.Out(dg.Nothing),
-    description=f"Remove runs of the frequent jobs with their events and logs: successful ones after "
+    description=f"Remove runs of the frequent jobs with their events, checks and logs: successful ones after "
     f"{KEEP_SUCCESSFUL_RUNS_DAYS} days, failed ones after {KEEP_DAYS}.",
 )
 def remove_old_runs(context: dg.OpExecutionContext) -> None:
     """Keeps each run that last computed a month's averages, so that no partition loses its materialization."""
     now = datetime.now(UTC)
     kept = _latest_runs_of_months(context.instance)
-    removed = 0
+    removed: list[str] = []
     for job in FREQUENT_JOBS:
         for statuses, days in (((DagsterRunStatus.SUCCESS,), KEEP_SUCCESSFUL_RUNS_DAYS), (NOT_SUCCESSFUL, KEEP_DAYS)):
             wanted = RunsFilter(job_name=job, statuses=list(statuses), created_before=now - timedelta(days=days))
@@ -47,8 +53,10 @@ def remove_old_runs(context: dg.OpExecutionContext) -> None:
                 if run_id not in kept:
                     context.instance.delete_run(run_id)
                     context.instance.compute_log_manager.delete_logs(prefix=[run_id])
-                    removed += 1
-    context.log.info("%d runs removed", removed)
+                    removed.append(run_id)
+    with context.instance.event_log_storage.index_connection() as connection:  # type: ignore[attr-defined]
+        connection.execute(_DELETE_CHECK_EXECUTIONS, {"run_ids": removed})
+    context.log.info("%d runs removed", len(removed))
 
 
 @dg.op(out=dg.Out(dg.Nothing), description="Remove handled events, delivered notifications, old notes of batches.")

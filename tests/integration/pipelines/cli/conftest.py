@@ -21,6 +21,7 @@ def typed(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ty
         monkeypatch.delenv(name.upper(), raising=False)
     for name in ("APP_ROOT", "DAGSTER_HOME", "DAGSTER_LOCAL_DIR", "DAGSTER_STORAGE_URL", "DAGSTER_DISABLE_TELEMETRY"):
         monkeypatch.setenv(name, os.environ.get(name, ""))  # `sync` sets them for good
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "0")
     monkeypatch.setenv("DATA_DIRECTORY", str(tmp_path / "data"))
     monkeypatch.setenv("DATABASE_URL", engine.url.render_as_string(hide_password=False))
     monkeypatch.setenv("ASLEEP_API_KEY", "a-key")

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from sqlalchemy import URL, Engine, create_engine, text
+from pydantic import SecretStr
+from sqlalchemy import URL, Engine, create_engine, event, text
 
-from pipelines.runtime.dagster_environment import APPLICATION_NAME
+from pipelines.runtime.dagster_environment import APPLICATION_NAME, dagster_environment
+from pipelines.settings import Settings
 from resources.database.engine import database_url
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -38,6 +40,15 @@ def administrator(empty_database: URL) -> Iterator[Engine]:
     engine = create_engine(empty_database, isolation_level="AUTOCOMMIT")
     yield engine
     engine.dispose()
+
+
+DAYS = 200
+"""Of a backfill."""
+
+
+@dg.asset(partitions_def=dg.DailyPartitionsDefinition("2024-01-01"), backfill_policy=dg.BackfillPolicy.single_run())
+def daily_rows() -> None:
+    """An asset of which one run materialises many days."""
 
 
 def store_events(instance: dg.DagsterInstance, count: int) -> None:
@@ -85,3 +96,30 @@ def test_dagsters_tables_lie_in_their_schema(instance: dg.DagsterInstance, admin
             text("SELECT DISTINCT schemaname FROM pg_tables WHERE tablename IN ('runs', 'event_logs')")
         ).all()
     assert schemas == ["dagster"]
+
+
+def test_the_days_of_a_backfill_are_stored_together(
+    instance: dg.DagsterInstance, empty_database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """One statement after another for each day takes longer than to sync three years of ten users."""
+    url = SecretStr(empty_database.render_as_string(hide_password=False))
+    settings = Settings(_env_file=None, database_url=url, data_directory=tmp_path / "data")  # type: ignore[call-arg]
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    for name, value in dagster_environment(settings).items():
+        monkeypatch.setenv(name, value)
+    statements: list[str] = []
+    days = dg.PartitionKeyRange("2024-01-01", "2024-07-18")
+    tags = {"dagster/asset_partition_range_start": days.start, "dagster/asset_partition_range_end": days.end}
+
+    def note(*call: object) -> None:
+        statements.append(str(call[2]))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        assert dg.materialize([daily_rows], instance=instance, tags=tags).success
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+    assert len(instance.get_materialized_partitions(dg.AssetKey("daily_rows"))) == DAYS
+    planned_and_others = DAYS + 30
+    assert sum("INSERT INTO event_logs" in statement for statement in statements) < planned_and_others

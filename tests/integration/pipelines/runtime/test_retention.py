@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.events import StepMaterializationData
 from dagster._core.storage.compute_log_manager import ComputeIOType
 from dagster._core.test_utils import freeze_time
@@ -17,6 +18,7 @@ from pipelines.jobs import delete_old_records
 from resources.database.resource import Database
 
 NOW = datetime.now(UTC)
+CHECK = dg.AssetCheckKey(dg.AssetKey("monthly_averages"), "averages_are_current")
 MONTH = NOW.replace(day=1).date().isoformat()
 
 
@@ -37,6 +39,18 @@ def ended(instance: dg.DagsterInstance, job: str, status: DagsterRunStatus, *, d
         assert stream is not None
         stream.write("a line")
     return run.run_id
+
+
+def checked(instance: dg.DagsterInstance, run_id: str) -> None:
+    """The run was to evaluate a check."""
+    instance.report_dagster_event(
+        dg.DagsterEvent(
+            event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value,
+            job_name="any",
+            event_specific_data=AssetCheckEvaluationPlanned(asset_key=CHECK.asset_key, check_name=CHECK.name),
+        ),
+        run_id=run_id,
+    )
 
 
 def log_of(instance: dg.DagsterInstance, run_id: str) -> Path:
@@ -66,8 +80,13 @@ def test_successful_runs_of_frequent_jobs_go_after_a_week_and_failed_ones_after_
         ended(instance, "sync_sleep_sessions", success, days_ago=400),
     ]
 
+    for run_id in (*gone, *kept):
+        checked(instance, run_id)
+
     delete(instance, engine)
 
+    executions = instance.event_log_storage.get_asset_check_execution_history(CHECK, limit=10)
+    assert {execution.run_id for execution in executions} == set(kept)
     assert [instance.has_run(run_id) for run_id in gone] == [False] * len(gone)
     assert [log_of(instance, run_id).exists() for run_id in gone] == [False] * len(gone)
     assert [instance.has_run(run_id) for run_id in kept] == [True] * len(kept)
