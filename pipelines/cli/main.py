@@ -45,7 +45,8 @@ def migrate() -> None:
     from pipelines.runtime.dagster_environment import DAGSTER_SCHEMA
     from resources.database.migrate import migrate as upgrade
 
-    before, now = upgrade(read_database(read_settings()).engine, other_schemas=(DAGSTER_SCHEMA,))
+    engine = read_database(read_settings()).engine
+    before, now = upgrade(engine, other_schemas=(DAGSTER_SCHEMA,), progress=lambda line: click.echo(line, err=True))
     click.echo(
         f"The schema is at revision {now}" + (", as before." if before == now else f" (was {before or 'empty'}).")
     )

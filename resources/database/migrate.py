@@ -22,8 +22,9 @@ from sqlalchemy.schema import CreateSchema
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
 
 from resources.database.advisory_lock import advisory_lock
-from resources.database.nights.assign import assign_new_nights
+from resources.database.nights.assign import assign_all_nights, users_without_nights
 from resources.database.schema.metadata import SCHEMA
+from resources.database.users.registry import hold_registered
 from resources.load_sql import load_sql
 from resources.rate_limit.table import create_functions
 
@@ -32,6 +33,8 @@ LOCK_SECONDS = 0.8
 STATEMENT_SECONDS = 60
 ATTEMPTS = 100
 PAUSE_SECONDS = (0.5, 2.0)
+USERS_AT_ONCE = 50
+"""Users whose sessions one transaction assigns to nights."""
 MIGRATIONS = Path(str(files("resources.database"))) / "migrations"
 VERSIONS: tuple[Path, ...] = (MIGRATIONS / "versions",)
 RETIRED_VIEWS: frozenset[str] = frozenset()
@@ -45,12 +48,15 @@ class NotMigrated(RuntimeError):
     """The database's schema is not the one this program needs; the message names the remedy."""
 
 
-def migrate(engine: Engine, *, other_schemas: Sequence[str] = ()) -> tuple[str | None, str]:
+def migrate(
+    engine: Engine, *, other_schemas: Sequence[str] = (), progress: Callable[[str], None] = lambda _line: None
+) -> tuple[str | None, str]:
     """Upgrade the schema and apply the views again; safe to run twice and at once.
 
     Args:
         engine: the database; the role must own it or its schemas.
         other_schemas: empty schemas to make for others, such as Dagster's own tables.
+        progress: called with a line of text during steps that may take minutes.
 
     Returns:
         The revision found (None for an empty database) and the revision now.
@@ -71,7 +77,7 @@ def migrate(engine: Engine, *, other_schemas: Sequence[str] = ()) -> tuple[str |
             _apply(connection, migration)
         _run(connection, "Applying the views", partial(_apply_views, connection))
         _run(connection, "Creating the rate limiter's functions", partial(create_functions, connection))
-        _run(connection, "Assigning sessions to nights", partial(assign_new_nights, connection))
+        _assign_nights(connection, progress)
         return found, newest_revision()
 
 
@@ -200,6 +206,22 @@ def _run(connection: Connection, what: str, action: Callable[[], None]) -> None:
                 "migrate` again at a quiet hour; a migration that needs longer sets statement_timeout itself."
             ) from None
         raise
+
+
+def _assign_nights(connection: Connection, progress: Callable[[str], None]) -> None:
+    """Assign sessions stored before there were nights, some users in each transaction, without a time-out."""
+    with connection.begin():
+        total = len(users_without_nights(connection))
+    done = 0
+    while True:
+        with connection.begin():
+            users = users_without_nights(connection, USERS_AT_ONCE)
+            if not users:
+                return
+            hold_registered(connection, users)
+            assign_all_nights(connection, users)
+        done += len(users)
+        progress(f"Nights of {done} of {max(done, total)} users assigned.")
 
 
 def _create_schemas(connection: Connection, schemas: Sequence[str]) -> None:

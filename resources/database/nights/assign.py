@@ -8,10 +8,14 @@ from sqlalchemy import Connection, text
 
 from resources.load_sql import load_sql
 
-_USERS_AT_ONCE = 200
-
 _WITHOUT_COMPILATION = text("SET LOCAL jit = off")
 """The planner overrates the statement, and compiling it takes longer than running it."""
+
+
+_WITHOUT_NIGHTS = text(
+    "SELECT DISTINCT user_id FROM asleep.sleep_sessions WHERE slept AND night_role IS NULL ORDER BY user_id LIMIT :most"
+)
+_SESSIONS_OF_USERS = text("SELECT session_id FROM asleep.sleep_sessions WHERE user_id = ANY (:user_ids)")
 
 
 class ChangedSession(NamedTuple):
@@ -48,7 +52,22 @@ def assign_nights(connection: Connection, changed: Sequence[ChangedSession]) -> 
     return connection.scalar(load_sql(__package__, "assign_nights"), parameters) or 0
 
 
-def assign_new_nights(connection: Connection) -> None:
-    """Assign the sessions that no writer has assigned: those stored before there were nights."""
-    while ids := connection.scalars(load_sql(__package__, "unassigned_sessions"), {"users": _USERS_AT_ONCE}).all():
-        assign_nights(connection, [ChangedSession(session_id) for session_id in ids])
+def users_without_nights(connection: Connection, most: int | None = None) -> list[str]:
+    """Users with slept sessions that no writer has assigned to a night: stored before there were nights.
+
+    Args:
+        connection: to read with.
+        most: at most this many users; None for all.
+    """
+    return list(connection.scalars(_WITHOUT_NIGHTS, {"most": most}))
+
+
+def assign_all_nights(connection: Connection, user_ids: Sequence[str]) -> None:
+    """Assign every session of some users.
+
+    Args:
+        connection: in a transaction that holds the users (`hold_registered`).
+        user_ids: the users.
+    """
+    session_ids = connection.scalars(_SESSIONS_OF_USERS, {"user_ids": list(user_ids)})
+    assign_nights(connection, [ChangedSession(session_id) for session_id in session_ids])

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
@@ -192,6 +192,33 @@ def test_a_lock_is_waited_for_in_short_turns(engine: Engine, write: Write, monke
         long_transaction.execute(text("LOCK TABLE asleep.users IN ACCESS SHARE MODE"))
         assert migrate(engine) == (HEAD, last)
     assert len(turns) == 2
+
+
+NIGHTS_OF = (
+    "SELECT session_id, night_date, episode_id, episode_sessions, night_role FROM asleep.sleep_sessions ORDER BY 1"
+)
+
+
+def test_sessions_stored_before_there_were_nights_are_assigned_in_batches(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    """A million sessions in one transaction exceeded its time-out, and every attempt began anew."""
+    noon = datetime(2026, 5, 20, 12, tzinfo=UTC)
+    hours = [timedelta(days=day, hours=hour) for day in range(3) for hour in (1, 9.5)]
+    with engine.begin() as connection:
+        store(connection, [session(f"user {n}", noon + after, slept()) for n in range(5) for after in hours])
+        expected = connection.execute(text(NIGHTS_OF)).all()
+        connection.execute(
+            text("UPDATE asleep.sleep_sessions SET night_role = NULL, episode_id = NULL, episode_sessions = NULL")
+        )
+    monkeypatch.setattr(module, "USERS_AT_ONCE", 2)
+    lines: list[str] = []
+
+    migrate(engine, progress=lines.append)
+
+    assert lines == [f"Nights of {done} of 5 users assigned." for done in (2, 4, 5)]
+    with engine.connect() as connection:
+        assert connection.execute(text(NIGHTS_OF)).all() == expected
 
 
 OTHERS = (

@@ -17,7 +17,6 @@ from sqlalchemy import Connection, Engine, text
 
 from assets.metrics.monthly_summary import summarise
 from resources.asleep.records import SleepSession
-from resources.database.nights.assign import assign_new_nights
 from resources.database.sync.sync_state import mark_deleted
 from resources.database.users.registry import hold_registered
 from tests.warehouse_sessions import session, slept, store
@@ -152,19 +151,6 @@ def test_months_of_both_dates_are_stale_when_a_night_moves(connection: Connectio
     months = connection.scalars(text("SELECT month FROM asleep.stale_months ORDER BY month")).all()
 
     assert months == [date(2026, 9, 1), date(2026, 10, 1)]
-
-
-def test_sessions_stored_before_there_were_nights_are_assigned(connection: Connection):
-    """A migration leaves them without a role; nothing else would ever assign them."""
-    store(connection, [sleep(NOON + timedelta(hours=24 * day), 0.5, f"user {day % 3}") for day in range(9)])
-    store(connection, [sleep(NOON + timedelta(hours=24 * day + 1), 2, f"user {day % 3}") for day in range(9)])
-    before = stored(connection)
-    connection.execute(
-        text("UPDATE asleep.sleep_sessions SET night_role = NULL, episode_id = NULL, episode_sessions = NULL")
-    )
-    assign_new_nights(connection)
-
-    assert stored(connection) == before
 
 
 QUARTER = timedelta(minutes=15)
