@@ -34,8 +34,8 @@ changes = Table(
     ),
     Column("session_id", Text, comment="The session; null for `removed`"),
     Column("user_id", Text, comment="Whose session it is; null for `erased` and `removed`"),
-    Index(None, "session_id"),
-    comment="One row per change of a session, append-only. Read it by changes_since(), which never skips a change.",
+    comment="One row per session that a transaction changed, append-only. Read it by changes_since(), which never "
+    "skips a change.",
 )
 
 session_versions = Table(
