@@ -15,6 +15,7 @@ import orjson
 from simulator.api import Api
 from simulator.application import Application
 from simulator.behaviour import CHOICES, Behaviour
+from simulator.cassette import Cassette, CassetteInvalid
 from simulator.changes import Changes
 from simulator.fault_kinds import AFTER, BEFORE
 from simulator.population import Plan
@@ -31,6 +32,8 @@ examples:
       exactly 6,000 finished sessions and no special sessions, for a benchmark; the port is in the line printed
   python -m simulator --port 8400 --state-file state.jsonl
       what is changed through the control plane survives a restart
+  python -m simulator --cassette cassette.json
+      the redacted responses of a real account, about one user; `users --cassette cassette.json` prints the user
   python -m simulator users --seed 1 --users 40 > users.csv
       the same users as a file that registers them; nothing is started
 
@@ -74,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
     add("--api-key", default="simulated-key", help="valid keys, comma separated (default simulated-key)")
     add("--test-key", help="a key of the other environment: valid, but it sees no users")
     add("--state-file", type=Path, metavar="PATH", help="keep changes here and replay them at the next start")
+    add("--cassette", type=Path, metavar="PATH", help="replay the responses that `asleep-sync doctor --record` wrote")
     add("--stop-with-parent", action="store_true", help="stop when standard input closes")
     add("--max-seconds", type=float, metavar="N", help="stop after N seconds")
     choices = found.add_argument_group("where the contract leaves a choice; also changed by POST /_simulator/behaviour")
@@ -94,6 +98,7 @@ def _faults() -> str:
 
 def build(options: argparse.Namespace) -> Application:
     """The whole simulator from its options."""
+    cassette = Cassette.read(options.cassette) if options.cassette else None
     lines = _journal(options)
     base = orjson.loads(lines[0])["now"] if lines else None
     fixed = moment_of(options.now) if options.now else None
@@ -106,7 +111,7 @@ def build(options: argparse.Namespace) -> Application:
         behaviour.change(name, getattr(options, name))
     world = World(options.seed, Clock(moment_of(base) if base else fixed), behaviour)
     plan = Plan(
-        users=options.users,
+        users=0 if cassette else options.users,
         days=options.days,
         days_ahead=options.days_ahead,
         sessions_per_user=options.sessions_per_user,
@@ -120,7 +125,7 @@ def build(options: argparse.Namespace) -> Application:
         world.clock.run()
     changes = Changes(world, options.state_file)
     changes.replay(lines[1:])
-    return Application(world, Api(world, changes), RateLimit(options.rate))
+    return Application(world, Api(world, changes), RateLimit(options.rate), cassette)
 
 
 def _journal(options: argparse.Namespace) -> list[bytes]:
@@ -168,9 +173,13 @@ def _wait_for_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> No
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
     options = parser().parse_args(arguments)
-    application = build(options)
+    try:
+        application = build(options)
+    except CassetteInvalid as error:
+        sys.exit(f"simulator: {error}")
     if options.command == "users":
-        sys.stdout.write(users_csv(application.world))
+        cassette = application.cassette
+        sys.stdout.write(f"user_id,timezone\n{cassette.user_id},\n" if cassette else users_csv(application.world))
         return
     gc.collect()
     gc.freeze()

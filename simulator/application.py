@@ -3,6 +3,7 @@
 import hmac
 
 from simulator.api import Api, route_of
+from simulator.cassette import Cassette
 from simulator.control import Control
 from simulator.faults import Faults, Target
 from simulator.messages import ApiError, Request, Response
@@ -16,8 +17,17 @@ CONTROL = "/_simulator/"
 class Application:
     """Answers every request to the server."""
 
-    def __init__(self, world: World, api: Api, limit: RateLimit) -> None:
+    def __init__(self, world: World, api: Api, limit: RateLimit, cassette: Cassette | None = None) -> None:
+        """Prepare.
+
+        Args:
+            world: users, sessions, clock and behaviour.
+            api: answers the calls of the contract.
+            limit: the rate that each key is allowed.
+            cassette: recorded responses, which replace those of `api`.
+        """
         self.world = world
+        self.cassette = cassette
         self.api = api
         self.limit = limit
         self.traffic = Traffic()
@@ -36,7 +46,12 @@ class Application:
         try:
             if (response := self.faults.before(target)) is None:
                 self._admit(request, endpoint)
-                response = self.faults.after(target, handler(self.api, request, name))
+                found = (
+                    self.cassette.answer(request, self.world.clock.now())
+                    if self.cassette
+                    else handler(self.api, request, name)
+                )
+                response = self.faults.after(target, found)
         except ApiError as error:
             response = error.response()
         status = 0 if response.delivery.manner in ("reset", "never") else response.status

@@ -2,11 +2,13 @@
 
 import json
 import sys
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
 
-from pipelines.cli.common import Refusal, id_of_user, read_database, read_settings
+from pipelines.cli.common import Refusal, id_of_user, read_database, read_settings, write_private
 
 
 @click.command()
@@ -15,50 +17,71 @@ from pipelines.cli.common import Refusal, id_of_user, read_database, read_settin
 )
 @click.option("--probe-unknown-user", is_flag=True, help="Also request a user that does not exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def doctor(user_id: str | None, probe_unknown_user: bool, as_json: bool) -> None:
+@click.option(
+    "--record",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the responses, redacted, to this file; `asleep-sync simulate --cassette FILE` replays it.",
+)
+def doctor(user_id: str | None, probe_unknown_user: bool, as_json: bool, file: Path | None) -> None:
     """Check the configuration, the database, and what this program assumes about the API.
 
-    Makes at most 5 requests about one registered user and stores nothing. Each assumption is reported as confirmed,
+    Makes at most 6 requests about one registered user and stores nothing. Each assumption is reported as confirmed,
     contradicted, or not visible in these responses. The report holds no id, value or key: it can be pasted into a
-    public issue. Exit code 0 when nothing is contradicted, 1 when something is, 2 when the API could not be checked.
+    public issue. In a recording all ids, times, numbers and texts are replaced; it shows on which days the user has
+    sessions. Exit code 0 when nothing is contradicted, 1 when something is, 2 when the API could not be checked.
 
     \b
     Examples:
       asleep-sync doctor
       asleep-sync doctor --json > report.json
+      asleep-sync doctor --record cassette.json
     """
     from pipelines.definitions import asleep_api_of
+    from pipelines.settings import unknown_variables
+    from resources.asleep.client import AsleepClient
     from resources.asleep.errors import AsleepError
     from resources.asleep.resource import KeyMissing
     from resources.contract.database_checks import check_database
-    from resources.contract.findings import Findings, Verdict
+    from resources.contract.findings import Findings
     from resources.contract.probe import probe
+    from resources.contract.recording import CannotRedact, Recorder, cassette
     from resources.database.users.registry import user_with_most_sessions
 
+    findings = Findings()
     settings = read_settings()
+    findings.check("configuration: every variable is known", not unknown_variables(), "see the warnings above")
     database = read_database(settings)
     database.require_migrated()
-    findings = Findings()
     with database.engine.connect() as connection:
         check_database(findings, connection)
         user_id = user_id or user_with_most_sessions(connection)
     if user_id is None:
         raise Refusal("no user is registered: import users first (asleep-sync users import).")
+    check = partial(probe, unknown_user=probe_unknown_user)
     try:
         with asleep_api_of(settings).client(database.engine) as api:
-            findings.found += probe(api, user_id, unknown_user=probe_unknown_user).found
-    except KeyMissing as error:
+            recorder = Recorder(api.requests)
+            findings.found += check(AsleepClient(recorder), user_id).found
+        if file is not None:
+            write_private(file, cassette(recorder.exchanges, check))
+    except (KeyMissing, CannotRedact) as error:
         raise Refusal(str(error)) from None
+    except OSError as error:
+        raise Refusal(f"{file} cannot be written ({error.strerror}).") from None
     except AsleepError as error:
         raise Refusal(f"the API could not be checked: {error}") from None
-    contradicted = [finding for finding in findings.found if finding.verdict is Verdict.CONTRADICTED]
+    _print(findings, as_json=as_json)
+    if file is not None:
+        click.echo(f"Responses recorded, redacted: {file}. Replay: asleep-sync simulate --cassette {file}", err=True)
+    sys.exit(1 if findings.contradicted else 0)
+
+
+def _print(findings: Any, *, as_json: bool) -> None:
     if as_json:
-        shown: list[dict[str, Any]] = [
-            {"statement": f.statement, "verdict": f.verdict, "detail": f.detail} for f in findings.found
-        ]
-        click.echo(json.dumps({"findings": shown, "contradicted": len(contradicted)}, indent=2))
-    else:
-        for f in findings.found:
-            click.echo(f"{f.verdict:<12}  {f.statement}" + (f": {f.detail}" if f.detail else ""))
-        click.echo(f"{len(findings.found)} statements, {len(contradicted)} contradicted.")
-    sys.exit(1 if contradicted else 0)
+        shown = [{"statement": f.statement, "result": f.result, "detail": f.detail} for f in findings.found]
+        click.echo(json.dumps({"findings": shown, "contradicted": len(findings.contradicted)}, indent=2))
+        return
+    for f in findings.found:
+        click.echo(f"{f.result:<12}  {f.statement}" + (f": {f.detail}" if f.detail else ""))
+    click.echo(f"{len(findings.found)} statements, {len(findings.contradicted)} contradicted.")

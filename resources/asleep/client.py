@@ -3,10 +3,11 @@
 Does not belong here: retries and the rate limit (`transport`), JSON fields (`parse_…`), the order of pages (`paging`).
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date
 from functools import partial
-from typing import Any
+from typing import Protocol
 from urllib.parse import quote
 
 from resources.asleep.errors import RAW_BYTES_KEPT, IdentifierRefused, Malformed, RequestRefused
@@ -15,7 +16,7 @@ from resources.asleep.paging import PAGE_ROWS, Pager, PageSize
 from resources.asleep.parsing.parse_sessions import parse_session_list, parse_session_result
 from resources.asleep.parsing.parse_users import parse_average_stats, parse_user
 from resources.asleep.records import AverageStats, ListedSession, SessionList, SleepSession, UserProfile
-from resources.asleep.transport import ApiResult, Transport
+from resources.asleep.transport import ApiResult
 
 MAX_DAYS = 100
 """Of one question about averages; whether the API would take 101 dates is unknown."""
@@ -23,11 +24,21 @@ MAX_DAYS = 100
 _UTC = {"timezone": "UTC"}
 
 
+class Requests(Protocol):
+    """Sends requests; see `resources.asleep.transport.Transport`."""
+
+    def get(
+        self, endpoint: str, path: str, params: Mapping[str, str], headers: Mapping[str, str], user_id: str
+    ) -> ApiResult:
+        """Send a request and return its result."""
+        ...
+
+
 class AsleepClient:
     """Reads users and their sessions. Safe to share between threads."""
 
-    def __init__(self, transport: Transport, *, account: str = "") -> None:
-        self._transport = transport
+    def __init__(self, requests: Requests, *, account: str = "") -> None:
+        self.requests = requests
         self.account = account
         """Stands for base URL and key where what was learnt about the API is remembered."""
         self.page_size = PageSize()
@@ -37,12 +48,12 @@ class AsleepClient:
         self, user_id: str, first_day: date, last_day: date, *, offset: int, limit: int = PAGE_ROWS
     ) -> tuple[ListedSession, ...]:
         """One page of a user's sessions that started on the given UTC days, oldest first."""
-        return parse_session_list(self.raw_page(user_id, first_day, last_day, offset=offset, limit=limit))
+        return parse_session_list(self.get_page(user_id, first_day, last_day, offset=offset, limit=limit).result)
 
-    def raw_page(
+    def get_page(
         self, user_id: str, first_day: date, last_day: date, *, offset: int, limit: int = PAGE_ROWS
-    ) -> dict[str, Any]:
-        """The `result` of a page, as the API returns it."""
+    ) -> ApiResult:
+        """The same page as the API returns it."""
         params = {
             "date_gte": first_day.isoformat(),
             "date_lte": last_day.isoformat(),
@@ -51,7 +62,7 @@ class AsleepClient:
             "limit": str(limit),
         }
         headers = {"x-user-id": _checked(user_id), **_UTC}
-        return self._transport.get("list_sessions", "/data/v1/sessions", params, headers, user_id).result
+        return self.requests.get("list_sessions", "/data/v1/sessions", params, headers, user_id)
 
     def list_sessions(self, user_id: str, first_day: date, last_day: date, *, until_empty: bool = False) -> SessionList:
         """All of a user's sessions that started on the given UTC days, both included.
@@ -75,38 +86,32 @@ class AsleepClient:
 
         Raises:
             SessionGone: deleted at the source.
-            Malformed: the answer is about another session, or not a session at all.
+            Malformed: the response is about another session, or not a session at all.
         """
-        answer = self._session(user_id, session_id)
-        session = parse_session_result(answer.result, user_id=user_id, asked_at=answer.asked_at)
+        response = self.get_session(user_id, session_id)
+        session = parse_session_result(response.result, user_id=user_id, asked_at=response.asked_at)
         if session.session_id != session_id:
             raise Malformed("session.id: not the session asked for", raw=session.raw[:RAW_BYTES_KEPT])
         return session
 
-    def raw_session(self, user_id: str, session_id: str) -> dict[str, Any]:
-        """The `result` of a session, as the API returns it."""
-        return self._session(user_id, session_id).result
-
-    def _session(self, user_id: str, session_id: str) -> ApiResult:
+    def get_session(self, user_id: str, session_id: str) -> ApiResult:
+        """The same session as the API returns it."""
         path = f"/data/v3/sessions/{quote(_checked(session_id), safe='')}"
         headers = {"x-user-id": _checked(user_id), **_UTC}
-        return self._transport.get("read_session", path, {}, headers, user_id)
+        return self.requests.get("read_session", path, {}, headers, user_id)
 
     def average_stats(self, user_id: str, first_day: date, last_day: date) -> AverageStats:
         """The API's own averages over at most 100 UTC days, both ends included."""
-        answer = self._average_stats(user_id, first_day, last_day)
-        return parse_average_stats(answer.result, asked_at=answer.asked_at)
+        response = self.get_average_stats(user_id, first_day, last_day)
+        return parse_average_stats(response.result, asked_at=response.asked_at)
 
-    def raw_average_stats(self, user_id: str, first_day: date, last_day: date) -> dict[str, Any]:
-        """The `result` of average-stats, as the API returns it."""
-        return self._average_stats(user_id, first_day, last_day).result
-
-    def _average_stats(self, user_id: str, first_day: date, last_day: date) -> ApiResult:
+    def get_average_stats(self, user_id: str, first_day: date, last_day: date) -> ApiResult:
+        """The same averages as the API returns them."""
         if not 0 <= (last_day - first_day).days < MAX_DAYS:
             raise ValueError(f"averages cover 1 to {MAX_DAYS} days")
         path = f"/data/v1/users/{quote(_checked(user_id), safe='')}/average-stats"
         params = {"start_date": first_day.isoformat(), "end_date": last_day.isoformat()}
-        return self._transport.get("average_stats", path, params, _UTC, user_id)
+        return self.requests.get("average_stats", path, params, _UTC, user_id)
 
     def read_user(self, user_id: str) -> UserProfile:
         """A user's profile.
@@ -114,12 +119,12 @@ class AsleepClient:
         Raises:
             UserGone: deleted at the source.
         """
-        return parse_user(self.raw_user(user_id), user_id=user_id)
+        return parse_user(self.get_user(user_id).result, user_id=user_id)
 
-    def raw_user(self, user_id: str) -> dict[str, Any]:
-        """The `result` of a user, as the API returns it."""
+    def get_user(self, user_id: str) -> ApiResult:
+        """The same profile as the API returns it."""
         path = f"/ai/v1/users/{quote(_checked(user_id), safe='')}"
-        return self._transport.get("read_user", path, {}, {}, user_id).result
+        return self.requests.get("read_user", path, {}, {}, user_id)
 
     def check_key(self) -> None:
         """Send one request that names no user: the API refuses it, but a wrong key it refuses first.
@@ -129,7 +134,7 @@ class AsleepClient:
             AsleepError: the account is refused, or the API does not answer.
         """
         with suppress(RequestRefused):
-            self._transport.get("list_sessions", "/data/v1/sessions", {"limit": "1"}, _UTC, "")
+            self.requests.get("list_sessions", "/data/v1/sessions", {"limit": "1"}, _UTC, "")
 
 
 def _checked(identifier: str) -> str:

@@ -1,11 +1,11 @@
-"""A statement about the API and what responses say about it: without any id, value or key."""
+"""Statements about the API or the installation, and what was found: without any id, value or key."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
-    """What the responses say about a statement."""
+class CheckResult(StrEnum):
+    """What responses show about a statement."""
 
     CONFIRMED = "confirmed"
     CONTRADICTED = "contradicted"
@@ -15,10 +15,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One statement with its verdict."""
+    """One statement, checked."""
 
     statement: str
-    verdict: Verdict
+    result: CheckResult
     detail: str = ""
     """What was found instead. Names of fields and types only."""
 
@@ -35,13 +35,15 @@ class Findings:
         Args:
             statement: what the code assumes.
             holds: None when the responses do not show it.
-            detail: of a contradiction.
+            detail: what was found instead; kept for a contradiction only.
         """
-        verdict = Verdict.NOT_VISIBLE if holds is None else (Verdict.CONFIRMED if holds else Verdict.CONTRADICTED)
-        self.found.append(Finding(statement, verdict, detail if holds is False else ""))
+        if holds is None:
+            result = CheckResult.NOT_VISIBLE
+        else:
+            result = CheckResult.CONFIRMED if holds else CheckResult.CONTRADICTED
+        self.found.append(Finding(statement, result, detail if holds is False else ""))
 
-    def violations(self, where: str, violations: set[str]) -> None:
-        """Fields and types of a response: one contradiction for each violation that the parser recorded."""
-        self.check(
-            f"{where}: fields and types are those of the contract", not violations, "; ".join(sorted(violations))
-        )
+    @property
+    def contradicted(self) -> list[Finding]:
+        """Those that the responses contradict."""
+        return [finding for finding in self.found if finding.result is CheckResult.CONTRADICTED]

@@ -1,7 +1,7 @@
 """Statements about the Asleep API that the code relies on, checked against raw results. Pure functions."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -26,7 +26,25 @@ ROUNDING = 0.0015
 """Averages carry three decimals."""
 _OFFSET = re.compile(r"[+-]\d\d:\d\d$|Z$")
 
+SUMS = (
+    ("time_in_sleep", "time_in_light", "time_in_deep", "time_in_rem"),
+    ("time_in_sleep_period", "time_in_sleep", "time_in_wake"),
+)
+"""Statistics, each with those that add up to it."""
+
 Result = Mapping[str, Any]
+
+
+def check_fields(findings: Findings, where: str, violations: Iterable[str]) -> None:
+    """Check a response's fields and types.
+
+    Args:
+        findings: takes what is found.
+        where: the kind of response.
+        violations: that the parser recorded.
+    """
+    detail = "; ".join(sorted(set(violations)))
+    findings.check(f"{where}: fields and types are those of the contract", not detail, detail)
 
 
 def check_list(findings: Findings, result: Result, days: tuple[date, date], *, limit: int) -> tuple[ListedSession, ...]:
@@ -43,10 +61,9 @@ def check_list(findings: Findings, result: Result, days: tuple[date, date], *, l
     except Malformed as error:
         findings.check("list: `sleep_session_list` is an array", False, str(error))
         return ()
-    violations = {violation for row in rows for violation in row.contract_violations}
-    violations |= {str(row.problem) for row in rows if row.problem is not None}
     if rows:
-        findings.violations("list row", violations)
+        violations = {violation for row in rows for violation in row.contract_violations}
+        check_fields(findings, "list row", violations | {str(row.problem) for row in rows if row.problem is not None})
     starts = [row.session_start_time for row in rows if row.session_start_time is not None]
     findings.check("list: rows are ordered by start time", _ordered(starts))
     inside = [days[0] <= start.astimezone(UTC).date() <= days[1] for start in starts]
@@ -88,7 +105,7 @@ def check_session(findings: Findings, result: Result, listed: ListedSession, use
     except Malformed as error:
         findings.check("session: can be read", False, str(error))
         return None
-    findings.violations("session", set(session.contract_violations))
+    check_fields(findings, "session", session.contract_violations)
     findings.check("session: `id` is the one requested", session.session_id == listed.session_id)
     same = (session.session_start_time, session.state) == (listed.session_start_time, listed.state)
     findings.check("session: start and state are those of the list row", same)
@@ -110,8 +127,8 @@ def _check_stat(findings: Findings, stat: Stat | None, session: SleepSession, ra
     findings.check("stat: `sleep_efficiency` is a share of 1, not a percentage", is_share if slept else None)
     stages = session.sleep_stages
     whole = slept if stages and -1 not in stages else None
-    findings.check("stat: sleep is light + deep + REM", _sum(whole, "time_in_sleep", "light", "deep", "rem"))
-    findings.check("stat: sleep period is sleep + wake", _sum(whole, "time_in_sleep_period", "sleep", "wake"))
+    for total, *parts in SUMS:
+        findings.check(f"stat: `{total}` is {' + '.join(f'`{part}`' for part in parts)}", _is_sum(whole, total, parts))
     onset = slept.sleep_latency if slept else None
     findings.check(
         "stat: `sleep_time` is the start plus `sleep_latency`",
@@ -141,11 +158,10 @@ def _check_stage_latencies(findings: Findings, stat: Stat | None, stages: Sequen
     findings.check(statement, from_onset, found)
 
 
-def _sum(stat: Stat | None, total: str, *parts: str) -> bool | None:
+def _is_sum(stat: Stat | None, total: str, parts: Sequence[str]) -> bool | None:
     if stat is None:
         return None
-    values = [getattr(stat, f"time_in_{part}") for part in parts]
-    whole = getattr(stat, total)
+    whole, *values = (getattr(stat, name) for name in (total, *parts))
     return None if whole is None or None in values else whole == sum(values)
 
 
@@ -164,7 +180,7 @@ def check_average_stats(findings: Findings, result: Result, days: tuple[date, da
         return None
     sessions: list[SleptSession | NeverSleptSession] = [*stats.slept, *stats.never_slept]
     violations = {violation for session in sessions for violation in session.contract_violations}
-    findings.violations("average-stats", violations | {str(problem) for problem in stats.problems})
+    check_fields(findings, "average-stats", violations | {str(problem) for problem in stats.problems})
     period = result.get("period")
     extra = sorted(set(period) - {"timezone", "start_date", "end_date"}) if isinstance(period, dict) else []
     findings.check("average-stats: `period` has timezone, start_date, end_date", not extra, f"also: {', '.join(extra)}")
@@ -184,23 +200,49 @@ def check_average_stats(findings: Findings, result: Result, days: tuple[date, da
     return stats
 
 
+def ratio_of_sums(pairs: Sequence[tuple[Any, Any]]) -> float | None:
+    """The ratio of two sums; None unless every pair has two numbers that are not 0."""
+    return sum(over for over, _ in pairs) / sum(under for _, under in pairs) if _are_complete(pairs) else None
+
+
+def mean_of_ratios(pairs: Sequence[tuple[Any, Any]]) -> float | None:
+    """The mean of the pairs' ratios; None unless every pair has two numbers that are not 0."""
+    return sum(over / under for over, under in pairs) / len(pairs) if _are_complete(pairs) else None
+
+
+def _are_complete(pairs: Sequence[tuple[Any, Any]]) -> bool:
+    return bool(pairs) and all(over and under for over, under in pairs)
+
+
 def _check_formula(findings: Findings, result: Result, stats: AverageStats) -> None:
     statement = "average-stats: ratios are ratios of sums"
     theirs = (result.get("average_stats") or {}).get("sleep_efficiency")
-    pairs = [(s.stat.time_in_sleep, s.stat.time_in_bed) for s in stats.slept]
-    known = [(over, under) for over, under in pairs if over is not None and under]
-    if not isinstance(theirs, int | float) or len(known) != len(pairs) or not known:
+    pairs = [(session.stat.time_in_sleep, session.stat.time_in_bed) for session in stats.slept]
+    of_sums, mean = ratio_of_sums(pairs), mean_of_ratios(pairs)
+    if of_sums is None or mean is None or not isinstance(theirs, int | float) or abs(of_sums - mean) <= 2 * ROUNDING:
         findings.check(statement, None)
         return
-    of_sums = sum(over for over, _ in known) / sum(under for _, under in known)
-    mean = sum(over / under for over, under in known) / len(known)
-    if abs(of_sums - mean) <= 2 * ROUNDING:
-        findings.check(statement, None)
-        return
-    is_mean = abs(theirs - mean) < abs(theirs - of_sums)
-    findings.check(
-        statement, abs(theirs - of_sums) <= ROUNDING, "they are means of the nightly ratios" if is_mean else ""
-    )
+    is_mean = abs(theirs - mean) <= ROUNDING
+    detail = "they are means of the nightly ratios" if is_mean else "they follow another formula"
+    findings.check(statement, abs(theirs - of_sums) <= ROUNDING, detail)
+
+
+def check_page_end(findings: Findings, rows: Sequence[ListedSession], stats: AverageStats, *, limit: int) -> None:
+    """Check whether a page that is not full is the last one, by the sessions of average-stats of the same days.
+
+    Args:
+        findings: takes what is found.
+        rows: of the first page.
+        stats: of the same days.
+        limit: that was requested.
+    """
+    starts = [row.session_start_time for row in rows if row.session_start_time is not None]
+    averaged = [each.session_start_time for each in stats.slept] + [
+        each.session_start_time for each in stats.never_slept
+    ]
+    holds = max(averaged) <= max(starts) if starts and averaged and len(rows) < limit else None
+    detail = f"average-stats has later sessions than this page of {len(rows)} rows"
+    findings.check("list: a page of fewer than `limit` rows is the last one", holds, detail)
 
 
 def check_user(findings: Findings, result: Result, user_id: str) -> None:
@@ -216,7 +258,7 @@ def check_user(findings: Findings, result: Result, user_id: str) -> None:
     except Malformed as error:
         findings.check("user: can be read", False, str(error))
         return
-    findings.violations("user", set(user.contract_violations))
+    check_fields(findings, "user", user.contract_violations)
     findings.check("user: `to_be_deleted` is a boolean", isinstance(result.get("to_be_deleted"), bool))
     last = result.get("last_session_info")
     names = set(last) if isinstance(last, dict) else set()

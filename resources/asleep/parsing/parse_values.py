@@ -4,6 +4,7 @@ Does not belong here: which fields there are (`parse_sessions`, `parse_users`), 
 """
 
 import functools
+import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time
 from typing import Any, NoReturn, ParamSpec, TypeVar
@@ -22,7 +23,8 @@ FLOAT_LIMIT = 1e15
 LARGEST_RATIO = 1.5
 """An efficiency above it is a percentage."""
 
-MAX_FIELD_NAME = 60
+FIELD_NAME = re.compile(r"(?=.{1,60}$)[A-Za-z_]+\d{0,2}[A-Za-z_]*")
+"""What is shown of an unknown field; another name may be an id."""
 MAX_ODDITIES = 100
 
 Parameters = ParamSpec("Parameters")
@@ -43,8 +45,9 @@ class ContractViolations(list[str]):
     def unknown_fields(self, prefix: str, names: Iterable[str]) -> None:
         """Remember fields that the contract does not have."""
         for name in sorted(names):
-            shown = name if name.isprintable() and len(name) <= MAX_FIELD_NAME else "(unprintable or long)"
-            self.note(f"{prefix}{shown}", "unknown field")
+            self.note(
+                f"{prefix}{name if FIELD_NAME.fullmatch(name) else '(a name with other characters)'}", "unknown field"
+            )
 
 
 def malformed(message: str, answer: Json) -> NoReturn:

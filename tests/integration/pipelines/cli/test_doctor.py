@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 from click.testing import Result
 from sqlalchemy import Engine, text
 
 from resources.database.users.registry import import_users
-from tests.conftest import Simulator
+from tests.conftest import Simulator, running_simulator
 from tests.integration.pipelines.cli.conftest import Type
 
 READINGS = [
@@ -20,6 +21,9 @@ READINGS = [
     ({"period_days": "present"}, "average-stats: `period` has timezone, start_date, end_date"),
     ({"last_session_names": "session"}, "user: `last_session_info` has `start_time`"),
     ({"timestamp_form": "bare"}, "session: timestamps carry an offset"),
+    ({"max_limit": "20"}, "list: `limit` = 100 is allowed"),
+    ({"page_cap": 30}, "list: a page of fewer than `limit` rows is the last one"),
+    ({"average_empty_lists": "absent"}, "average-stats: both lists are present, also when empty"),
 ]
 
 DEFAULTS = {
@@ -30,6 +34,9 @@ DEFAULTS = {
     "period_days": "absent",
     "last_session_names": "bare",
     "timestamp_form": "offset",
+    "max_limit": "100",
+    "page_cap": 100,
+    "average_empty_lists": "present",
 }
 
 Examine = Callable[..., Result]
@@ -48,10 +55,10 @@ def examine(typed: Type, api: Simulator, engine: Engine, monkeypatch: pytest.Mon
     with engine.begin() as connection:
         import_users(connection, [(user["user_id"], None) for user in api.ask("users")])
     monkeypatch.setenv("ASLEEP_API_KEY", "simulated-key")
-    monkeypatch.setenv("ASLEEP_BASE_URL", api.url)
     monkeypatch.setenv("ASLEEP_REQUESTS_PER_SECOND", "100")
 
-    def examine(*options: str, **behaviour: str) -> Result:
+    def examine(*options: str, url: str = api.url, **behaviour: str | int) -> Result:
+        monkeypatch.setenv("ASLEEP_BASE_URL", url)
         api.ask("behaviour", behaviour) if behaviour else None
         api.reset()
         return typed("doctor", *options)
@@ -64,7 +71,7 @@ def examine(typed: Type, api: Simulator, engine: Engine, monkeypatch: pytest.Mon
 
 def contradicted(result: Result) -> set[str]:
     findings = json.loads(result.stdout)["findings"]
-    return {finding["statement"] for finding in findings if finding["verdict"] == "contradicted"}
+    return {finding["statement"] for finding in findings if finding["result"] == "contradicted"}
 
 
 def test_an_api_that_keeps_the_contract_is_confirmed_in_five_requests(examine: Examine, api: Simulator):
@@ -74,12 +81,12 @@ def test_an_api_that_keeps_the_contract_is_confirmed_in_five_requests(examine: E
     assert contradicted(result) == set()
     assert result.exit_code == 0
     assert sum(api.requests().values()) <= 6
-    verdicts = [finding["verdict"] for finding in json.loads(result.stdout)["findings"]]
+    verdicts = [finding["result"] for finding in json.loads(result.stdout)["findings"]]
     assert verdicts.count("confirmed") > 20
 
 
 @pytest.mark.parametrize(("behaviour", "statement"), READINGS)
-def test_a_deviation_is_contradicted_by_name(examine: Examine, behaviour: dict[str, str], statement: str):
+def test_a_deviation_is_contradicted_by_name(examine: Examine, behaviour: dict[str, str | int], statement: str):
     """Where the real API differs, the first user must be able to say how."""
     result = examine("--json", **behaviour)
 
@@ -95,6 +102,32 @@ def test_the_report_is_safe_to_publish(examine: Examine, api: Simulator):
 
     for output in outputs:
         assert not [secret for secret in (user, "simulated-key", *sessions) if secret in output]
+
+
+def test_a_recording_is_private_and_gives_the_same_report(examine: Examine, api: Simulator, tmp_path: Path):
+    """The first user of a deviating API can hand it to us without handing out a person's nights."""
+    file = tmp_path / "cassette.json"
+    deviating = {
+        "sleep_efficiency": "percentage",
+        "stage_latency": "from_start",
+        "average_ratios": "mean",
+        "page_cap": 30,
+    }
+    options = ("--json", "--probe-unknown-user")
+    original = examine(*options, "--record", str(file), **deviating)
+    assert original.exit_code == 1
+    assert file.stat().st_mode & 0o777 == 0o600
+
+    truth = [each for user in api.ask("truth")["users"] for each in user["sessions"]]
+    written = file.read_text("utf-8")
+    private = {api.ask("users")[0]["user_id"], "simulated-key"}
+    private |= {str(value) for each in truth for value in (*each["row"].values(), each["completed_time"])}
+    private -= {"COMPLETE", "CLOSED", "OPEN", "None"} | {value for value in private if value.isdigit()}
+    assert not [value for value in private if value in written]
+
+    with running_simulator("--cassette", str(file), "--rate", "0") as replay:
+        replayed = examine(*options, "--user", json.loads(written)["user_id"], url=replay.url)
+    assert json.loads(replayed.stdout) == json.loads(original.stdout)
 
 
 def test_without_users_or_answer_nothing_can_be_checked(typed: Type, examine: Examine, engine: Engine, api: Simulator):

@@ -1,0 +1,252 @@
+"""Replaces ids, times, values and texts of recorded responses, consistently, and keeps the relations between them.
+
+Kept are names of fields, states and peculiarities of the contract, types, nulls, the order of times, and on which days
+sessions were: that is what the statements about the contract look at.
+"""
+
+import re
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, time
+from random import SystemRandom
+from typing import Any
+from urllib.parse import quote, unquote
+
+from resources.asleep.parsing.parse_values import FIELD_NAME, LARGEST_RATIO
+from resources.asleep.records import PECULIARITIES, STATES
+from resources.contract.statements import EPOCH_SECONDS, ROUNDING, SUMS, mean_of_ratios, ratio_of_sums
+from resources.local_time import local_zone
+
+_KEPT = STATES | PECULIARITIES | {"UTC", "OK"}
+_ID_NAMES = frozenset({"id", "session_id", "user_id"})
+_STAGES = frozenset({"sleep_stages", "breath_stages", "snoring_stages"})
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
+_CLOCK_TIME = re.compile(r"\d\d:\d\d:\d\d")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_STAGE_LATENCIES = ((1, "light_latency"), (2, "deep_latency"), (3, "rem_latency"))
+DAY_SECONDS = 86_400
+_INT4_LIMIT = 2**31
+
+Json = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request and the body of its response."""
+
+    endpoint: str
+    path: str
+    query: Mapping[str, str]
+    """Without dates, which belong to the day of the recording."""
+    user_id: str
+    status: int
+    body: dict[str, Any]
+
+
+def redacted(exchanges: Sequence[Exchange], user_id: str) -> tuple[list[Exchange], str]:
+    """Return copies of the exchanges, and the id that stands for the user.
+
+    Args:
+        exchanges: about one user.
+        user_id: the user; ids of other users in paths are made up and stay.
+    """
+    redaction = _Redaction([exchange.body for exchange in exchanges], user_id)
+    return [redaction.exchange(exchange) for exchange in exchanges], redaction.ids[user_id]
+
+
+class _Redaction:
+    def __init__(self, bodies: Sequence[Json], user_id: str) -> None:
+        self._random = SystemRandom()
+        found = [pair for body in bodies for pair in _leaves(body)]
+        ids = {user_id} | {value for name, value in found if name in _ID_NAMES and isinstance(value, str)}
+        self.ids = {each: self._other_id(each) for each in sorted(ids)}
+        self._times = self._other_times({moment for _, value in found if (moment := _moment(value))})
+        self._texts: dict[str, str] = {}
+
+    def exchange(self, exchange: Exchange) -> Exchange:
+        """A copy with everything private replaced."""
+        segments = [unquote(segment) for segment in exchange.path.split("/")]
+        path = "/".join(quote(self.ids.get(segment, segment), safe="") for segment in segments)
+        user_id = self.ids.get(exchange.user_id, exchange.user_id)
+        if "result" not in exchange.body:
+            return replace(exchange, path=path, user_id=user_id, body=self._error(exchange.body))
+        body = self._value("", exchange.body)
+        _restore(exchange.body["result"], body["result"])
+        return replace(exchange, path=path, user_id=user_id, body=body)
+
+    def _other_id(self, value: str) -> str:
+        """The same form: digits for digits, letters for letters; the prefix of user ids stays."""
+        kinds = (string.digits, string.ascii_lowercase, string.ascii_uppercase)
+        prefix = "G-" if value.startswith("G-") else ""
+        rest = (
+            next((self._random.choice(kind) for kind in kinds if each in kind), each) for each in value[len(prefix) :]
+        )
+        return prefix + "".join(rest)
+
+    def _other_times(self, moments: set[datetime]) -> dict[datetime, datetime]:
+        """Other times of the same day in the same order."""
+        days: dict[datetime, list[datetime]] = {}
+        for moment in sorted(moments):
+            days.setdefault(datetime.combine(moment.date(), time(), UTC), []).append(moment)
+        return {
+            moment: datetime.fromtimestamp(day.timestamp() + seconds, UTC)
+            for day, of_day in days.items()
+            for moment, seconds in zip(
+                of_day, sorted(self._random.sample(range(DAY_SECONDS), len(of_day))), strict=True
+            )
+        }
+
+    def _value(self, name: str, value: Json) -> Json:
+        if isinstance(value, dict):
+            return {self._field_name(each): self._value(each, held) for each, held in value.items()}
+        if isinstance(value, list):
+            if name in _STAGES and value and all(type(each) is int for each in value):
+                return self._random.choices(sorted(set(value)), k=self._random.randrange(100, 1000))
+            return [self._value(name, each) for each in value]
+        if isinstance(value, str):
+            return self._text(value)
+        return value if value is None or isinstance(value, bool) else self._number(value)
+
+    def _field_name(self, name: str) -> str:
+        return name if FIELD_NAME.fullmatch(name) else self._numbered("field", name)
+
+    def _numbered(self, kind: str, text: str) -> str:
+        return self._texts.setdefault(text, f"{kind}_{len(self._texts) + 1}")
+
+    def _text(self, value: str) -> str:
+        if value in self.ids or value in _KEPT or _DATE.fullmatch(value):
+            return self.ids.get(value, value)
+        if moment := _moment(value):
+            return self._timestamp(value, self._times[moment])
+        if _CLOCK_TIME.fullmatch(value):
+            return datetime.fromtimestamp(self._random.randrange(DAY_SECONDS), UTC).strftime("%H:%M:%S")
+        return "Etc/UTC" if local_zone(value) is not None else self._numbered("text", value)
+
+    def _timestamp(self, value: str, moment: datetime) -> str:
+        """The moment in the form of the text."""
+        was = datetime.fromisoformat(value)
+        moment = moment.replace(microsecond=self._random.randrange(1, 1_000_000) if was.microsecond else 0)
+        if was.tzinfo is None:
+            return moment.replace(tzinfo=None).isoformat()
+        text = moment.astimezone(was.tzinfo).isoformat()
+        return text.replace("+00:00", "Z") if value.endswith("Z") else text
+
+    def _number(self, value: float) -> float:
+        """Another number of the same type and sign, on the same side of 1, 1.5, 100 and the largest integer."""
+        size = abs(value)
+        if size in (0, 1):
+            return value
+        bounds = next(
+            (low, high)
+            for low, high in (
+                (0, 1),
+                (1, LARGEST_RATIO),
+                (LARGEST_RATIO, 100),
+                (100, _INT4_LIMIT),
+                (_INT4_LIMIT, 2**33),
+            )
+            if size <= high or high > _INT4_LIMIT
+        )
+        low, high = bounds[0], min(bounds[1], max(2 * size, 12))
+        other = size
+        while other == size:
+            other = round(self._random.uniform(low, high), 3)
+            if float(size).is_integer():
+                other = type(value)(min(int(other) + 1, bounds[1]))
+        return other if value > 0 else -other
+
+    def _error(self, body: Json) -> Json:
+        """An error's words, without ids, numbers and addresses."""
+        if isinstance(body, dict):
+            return {self._field_name(name): self._error(value) for name, value in body.items()}
+        if isinstance(body, list):
+            return [self._error(value) for value in body]
+        if not isinstance(body, str):
+            return None
+        for known in self.ids:
+            body = body.replace(known, "0")
+        return re.sub(r"\S*[\d@]\S*", "0", body)
+
+
+def _leaves(value: Json, name: str = "") -> Iterator[tuple[str, Json]]:
+    """Every value that is neither object nor array, with the name of its field."""
+    if isinstance(value, dict | list):
+        for each, held in value.items() if isinstance(value, dict) else ((name, each) for each in value):
+            yield from _leaves(held, each)
+    else:
+        yield name, value
+
+
+def _moment(value: Json) -> datetime | None:
+    if not isinstance(value, str) or not _TIMESTAMP.fullmatch(value):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).replace(microsecond=0)
+
+
+def _restore(old: Mapping[str, Json], new: dict[str, Json]) -> None:
+    """Give the copy of a result the relations between its values that the original has."""
+    for name in ("slept_sessions", "never_slept_sessions"):
+        for was, row in zip(old.get(name) or (), new.get(name) or (), strict=True):
+            if isinstance(was, dict):
+                _restore_sums(was, row)
+    if isinstance(old.get("average_stats"), dict):
+        _restore_averages(old, new)
+    if isinstance(old.get("stat"), dict) and isinstance(old.get("session"), dict):
+        _restore_sums(old["stat"], new["stat"])
+        _restore_latencies(old, new)
+
+
+def _restore_sums(old: Mapping[str, Json], new: dict[str, Json]) -> None:
+    for total, *parts in SUMS:
+        values = [old.get(name) for name in (total, *parts)]
+        whole = [value for value in values if type(value) is int]
+        if len(whole) == len(values) and whole[0] == sum(whole[1:]):
+            new[total] = sum(new[name] for name in parts)
+    sleep, bed = new.get("time_in_sleep"), old.get("time_in_bed")
+    if type(sleep) is int and type(bed) is int and old["time_in_sleep"] <= bed:
+        new["time_in_bed"] = sleep + new["time_in_bed"]
+
+
+def _restore_averages(old: Mapping[str, Json], new: dict[str, Json]) -> None:
+    theirs = old["average_stats"].get("sleep_efficiency")
+    for formula in (ratio_of_sums, mean_of_ratios):
+        was, now = (formula(_sleep_and_bed(result)) for result in (old, new))
+        if isinstance(theirs, int | float) and was is not None and now is not None and abs(theirs - was) <= ROUNDING:
+            new["average_stats"]["sleep_efficiency"] = round(now, 3)
+
+
+def _sleep_and_bed(result: Mapping[str, Json]) -> list[tuple[Json, Json]]:
+    rows = [row for row in result.get("slept_sessions") or () if isinstance(row, dict)]
+    return [(row.get("time_in_sleep"), row.get("time_in_bed")) for row in rows]
+
+
+def _restore_latencies(old: Mapping[str, Json], new: dict[str, Json]) -> None:
+    """Sleep latency follows from the times; stages and their latencies follow from it."""
+    onsets = [_onset_seconds(result) for result in (old, new)]
+    latency = old["stat"].get("sleep_latency")
+    if onsets[0] is not None and onsets[0] == latency:
+        new["stat"]["sleep_latency"] = onsets[1]
+    stages = old["session"].get("sleep_stages")
+    if not stages or type(latency) is not int:
+        return
+    awake = [0] * (new["stat"]["sleep_latency"] // EPOCH_SECONDS + 1)
+    drawn = new["session"]["sleep_stages"]
+    new["session"]["sleep_stages"] = replaced = awake + sorted(set(stages) - {0}) + drawn
+    for code, name in _STAGE_LATENCIES:
+        if code not in stages:
+            continue
+        first, now = (EPOCH_SECONDS * each.index(code) for each in (stages, replaced))
+        if old["stat"].get(name) == first - latency:
+            new["stat"][name] = now - new["stat"]["sleep_latency"]
+        elif old["stat"].get(name) == first:
+            new["stat"][name] = now
+
+
+def _onset_seconds(result: Mapping[str, Json]) -> int | None:
+    start, onset = _moment(result["session"].get("start_time")), _moment(result["stat"].get("sleep_time"))
+    return int((onset - start).total_seconds()) if start and onset else None
