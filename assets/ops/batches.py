@@ -71,6 +71,16 @@ def batches_for(database: Database, users_a_batch: int) -> int:
         return max(1, -(-sync_state.count_users(connection) // users_a_batch))
 
 
+def _batches_like(database: Database, like: Batch, users_a_batch: int) -> int:
+    """Few users make few batches: all that are named make one."""
+    if like.pseudonyms is not None:
+        return 1
+    if not like.failed_only:
+        return batches_for(database, users_a_batch)
+    with database.engine.connect() as connection:
+        return max(1, -(-sync_state.count_failed_users(connection) // users_a_batch))
+
+
 def run_batch(context: dg.OpExecutionContext, asleep_api: AsleepApi, database: Database, batch: Batch) -> None:
     """Sync a batch, counting its requests, and tell Dagster what came of it."""
     tally = RequestCounts()
@@ -139,7 +149,7 @@ def sync_batch_after_batch(
     """Sync every registered user as `like` says, `users_a_batch` at a time; returns the counts of all."""
     tally, totals = RequestCounts(), Counter[str]()
     with as_dagster_failure(context), asleep_api.client(database.engine, tally) as client:
-        batches = batches_for(database, users_a_batch)
+        batches = _batches_like(database, like, users_a_batch)
         for number in range(batches):
             batch = replace(like, number=number, of=batches)
             with batch_lock(context, database, batch):

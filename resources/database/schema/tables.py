@@ -66,6 +66,7 @@ users = Table(
         comment="When the API first reported the user as not found; null: the API returns the user",
     ),
     _derived("is_synced", "active AND gone_at IS NULL", "True for users that every sync includes: active and not gone"),
+    Index("users_hash_idx", text("hashtextextended(user_id, 0)")),
     comment="One row per registered user. The API cannot list users, so this registry decides who is synced.",
 )
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Text, any_, bindparam, func, select, text, update
+from sqlalchemy import Connection, Text, any_, bindparam, distinct, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from resources.database.nights.assign import ChangedSession, assign_nights
-from resources.database.schema.bookkeeping import sync_batches
+from resources.database.schema.bookkeeping import sync_batches, sync_failures
 from resources.database.schema.tables import users
 from resources.database.sync.list_cache import expire_lists
 from resources.database.sync.local_zones import settle_local_zones
@@ -114,8 +114,25 @@ class Failure:
 
 
 def count_users(connection: Connection) -> int:
-    """How many users a sync without named users includes."""
+    """Return how many users a sync without named users includes."""
     return connection.scalar(select(func.count()).select_from(users).where(users.c.is_synced)) or 0
+
+
+def count_failed_users(connection: Connection) -> int:
+    """Return how many users have unresolved failures."""
+    failed = select(func.count(distinct(sync_failures.c.user_id))).where(sync_failures.c.resolved_at.is_(None))
+    return connection.scalar(failed) or 0
+
+
+def hashes_of_batch(batch: int, batches: int) -> tuple[int, int]:
+    """Return the first and the last hash of the user ids in a batch: equal shares of all 64-bit numbers.
+
+    Args:
+        batch: its number, from 0.
+        batches: how many there are.
+    """
+    first, after = ((number << 64) // batches - (1 << 63) for number in (batch, batch + 1))
+    return first, after - 1
 
 
 def users_to_sync(  # noqa: PLR0913 each is a condition of its own
@@ -135,7 +152,7 @@ def users_to_sync(  # noqa: PLR0913 each is a condition of its own
     Args:
         connection: to read with.
         batch: number of the batch, from 0.
-        batches: how many there are; a user's batch follows from a hash of the id.
+        batches: how many there are; a user's batch follows from the hash of the id, which is indexed.
         window: start and end (exclusive) of what is synced.
         cache_ttl_seconds: a user synced for the same window within this time is `fresh`; 0 for never.
         detail: `full` or `statistics`.
@@ -143,10 +160,11 @@ def users_to_sync(  # noqa: PLR0913 each is a condition of its own
         failed_only: only users with unresolved failures.
         contradictions: the failures meant are those of kind `DISAGREES`; else all others.
     """
+    first_hash, last_hash = hashes_of_batch(batch, batches)
     found = connection.execute(
         load_sql(__package__, "users_to_sync"),
         {
-            "batch": batch, "batches": batches, "window_start": window[0], "window_end": window[1],
+            "first_hash": first_hash, "last_hash": last_hash, "window_start": window[0], "window_end": window[1],
             "cache_ttl_seconds": cache_ttl_seconds, "detail": detail, "failed_only": failed_only,
             "pseudonyms": None if pseudonyms is None else list(pseudonyms),
             "contradictions": contradictions,

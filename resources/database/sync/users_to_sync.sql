@@ -1,4 +1,4 @@
--- One row per user that a batch shall sync: those with unresolved failures first, with the window and the sessions of
+-- One row per user that a batch shall sync, found by an index on the hash of the id: those with unresolved failures first, with the window and the sessions of
 -- these failures; contradictions are for a reconciliation, all others for a sync. `fresh`: the same window was synced
 -- in full so recently that nothing is asked.
 SELECT
@@ -33,11 +33,12 @@ LEFT JOIN LATERAL (
         AND (kind = 'disagrees') = :contradictions
     HAVING count(*) > 0
 ) AS f ON TRUE
-WHERE (hashtextextended(u.user_id, 0) & 9223372036854775807) % :batches = :batch
+WHERE hashtextextended(u.user_id, 0) BETWEEN :first_hash AND :last_hash
     AND CASE
         WHEN CAST(:pseudonyms AS text []) IS NOT NULL
             THEN asleep.pseudonym(u.user_id) = ANY(CAST(:pseudonyms AS text []))
         ELSE u.is_synced
     END
+    AND (NOT :failed_only OR u.user_id IN (SELECT user_id FROM asleep.sync_failures WHERE resolved_at IS NULL))
     AND (NOT :failed_only OR f.failure_ids IS NOT NULL)
 ORDER BY f.failure_ids IS NULL, u.user_id

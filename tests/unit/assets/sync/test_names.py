@@ -1,6 +1,7 @@
 """Names of batches and partitions: read back as they were written, and no user in them."""
 
 from datetime import date
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from assets.ops.batches import BatchNames
 from assets.partitions import daily, day_key, month_key, month_of_key, monthly
+from resources.database.sync.sync_state import hashes_of_batch
 
 
 @given(of=st.integers(1, 30000), data=st.data())
@@ -29,3 +31,12 @@ def test_days_and_months_are_partitions(day):
 def test_the_partition_of_today_exists_before_it_is_over(partitions):
     """Last night belongs to the running day and month."""
     assert partitions.get_last_partition_key()[:7] >= date.today().isoformat()[:7]  # noqa: DTZ011 the month is enough
+
+
+@pytest.mark.parametrize("batches", [1, 7, 2000])
+def test_batches_cover_all_hashes_without_an_overlap(batches: int):
+    """A gap would leave its users out of every sync without a word."""
+    ranges = [hashes_of_batch(number, batches) for number in range(batches)]
+
+    assert (ranges[0][0], ranges[-1][1]) == (-(2**63), 2**63 - 1)
+    assert all(before[1] + 1 == after[0] for before, after in pairwise(ranges))
