@@ -38,6 +38,11 @@ $(VENV)/installed: $(UV) pyproject.toml uv.lock
 	@$(UV) sync --frozen --all-extras --python $(PYTHON) $(if $(shell test -t 2 && echo tty),,--quiet)
 	@touch $@
 
+# dbt needs older versions of some packages, so it has an environment of its own.
+.dbt/installed: $(UV) pyproject.toml uv.lock
+	@UV_PROJECT_ENVIRONMENT=.dbt $(UV) sync --frozen --quiet --only-group dbt --python $(PYTHON)
+	@touch $@
+
 install: $(VENV)/installed  ## Install the locked environment into .venv
 
 demo: install  ## See it work: embedded Postgres, simulated API with real nights, the job, the averages
@@ -75,7 +80,7 @@ integration: install  ## Real Postgres, real HTTP
 end-to-end: install chromium  ## The whole program, and Dagster's UI in Chromium
 	$(BIN)/pytest tests/end_to_end -m "not long"
 
-long: install chromium redis pgbouncer  ## Minutes of faults: kill -9, restarts, outages with many seeds
+long: install chromium redis pgbouncer .dbt/installed  ## Minutes of faults: kill -9, restarts, outages with many seeds
 	$(BIN)/pytest tests -m long
 
 chromium:  ## Install Chromium from the distribution's packages, where that is possible
@@ -87,10 +92,10 @@ chromium:  ## Install Chromium from the distribution's packages, where that is p
 docs: install  ## Build the documentation as a site in site/; fails on a link that leads nowhere
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "Open site/index.html"
 
-data-dictionary: install  ## Write docs/reference/data-dictionary.md from the comments in the database
+data-dictionary: install  ## Write docs/reference/data-dictionary.md and dbt's sources from the comments in the database
 	@$(BIN)/asleep-sync migrate >/dev/null
 	@$(BIN)/python -m pipelines.cli.development.database url --directory $(DATA)/postgres | \
-	  $(BIN)/python -m resources.database.schema.dictionary > docs/reference/data-dictionary.md
+	  $(BIN)/python -m resources.database.schema.dictionary .
 
 migration: install  ## Write a migration from resources/database/schema: make migration m="Add a column"
 	@test -n "$(m)" || { echo 'make: name what it does: make migration m="Add a column"' >&2; exit 2; }
@@ -112,4 +117,4 @@ pgbouncer:  ## Install PgBouncer from the distribution's packages, where that is
 
 clean:  ## Remove environment and development data
 	-@test -x $(BIN)/python && $(BIN)/python -m pipelines.cli.development.database destroy --directory $(DATA)/postgres
-	rm -rf $(VENV) .uv $(DATA) artefacts site
+	rm -rf $(VENV) .dbt .uv $(DATA) artefacts site

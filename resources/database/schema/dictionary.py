@@ -1,20 +1,24 @@
-"""The data dictionary: every table and view an analyst may read, as its comments in the database tell it.
+"""What the comments in the database tell about every table and view that an analyst may read, for people and for dbt.
 
     make data-dictionary
 
-The module starts no server: it reads the URL of a migrated database from standard input.
-
-Lives here: reading the catalogue and writing a page.  Not here: the words (they are comments of tables and views).
+The module starts no server: it reads the URL of a migrated database from standard input and writes into the checkout
+that its argument names.
 """
 
+import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from resources.database.engine import make_engine
 from resources.load_sql import load_sql
+
+DICTIONARY = Path("docs/reference/data-dictionary.md")
+DBT_SOURCES = Path("deploy/dbt/models/sources.yml")
 
 _HEAD = """\
 # Data dictionary
@@ -41,11 +45,35 @@ class _Column(NamedTuple):
 
 def dictionary(connection: Connection) -> str:
     """The page, tables first, in Markdown."""
-    columns = [_Column(*row) for row in connection.execute(load_sql(__package__, "dictionary"))]
-    names = list(dict.fromkeys(column.relation for column in columns))
-    contents = "".join(f"- [`{name}`](#{name})\n" for name in names)
-    sections = (_section([column for column in columns if column.relation == name]) for name in names)
-    return _HEAD + "\n" + contents + "".join(f"\n{section}" for section in sections)
+    relations = _relations(connection)
+    contents = "".join(f"- [`{name}`](#{name})\n" for name in relations)
+    return _HEAD + "\n" + contents + "".join(f"\n{_section(columns)}" for columns in relations.values())
+
+
+def dbt_sources(connection: Connection) -> str:
+    """The same tables, views and comments as sources of a dbt project, in YAML."""
+    return "".join(f"{line}\n" for line in _yaml(_relations(connection)))
+
+
+def _relations(connection: Connection) -> dict[str, list[_Column]]:
+    found: dict[str, list[_Column]] = {}
+    for row in connection.execute(load_sql(__package__, "dictionary")):
+        found.setdefault(row.relation, []).append(_Column(*row))
+    return found
+
+
+def _yaml(relations: dict[str, list[_Column]]) -> Iterator[str]:
+    """Lines of YAML; texts are quoted as JSON, which YAML includes."""
+    yield "# Written from the comments in the database by `make data-dictionary`; a test keeps this file equal to them."
+    yield from ("version: 2", "sources:", "  - name: asleep", "    schema: asleep", "    tables:")
+    for name, columns in relations.items():
+        yield f"      - name: {name}"
+        yield f"        description: {json.dumps(columns[0].relation_comment)}"
+        yield "        columns:"
+        for column in columns:
+            yield f"          - name: {column.column}"
+            yield f"            data_type: {column.kind}"
+            yield f"            description: {json.dumps(column.comment)}"
 
 
 def _section(columns: list[_Column]) -> str:
@@ -68,5 +96,7 @@ def _listed(indexes: Iterable[str]) -> str:
 
 
 if __name__ == "__main__":
+    root = Path(sys.argv[1])
     with make_engine(sys.stdin.read(), application_name="data dictionary").connect() as database:
-        sys.stdout.write(dictionary(database))
+        (root / DICTIONARY).write_text(dictionary(database), "utf-8")
+        (root / DBT_SOURCES).write_text(dbt_sources(database), "utf-8")
