@@ -1,6 +1,6 @@
--- One row per user that a batch shall sync, found by an index on the hash of the id: those with unresolved failures first, with the window and the sessions of
--- these failures; contradictions are for a reconciliation, all others for a sync. `fresh`: the same window was synced
--- in full so recently that nothing is asked.
+-- One row per user that a batch shall sync, found by an index on the hash of the id: those with unresolved failures
+-- first, with the window and the sessions of these failures; contradictions are for a reconciliation, all others for a
+-- sync. `fresh`: the same window was synced in full so recently that nothing is asked.
 SELECT
     u.user_id,
     coalesce(

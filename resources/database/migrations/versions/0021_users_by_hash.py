@@ -1,13 +1,13 @@
 """Users are found by the hash of their id, so that a batch reads its own users only.
 
-Revision: 0020, after 0019. Locks `users` against writing while the index is built: less than 2 s for a million users.
+Revision: 0021, after 0020. Locks `users` against writing while the index is built: less than 2 s for a million users.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0020"
-down_revision = "0019"
+revision = "0021"
+down_revision = "0020"
 branch_labels = None
 depends_on = None
 
