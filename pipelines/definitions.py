@@ -30,7 +30,7 @@ from pipelines.jobs import (
     sync_named_users,
     sync_sleep_sessions,
 )
-from pipelines.notifications.alerts import alert_on_run_failure, alert_on_silent_webhooks
+from pipelines.notifications.alert_sensors import alert_on_run_failure, alert_on_silent_webhooks
 from pipelines.notifications.heartbeat import heartbeat
 from pipelines.observability import LOGGER, listeners, set_up_logs
 from pipelines.runtime.executors import executor_for

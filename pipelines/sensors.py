@@ -8,9 +8,17 @@ from dagster import DagsterRunStatus, RunsFilter
 
 from assets.metrics.monthly_summary import months_to_recompute
 from assets.partitions import month_keys
+from assets.webhooks.inbox_loop import MAX_SECONDS
 from pipelines.jobs import process_webhook_events, summarise_months
-from pipelines.runtime.pauses import is_in_api_pool, is_under_way, why_paused
-from pipelines.runtime.run_tags import range_tags
+from pipelines.runtime.pauses import (
+    AFTER_FIRST_FAILURE_OF_INBOX,
+    count_under_way,
+    is_in_api_pool,
+    is_under_way,
+    why_paused,
+    why_refused,
+)
+from pipelines.runtime.run_tags import MAX_RUNTIME, range_tags
 from resources.database.resource import Database
 from resources.database.service.inbox import has_due_events
 
@@ -22,6 +30,13 @@ NOT_WAITING = "not waiting"
 
 IDLE_SECONDS = 30.0
 """A run that handles webhook events ends when no event has come for this long."""
+OVERDUE_SECONDS = 30.0
+"""Events that bring everything wait this long only when the run that should handle them does not move."""
+HANDOVER = timedelta(seconds=MAX_SECONDS - 30)
+"""A run that handles events is about to end after this long: the next one starts, so that no event waits in between."""
+MAX_INBOX_RUNS = 2
+MAX_INBOX_RUN_SECONDS = 1800
+"""Dagster ends a run that handles webhook events after this long: its process has died."""
 
 Clock = Callable[[], datetime]
 
@@ -101,8 +116,13 @@ def _writes_sessions(instance: dg.DagsterInstance) -> bool:
     return any(is_in_api_pool(run) or run.job_name == process_webhook_events.name for run in runs)
 
 
-def webhook_inbox(*, enabled: bool) -> dg.SensorDefinition:
-    """The sensor of the webhook inbox; switched off where webhooks are."""
+def webhook_inbox(*, enabled: bool, clock: Clock = _utc_now) -> dg.SensorDefinition:
+    """The sensor of the webhook inbox.
+
+    Args:
+        enabled: whether it runs by default.
+        clock: returns the current moment in UTC.
+    """
 
     @dg.sensor(
         owners=["team:data"],
@@ -111,19 +131,29 @@ def webhook_inbox(*, enabled: bool) -> dg.SensorDefinition:
         minimum_interval_seconds=4,  # the daemon looks every 5
         default_status=dg.DefaultSensorStatus.RUNNING if enabled else dg.DefaultSensorStatus.STOPPED,
         description="Starts process_webhook_events when the inbox holds events that are due, one run at a time. A run "
-        f"stays until no event has come for {IDLE_SECONDS:.0f} seconds.",
+        f"stays until no event has come for {IDLE_SECONDS:.0f} seconds; a second one starts shortly before its end, or "
+        "when it does not move.",
     )
     def sensor(
         context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
     ) -> dg.RunRequest | dg.SkipReason:
-        if is_under_way(context.instance, process_webhook_events.name):
-            return dg.SkipReason("A run is handling the inbox: it takes new events as well.")
+        refused = why_refused(context.instance)
         with database.engine.connect() as connection:
-            due = has_due_events(connection)
-        if not due:
-            return dg.SkipReason("The inbox holds nothing that is due.")
-        if reason := why_paused(context.instance, process_webhook_events.name, asks=True):
+            is_due = has_due_events(connection, may_ask=refused is None)
+            is_overdue = has_due_events(connection, may_ask=False, seconds=OVERDUE_SECONDS)
+        if not is_due:
+            return dg.SkipReason(refused or "The inbox holds nothing that is due.")
+        job, recent = process_webhook_events.name, clock() - HANDOVER
+        if not is_overdue and count_under_way(context.instance, job, created_after=recent) > 0:
+            return dg.SkipReason("A run is handling the inbox: it takes new events as well.")
+        if count_under_way(context.instance, job) >= MAX_INBOX_RUNS:
+            return dg.SkipReason(f"{MAX_INBOX_RUNS} runs are under way.")
+        if reason := why_paused(context.instance, job, asks=False, first_pause=AFTER_FIRST_FAILURE_OF_INBOX):
             return dg.SkipReason(reason)
-        return dg.RunRequest(run_config={"ops": {"handle_events": {"config": {"idle_seconds": IDLE_SECONDS}}}})
+        options = {"idle_seconds": IDLE_SECONDS, "may_ask": refused is None}
+        return dg.RunRequest(
+            run_config={"ops": {"handle_events": {"config": options}}},
+            tags={MAX_RUNTIME: str(MAX_INBOX_RUN_SECONDS)},
+        )
 
     return sensor

@@ -1,8 +1,4 @@
-"""Events taken together: what each asks for, and what has come of it.
-
-Lives here: reading events against what is stored, and noting outcomes.  Not here: the loop, asking, writing
-(`webhook_inbox.py`), what an event means (`webhook_events.py`).
-"""
+"""Events taken together: what each needs, and what has come of it."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -40,14 +36,14 @@ class Chunk:
     done: list[int] = field(default_factory=list)
     failed: list[FailedEvent] = field(default_factory=list)
     postponed: list[int] = field(default_factory=list)
+    to_ask: list[int] = field(default_factory=list)
+    """Events that must ask the API, found out just now."""
     changed: set[str] = field(default_factory=set)
     """Users whose cached list no longer holds."""
-    settled: set[int] = field(default_factory=set)
-    """Events whose outcome was written."""
 
     def ids_of(self, *actions: Action) -> list[int]:
-        """Events that ask for one of these and are not settled."""
-        return [i for i, action in self.actions.items() if action in actions and i not in self.settled]
+        """Events that need one of these."""
+        return [event_id for event_id, action in self.actions.items() if action in actions]
 
     def fail(self, event_id: int, message: str, *, is_hopeless: bool = False) -> None:
         """Note that an event could not be handled."""
@@ -93,19 +89,12 @@ class Chunk:
 
     def postpone_the_rest(self) -> None:
         """Give back what has no outcome yet."""
-        decided = {*self.settled, *self.done, *(failure.event_id for failure in self.failed)}
+        decided = {*self.done, *(failure.event_id for failure in self.failed)}
         self.postponed = [event_id for event_id in self.events if event_id not in decided]
-
-    def begin_anew(self) -> None:
-        """All outcomes so far were written."""
-        self.settled |= {*self.done, *self.postponed, *(failure.event_id for failure in self.failed)}
-        self.settled.update(self.ids_of(Action.DROP))
-        self.rows, self.event_only, self.done, self.failed, self.postponed = [], [], [], [], []
-        self.changed = set()
 
 
 def read_chunk(engine: Engine, taken: Sequence[TakenEvent]) -> Chunk:
-    """What the events ask for; whole nights are stored from their bodies."""
+    """Find out what events need; whole nights are stored from their bodies, unless the event must ask the API."""
     events = {event.event_id: read_event(event.body, event.headers) for event in taken}
     with engine.begin() as connection:
         known = known_sessions(connection, (e.session_id for e in events.values() if e.session_id))
@@ -118,9 +107,12 @@ def read_chunk(engine: Engine, taken: Sequence[TakenEvent]) -> Chunk:
             chunk.fail(event.event_id, "the last attempt never reported", is_hopeless=True)
             continue
         action = decide(read, known=known.get(read.session_id or ""), user_is_erased=read.user_id in erased)
-        if action is Action.STORE_BODY and (mentions[read.session_id] > 1 or not _store_body(chunk, event, read)):
-            action = Action.FETCH_SESSION  # several bodies of one session contradict each other
+        if action is Action.STORE_BODY:  # several bodies of one session contradict each other
+            must_ask = event.must_ask or mentions[read.session_id] > 1
+            action = Action.FETCH_SESSION if must_ask or not _store_body(chunk, event, read) else action
         chunk.actions[event.event_id] = action
+        if action in {Action.FETCH_SESSION, Action.LIST_USER} and not event.must_ask:
+            chunk.to_ask.append(event.event_id)
         if action is Action.PARK:
             chunk.fail(event.event_id, "names no user and no session that is known", is_hopeless=True)
         elif action is Action.KEEP:

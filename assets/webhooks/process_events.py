@@ -1,17 +1,12 @@
-"""Webhook events from the inbox into the tables.
+"""The step that brings webhook events into the tables: what a chunk of events needs, in transactions and requests."""
 
-Lives here: the step that handles what waits and what comes meanwhile, chunk by chunk.  Not here: what a chunk asks for
-(`webhook_chunk.py`), the inbox itself, averages.
-"""
-
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import dagster as dg
 from sqlalchemy import Engine
-from sqlalchemy.exc import InterfaceError, OperationalError
 
 from assets.ops.batches import COUNTED, RequestCounts
 from assets.ops.failures import as_dagster_failure
@@ -20,6 +15,7 @@ from assets.sync.sync_batch import Batch, sync_batch
 from assets.sync.window import Window
 from assets.webhooks.event_chunk import Chunk, read_chunk
 from assets.webhooks.event_decisions import Action
+from assets.webhooks.inbox_loop import DATABASE_AWAY, Handle, handle_inbox
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import Rejected
 from resources.asleep.resource import AsleepApi
@@ -32,11 +28,6 @@ from resources.database.sync.upsert import upsert_sessions
 from resources.database.users import registry
 from resources.pseudonyms import pseudonym
 
-EVENTS_AT_ONCE = 200
-MAX_EVENTS = 20_000
-MAX_SECONDS = 300.0
-"""Of one run: then it ends, and the sensor starts the next one."""
-LOOK_SECONDS = 1.0
 DAYS_LISTED = 7
 """Of a user whose event names no session."""
 PAUSE_SECONDS = 60.0
@@ -44,11 +35,13 @@ PAUSE_SECONDS = 60.0
 
 
 class InboxOptions(dg.Config):
-    """How long a run stays for more."""
+    """What a run handles."""
 
     idle_seconds: float = 0.0
     """It ends when nothing has come for so long, and after five minutes at the latest. Nights end together: a run that
     stays has the next one in the tables within a second, where a run for each would start a process every time."""
+    may_ask: bool = True
+    """False while the API refuses the account: then events that need a request stay in the inbox."""
 
 
 @dg.op(out=dg.Out(dg.Nothing), description="Handle the webhook events that are due, and those that come meanwhile.")
@@ -59,48 +52,69 @@ def handle_events(
     database: dg.ResourceParam[Database],
 ) -> None:
     """Register the users that events name, store finished sessions, and ask the API for what is not whole."""
-    tally, counts = RequestCounts(), Counter[str]()
-    with as_dagster_failure(context), asleep_api.client(database.engine, tally) as client:
+    tally, engine = RequestCounts(), database.engine
+    with as_dagster_failure(context), asleep_api.client(engine, tally) as client:
         database.require_migrated()
-        for taken in chunks_due(database.engine, config.idle_seconds):
-            counts.update(handle_events_of(database.engine, client, taken, context.run_id, asleep_api.max_connections))
-            if counts["events"] >= MAX_EVENTS:
-                break
+        ask = partial(ask_for_events, engine, client, context.run_id, asleep_api.max_connections)
+        counts = handle_inbox(
+            engine,
+            one_by_one(engine, partial(store_events, engine)),
+            one_by_one(engine, ask) if config.may_ask else None,
+            idle_seconds=config.idle_seconds,
+        )
     context.add_output_metadata({**dict.fromkeys(COUNTED, 0), **counts, **tally.counts()})
     if counts["events_parked"]:
         context.log.error("%d events were given up; a person has to look at them", counts["events_parked"])
 
 
-def handle_events_of(
-    engine: Engine, client: AsleepClient, taken: Sequence[TakenEvent], run_id: str, workers: int
+def one_by_one(engine: Engine, handle: Handle) -> Handle:
+    """As `handle`, but events that cannot be handled together are handled one by one: one shall not spoil all.
+
+    Args:
+        engine: the database.
+        handle: raises when an event cannot be handled; `Rejected`, and that the database is away, concern all events.
+    """
+
+    def handle_each(taken: Sequence[TakenEvent]) -> Counter[str]:
+        try:
+            return handle(taken)
+        except (Rejected, *DATABASE_AWAY):
+            raise
+        except Exception as error:  # noqa: BLE001 whatever it is, it is one event's, and stands in its row
+            if len(taken) > 1:
+                return sum((handle_each([event]) for event in taken), Counter())
+            failure = FailedEvent(taken[0].event_id, f"could not be handled: {type(error).__name__}")
+            with engine.begin() as connection:
+                inbox.mark_failed(connection, [failure])
+            return Counter(events_failed=1)
+
+    return handle_each
+
+
+def store_events(engine: Engine, taken: Sequence[TakenEvent]) -> Counter[str]:
+    """Store what events bring themselves, and mark those that must ask the API. Returns counts."""
+    return _write(engine, read_chunk(engine, taken))
+
+
+def ask_for_events(
+    engine: Engine, client: AsleepClient, run_id: str, workers: int, taken: Sequence[TakenEvent]
 ) -> Counter[str]:
-    """Handle events that this process holds, one by one when together they cannot be: one shall not spoil all.
+    """Read from the API what events do not bring, and store it.
+
+    Args:
+        engine: the database.
+        client: of the API.
+        run_id: of the run.
+        workers: requests at once.
+        taken: events that this process holds.
+
+    Returns:
+        Counts.
 
     Raises:
         Rejected: the account is refused; events not handled by then are given back.
     """
-    try:
-        return handle_chunk(engine, client, taken, run_id, workers)
-    except (Rejected, OperationalError, InterfaceError):
-        raise
-    except Exception as error:  # noqa: BLE001 whatever it is, it is one event's, and stands in its row
-        if len(taken) > 1:
-            return sum((handle_events_of(engine, client, [event], run_id, workers) for event in taken), Counter())
-        [event] = taken
-        failure = FailedEvent(event.event_id, f"could not be handled: {type(error).__name__}")
-        with engine.begin() as connection:
-            inbox.mark_failed(connection, [failure])
-        return Counter(events=1, events_failed=1)
-
-
-def handle_chunk(
-    engine: Engine, client: AsleepClient, taken: Sequence[TakenEvent], run_id: str, workers: int
-) -> Counter[str]:
-    """Handle events together; what needs no question is written before any is asked. Returns counts."""
     chunk = read_chunk(engine, taken)
-    counts = _write(engine, chunk) + Counter(events=len(taken))
-    if not chunk.ids_of(Action.FETCH_SESSION, Action.LIST_USER):
-        return counts
     try:
         _fetch(chunk, client, workers)
         _list_users(chunk, engine, client, run_id, workers)
@@ -108,22 +122,7 @@ def handle_chunk(
         chunk.postpone_the_rest()
         _write(engine, chunk)
         raise
-    return counts + _write(engine, chunk)
-
-
-def chunks_due(engine: Engine, idle_seconds: float) -> Iterator[list[TakenEvent]]:
-    """Events that are due, taken in chunks, until none has come for so long."""
-    began = last_came = time.monotonic()
-    while time.monotonic() - began < MAX_SECONDS:
-        with engine.begin() as connection:
-            taken = inbox.take_events(connection, EVENTS_AT_ONCE)
-        if taken:
-            yield taken
-            last_came = time.monotonic()
-        elif time.monotonic() - last_came >= idle_seconds:
-            return
-        else:
-            time.sleep(min(LOOK_SECONDS, idle_seconds))
+    return _write(engine, chunk)
 
 
 def _fetch(chunk: Chunk, client: AsleepClient, workers: int) -> None:
@@ -159,7 +158,7 @@ def _list_users(chunk: Chunk, engine: Engine, client: AsleepClient, run_id: str,
 
 
 def _write(engine: Engine, chunk: Chunk) -> Counter[str]:
-    """One short transaction: users, sessions, and what became of each event; what is written is settled."""
+    """One short transaction: users, sessions, and what became of each event."""
     dropped = chunk.ids_of(Action.DROP)
     with engine.begin() as connection:
         new = registry.register_users(connection, chunk.users_to_register(), "webhook")
@@ -171,7 +170,8 @@ def _write(engine: Engine, chunk: Chunk) -> Counter[str]:
         inbox.drop_events(connection, dropped)
         parked = inbox.mark_failed(connection, chunk.failed)
         inbox.postpone_events(connection, chunk.postponed, seconds=PAUSE_SECONDS)
-    counts = Counter(
+        inbox.let_ask(connection, chunk.to_ask)
+    return Counter(
         events_done=len(chunk.done),
         events_dropped=len(dropped),
         events_failed=len(chunk.failed),
@@ -182,5 +182,3 @@ def _write(engine: Engine, chunk: Chunk) -> Counter[str]:
         sessions_updated=written.updated,
         sessions_unchanged=written.unchanged,
     )
-    chunk.begin_anew()
-    return counts

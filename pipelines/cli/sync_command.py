@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, select
 from pipelines.cli.common import NOTHING_DONE, Refusal, first_line, with_database_url
 from pipelines.cli.users import user_ids
 from pipelines.definitions import asleep_api_of, build_definitions
-from pipelines.notifications.alerts import alert_of_command
+from pipelines.notifications.alert_sensors import alert_of_command
 from pipelines.runtime.dagster_environment import dagster_environment
 from pipelines.runtime.interruption import ends_on_signal
 from pipelines.runtime.run_jobs import Runner, RunResult, SyncFlags

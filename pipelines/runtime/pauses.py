@@ -1,9 +1,7 @@
-"""When automation leaves a job alone: it is under way, or has just failed, or the account is refused.
-
-Lives here: looking at runs.  Not here: sensors, schedules, what makes a run fail.
-"""
+"""When automation leaves a job alone: it is under way, has just failed, or the account is refused."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
@@ -12,11 +10,15 @@ from assets.ops.batches import API_POOL
 from assets.ops.failures import REFUSED
 
 AFTER_FAILURE = timedelta(minutes=10)
+AFTER_FIRST_FAILURE_OF_INBOX = timedelta(seconds=5)
+"""Four times as long after each further failure in a row, up to `AFTER_FAILURE`."""
 AFTER_REFUSAL = timedelta(hours=6)
 """A person has to mend the key, the plan or the quota; whatever asks the API and ends well ends the pause at once."""
 
-API_JOBS_OUTSIDE_THE_POOL = frozenset({"process_webhook_events", "erase_deleted_users"})
-"""Jobs that ask the API without standing in the queue of the others."""
+API_JOBS_OUTSIDE_THE_POOL = frozenset({"erase_deleted_users"})
+"""Jobs that always ask the API, without standing in the queue of the others."""
+
+MAX_FAILURES_COUNTED = 10
 
 UNFINISHED = (
     DagsterRunStatus.QUEUED,
@@ -29,7 +31,19 @@ UNFINISHED = (
 
 def is_under_way(instance: dg.DagsterInstance, job: str) -> bool:
     """Whether a run of the job waits or runs."""
-    return instance.get_runs_count(RunsFilter(job_name=job, statuses=list(UNFINISHED))) > 0
+    return count_under_way(instance, job) > 0
+
+
+def count_under_way(instance: dg.DagsterInstance, job: str, *, created_after: datetime | None = None) -> int:
+    """How many runs of the job wait or run.
+
+    Args:
+        instance: where runs are recorded.
+        job: which one.
+        created_after: counts only runs requested later.
+    """
+    filters = RunsFilter(job_name=job, statuses=list(UNFINISHED), created_after=created_after)
+    return instance.get_runs_count(filters)
 
 
 def is_in_api_pool(run: dg.DagsterRun) -> bool:
@@ -37,29 +51,52 @@ def is_in_api_pool(run: dg.DagsterRun) -> bool:
     return run.run_op_concurrency is not None and API_POOL in (run.run_op_concurrency.all_pools or ())
 
 
-def why_paused(instance: dg.DagsterInstance, job: str, *, asks: bool, now: datetime | None = None) -> str | None:
-    """Why the job is not started by itself just now; None when it may be.
+def why_paused(
+    instance: dg.DagsterInstance,
+    job: str,
+    *,
+    asks: bool,
+    first_pause: timedelta = AFTER_FAILURE,
+    now: datetime | None = None,
+) -> str | None:
+    """Why automation does not start the job just now; None when it may.
 
     Args:
         instance: where runs are recorded.
         job: which one.
         asks: whether it asks the API.
+        first_pause: after one failed run; four times as long after each further one in a row, up to `AFTER_FAILURE`.
         now: aware.
     """
     now = now or datetime.now(UTC)
-    if asks and (since := _refused_since(instance, now)) is not None:
-        return (
-            f"The Asleep API refused the account at {since:%H:%M} UTC: mend it and launch any sync, or wait until "
-            f"{since + AFTER_REFUSAL:%H:%M}."
-        )
+    if asks and (reason := why_refused(instance, now)) is not None:
+        return reason
     ended = RunsFilter(job_name=job, statuses=[DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE])
-    newest = next(iter(instance.get_run_records(ended, limit=1)), None)
-    if newest is None or newest.dagster_run.status is DagsterRunStatus.SUCCESS:
+    newest = instance.get_run_records(ended, limit=MAX_FAILURES_COUNTED)
+    failed = list(takewhile(lambda record: record.dagster_run.status is DagsterRunStatus.FAILURE, newest))
+    if not failed:
         return None
-    failed_at = _aware(newest.update_timestamp)
-    if now - failed_at >= AFTER_FAILURE:
+    failed_at = _aware(failed[0].update_timestamp)
+    may_start_at = failed_at + min(AFTER_FAILURE, first_pause * 4 ** (len(failed) - 1))
+    if now >= may_start_at:
         return None
-    return f"The last run failed at {failed_at:%H:%M} UTC: the next may start at {failed_at + AFTER_FAILURE:%H:%M}."
+    return f"The last run failed at {failed_at:%H:%M:%S} UTC: the next may start at {may_start_at:%H:%M:%S}."
+
+
+def why_refused(instance: dg.DagsterInstance, now: datetime | None = None) -> str | None:
+    """Why nothing may ask the API just now: it has refused the account lately; None when it may be asked.
+
+    Args:
+        instance: where runs are recorded.
+        now: aware.
+    """
+    since = _refused_since(instance, now or datetime.now(UTC))
+    if since is None:
+        return None
+    return (
+        f"The Asleep API refused the account at {since:%H:%M} UTC: mend it and launch any sync, or wait until "
+        f"{since + AFTER_REFUSAL:%H:%M}."
+    )
 
 
 def _refused_since(instance: dg.DagsterInstance, now: datetime) -> datetime | None:

@@ -1,6 +1,9 @@
-"""Tags that Dagster reads on a run: its range of partitions, and the code location that it belongs to."""
+"""Tags that Dagster reads on a run: range of partitions, longest time, code location."""
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+MAX_RUNTIME = "dagster/max_runtime"
+"""Seconds after which run monitoring ends a run."""
 
 LOCATION = "asleep-sync"
 """The code location's name in every workspace file."""

@@ -16,7 +16,7 @@ PACKAGES = ("pipelines", "assets", "resources")
 MODULES = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py") if "versions" not in path.parts]
 
 POLICY = re.compile(
-    r"seconds|_ms$|timeout|attempts|_tries|retries|doublings|pause|lease|within$|interval|grace|after_failure|after_refusal|changes_age",
+    r"seconds|_ms$|timeout|attempts|_tries|retries|doublings|pause|lease|within$|interval|grace|after_failure|after_first|after_refusal|changes_age",
     re.IGNORECASE,
 )
 NO_POLICY = re.compile(
@@ -26,6 +26,7 @@ NO_POLICY = re.compile(
 """Lengths of a day, an epoch or a chart; counters; options whose default is off; fields that show a setting."""
 ROW = re.compile(r"^\| [^|]+ \| (?P<value>[^|]+) \| \[`(?P<name>[\w.]+:[\w.]+)`\]\((?P<link>[^)]+)\) \|$", re.MULTILINE)
 YAML_ROW = re.compile(r"^\| [^|]+ \| (?P<value>[^|]+) \| `(?P<name>[\w.]+)` \|$", re.MULTILINE)
+NAMES = {"d": "days", "h": "hours", "min": "minutes", "s": "seconds"}
 TIMED_CALLS = {"sleep", "wait", "join", "timeout"}
 
 
@@ -64,9 +65,14 @@ def value_of(name: str) -> Any:
 def shown(name: str, value: Any) -> str:
     """A value as the page shows it, with the unit that the constant's name gives."""
     if isinstance(value, timedelta):
-        for unit, size in (("d", timedelta(days=2)), ("h", timedelta(hours=1)), ("min", timedelta(minutes=1))):
+        for unit, size in (
+            ("d", timedelta(days=2)),
+            ("h", timedelta(hours=1)),
+            ("min", timedelta(minutes=1)),
+            ("s", timedelta()),
+        ):
             if value >= size:
-                return f"{value / timedelta(**{{'d': 'days', 'h': 'hours', 'min': 'minutes'}[unit]: 1}):g} {unit}"
+                return f"{value / timedelta(**{NAMES[unit]: 1}):g} {unit}"
     if isinstance(value, str):
         return value
     numbers = value if isinstance(value, tuple) else (value,)

@@ -159,6 +159,13 @@ webhook_events = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0"), comment="Times handling was tried"),
     Column("next_attempt_at", Timestamp, nullable=False, server_default=_NOW, comment="Not tried again before"),
     Column("error", Text, comment="Why the last try failed"),
+    Column(
+        "must_ask",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="True once it was found that the event needs a request to the API",
+    ),
     Index("webhook_events_waiting_idx", "next_attempt_at", postgresql_where=text("processed_at IS NULL")),
     comment="One row per webhook event received: the inbox. Not for analysts.",
 )

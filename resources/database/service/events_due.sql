@@ -1,4 +1,6 @@
--- One row: whether webhook events wait that may be handled now.
+-- One row: whether webhook events of these kinds have been due for so many seconds.
 SELECT EXISTS (
-    SELECT FROM asleep.webhook_events WHERE processed_at IS NULL AND next_attempt_at <= clock_timestamp()
+    SELECT FROM asleep.webhook_events
+    WHERE processed_at IS NULL AND next_attempt_at <= clock_timestamp() - make_interval(secs => :seconds)
+        AND must_ask = ANY (:kinds)
 ) AS due

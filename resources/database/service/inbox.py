@@ -1,7 +1,4 @@
-"""The inbox of webhook events: in once, out at least once, parked after too many failures.
-
-Lives here: putting, taking, marking.  Not here: HTTP, what an event means, counting and pruning (`inbox_care.py`).
-"""
+"""The inbox of webhook events: in once, out at least once, parked after too many failures."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,8 +15,10 @@ MAX_ATTEMPTS = 5
 
 FIRST_PAUSE_SECONDS = 30
 """Four times as long after each further failure."""
-LEASE_SECONDS = 600
+LEASE_SECONDS = 15
 """An event taken by a process that died is taken again after this."""
+ASK_LEASE_SECONDS = 600
+"""The same for an event that must ask the API."""
 
 _DONE = text("""
 UPDATE asleep.webhook_events
@@ -30,6 +29,12 @@ WHERE event_id = ANY (:ids)
 _POSTPONE = text("""
 UPDATE asleep.webhook_events
 SET attempts = greatest(attempts - 1, 0), next_attempt_at = clock_timestamp() + make_interval(secs => :seconds)
+WHERE event_id = ANY (:ids) AND processed_at IS NULL
+""")
+
+_LET_ASK = text("""
+UPDATE asleep.webhook_events
+SET must_ask = true, attempts = greatest(attempts - 1, 0), next_attempt_at = clock_timestamp()
 WHERE event_id = ANY (:ids) AND processed_at IS NULL
 """)
 
@@ -62,6 +67,8 @@ class TakenEvent:
     received_at: datetime
     attempts: int
     """1 the first time."""
+    must_ask: bool = False
+    """True when the event needs a request, as was found out before."""
 
     @property
     def is_exhausted(self) -> bool:
@@ -100,10 +107,23 @@ def put_events(connection: Connection, events: Sequence[IncomingEvent]) -> list[
     return [body_hash in new and event is first[body_hash] for body_hash, event in zip(hashes, events, strict=True)]
 
 
-def take_events(connection: Connection, limit: int, *, lease_seconds: float = LEASE_SECONDS) -> list[TakenEvent]:
-    """Claim events that are due, oldest first; commit before handling them. No two processes get the same one."""
-    rows = connection.execute(load_sql(__package__, "take_events"), {"limit": limit, "lease_seconds": lease_seconds})
-    taken = (TakenEvent(row.event_id, bytes(row.body), row.headers, row.received_at, row.attempts) for row in rows)
+def take_events(
+    connection: Connection, limit: int, *, must_ask: bool = False, lease_seconds: float | None = None
+) -> list[TakenEvent]:
+    """Claim events that are due, oldest first; commit before handling them. No two processes get the same one.
+
+    Args:
+        connection: open, in a transaction.
+        limit: how many at most.
+        must_ask: which kind: those that must ask the API, or all others.
+        lease_seconds: until when the claim holds; by default as the constants of this module say.
+    """
+    lease = lease_seconds if lease_seconds is not None else ASK_LEASE_SECONDS if must_ask else LEASE_SECONDS
+    values = {"limit": limit, "must_ask": must_ask, "lease_seconds": lease}
+    rows = connection.execute(load_sql(__package__, "take_events"), values)
+    taken = (
+        TakenEvent(row.event_id, bytes(row.body), row.headers, row.received_at, row.attempts, must_ask) for row in rows
+    )
     return sorted(taken, key=lambda event: event.event_id)
 
 
@@ -115,6 +135,11 @@ def mark_done(connection: Connection, event_ids: Iterable[int]) -> None:
 def postpone_events(connection: Connection, event_ids: Iterable[int], *, seconds: float) -> None:
     """Give events back untried, for example while the API is away; the attempt does not count."""
     connection.execute(_POSTPONE, {"ids": list(event_ids), "seconds": seconds})
+
+
+def let_ask(connection: Connection, event_ids: Iterable[int]) -> None:
+    """Give events back untried, marked as those that must ask the API."""
+    connection.execute(_LET_ASK, {"ids": list(event_ids)})
 
 
 def mark_failed(connection: Connection, failures: Sequence[FailedEvent]) -> frozenset[int]:
@@ -160,6 +185,13 @@ def drop_events(connection: Connection, event_ids: Iterable[int]) -> None:
     connection.execute(_DROP, {"ids": list(event_ids)})
 
 
-def has_due_events(connection: Connection) -> bool:
-    """Whether the inbox holds events that are due to be handled."""
-    return bool(connection.scalar(load_sql(__package__, "events_due")))
+def has_due_events(connection: Connection, *, may_ask: bool = True, seconds: float = 0) -> bool:
+    """Whether the inbox holds events that are due to be handled.
+
+    Args:
+        connection: open.
+        may_ask: whether events count that must ask the API.
+        seconds: for how long they have been due at least.
+    """
+    kinds = [False, True] if may_ask else [False]
+    return bool(connection.scalar(load_sql(__package__, "events_due"), {"kinds": kinds, "seconds": seconds}))

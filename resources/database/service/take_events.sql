@@ -1,8 +1,9 @@
--- Events due, taken for one attempt: another process that takes events at the same moment gets others.
+-- Events of one kind that are due, taken for one attempt. Another process that takes events at the same moment gets
+-- others.
 WITH due AS (
     SELECT event_id
     FROM asleep.webhook_events
-    WHERE processed_at IS NULL AND next_attempt_at <= clock_timestamp()
+    WHERE processed_at IS NULL AND next_attempt_at <= clock_timestamp() AND must_ask = :must_ask
     ORDER BY next_attempt_at, event_id
     LIMIT :limit
     FOR UPDATE SKIP LOCKED

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 from sqlalchemy import Engine, text
 
-from pipelines.notifications.alerts import alert_on_run_failure, alert_on_silent_webhooks
+from pipelines.notifications.alert_sensors import alert_on_run_failure, alert_on_silent_webhooks
 from pipelines.notifications.heartbeat import heartbeat
 from pipelines.settings import Settings
 from resources.database.resource import Database

@@ -170,9 +170,10 @@ def test_a_refused_account_is_not_asked_again_by_anything_until_something_succee
     refused = stopped("00000000-0000-0000-0000-000000000001", "plan_expired")
 
     def asked_for() -> list[bool]:
-        context = dg.build_sensor_context(instance=instance)
-        answers = (tick(instance, hourly_retry, database=database), events(context, database=database))
-        return [isinstance(answer, dg.RunRequest) for answer in answers]
+        handling = events(dg.build_sensor_context(instance=instance), database=database)
+        retry = tick(instance, hourly_retry, database=database)
+        may_ask = handling.run_config["ops"]["handle_events"]["config"]["may_ask"]
+        return [isinstance(retry, dg.RunRequest), may_ask]
 
     assert asked_for() == [True, True]
     _a_run(instance, "sync_sleep_sessions", DagsterRunStatus.FAILURE, tags=refused)
@@ -190,6 +191,27 @@ def test_what_has_just_failed_rests_a_while(instance: dg.DagsterInstance, engine
     assert not look(instance, database).run_requests
     later = datetime.now(UTC) + AFTER_FAILURE
     assert why_paused(instance, "summarise_months", asks=False, now=later) is None
+
+
+def test_the_pause_of_the_inbox_grows_with_its_failures(instance: dg.DagsterInstance):
+    """One failure must not keep events waiting for minutes, and many must not alert every few seconds."""
+
+    def seconds_paused() -> int:
+        now = datetime.now(UTC)
+        moments = (n for n in range(0, 700, 5) if why_paused(
+            instance, "process_webhook_events", asks=False, first_pause=timedelta(seconds=5),
+            now=now + timedelta(seconds=n),
+        ) is None)  # fmt: skip
+        return next(moments)
+
+    pauses = []
+    for _ in range(5):
+        _a_run(instance, "process_webhook_events", DagsterRunStatus.FAILURE)
+        pauses.append(seconds_paused())
+    _a_run(instance, "process_webhook_events", DagsterRunStatus.SUCCESS)
+
+    assert pauses == [5, 20, 80, 320, AFTER_FAILURE.total_seconds()]
+    assert seconds_paused() == 0
 
 
 def touched(engine: Engine, *months: date) -> None:
@@ -291,5 +313,5 @@ def syncing(definitions: dg.Definitions, instance: dg.DagsterInstance) -> Callab
 
 
 def _a_run(instance: dg.DagsterInstance, job: str, status: DagsterRunStatus, *, tags: Any = None) -> None:
-    run_id = "00000000-0000-0000-0000-000000000001"
+    run_id = f"00000000-0000-0000-0000-{instance.get_runs_count() + 1:012}"
     instance.add_run(dg.DagsterRun(job_name=job, run_id=run_id, status=status, tags=tags or {}))

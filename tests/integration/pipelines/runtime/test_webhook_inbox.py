@@ -2,7 +2,8 @@
 
 import json
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,13 +11,14 @@ import dagster as dg
 import pytest
 from sqlalchemy import Engine, text
 
-from assets.webhooks.process_events import chunks_due
+from assets.ops.failures import stopped
+from assets.webhooks.inbox_loop import handle_inbox
 from pipelines.runtime.run_tags import range_tags
-from pipelines.sensors import webhook_inbox
+from pipelines.sensors import HANDOVER, webhook_inbox
 from resources.asleep.resource import AsleepApi
 from resources.asleep.transport import RetryPolicy
 from resources.database.resource import Database
-from resources.database.service.inbox import IncomingEvent, put_events
+from resources.database.service.inbox import IncomingEvent, TakenEvent, put_events
 from resources.database.users.registry import import_users
 from resources.pseudonyms import pseudonym
 from tests.conftest import Simulator
@@ -216,17 +218,25 @@ def test_a_night_in_an_unknown_zone_has_the_date_of_the_users_last_known_one(
     ]
 
 
+def numbers(taken: Sequence[TakenEvent]) -> list[int]:
+    return [json.loads(event.body)["number"] for event in taken]
+
+
 def test_what_comes_while_events_are_handled_is_handled_by_the_same_run(engine: Engine):
     """Nights end together: a run for each would start a process every few seconds."""
     put(engine, {"number": 1})
-    chunks = chunks_due(engine, idle_seconds=0)
+    seen: list[int] = []
 
-    first = next(chunks)
-    put(engine, {"number": 2})
-    second = next(chunks)
+    def store(taken: Sequence[TakenEvent]) -> Counter[str]:
+        seen.extend(numbers(taken))
+        if seen == [1]:
+            put(engine, {"number": 2})
+        return Counter(stored=len(taken))
 
-    assert [json.loads(event.body)["number"] for event in (*first, *second)] == [1, 2]
-    assert next(chunks, None) is None, "with nothing more to come the run ends"
+    counts = handle_inbox(engine, store, None, idle_seconds=0)
+
+    assert seen == [1, 2], "with nothing more to come the run ends"
+    assert counts == {"events": 2, "stored": 2}
 
 
 def test_a_run_that_stays_takes_an_event_as_soon_as_it_comes(engine: Engine):
@@ -234,10 +244,16 @@ def test_a_run_that_stays_takes_an_event_as_soon_as_it_comes(engine: Engine):
     later = threading.Timer(0.2, put, (engine, {"number": 1}))
     later.start()
 
-    (event,) = next(chunks_due(engine, idle_seconds=60))
+    class Stored(Exception):
+        """Ends the run, which would stay for a minute."""
 
+    def store(taken: Sequence[TakenEvent]) -> Counter[str]:
+        assert numbers(taken) == [1]
+        raise Stored
+
+    with pytest.raises(Stored):
+        handle_inbox(engine, store, None, idle_seconds=60)
     later.join()
-    assert json.loads(event.body) == {"number": 1}
 
 
 def test_the_sensor_asks_for_a_run_that_stays(
@@ -245,9 +261,9 @@ def test_the_sensor_asks_for_a_run_that_stays(
 ):
     """Only while something is due, and never for two at once."""
     database = Database(lambda: engine.url.render_as_string(hide_password=False))
-    sensor = webhook_inbox(enabled=True)
 
-    def look() -> Any:
+    def look(later: timedelta = timedelta(0)) -> Any:
+        sensor = webhook_inbox(enabled=True, clock=lambda: datetime.now(UTC) + later)
         return sensor(dg.build_sensor_context(instance=instance), database=database)
 
     assert isinstance(look(), dg.SkipReason)
@@ -258,6 +274,51 @@ def test_the_sensor_asks_for_a_run_that_stays(
     assert dg.validate_run_config(job, request.run_config)
     instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
     assert isinstance(look(), dg.SkipReason)
+    assert isinstance(look(later=HANDOVER), dg.RunRequest), "the first one is about to end"
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    assert isinstance(look(later=HANDOVER), dg.SkipReason)
+
+
+def test_an_event_that_a_run_leaves_lying_starts_another_run(
+    engine: Engine, definitions: dg.Definitions, instance: dg.DagsterInstance
+):
+    """The process of a run can die in a way that Dagster does not notice; the run looks started for ever."""
+    database = Database(lambda: engine.url.render_as_string(hide_password=False))
+    put(engine, {"number": 1})
+    instance.create_run_for_job(definitions.resolve_job_def(JOB), status=dg.DagsterRunStatus.STARTED)
+
+    def look() -> Any:
+        return webhook_inbox(enabled=True)(dg.build_sensor_context(instance=instance), database=database)
+
+    assert isinstance(look(), dg.SkipReason)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE asleep.webhook_events SET next_attempt_at = now() - interval '1 minute'"))
+    assert isinstance(look(), dg.RunRequest)
+
+
+def test_while_the_account_is_refused_only_whole_events_are_handled(
+    engine: Engine, definitions: dg.Definitions, instance: dg.DagsterInstance, run: Runner, api: Simulator
+):
+    """Nights that need no request must not wait until a plan is renewed."""
+    [(user_id, result)] = recent(api, engine)
+    put(engine, {"event": "SESSION_COMPLETE", "data": {"user_id": "U", "session_id": "20260101000000_aaaaa"}})
+    put(engine, complete(user_id, result))
+    refused = stopped("00000000-0000-0000-0000-000000000001", "plan_expired")
+    job = definitions.resolve_job_def("sync_sleep_sessions")
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE, tags=refused)
+    database = Database(lambda: engine.url.render_as_string(hide_password=False))
+
+    def look() -> Any:
+        return webhook_inbox(enabled=True)(dg.build_sensor_context(instance=instance), database=database)
+
+    config = look().run_config["ops"]["handle_events"]["config"]
+    api.reset()
+    assert run(JOB, run_config={"ops": {"handle_events": {"config": {**config, "idle_seconds": 0}}}}).success
+
+    assert api.requests() == {}
+    assert rows(engine, "SELECT count(*) FROM asleep.sleep_sessions") == [(1,)]
+    assert rows(engine, "SELECT attempts FROM asleep.webhook_events WHERE processed_at IS NULL") == [(0,)]
+    assert isinstance(look(), dg.SkipReason), "what is left must ask"
 
 
 def recent(api: Simulator, engine: Engine, nights: int = 1, days_ago: int = 2) -> list[tuple[str, dict[str, Any]]]:
@@ -361,25 +422,6 @@ def test_a_body_nested_beyond_all_reason_is_asked_for(run: Runner, engine: Engin
 
     assert api.requests() == {"read_session": 1}
     assert rows(engine, "SELECT count(*) FROM asleep.sleep_sessions") == [(1,)]
-
-
-def test_a_whole_night_does_not_wait_for_the_questions_of_others(run: Runner, engine: Engine, api: Simulator):
-    """The API is away for minutes: what needs no question is there all the same."""
-    [(user_id, result)] = recent(api, engine)
-    put(engine, complete(user_id, result), {"event": "SESSION_COMPLETE", "data": {"user_id": "U", "session_id": "s"}})
-    seen: list[Any] = []
-
-    def look(_: Any) -> None:
-        seen.append(rows(engine, "SELECT count(*) FROM asleep.sleep_sessions"))
-
-    away = AsleepApi(
-        base_url="http://127.0.0.1:9", key="k", requests_per_second=1000, max_connections=2, timeout_seconds=1,
-        patience=RetryPolicy(total_seconds=2, broken_attempts=1, garbled_attempts=1, first_pause_seconds=0.01),
-        listeners=(look,),
-    )  # fmt: skip
-
-    assert run(JOB, resources={"asleep_api": away}).success
-    assert seen[0] == [(1,)]
 
 
 def test_a_session_that_the_api_cannot_serve_is_given_up_in_the_end_and_its_user_known(

@@ -10,18 +10,15 @@ import pytest
 from serving import KEY, READ_KEY, Service
 from sqlalchemy import Engine, text
 
-from assets.webhooks.process_events import handle_chunk
+from assets.webhooks.process_events import store_events
 from pipelines.cli.user_file import UserFileInvalid, read_users
 from pipelines.service.options import ServiceOptions
-from resources.asleep.client import AsleepClient
 from resources.asleep.errors import Malformed
 from resources.asleep.identifiers import MAX_ID_LENGTH
 from resources.asleep.parsing.parse_sessions import parse_session_result
-from resources.asleep.transport import Transport
 from resources.database.service.inbox import take_events
 from resources.database.users.registry import import_users
 from tests.unit.resources.asleep.asleep_answers import session_result
-from tests.unlimited import Unlimited
 
 MAX_USER = "G-" + "u" * (MAX_ID_LENGTH - 2)
 
@@ -29,13 +26,6 @@ MAX_USER = "G-" + "u" * (MAX_ID_LENGTH - 2)
 def session_id(number: int, length: int = MAX_ID_LENGTH) -> str:
     """An id of this length."""
     return f"{number}".rjust(length, "s")
-
-
-class NoApi:
-    """Stands for the API in a test whose events say everything."""
-
-    def get(self, *_: object, **__: object) -> Any:
-        raise AssertionError("a request was sent")
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +48,7 @@ def send(service: Service, engine: Engine, user_id: str, name: str, hours_ago: i
     assert service.event(orjson.dumps(body)).status_code == 200
     with engine.begin() as connection:
         taken = take_events(connection, 10)
-    handle_chunk(engine, AsleepClient(Transport(Unlimited(), NoApi())), taken, "run", 1)
+    store_events(engine, taken)
 
 
 def test_the_longest_id_passes_every_way_in_and_every_way_out(service: Service, engine: Engine):

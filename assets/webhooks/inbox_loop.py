@@ -1,0 +1,138 @@
+"""Takes events from the inbox, chunk after chunk, until none has come for a while.
+
+Two loops run beside each other, so that events that must ask the API hold up no others: one stores what events bring,
+the other sends requests. Both wait while the database is away.
+"""
+
+import contextvars
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from resources.database.service import inbox
+from resources.database.service.inbox import TakenEvent
+
+EVENTS_AT_ONCE = 200
+MAX_SECONDS = 300.0
+"""Of one run: then it ends, and the sensor starts the next one."""
+LOOK_SECONDS = 1.0
+
+Handle = Callable[[Sequence[TakenEvent]], Counter[str]]
+DATABASE_AWAY = (OperationalError, InterfaceError)
+
+
+def handle_inbox(engine: Engine, store: Handle, ask: Handle | None, *, idle_seconds: float) -> Counter[str]:
+    """Handle the events that are due, and those that come meanwhile.
+
+    Args:
+        engine: the database.
+        store: handles events in the calling thread; it marks those that must ask the API and gives them back.
+        ask: handles the marked events, in a thread of its own; None leaves them in the inbox.
+        idle_seconds: how long to wait for another event before the end.
+
+    Returns:
+        The sums of the counts that `store` and `ask` returned.
+
+    Raises:
+        Exception: whatever `store` or `ask` raised, unless the database was away.
+    """
+    ends_at = time.monotonic() + MAX_SECONDS
+    storing = _Loop(engine, store, must_ask=False)
+    asking = _Asking(_Loop(engine, ask, must_ask=True) if ask is not None else None, ends_at)
+    asking.start()
+    last_came = time.monotonic()
+    while asking.is_alive() or not asking.is_ending.is_set():
+        handled = storing.handle_next()
+        asking.look_again.set()
+        now = time.monotonic()
+        if handled:
+            last_came = now
+        if (handled == 0 and now >= last_came + idle_seconds) or (handled and now >= ends_at):
+            asking.is_ending.set()
+        if handled is None:
+            time.sleep(LOOK_SECONDS)
+        elif handled == 0 and asking.is_ending.is_set():
+            asking.join(LOOK_SECONDS)
+        elif handled == 0:
+            time.sleep(min(LOOK_SECONDS, idle_seconds))
+        if asking.error is not None:
+            raise asking.error
+    return storing.counts + asking.counts
+
+
+class _Loop:
+    """Takes and handles events of one kind. Belongs to one thread."""
+
+    def __init__(self, engine: Engine, handle: Handle, *, must_ask: bool) -> None:
+        self.counts: Counter[str] = Counter()
+        self._engine = engine
+        self._handle = handle
+        self._must_ask = must_ask
+        self._held: list[int] = []
+        """Taken, and not known to be handled."""
+
+    def handle_next(self) -> int | None:
+        """Handle a chunk. Returns how many events it had; None when the database is away.
+
+        Events that a failure of the database interrupted are given back as soon as it is there again.
+        """
+        try:
+            if self._held:
+                with self._engine.begin() as connection:
+                    inbox.postpone_events(connection, self._held, seconds=0)
+                self._held = []
+            with self._engine.begin() as connection:
+                taken = inbox.take_events(connection, EVENTS_AT_ONCE, must_ask=self._must_ask)
+            self._held = [event.event_id for event in taken]
+            if taken:
+                self.counts += self._handle(taken)
+                self.counts["events"] += 0 if self._must_ask else len(taken)
+            self._held = []
+        except DATABASE_AWAY:
+            return None
+        return len(taken)
+
+
+class _Asking(threading.Thread):
+    """The loop that sends requests. It ends by itself after `is_ending` is set."""
+
+    def __init__(self, loop: _Loop | None, ends_at: float) -> None:
+        """Prepare.
+
+        Args:
+            loop: of the events that must ask; None: there is nothing to do.
+            ends_at: by `time.monotonic()`; no chunk is begun later.
+        """
+        super().__init__(name="asking", daemon=True)
+        self.is_ending = threading.Event()
+        self.look_again = threading.Event()
+        self.error: Exception | None = None
+        self._loop = loop
+        self._ends_at = ends_at
+        self._context = contextvars.copy_context()
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What was counted."""
+        return self._loop.counts if self._loop is not None else Counter()
+
+    def run(self) -> None:
+        """Handle chunks; once the end is near, until nothing is due or the time is up."""
+        try:
+            self._context.run(self._handle_all)
+        except Exception as error:  # noqa: BLE001 raised in the calling thread
+            self.error = error
+
+    def _handle_all(self) -> None:
+        while self._loop is not None:
+            was_ending = self.is_ending.is_set()
+            handled = self._loop.handle_next()
+            if was_ending and (handled == 0 or (handled is not None and time.monotonic() >= self._ends_at)):
+                return
+            if not handled:
+                self.look_again.wait(LOOK_SECONDS)
+                self.look_again.clear()

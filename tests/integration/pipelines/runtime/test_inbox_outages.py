@@ -1,0 +1,149 @@
+"""The inbox while the API or the database is away: no event waits longer than it must."""
+
+import json
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
+
+from assets.webhooks.inbox_loop import handle_inbox
+from assets.webhooks.process_events import store_events
+from resources.asleep.resource import AsleepApi
+from resources.asleep.transport import RetryPolicy
+from resources.database.engine import make_engine
+from resources.database.migrate import migrate
+from resources.database.service.inbox import IncomingEvent, TakenEvent, put_events
+from resources.embedded_postgres import server as embedded
+from tests.unit.resources.asleep.asleep_answers import session_result
+
+SESSION = session_result()["session"]["id"]
+MUST_ASK = {"event": "SESSION_COMPLETE", "data": {"user_id": "U", "session_id": "20260101000000_aaaaa"}}
+
+
+def whole(user_id: str = "V") -> dict[str, Any]:
+    """An event that brings its session."""
+    result = session_result()
+    now = time.time()
+    for name, hours_ago in (("start_time", 9), ("end_time", 1)):
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(now - hours_ago * 3600))
+        result["session"][name] = moment
+    return {"event": "SESSION_COMPLETE", "version": "V3", "data": {"user_id": user_id, **result}}
+
+
+def put(engine: Engine, *bodies: Any) -> None:
+    with engine.begin() as connection:
+        put_events(connection, [IncomingEvent(json.dumps(body).encode(), {}) for body in bodies])
+
+
+def stored(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        return list(connection.scalars(text("SELECT user_id FROM asleep.sleep_sessions")))
+
+
+@contextmanager
+def silent_api() -> Iterator[tuple[str, threading.Event, threading.Event]]:
+    """An API that takes one request and never answers: its address, set when the request came, set to let it go."""
+    asked, let_go = threading.Event(), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            client, _ = server.accept()
+            with client:
+                client.recv(65536)
+                asked.set()
+                let_go.wait(60)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}", asked, let_go
+        finally:
+            let_go.set()
+            thread.join()
+
+
+def test_a_whole_event_is_stored_while_a_request_for_another_one_hangs(
+    run: Callable[..., dg.ExecuteInProcessResult], engine: Engine
+):
+    """An outage of the API blocked all nights for nine minutes, also those that needed no request."""
+    put(engine, MUST_ASK)
+    seen: list[list[str]] = []
+    with silent_api() as (url, asked, let_go):
+
+        def event_comes_during_the_outage() -> None:
+            assert asked.wait(60)
+            put(engine, whole())
+            deadline = time.monotonic() + 60
+            while not stored(engine) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            seen.append(stored(engine))
+            let_go.set()
+
+        other = threading.Thread(target=event_comes_during_the_outage)
+        other.start()
+        away = AsleepApi(
+            base_url=url, key="k", requests_per_second=1000, max_connections=1, timeout_seconds=100,
+            patience=RetryPolicy(total_seconds=100, broken_attempts=1, garbled_attempts=1, first_pause_seconds=0.01),
+        )  # fmt: skip
+
+        assert run("process_webhook_events", resources={"asleep_api": away}).success
+        other.join()
+
+    assert seen == [["V"]], "stored before the request ended"
+    with engine.connect() as connection:
+        left = connection.execute(text("SELECT must_ask FROM asleep.webhook_events WHERE processed_at IS NULL"))
+        assert left.all() == [(True,)]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Engine]:
+    """The database of a server that the test may stop."""
+    try:
+        engine = make_engine(embedded.start(tmp_path).url, application_name="tests")
+        migrate(engine, other_schemas=("dagster",))
+        yield engine
+        engine.dispose()
+    finally:
+        embedded.destroy(tmp_path)
+
+
+def test_events_in_hand_are_stored_as_soon_as_the_database_is_back(server: Engine, tmp_path: Path):
+    """The run failed, waited for ten minutes to be started again, and its events waited for their lease."""
+    put(server, whole())
+    failed: list[type[Exception]] = []
+    is_away = threading.Event()
+
+    def start_again() -> None:
+        assert is_away.wait(60)
+        embedded.start(tmp_path)
+
+    starting = threading.Thread(target=start_again)
+    starting.start()
+
+    def store(taken: Sequence[TakenEvent]) -> Counter[str]:
+        if not failed:
+            embedded.stop(tmp_path)
+        try:
+            return store_events(server, taken)
+        except Exception as error:
+            failed.append(type(error))
+            is_away.set()
+            raise
+
+    counts = handle_inbox(server, store, None, idle_seconds=0)
+    starting.join()
+
+    assert failed == [OperationalError]
+    assert counts["sessions_inserted"] == 1
+    with server.connect() as connection:
+        found = connection.execute(text("SELECT attempts, processed_at IS NOT NULL, error FROM asleep.webhook_events"))
+        assert found.all() == [(1, True, None)], "an interrupted attempt does not count"
