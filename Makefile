@@ -72,10 +72,10 @@ contracts: install  ## Which room may import which
 	$(BIN)/lint-imports
 
 unit: install  ## Pure parts and architecture
-	$(BIN)/pytest tests/unit tests/architecture
+	$(BIN)/pytest tests/unit tests/architecture --cov --cov-report= --cov-fail-under=0
 
-integration: install  ## Real Postgres, real HTTP
-	$(BIN)/pytest tests/integration -m "not long"
+integration: install  ## Real Postgres, real HTTP; prints the coverage of this process, together with that of the unit tests
+	$(BIN)/pytest tests/integration -m "not long" -n 2 --dist loadfile --cov --cov-append
 
 end-to-end: install chromium  ## The whole program, and Dagster's UI in Chromium
 	$(BIN)/pytest tests/end_to_end -m "not long"

@@ -54,7 +54,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def until(what: str, look: Callable[[], Any], *, seconds: float = 90, every: float = 0.25) -> Any:
+def until(what: str, look: Callable[[], Any], *, seconds: float = 180, every: float = 0.25) -> Any:
     """Look again and again until something true comes, or fail saying what never came."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -96,7 +96,7 @@ class RunningDagster:
         """A backfill's status, error and runs."""
         return self.ask(_BACKFILL, id=backfill_id)
 
-    def finished_backfill(self, backfill_id: str, *, seconds: float = 120) -> Any:
+    def finished_backfill(self, backfill_id: str, *, seconds: float = 180) -> Any:
         """The backfill once it has ended."""
         ended = {"COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED"}
         last: list[Any] = []
@@ -124,7 +124,7 @@ class RunningDagster:
         (found,) = self.runs(runIds=[run_id])
         return found
 
-    def finished(self, run_id: str, *, seconds: float = 120) -> Any:
+    def finished(self, run_id: str, *, seconds: float = 180) -> Any:
         """The run once it has ended."""
 
         def look() -> Any:
