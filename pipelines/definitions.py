@@ -30,7 +30,11 @@ from pipelines.jobs import (
     sync_named_users,
     sync_sleep_sessions,
 )
-from pipelines.notifications.alert_sensors import alert_on_run_failure, alert_on_silent_webhooks
+from pipelines.notifications.alert_sensors import (
+    alert_on_api_outage,
+    alert_on_run_failure,
+    alert_on_silent_webhooks,
+)
 from pipelines.notifications.heartbeat import heartbeat
 from pipelines.observability import LOGGER, listeners, set_up_logs
 from pipelines.runtime.executors import executor_for
@@ -98,6 +102,7 @@ def build_definitions(settings: Settings, executor: dg.ExecutorDefinition | None
             webhook_inbox(enabled=settings.enable_webhooks),
             alert_on_run_failure(settings),
             alert_on_silent_webhooks(settings),
+            alert_on_api_outage(settings),
             heartbeat(settings),
         ],
         executor=executor or executor_for(settings),

@@ -1,49 +1,34 @@
-"""Alerts: of failed runs and of silent webhooks, each a log line, a StatsD event and a message to ALERT_WEBHOOK_URL.
+"""Which events in Dagster and the database become alerts: failed runs, silent webhooks, an API that is away."""
 
-Not here: delivery (`resources.notifications.alerts`), what makes a run fail.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 import dagster as dg
-import structlog
 from dagster import DagsterRun
+from sqlalchemy import Connection
 
 from assets.checks.check_rows import rows_of_check
-from pipelines.observability import LOGGER, statsd_client
+from pipelines.notifications.alerts import OUTAGE_ALERT_AFTER, alert, alert_of_outage
 from pipelines.runtime.run_launcher import HELD_TAG
 from pipelines.settings import Settings
 from resources.database.resource import Database
-from resources.notifications.alerts import AlertNotDelivered, post_alert
+from resources.notifications.alerts import AlertNotDelivered
+from resources.rate_limit.shared_row import key_id_of
+from resources.rate_limit.table import read_state
 
+_NO_OUTAGE = "none"
+"""A cursor: Dagster keeps the former one when a tick returns an empty one."""
 WILL_RETRY = "dagster/will_retry"
 MAX_REASONS = 5
 INTERRUPTED = "its process was asked to stop, as happens when a machine or the daemon is restarted"
 
 
-def alert(settings: Settings, text: str, *, title: str, event: str, **details: object) -> None:
-    """Log an error, send a StatsD event, and post the text to ALERT_WEBHOOK_URL, as far as they are set up.
-
-    Args:
-        settings: where to.
-        text: a few plain lines.
-        title: of the StatsD event.
-        event: of the log line.
-        details: of the log line; strings become tags of the StatsD event.
-
-    Raises:
-        AlertNotDelivered: ALERT_WEBHOOK_URL did not accept the message.
-    """
-    structlog.get_logger(f"{LOGGER}.alerts").error(event, **details)
-    if settings.enable_metrics:
-        tags = [f"{name}:{value}" for name, value in details.items() if name == "job"]
-        statsd_client(settings).event(title, text, alert_type="error", tags=tags)
-    if settings.alert_webhook_url is not None:
-        post_alert(settings.alert_webhook_url, text)
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 def alert_on_run_failure(settings: Settings) -> dg.SensorDefinition:
-    """The sensor that hears of every failed run, also of runs whose process died.
+    """The sensor that alerts of every failed run, also of runs whose process died.
 
     Runs of the command `asleep-sync` whose steps failed are left out: the command calls `alert_of_command`. It cannot
     do so when it was killed.
@@ -53,7 +38,7 @@ def alert_on_run_failure(settings: Settings) -> dg.SensorDefinition:
         name="alert_on_run_failure",
         minimum_interval_seconds=10,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Tells of every failed run: log line, StatsD event, and a message to ALERT_WEBHOOK_URL.",
+        description="Alerts of every failed run: log line, StatsD event, and a message to ALERT_WEBHOOK_URL.",
     )
     def sensor(context: dg.RunFailureSensorContext) -> None:
         if HELD_TAG in context.dagster_run.tags and context.get_step_failure_events():
@@ -94,6 +79,54 @@ def alert_on_silent_webhooks(settings: Settings) -> dg.SensorDefinition:
         return dg.SkipReason(f"No webhook event since {since}: an alert was sent.")
 
     return sensor
+
+
+def alert_on_api_outage(settings: Settings, clock: Callable[[], datetime] = _utc_now) -> dg.SensorDefinition:
+    """The sensor that alerts once when an outage of the API has lasted for 2 minutes, and once when it is over.
+
+    Args:
+        settings: where to, and whose API key.
+        clock: returns the current moment in UTC.
+    """
+
+    @dg.sensor(
+        owners=["team:data"],
+        name="alert_on_api_outage",
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Alerts once when the Asleep API has not answered for 2 minutes, and once when it answers again.",
+    )
+    def sensor(context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]) -> dg.SkipReason:
+        with database.engine.connect() as connection:
+            since = _api_down_since(connection, settings)
+        reported = datetime.fromisoformat(context.cursor) if context.cursor not in {None, _NO_OUTAGE} else None
+        is_down = since is not None
+        if is_down != (reported is not None):
+            alert_of_outage(settings, "Asleep API", since or reported, ended_at=None if is_down else clock())
+            context.update_cursor(since.isoformat() if since is not None else _NO_OUTAGE)
+        return dg.SkipReason(
+            f"The API has not answered since {since}." if since else "The API answers, or is not asked."
+        )
+
+    return sensor
+
+
+def _api_down_since(connection: Connection, settings: Settings) -> datetime | None:
+    """When the outage began whose requests have failed for 2 minutes and more; None when there is none.
+
+    The circuit breaker opens after a few failures and stays open until a request succeeds.
+    """
+    key_ids = {key_id_of(key.get_secret_value()) for key in settings.asleep_api_key}
+    return min(
+        (
+            state["open_since"]
+            for state in read_state(connection)
+            if state["key_id"] in key_ids
+            and state["open_since"] is not None
+            and state["last_failure_at"] - state["open_since"] >= OUTAGE_ALERT_AFTER
+        ),
+        default=None,
+    )
 
 
 def alert_of_command(settings: Settings, instance: dg.DagsterInstance, run_id: str, message: str) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from pipelines.observability import LOGGER, set_up_logs, statsd_client
 from pipelines.service.app import create_app
+from pipelines.service.database_watch import DatabaseWatch
 from pipelines.service.http.server import serve
 from pipelines.service.options import ServiceOptions
 from pipelines.service.served_requests import count_served, report_levels
@@ -72,7 +73,10 @@ def build() -> FastAPI:
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes.")
 def main(host: str, port: int, workers: int) -> None:
     """Receive webhooks, answer the read API, report health."""
-    serve(FACTORY, host=host, port=port, workers=workers, trusted_proxies=load_settings().trusted_proxies)
+    settings = load_settings()
+    set_up_logs(settings)
+    DatabaseWatch(settings, host, port).start()
+    serve(FACTORY, host=host, port=port, workers=workers, trusted_proxies=settings.trusted_proxies)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ PACKAGES = ("pipelines", "assets", "resources")
 MODULES = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py") if "versions" not in path.parts]
 
 POLICY = re.compile(
-    r"seconds|_ms$|timeout|attempts|_tries|retries|doublings|pause|lease|within$|interval|grace|after_failure|after_first|after_refusal|changes_age",
+    r"seconds|_ms$|timeout|attempts|_tries|retries|doublings|pause|lease|within$|interval|grace|after_failure|after_first|alert_after|after_refusal|changes_age",
     re.IGNORECASE,
 )
 NO_POLICY = re.compile(

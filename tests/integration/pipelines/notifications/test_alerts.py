@@ -5,15 +5,21 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
-from pipelines.notifications.alert_sensors import alert_on_run_failure, alert_on_silent_webhooks
+from pipelines.notifications.alert_sensors import (
+    alert_on_api_outage,
+    alert_on_run_failure,
+    alert_on_silent_webhooks,
+)
 from pipelines.notifications.heartbeat import heartbeat
 from pipelines.settings import Settings
 from resources.database.resource import Database
 from resources.notifications.alerts import ATTEMPTS, AlertNotDelivered
+from resources.rate_limit.shared_row import key_id_of
 from tests.conftest import Simulator
-from tests.integration.pipelines.runtime.conftest import api, definitions_for
+from tests.integration.pipelines.runtime.conftest import KEY, api, definitions_for
 from tests.listener import Listener, listening
 
 __all__ = ["api"]
@@ -138,3 +144,51 @@ def test_the_daily_sync_sends_a_sign_of_life(
         )
     )
     assert listener.requested == expected
+
+
+def outage(engine: Engine, *, lasted: timedelta | None) -> None:
+    """The circuit breaker as requests that failed for so long leave it; closed without."""
+    now = datetime.now(UTC).timestamp()
+    began = now - lasted.total_seconds() if lasted else now
+    values = {"key": key_id_of(KEY), "circuit": "open" if lasted else "closed", "began": began, "failed": now}
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM asleep.rate_limits"))
+        connection.execute(
+            text(
+                "INSERT INTO asleep.rate_limits (key_id, requests_per_second, circuit, circuit_since, failed_at) "
+                "VALUES (:key, 50, :circuit, :began, :failed)"
+            ),
+            values,
+        )
+
+
+def test_an_outage_of_the_api_is_alerted_once_and_its_end_once(
+    engine: Engine, listener: Listener, instance: dg.DagsterInstance
+):
+    """Events that need a request wait meanwhile, and no run fails."""
+    settings = Settings(_env_file=None, alert_webhook_url=listener.url, asleep_api_key=(SecretStr(KEY),))  # type: ignore[call-arg]
+    end = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    sensor = alert_on_api_outage(settings, clock=lambda: end)
+    database = Database(lambda: engine.url.render_as_string(hide_password=False))
+    cursor: str | None = None
+
+    def heard_after(lasted: timedelta | None) -> list[str]:
+        nonlocal cursor
+        outage(engine, lasted=lasted)
+        listener.heard.clear()
+        with dg.build_sensor_context(instance=instance, cursor=cursor, resources={"database": database}) as context:
+            sensor(context)
+            cursor = context.cursor
+        return [body["text"] for body in listener.heard]
+
+    assert heard_after(None) == []
+    assert heard_after(timedelta(seconds=110)) == [], "shorter outages are no alert"
+    began = f"{datetime.now(UTC) - timedelta(minutes=3):%Y-%m-%d %H:%M} UTC"
+    assert [message.splitlines()[0] for message in heard_after(timedelta(minutes=3))] == [
+        f"asleep-sync: the Asleep API has not answered since {began}"
+    ]
+    assert heard_after(timedelta(minutes=4)) == []
+    assert heard_after(None) == [
+        f"asleep-sync: the Asleep API answers again since 2026-01-02 03:04 UTC; the outage began at {began}"
+    ]
+    assert heard_after(None) == []

@@ -3,15 +3,19 @@
 import os
 import signal
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 import requests
 from serving import KEY, Service, await_truth, free_port, frozen
 from sqlalchemy import Engine, text
 
+from pipelines.service.database_watch import DatabaseWatch
 from pipelines.service.health import HEALTH_SECONDS
 from pipelines.service.options import ServiceOptions
+from pipelines.settings import Settings
 from resources.embedded_postgres.server import EmbeddedPostgres
+from tests.listener import listening
 
 NOWHERE = "postgresql://asleep:database-password@127.0.0.1:{port}/nowhere"
 
@@ -129,6 +133,45 @@ def test_a_frozen_database_is_reported_in_two_seconds(
         assert service.get("/api/sessions/none", "read").status_code == 503
     await_truth(lambda: service.get("/ready").status_code == 200)
     await_truth(lambda: service.get("/api/sessions/none", "read").status_code == 404)
+
+
+def test_an_outage_of_the_database_is_alerted_once_and_its_end_once(
+    serve_app: Callable[..., Service], database_url: str, postmaster: int
+):
+    """Dagster keeps its own tables there, so that no sensor of it can send the alert."""
+    service = serve_app(ServiceOptions(database_url, api_keys=(KEY,)))
+    await_truth(lambda: service.get("/ready").status_code == 200)
+    now = datetime(2026, 1, 2, 3, 0, tzinfo=UTC)
+    with listening() as listener:
+        settings = Settings(_env_file=None, alert_webhook_url=listener.url)  # type: ignore[call-arg]
+        watch = DatabaseWatch(settings, "0.0.0.0", service.port, lambda: now)  # noqa: S104 its loopback is asked
+
+        def look(*, minute: int) -> None:
+            nonlocal now
+            now = now.replace(minute=minute)
+            watch.look()
+
+        look(minute=0)
+        with frozen(postmaster):
+            await_truth(lambda: requests.get(f"{service.url}/health", timeout=5).status_code == 503)
+            look(minute=1)
+            look(minute=2)
+            assert listener.heard == [], "shorter outages are no alert"
+            listener.status = 503
+            look(minute=4)
+            listener.status = 200
+            look(minute=5)
+            look(minute=6)
+        await_truth(lambda: requests.get(f"{service.url}/health", timeout=5).status_code == 200)
+        look(minute=7)
+        look(minute=8)
+
+        *refused, began, ended = [body["text"].splitlines()[0] for body in listener.heard]
+    assert set(refused) == {began}, "an alert that was not accepted is sent again"
+    assert began == "asleep-sync: the database has not answered since 2026-01-02 03:01 UTC"
+    assert ended == (
+        "asleep-sync: the database answers again since 2026-01-02 03:07 UTC; the outage began at 2026-01-02 03:01 UTC"
+    )
 
 
 def test_a_full_disk_is_not_ready(serve_app: Callable[..., Service], database_url: str, engine: Engine):
