@@ -1,6 +1,8 @@
 """From a request to an answer, in this order: key, rate limit, faults, contract, count."""
 
 import hmac
+import time
+from email.utils import formatdate
 
 from simulator.api import Api, route_of
 from simulator.cassette import Cassette
@@ -54,6 +56,7 @@ class Application:
                 response = self.faults.after(target, found)
         except ApiError as error:
             response = error.response()
+        response.headers["date"] = formatdate(time.time() + self.world.behaviour.clock_ahead, usegmt=True)
         status = 0 if response.delivery.manner in ("reset", "never") else response.status
         client = request.headers.get("user-agent", "")
         number = self.traffic.next_number()

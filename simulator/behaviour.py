@@ -27,6 +27,7 @@ class Behaviour:
     latency_seconds: float = 0.0
 
     page_cap: int = _number(MAX_PAGE, 1, MAX_PAGE, help="maximum rows of a page, whatever limit the client sends")
+    clock_ahead: int = _number(0, -86_400, 86_400, help="seconds by which the `Date` of responses is ahead")
     never_slept_stat: str = _choice("object", "null", help="`stat` of a night without sleep")
     unknown_user_list: str = _choice("404", "empty", help="what listing an unknown user's sessions answers")
     max_limit: str = _choice("100", "20", help="largest `limit` accepted; a larger one is answered with 422")

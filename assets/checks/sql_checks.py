@@ -1,4 +1,4 @@
-"""Asset checks: all but one are a query that must return no rows. The checks of an asset are one step."""
+"""Asset checks: all but two are a query that must return no rows. The checks of an asset are one step."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -8,6 +8,8 @@ import dagster as dg
 from assets.checks.check_rows import rows_of_check
 from assets.metrics.monthly_summary import count_differing
 from assets.ops.failures import as_dagster_failure, missing_data_failure
+from resources.contract.drift import check_stored
+from resources.contract.findings import CheckResult
 from resources.database.resource import Database
 
 MONTHS_TRIED = 500
@@ -67,6 +69,28 @@ def averages_follow_their_sessions(
         found = count_differing(connection, MONTHS_TRIED)
     metadata = {"found": found or 0, "compared": found is not None}
     return dg.AssetCheckResult(passed=not found, severity=dg.AssetCheckSeverity.ERROR, metadata=metadata)
+
+
+@dg.asset_check(
+    asset="average_stats_reconciliation",
+    description="What syncs have received in the last week is as this program assumes about the API: fields and types, "
+    "relations between statistics, page size, clock, and the formula of averages. `asleep-sync doctor` checks the same "
+    "with requests.",
+)
+def api_follows_its_contract(
+    context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
+) -> dg.AssetCheckResult:
+    """Drift of the API, seen without a request; the report holds names of fields and types only."""
+    with as_dagster_failure(context.op_execution_context), database.engine.connect() as connection:
+        summaries = check_stored(connection)
+    contradicted = sum(summary.result is CheckResult.CONTRADICTED for summary in summaries)
+    rows = [f"| {each.result} | {each.statement} | {each.contradicted} | {each.detail} |" for each in summaries]
+    report = "\n".join(["| Result | Statement | Contradictions | Found |", "|---|---|---|---|", *rows])
+    return dg.AssetCheckResult(
+        passed=not contradicted,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"contradicted": contradicted, "report": dg.MetadataValue.md(report)},
+    )
 
 
 _CHECKS = (
@@ -158,6 +182,7 @@ _CHECKS = (
 
 checks = (
     averages_follow_their_sessions,
+    api_follows_its_contract,
     *(
         sql_checks([check for check in _CHECKS if check.asset == asset])
         for asset in dict.fromkeys(check.asset for check in _CHECKS)

@@ -18,11 +18,10 @@ from assets.sync.user_sync import wants_reading
 from assets.sync.window import Window
 from resources.asleep.errors import AsleepError, SessionGone
 from resources.asleep.records import COMPLETE, AverageStats, NeverSleptSession, SleepSession, SleptSession, Stat
+from resources.contract.statements import MAX_CLOCK_DIFFERENCE
 from resources.database.sync.statistics_state import StoredStatistics
 
 MAX_DAYS = 100
-MAX_CLOCK_DIFFERENCE = timedelta(minutes=15)
-"""Between the API's clock and the database's: an analysis that ended so long before a session was read may be newer."""
 
 Analysed = SleptSession | NeverSleptSession
 
@@ -75,6 +74,9 @@ class _StatisticsSync(UserSteps):
                 return
             case AverageStats() as answer:
                 self.answers.append(answer)
+                self.outcome.violations.update(answer.contract_violations)
+                self.outcome.violations.update(each for held in answer.slept for each in held.contract_violations)
+                self.outcome.violations.update(each for held in answer.never_slept for each in held.contract_violations)
                 self.outcome.listed_at = min(self.outcome.listed_at or response.sent_at, response.sent_at)
             case AsleepError() as error:
                 yield from self.refused(response, error)

@@ -198,7 +198,14 @@ class _BatchSync:
         with self.engine.begin() as connection:
             expire_lists(connection, (user.user_id for user in cut))
             rows = size.rows if size.is_changed else None
-            note_pages(connection, self.api.account, self.batch.run_id, rows=rows, confirmed_rows=confirmed_rows)
+            note_pages(
+                connection,
+                self.api.account,
+                self.batch.run_id,
+                rows=rows,
+                confirmed_rows=confirmed_rows,
+                clock_ahead=self.api.clock_ahead(),
+            )
         return cut
 
     def check_the_key(self) -> None:
@@ -284,6 +291,8 @@ class _BatchSync:
         )
         formulas = Counter(outcome.averaging_formula for outcome in first if outcome.averaging_formula)
         self.counts.update({f"users_averaged_by_{formula}": users for formula, users in formulas.items()})
+        violations = Counter(violation for outcome in first for violation in outcome.violations)
+        self.counts.update({f"average-stats: {violation}": users for violation, users in violations.items()})
 
 
 def _syncs_of(connection: Connection, batch: Batch, users: Sequence[UserToSync]) -> list[Sync]:

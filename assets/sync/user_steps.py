@@ -42,6 +42,8 @@ class UserOutcome:
     """A list that was thought to be whole did not name a session that exists."""
     averaging_formula: AveragingFormula | None = None
     """By which the API averages this user's ratios, where it can be told."""
+    violations: set[str] = field(default_factory=set)
+    """What average-stats holds that the contract does not allow: names of fields and types."""
     is_repeated: bool = False
     """The user was synced before in this batch, by a list that was cut."""
 

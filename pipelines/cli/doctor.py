@@ -42,29 +42,28 @@ def doctor(user_id: str | None, probe_unknown_user: bool, as_json: bool, file: P
     from resources.asleep.client import AsleepClient
     from resources.asleep.errors import AsleepError
     from resources.asleep.resource import KeyMissing
-    from resources.contract.database_checks import check_database
     from resources.contract.findings import Findings
     from resources.contract.probe import probe
     from resources.contract.recording import CannotRedact, Recorder, cassette
-    from resources.database.users.registry import user_with_most_sessions
+    from resources.contract.statements import check_clock
 
     findings = Findings()
     settings = read_settings()
     findings.check("configuration: every variable is known", not unknown_variables(), "see the warnings above")
     database = read_database(settings)
     database.require_migrated()
-    with database.engine.connect() as connection:
-        check_database(findings, connection)
-        user_id = user_id or user_with_most_sessions(connection)
-    if user_id is None:
-        raise Refusal("no user is registered: import users first (asleep-sync users import).")
+    user_id = _check_database(findings, database, user_id)
     check = partial(probe, unknown_user=probe_unknown_user)
     try:
         with asleep_api_of(settings).client(database.engine) as api:
-            recorder = Recorder(api.requests)
-            findings.found += check(AsleepClient(recorder), user_id).found
+            client = AsleepClient(recorder := Recorder(api.requests))
+            findings.found += check(client, user_id).found
+            check_clock(findings, client.clock_ahead())
         if file is not None:
             write_private(file, cassette(recorder.exchanges, check))
+            click.echo(
+                f"Responses recorded, redacted: {file}. Replay: asleep-sync simulate --cassette {file}", err=True
+            )
     except (KeyMissing, CannotRedact) as error:
         raise Refusal(str(error)) from None
     except OSError as error:
@@ -72,9 +71,20 @@ def doctor(user_id: str | None, probe_unknown_user: bool, as_json: bool, file: P
     except AsleepError as error:
         raise Refusal(f"the API could not be checked: {error}") from None
     _print(findings, as_json=as_json)
-    if file is not None:
-        click.echo(f"Responses recorded, redacted: {file}. Replay: asleep-sync simulate --cassette {file}", err=True)
     sys.exit(1 if findings.contradicted else 0)
+
+
+def _check_database(findings: Any, database: Any, user_id: str | None) -> str:
+    """Check the database; return the user to check the API with."""
+    from resources.contract.database_checks import check_database
+    from resources.database.users.registry import user_with_most_sessions
+
+    with database.engine.connect() as connection:
+        check_database(findings, connection)
+        user_id = user_id or user_with_most_sessions(connection)
+    if user_id is None:
+        raise Refusal("no user is registered: import users first (asleep-sync users import).")
+    return user_id
 
 
 def _print(findings: Any, *, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from rich.table import Table
 from sqlalchemy import Connection, Engine, func, select
 
 from pipelines.settings import Settings
+from resources.contract.drift import check_stored
 from resources.database.schema import tables
 from resources.database.service.inbox_care import count_inbox, list_parked
 from resources.database.service.outbox import count_outbox
@@ -16,6 +17,8 @@ from resources.database.sync.run_health import FIRST_SYNC_WITHIN, overdue_users,
 from resources.rate_limit.shared_row import key_id_of
 from resources.rate_limit.table import read_state
 
+SESSIONS_CHECKED = 100
+"""Newest raw results held against the API's contract: about 50 ms."""
 _COUNTED = (tables.users, tables.sleep_sessions, tables.session_payloads, tables.monthly_averages)
 _NEVER_SYNCED = select(func.count()).where(tables.users.c.is_synced, tables.users.c.last_synced_at.is_(None))
 
@@ -38,14 +41,18 @@ def show_status(engine: Engine, settings: Settings, console: Console | None = No
         console.print(_table("Freshness", ("what", "when (UTC)"), _freshness(connection)))
         console.print(_table("Rate limit", ("what", "value"), _rates(connection)))
         console.print(_table("Webhooks and notifications", ("what", "value"), _boxes(connection)))
+        drift = [each for each in check_stored(connection, max_sessions=SESSIONS_CHECKED) if each.contradicted]
         waiting, missing = read_missing_data(connection)
         never = connection.scalar(_NEVER_SYNCED) or 0
         overdue = overdue_users(connection)
     stopped = stopped_runs(engine)
+    if drift:
+        shown = [(each.statement, each.detail or "-", each.contradicted) for each in drift]
+        console.print(_table("Contradicts the API's contract, in the last week", ("assumed", "found", "times"), shown))
     if missing:
         headings = ("user", "session", "kind", "attempts", "since (UTC)", "what happened")
-        shown = [(h.user, h.what, h.kind, h.attempts, h.since, h.message) for h in missing]
-        console.print(_table(f"Missing: {waiting} waiting to be tried again", headings, shown))
+        rows = [(h.user, h.what, h.kind, h.attempts, h.since, h.message) for h in missing]
+        console.print(_table(f"Missing: {waiting} waiting to be tried again", headings, rows))
         console.print(
             "The next run tries these first; `asleep-sync sync` does it now. Users are shown by pseudonym: "
             "asleep.pseudonym(user_id)."

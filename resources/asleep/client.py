@@ -5,7 +5,8 @@ Does not belong here: retries and the rate limit (`transport`), JSON fields (`pa
 
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import date
+from datetime import date, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Protocol
 from urllib.parse import quote
@@ -43,6 +44,7 @@ class AsleepClient:
         """Stands for base URL and key where what was learnt about the API is remembered."""
         self.page_size = PageSize()
         self._pager = Pager(self.page_size)
+        self._last_moments: tuple[datetime, str | None] | None = None
 
     def list_page(
         self, user_id: str, first_day: date, last_day: date, *, offset: int, limit: int = PAGE_ROWS
@@ -62,7 +64,7 @@ class AsleepClient:
             "limit": str(limit),
         }
         headers = {"x-user-id": _checked(user_id), **_UTC}
-        return self.requests.get("list_sessions", "/data/v1/sessions", params, headers, user_id)
+        return self._noting_clock(self.requests.get("list_sessions", "/data/v1/sessions", params, headers, user_id))
 
     def list_sessions(self, user_id: str, first_day: date, last_day: date, *, until_empty: bool = False) -> SessionList:
         """All of a user's sessions that started on the given UTC days, both included.
@@ -111,7 +113,7 @@ class AsleepClient:
             raise ValueError(f"averages cover 1 to {MAX_DAYS} days")
         path = f"/data/v1/users/{quote(_checked(user_id), safe='')}/average-stats"
         params = {"start_date": first_day.isoformat(), "end_date": last_day.isoformat()}
-        return self.requests.get("average_stats", path, params, _UTC, user_id)
+        return self._noting_clock(self.requests.get("average_stats", path, params, _UTC, user_id))
 
     def read_user(self, user_id: str) -> UserProfile:
         """A user's profile.
@@ -125,6 +127,21 @@ class AsleepClient:
         """The same profile as the API returns it."""
         path = f"/ai/v1/users/{quote(_checked(user_id), safe='')}"
         return self.requests.get("read_user", path, {}, {}, user_id)
+
+    def _noting_clock(self, response: ApiResult) -> ApiResult:
+        self._last_moments = response.asked_at, response.date
+        return response
+
+    def clock_ahead(self) -> timedelta | None:
+        """By how much the API's clock was ahead of ours in the last list or average-stats, up to a request's duration.
+
+        None when there was none, or its `Date` cannot be read.
+        """
+        asked_at, date_header = self._last_moments or (None, None)
+        try:
+            return parsedate_to_datetime(date_header) - asked_at if asked_at and date_header else None
+        except (TypeError, ValueError):
+            return None
 
     def check_key(self) -> None:
         """Send one request that names no user: the API refuses it, but a wrong key it refuses first.

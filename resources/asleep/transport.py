@@ -51,6 +51,8 @@ class ApiResult:
     result: dict[str, Any] = field(repr=False)
     asked_at: datetime
     """When the permit for the answered attempt was granted, by the clock that all processes share."""
+    date: str | None = None
+    """The API's clock: header `Date` of the response."""
 
 
 class Client(Protocol):
@@ -82,6 +84,8 @@ class _Question:
     garbled: int = 0
     retry_after_seconds: float | None = None
     """As the last answer asked for."""
+    date: str | None = None
+    """Header `Date` of the last response."""
     first: "_Judged | None" = None
     """What came of the first attempt, until it has been judged."""
 
@@ -197,7 +201,7 @@ class Transport:
         if _is_worth_repeating(verdict):
             verdict, asked_at = self._retrying(self._first_or_next, question)
         if verdict.result is not None and asked_at is not None:
-            return ApiResult(verdict.result, asked_at)
+            return ApiResult(verdict.result, asked_at, question.date)
         raise verdict.error or Malformed()
 
     def _first_or_next(self, question: _Question) -> _Judged:
@@ -224,6 +228,7 @@ class Transport:
                 question.path, question.params, question.headers, before_sending=taker.take, sent=taker.sent
             )
             verdict = judge(question.endpoint, response.status, response.body)
+            question.date = response.date
             question.retry_after_seconds = seconds_asked_for(response.retry_after, response.date)
         except Exception as error:
             if error is taker.error:

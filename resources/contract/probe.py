@@ -7,7 +7,14 @@ from resources.asleep.errors import AsleepError, IdentifierRefused, RequestRefus
 from resources.asleep.paging import PAGE_ROWS
 from resources.asleep.records import COMPLETE, AverageStats, ListedSession
 from resources.contract.findings import Findings
-from resources.contract.statements import check_average_stats, check_list, check_page_end, check_session, check_user
+from resources.contract.statements import (
+    check_average_stats,
+    check_list,
+    check_listed,
+    check_page_end,
+    check_session,
+    check_user,
+)
 
 MADE_UP_USER = "G-20000101000000-AAAAAAAAAAAAAAAAAAAA"
 FEWER_ROWS = 20
@@ -67,7 +74,8 @@ def _session(findings: Findings, api: AsleepClient, user_id: str, listed: Listed
     except AsleepError as error:
         findings.check("session: a listed session can be read", False, error.kind)
     else:
-        check_session(findings, result, listed, user_id)
+        if (session := check_session(findings, result, user_id)) is not None:
+            check_listed(findings, session, listed)
 
 
 def _average_stats(findings: Findings, api: AsleepClient, user_id: str, days: tuple[date, date]) -> AverageStats | None:

@@ -9,6 +9,7 @@ from typing import Any
 from resources.asleep.errors import Malformed
 from resources.asleep.parsing.parse_sessions import parse_session_list, parse_session_result
 from resources.asleep.parsing.parse_users import parse_average_stats, parse_user
+from resources.asleep.parsing.parse_values import UNKNOWN_ZONE
 from resources.asleep.records import (
     COMPLETE,
     STAT_FIELDS,
@@ -26,6 +27,11 @@ ROUNDING = 0.0015
 """Averages carry three decimals."""
 _OFFSET = re.compile(r"[+-]\d\d:\d\d$|Z$")
 
+MAX_CLOCK_DIFFERENCE = timedelta(minutes=15)
+"""Between the API's clock and the database's."""
+PAGE_LIMIT = "list: a page of fewer than `limit` rows is the last one"
+FORMULA = "average-stats: ratios are ratios of sums"
+MEAN_OF_RATIOS = "they are means of the nightly ratios"
 SUMS = (
     ("time_in_sleep", "time_in_light", "time_in_deep", "time_in_rem"),
     ("time_in_sleep_period", "time_in_sleep", "time_in_wake"),
@@ -41,10 +47,25 @@ def check_fields(findings: Findings, where: str, violations: Iterable[str]) -> N
     Args:
         findings: takes what is found.
         where: the kind of response.
-        violations: that the parser recorded.
+        violations: that the parser recorded; zones that phones make up are not the API's.
     """
-    detail = "; ".join(sorted(set(violations)))
+    detail = "; ".join(sorted({each for each in violations if not each.endswith(UNKNOWN_ZONE)}))
     findings.check(f"{where}: fields and types are those of the contract", not detail, detail)
+
+
+def check_clock(findings: Findings, ahead: timedelta | None) -> None:
+    """Check the API's clock.
+
+    Args:
+        findings: takes what is found.
+        ahead: by how much it is ahead of the database's clock; None when no response shows it.
+    """
+    minutes = MAX_CLOCK_DIFFERENCE // timedelta(minutes=1)
+    findings.check(
+        f"clock: the API's clock is within {minutes} minutes of the database's",
+        abs(ahead) <= MAX_CLOCK_DIFFERENCE if ahead is not None else None,
+        "it is ahead" if ahead and ahead > timedelta() else "it is behind",
+    )
 
 
 def check_list(findings: Findings, result: Result, days: tuple[date, date], *, limit: int) -> tuple[ListedSession, ...]:
@@ -88,13 +109,12 @@ def _ordered(starts: Sequence[datetime]) -> bool | None:
     return all(a <= b for a, b in pairwise(starts)) if len(starts) > 1 else None
 
 
-def check_session(findings: Findings, result: Result, listed: ListedSession, user_id: str) -> SleepSession | None:
+def check_session(findings: Findings, result: Result, user_id: str) -> SleepSession | None:
     """Check a session in full; returns it.
 
     Args:
         findings: takes what is found.
         result: of the session call.
-        listed: its row in the list.
         user_id: whose session was requested.
     """
     raw = result.get("session")
@@ -106,9 +126,6 @@ def check_session(findings: Findings, result: Result, listed: ListedSession, use
         findings.check("session: can be read", False, str(error))
         return None
     check_fields(findings, "session", session.contract_violations)
-    findings.check("session: `id` is the one requested", session.session_id == listed.session_id)
-    same = (session.session_start_time, session.state) == (listed.session_start_time, listed.state)
-    findings.check("session: start and state are those of the list row", same)
     raw_stat = result.get("stat")
     missing = sorted(set(STAT_FIELDS) - set(raw_stat)) if isinstance(raw_stat, dict) else []
     findings.check(
@@ -118,6 +135,19 @@ def check_session(findings: Findings, result: Result, listed: ListedSession, use
     findings.check("session: NEVER_SLEPT carries a `stat` object", isinstance(raw_stat, dict) if never else None)
     _check_stat(findings, session.stat, session, raw_stat if isinstance(raw_stat, dict) else {})
     return session
+
+
+def check_listed(findings: Findings, session: SleepSession, listed: ListedSession) -> None:
+    """Check that a session in full is the one of a list row.
+
+    Args:
+        findings: takes what is found.
+        session: as read.
+        listed: its row.
+    """
+    findings.check("session: `id` is the one requested", session.session_id == listed.session_id)
+    same = (session.session_start_time, session.state) == (listed.session_start_time, listed.state)
+    findings.check("session: start and state are those of the list row", same)
 
 
 def _check_stat(findings: Findings, stat: Stat | None, session: SleepSession, raw: Result) -> None:
@@ -215,16 +245,14 @@ def _are_complete(pairs: Sequence[tuple[Any, Any]]) -> bool:
 
 
 def _check_formula(findings: Findings, result: Result, stats: AverageStats) -> None:
-    statement = "average-stats: ratios are ratios of sums"
     theirs = (result.get("average_stats") or {}).get("sleep_efficiency")
     pairs = [(session.stat.time_in_sleep, session.stat.time_in_bed) for session in stats.slept]
     of_sums, mean = ratio_of_sums(pairs), mean_of_ratios(pairs)
     if of_sums is None or mean is None or not isinstance(theirs, int | float) or abs(of_sums - mean) <= 2 * ROUNDING:
-        findings.check(statement, None)
+        findings.check(FORMULA, None)
         return
-    is_mean = abs(theirs - mean) <= ROUNDING
-    detail = "they are means of the nightly ratios" if is_mean else "they follow another formula"
-    findings.check(statement, abs(theirs - of_sums) <= ROUNDING, detail)
+    detail = MEAN_OF_RATIOS if abs(theirs - mean) <= ROUNDING else "they follow another formula"
+    findings.check(FORMULA, abs(theirs - of_sums) <= ROUNDING, detail)
 
 
 def check_page_end(findings: Findings, rows: Sequence[ListedSession], stats: AverageStats, *, limit: int) -> None:
@@ -242,7 +270,7 @@ def check_page_end(findings: Findings, rows: Sequence[ListedSession], stats: Ave
     ]
     holds = max(averaged) <= max(starts) if starts and averaged and len(rows) < limit else None
     detail = f"average-stats has later sessions than this page of {len(rows)} rows"
-    findings.check("list: a page of fewer than `limit` rows is the last one", holds, detail)
+    findings.check(PAGE_LIMIT, holds, detail)
 
 
 def check_user(findings: Findings, result: Result, user_id: str) -> None:

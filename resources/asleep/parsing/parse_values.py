@@ -23,6 +23,7 @@ FLOAT_LIMIT = 1e15
 LARGEST_RATIO = 1.5
 """An efficiency above it is a percentage."""
 
+UNKNOWN_ZONE = "unknown time zone"
 FIELD_NAME = re.compile(r"(?=.{1,60}$)[A-Za-z_]+\d{0,2}[A-Za-z_]*")
 """What is shown of an unknown field; another name may be an id."""
 MAX_ODDITIES = 100
@@ -213,7 +214,7 @@ def time_zone(value: Json, where: str, odd: ContractViolations) -> str | None:
     """The name of a time zone as it came; one that means nothing is kept and noted."""
     name = text(value, where, odd)
     if name is not None and local_zone(name) is None:
-        odd.note(where, "unknown time zone")
+        odd.note(where, UNKNOWN_ZONE)
     return name
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    Interval,
     LargeBinary,
     Table,
     Text,
@@ -137,8 +138,9 @@ page_sizes = Table(
     Column("rows", Integer, nullable=False, comment="Largest page that the API is known to return; 0: not known"),
     Column("confirmed_run_id", Text, comment="The last run in which the end of a list was confirmed"),
     Column("confirmed_rows", Integer, comment="Rows of the last page of that list: shorter ones were the last as well"),
+    Column("clock_ahead", Interval, comment="By how much the API's clock was ahead of the database's; null: not seen"),
     Column("noted_at", Timestamp, nullable=False, server_default=_NOW, comment="When this was written"),
-    comment="One row per account of the API: how long a page of a list is. Not for analysts.",
+    comment="One row per account of the API: how long a page of a list is, and its clock. Not for analysts.",
 )
 
 webhook_events = Table(

@@ -1,7 +1,8 @@
 """What is remembered of lists: who was listed lately, and how long the API's pages are."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from datetime import timedelta
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -51,8 +52,14 @@ def known_pages(connection: Connection, account: str, run_id: str) -> KnownPages
     return KnownPages(stored.rows, stored.confirmed_rows if is_this_run else 0)
 
 
-def note_pages(
-    connection: Connection, account: str, run_id: str, *, rows: int | None = None, confirmed_rows: int = 0
+def note_pages(  # noqa: PLR0913 the columns of the row
+    connection: Connection,
+    account: str,
+    run_id: str,
+    *,
+    rows: int | None = None,
+    confirmed_rows: int = 0,
+    clock_ahead: timedelta | None = None,
 ) -> None:
     """Remember what a batch learnt.
 
@@ -62,8 +69,11 @@ def note_pages(
         run_id: the run in which it was learnt.
         rows: largest page that the API is known to return, 0 when that is not known; None keeps what is stored.
         confirmed_rows: a last page of this length was confirmed.
+        clock_ahead: by how much the API's clock is ahead of the database's; None keeps what is stored.
     """
-    confirmed = {"confirmed_run_id": run_id, "confirmed_rows": confirmed_rows, "noted_at": func.now()}
+    confirmed: dict[str, Any] = {"confirmed_run_id": run_id, "confirmed_rows": confirmed_rows, "noted_at": func.now()}
+    if clock_ahead is not None:
+        confirmed["clock_ahead"] = clock_ahead
     connection.execute(
         insert(page_sizes)
         .values(account=account, rows=PAGE_ROWS if rows is None else rows, **confirmed)
