@@ -1,6 +1,6 @@
 """How long from a finished night's event to its row, with the service and Dagster's daemon as they are deployed.
 
-    python benchmarks/event_to_row.py [--events 60] [--every 2]
+    python benchmarks/event_to_row.py [--events 60] [--every 2] [--outages]
 
 The simulated API sends SESSION_COMPLETE events by the clock; the service puts them in the inbox, the daemon's sensor
 starts a run, the run stores the session. Both moments, the event's `received_at` and the row's `created_at`, are the
@@ -9,6 +9,7 @@ one at a steady pace, then single ones with a pause of a minute and more before 
 """
 
 import argparse
+import json
 import os
 import socket
 import subprocess
@@ -17,13 +18,16 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from sqlalchemy import Engine, text
 from surroundings import KEY, ROOT, Surroundings, surroundings
 
 from resources.database.engine import make_engine
+from resources.embedded_postgres import server as embedded
 
 COMMAND = str(Path(sys.executable).parent / "asleep-sync")
 QUIET_SECONDS = 75
@@ -92,10 +96,54 @@ def waits(engine: Engine, sessions: list[str]) -> list[float]:
     raise SystemExit(f"{len(sessions) - len(found)} of {len(sessions)} events did not become rows")
 
 
+def post_whole(receiver: str, result: dict[str, Any], number: int) -> str | None:
+    """A night of last night's, as an event with all that belongs to it; its id, or None when it was refused."""
+    length = datetime.fromisoformat(result["session"]["end_time"]) - datetime.fromisoformat(
+        result["session"]["start_time"]
+    )
+    end = datetime.now(UTC) - timedelta(hours=1)
+    name = f"{end - length:%Y%m%d%H%M%S}_{number:05}"
+    times = {"start_time": (end - length).isoformat(), "end_time": end.isoformat()}
+    data = {"user_id": f"outage-{number}", **result, "session": {**result["session"], **times, "id": name}}
+    body = json.dumps({"event": "SESSION_COMPLETE", "version": "V3", "data": data}).encode()
+    request = urllib.request.Request(receiver, body, {"x-api-key": KEY})  # noqa: S310 loopback
+    try:
+        with urllib.request.urlopen(request, timeout=15):  # noqa: S310 loopback
+            return name
+    except OSError:
+        return None
+
+
+def outages(world: Surroundings, receiver: str, engine: Engine, seconds: int) -> None:
+    """Print the figures of two outages."""
+    sessions = [s for user in world.ask("truth")["users"] for s in user["sessions"]]
+    result = next(s["result"] for s in sessions if s["result"]["session"]["state"] == "COMPLETE")
+    world.ask("faults", [{"kind": "status_503"}])
+    sent = []
+    for number in range(seconds):
+        if number % 4 == 0:
+            send(world, receiver, sessions[number + 1]["row"]["session_id"], whole=False)
+        sent.append(post_whole(receiver, result, number))
+        time.sleep(1)
+    print(line("whole, the API away", waits(engine, [name for name in sent if name])), flush=True)
+    engine.dispose()
+    directory = world.server.data_directory.parent
+    embedded.stop(directory)
+    time.sleep(16)
+    embedded.start(directory)
+    back = time.monotonic()
+    while (name := post_whole(receiver, result, 9000)) is None:
+        time.sleep(0.2)
+    accepted = time.monotonic() - back
+    waits(engine, [name])
+    print(f"\nPostgres back: first event accepted after {accepted:.1f} s, its row there after "
+          f"{time.monotonic() - back:.1f} s.")  # fmt: skip
+
+
 def line(title: str, seconds: list[float]) -> str:
     """A row of the result."""
-    at = [seconds[min(len(seconds) - 1, int(len(seconds) * share))] for share in (0.5, 0.95)]
-    return f"| {title} | {len(seconds)} | {at[0]:.1f} s | {at[1]:.1f} s | {seconds[-1]:.1f} s |"
+    at = [seconds[min(len(seconds) - 1, int(len(seconds) * share))] for share in (0.5, 0.95, 0.99)]
+    return f"| {title} | {len(seconds)} | {at[0]:.1f} s | {at[1]:.1f} s | {at[2]:.1f} s | {seconds[-1]:.1f} s |"
 
 
 def main() -> None:
@@ -104,6 +152,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=60, help="at a steady pace")
     parser.add_argument("--every", type=float, default=2, help="seconds between them")
     parser.add_argument("--single", type=int, default=4, help="events with a long pause before each")
+    parser.add_argument("--outages", type=int, default=0, help="seconds of the API's outage; nothing else is measured")
     options = parser.parse_args()
     with surroundings(10, 30, 20) as world, world.database() as url, TemporaryDirectory() as home:
         engine = make_engine(url, application_name="benchmark")
@@ -122,7 +171,10 @@ def main() -> None:
             wait_for(f"http://127.0.0.1:{port}/ready")
             send(world, receiver, sessions[0], whole=True)
             waits(engine, sessions[:1])
-            print("| Events | | 50th | 95th | longest |\n|---|---|---|---|---|")
+            print("| Events | | 50th | 95th | 99th | longest |\n|---|---|---|---|---|---|")
+            if options.outages:
+                outages(world, receiver, engine, options.outages)
+                return
             steady = sessions[1 : options.events + 1]
             began = time.monotonic()
             for number, session_id in enumerate(steady):

@@ -107,8 +107,16 @@ def _require_object(body: bytes) -> None:
 def _without_secrets(headers: Mapping[str, str], keys: KeyRing) -> dict[str, str]:
     """The headers worth keeping: never a key, even one that strayed into another header."""
     kept = [
-        (name, value[:_MAX_HEADER])
+        (name, _text(value)[:_MAX_HEADER])
         for name, value in headers.items()
         if name not in _SECRET_HEADERS and not keys.occurs_in(value)
     ]
     return dict(kept[:_MAX_HEADERS])
+
+
+def _text(value: str) -> str:
+    """A header's value that was sent as UTF-8; the server decodes every value as Latin-1."""
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        return value

@@ -90,7 +90,7 @@ def make_engine(url: str | URL, *, application_name: str, pool_size: int = 5) ->
         },
     )
 
-    @event.listens_for(engine, "connect")
+    @event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy's own, which begins a transaction
     def set_up(connection: Any, _record: object) -> None:
         set_up_session(connection)
 

@@ -96,8 +96,9 @@ def _refuse_shared_sessions(connection: PostgresConnection) -> None:
             others.add(_backend_of(other))
     if ours & others:
         raise DatabaseUnsuitable(
-            "DATABASE_URL leads to a connection pooler in transaction mode, which loses settings and locks: use its "
-            "session mode (PgBouncer: pool_mode = session), or connect without it."
+            "DATABASE_URL leads to a connection pooler that shares connections between transactions or statements, "
+            "and so loses settings and locks: use its session mode (PgBouncer: pool_mode = session), or connect "
+            "without it."
         )
 
 

@@ -67,7 +67,7 @@ class HttpClient:
         *,
         max_connections: int = 20,
         timeout_seconds: float = 30.0,
-        max_body_bytes: int = 16 * 1024 * 1024,
+        max_body_bytes: int = 4 * 1024 * 1024,
         ca_bundle: Path | None = None,
         proxy: str | None = None,
     ) -> None:
@@ -78,7 +78,8 @@ class HttpClient:
             key: the API key.
             max_connections: when more threads send, they wait for each other.
             timeout_seconds: from the request to the last byte of its response.
-            max_body_bytes: before and after decompression.
+            max_body_bytes: before and after decompression; the default holds a page of 1,000 sessions, ten times the
+                most that is requested.
             ca_bundle: file or directory of certificate authorities, instead of those that come with `requests`.
             proxy: `http[s]://[user:password@]host[:port]`.
 

@@ -24,6 +24,8 @@ _SESSION_NAMES = frozenset(
     {"id", "state", "start_time", "end_time", "unexpected_end_time", "created_timezone"}
     | {"sleep_stages", "breath_stages", "snoring_stages"}
 )
+MAX_ROWS = 1000
+"""Of one page: ten times as many as are requested. It bounds the memory of a response that ignores `limit`."""
 _ROW_NAMES = frozenset(
     {"session_id", "state", "session_start_time", "session_end_time", "unexpected_end_time"}
     | {"created_timezone", "last_received_seq_num", "time_in_bed"}
@@ -35,11 +37,13 @@ def parse_session_list(result: Object) -> tuple[ListedSession, ...]:
     """One page of the list of sessions. A row that cannot be read keeps its place, for pages are by offset.
 
     Raises:
-        Malformed: no list.
+        Malformed: no list, or far more rows than any page has.
     """
     rows = result.get("sleep_session_list")
     if type(rows) is not list:
         malformed("sleep_session_list: not a list", result)
+    if len(rows) > MAX_ROWS:
+        malformed(f"sleep_session_list: {len(rows)} rows on one page, more than {MAX_ROWS}", rows[:1])
     return tuple([_listed_session(row) for row in rows])
 
 

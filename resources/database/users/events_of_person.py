@@ -5,6 +5,7 @@ another encoding, with blanks around it, in the header only, or not at all: then
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -27,7 +28,7 @@ def events_of_person(connection: Connection, user_id: str) -> list[int]:
     sessions = set(connection.scalars(_SESSIONS, {"user_id": user_id}))
     rows = connection.execute(
         load_sql(__package__, "events_that_may_name_person").execution_options(yield_per=_CHUNK_EVENTS),
-        {"user_id": user_id},
+        {"user_id": user_id, "in_headers": list(_in_headers(user_id))},
     )
     return [row.event_id for row in rows if names_person(bytes(row.body), row.headers, user_id, sessions)]
 
@@ -45,10 +46,19 @@ def names_person(body: bytes, headers: Mapping[str, str], user_id: str, session_
         values = list(_strings(decode(body)))
     except ValueError:
         values = [("", word) for word in body.decode("utf-8", "replace").split()]
-    users = {value for key, value in values if key == "user_id"} | {headers.get("x-user-id", "").strip()} - {""}
-    if user_id in users or any(value == user_id for _, value in values):
+    in_header = headers.get("x-user-id", "").strip()
+    users = {value for key, value in values if key == "user_id"} | {in_header} - {""}
+    if in_header in _in_headers(user_id) or any(value == user_id for _, value in values):
         return True
     return not users and any(value in session_ids for _, value in values)
+
+
+def _in_headers(user_id: str) -> set[str]:
+    """How an id may be stored that came in a header: bytes of UTF-8 read as Latin-1, or the reverse."""
+    found = {user_id, user_id.encode().decode("latin-1")}
+    with suppress(UnicodeError):
+        found.add(user_id.encode("latin-1").decode())
+    return found
 
 
 def _strings(root: Any) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,7 @@
 -- the header.
 SELECT event_id, headers, body
 FROM asleep.webhook_events
-WHERE position(:user_id IN coalesce(headers ->> 'x-user-id', '')) > 0
+WHERE trim(headers ->> 'x-user-id') = ANY (:in_headers)
     OR position(convert_to(:user_id, 'UTF8') IN body) > 0
     OR position('\x5c'::bytea IN body) > 0
     OR position('\x00'::bytea IN body) > 0

@@ -123,6 +123,15 @@ def test_what_the_sync_can_read_is_stored_and_understood(service: Service, engin
     assert read_event(stored, headers).user_id == "G-1"
 
 
+@pytest.mark.parametrize("sent", ["G-é".encode(), "G-é".encode("latin-1")], ids=["UTF-8", "Latin-1"])
+def test_a_user_in_a_header_is_read_in_either_encoding(service: Service, engine: Engine, sent: bytes):
+    """Read as Latin-1 alone, UTF-8 names a user who does not exist."""
+    headers = {"x-api-key": KEY, "x-user-id": sent}
+    assert requests.post(f"{service.url}/webhooks/asleep", b'{"event": "x"}', headers=headers, timeout=30).ok
+    ((stored, kept),) = inbox(engine)
+    assert read_event(stored, kept).user_id == "G-é"
+
+
 def test_a_compressed_body_is_stored_as_its_content(service: Service, signed: Service, engine: Engine):
     """With and without the header, also in several members; the sender signs either the content or what it sends."""
     body = NIGHT % b"1"

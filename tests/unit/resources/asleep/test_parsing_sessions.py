@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from resources.asleep.classification import decode
 from resources.asleep.errors import Malformed
-from resources.asleep.parsing.parse_sessions import parse_session_list, parse_session_result
+from resources.asleep.parsing.parse_sessions import MAX_ROWS, parse_session_list, parse_session_result
 from resources.asleep.parsing.parse_values import raises_only_malformed
 from resources.asleep.records import STAT_FIELDS, SleepSession, Stat
 
@@ -335,6 +335,16 @@ def test_a_page_of_rows_is_read():
     assert listed.session_start_time == datetime(2026, 3, 7, 14, 2, 11, tzinfo=UTC)
     assert listed.last_received_seq_num == 79
     assert listed.contract_violations == ()
+
+
+def test_a_page_that_ignores_the_limit_is_read_up_to_a_bound():
+    """A user's whole history in one response must not exhaust the memory of the process."""
+    rows = [list_row() | {"session_id": f"s{number}"} for number in range(MAX_ROWS + 1)]
+
+    assert len(parse_session_list({"sleep_session_list": rows[:-1]})) == MAX_ROWS
+    with pytest.raises(Malformed, match="1001 rows on one page, more than 1000") as refused:
+        parse_session_list({"sleep_session_list": rows})
+    assert len(refused.value.raw or b"") < 2000, "the response is not kept"
 
 
 def test_an_odd_row_is_kept_and_told():

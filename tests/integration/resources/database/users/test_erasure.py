@@ -127,6 +127,15 @@ def test_an_event_is_erased_however_it_spells_the_person(connection: Connection,
     assert {bytes(body) for body in left} == {event.body for event in others}
 
 
+@pytest.mark.parametrize("user_id", ["G-é", "G-Ã©"])
+@pytest.mark.parametrize("stored_as", ["G-é", "G-Ã©"])
+def test_an_event_is_erased_however_its_header_was_encoded(connection: Connection, user_id: str, stored_as: str):
+    """HTTP says Latin-1 and many senders use UTF-8: the same bytes may stand for either id."""
+    put_events(connection, [IncomingEvent(b"{}", {"x-user-id": stored_as}), IncomingEvent(b"[]", {"x-user-id": "G-e"})])
+
+    assert erase(connection, user_id, "requested")["webhook_events"] == 1
+
+
 def test_a_pseudonym_is_keyed_and_the_same_in_sql(connection: Connection):
     """A hash of the id alone could be computed by anybody who has a list of ids."""
     load_pseudonym_key(connection)
