@@ -43,11 +43,12 @@ def monthly_averages(
     Only user-months whose sessions changed since the last time are computed again; a month left without sessions
     disappears.
     """
+    partitions = context.assets_def.partitions_def or monthly
     with as_dagster_failure(context.op_execution_context):
         database.require_migrated()
         with database.engine.connect() as connection:
-            waiting = stale_months(connection)
-        for month in months_of(context.partition_keys, datetime.now(UTC).date(), waiting):
+            stale = stale_months(connection)
+        for month in months_of(context.partition_keys, partitions, datetime.now(UTC).date(), stale):
             with database.engine.begin() as connection:
                 counts = summarise_month(connection, month)
             if (key := month_key(month)) in context.partition_keys:

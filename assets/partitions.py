@@ -1,7 +1,4 @@
-"""Days and months as Dagster partitions.
-
-Lives here: the definitions, and partition ↔ window.  Not here: schedules.
-"""
+"""Days and months as Dagster partitions, and the windows and months that they stand for."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -9,17 +6,42 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from assets.sync.window import Window
+from resources.database.first_day import EARLIEST_DAY
 
-FIRST_DAY = "2021-01-01"
-"""Asleep's service holds nothing older; the earliest day that can be synced."""
 
-daily = dg.DailyPartitionsDefinition(start_date=FIRST_DAY, timezone="UTC", end_offset=1)
-"""UTC days of session starts, today included."""
+def days_from(first_day: date) -> dg.DailyPartitionsDefinition:
+    """UTC days of session starts, from `first_day` to today."""
+    return dg.DailyPartitionsDefinition(start_date=day_key(first_day), timezone="UTC", end_offset=1)
 
-monthly = dg.MonthlyPartitionsDefinition(start_date=FIRST_DAY, timezone="UTC", end_offset=1)
-"""Months of nights, the unfinished one included. A night belongs to the date of waking up, so a month's first night may
-have begun on the last UTC day of the month before. Dagster cannot map that (both partitions must be of one time zone):
-its lineage shows the month's own days, and what is computed follows `asleep.stale_months`."""
+
+def months_from(first_day: date) -> dg.MonthlyPartitionsDefinition:
+    """Months of nights, from that of `first_day` to the unfinished one.
+
+    A night belongs to the date of waking up, so a month's first night may have begun on the last UTC day of the month
+    before. Dagster cannot map that (both partitions must be of one time zone): its lineage shows the month's own days,
+    and what is computed follows `asleep.stale_months`.
+    """
+    return dg.MonthlyPartitionsDefinition(start_date=month_key(first_day), timezone="UTC", end_offset=1)
+
+
+def starting_on(assets: Iterable[dg.AssetsDefinition], first_day: date) -> list[dg.AssetsDefinition]:
+    """Return the assets with partitions that start on a day or in its month.
+
+    Args:
+        assets: partitioned by `daily`, `monthly` or not at all.
+        first_day: of the database, see `resources.database.first_day`.
+    """
+    partitions: dict[dg.PartitionsDefinition, dg.PartitionsDefinition] = {
+        daily: days_from(first_day),
+        monthly: months_from(first_day),
+    }
+
+    def narrowed(spec: dg.AssetSpec) -> dg.AssetSpec:
+        if spec.partitions_def is None:
+            return spec
+        return spec.replace_attributes(partitions_def=partitions[spec.partitions_def])
+
+    return [asset.map_asset_specs(narrowed) for asset in assets]
 
 
 def window_of(context: dg.OpExecutionContext) -> Window:
@@ -35,16 +57,25 @@ def window_of(context: dg.OpExecutionContext) -> Window:
     if last_day > today:
         raise dg.Failure(
             f"{last_day} lies in the future: the last day that can be synced is today, {today} (UTC). "
-            "Nothing was asked for.",
+            "No request was made.",
             allow_retries=False,
         )
     return window
 
 
-def months_of(keys: Sequence[str], today: date, waiting: Iterable[date] = ()) -> list[date]:
-    """The months of monthly partitions, and those that wait and have no partition: they go along with any other.
+def months_of(
+    keys: Sequence[str], partitions: dg.PartitionsDefinition, today: date, stale: Iterable[date] = ()
+) -> list[date]:
+    """Return the months of monthly partitions, and the stale months that have no partition: any run takes them along.
 
-    In the east the next month may have begun already; a phone's clock may be years off.
+    A month without a partition lies before the first one, or is the next one already begun in the east, or comes from
+    a phone's wrong clock.
+
+    Args:
+        keys: of the run.
+        partitions: of the asset.
+        today: the UTC date.
+        stale: months whose sessions changed.
 
     Raises:
         Failure: one of the partitions lies in the future.
@@ -55,17 +86,19 @@ def months_of(keys: Sequence[str], today: date, waiting: Iterable[date] = ()) ->
             f"{months[-1]:%Y-%m} lies in the future: the last month with sessions is {today:%Y-%m}.",
             allow_retries=False,
         )
-    return [*months, *(month for month in waiting if month != _with_partition(month, today))]
+    return [*months, *(month for month in stale if not partitions.has_partition_key(month_key(month)))]
 
 
-def month_keys(months: Sequence[date], today: date) -> tuple[str, str]:
-    """Keys of the first and last partition that take along all of these months, in order; see `months_of`."""
-    return month_key(_with_partition(months[0], today)), month_key(_with_partition(months[-1], today))
+def month_keys(months: Sequence[date], partitions: dg.MonthlyPartitionsDefinition) -> tuple[str, str]:
+    """Return the keys of the first and last partition with which all of these months are recomputed; see `months_of`.
 
-
-def _with_partition(month: date, today: date) -> date:
-    """The month, or the nearest that has a partition."""
-    return max(date.fromisoformat(FIRST_DAY), min(month, today.replace(day=1)))
+    Args:
+        months: in ascending order.
+        partitions: of the asset.
+    """
+    known = partitions.get_partition_keys()
+    first, last = (max(known[0], min(month_key(month), known[-1])) for month in (months[0], months[-1]))
+    return first, last
 
 
 def day_key(day: date) -> str:
@@ -81,3 +114,7 @@ def month_key(month: date) -> str:
 def month_of_key(key: str) -> date:
     """The month of a monthly partition's key."""
     return datetime.strptime(key, "%Y-%m-%d").replace(tzinfo=UTC).date()
+
+
+daily, monthly = days_from(EARLIEST_DAY), months_from(EARLIEST_DAY)
+"""The widest partitions, with which the assets are defined; `starting_on` narrows them."""

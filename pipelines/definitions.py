@@ -1,9 +1,10 @@
 """What Dagster loads: `build_definitions`, and `defs` built from the environment."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 import dagster as dg
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from assets.average_stats_reconciliation import average_stats_reconciliation
 from assets.checks.sql_checks import checks
@@ -15,6 +16,7 @@ from assets.ops.batches import SyncOptions
 from assets.ops.recomputed_metrics import MetricsOptions
 from assets.ops.retention import Retention
 from assets.parquet_export import parquet_export
+from assets.partitions import months_from, starting_on
 from assets.sleep_metrics import sleep_metrics
 from assets.sleep_sessions import sleep_sessions
 from assets.users import users
@@ -49,9 +51,10 @@ from pipelines.schedules import (
     weekly_departures,
     weekly_reconcile,
 )
-from pipelines.sensors import recompute_stale_months, webhook_inbox
+from pipelines.sensors import stale_months_sensor, webhook_inbox
 from pipelines.settings import Settings, load_settings, runs_under_dagster_dev
 from resources.asleep.resource import AsleepApi
+from resources.database.first_day import EARLIEST_DAY, default_first_day, read_first_day
 from resources.database.resource import Database
 from resources.database.sync.api_addresses import ApiAddresses
 
@@ -66,15 +69,18 @@ ASSETS = (
 )
 
 
-def build_definitions(settings: Settings, executor: dg.ExecutorDefinition | None = None) -> dg.Definitions:
+def build_definitions(
+    settings: Settings, executor: dg.ExecutorDefinition | None = None, *, first_day: date = EARLIEST_DAY
+) -> dg.Definitions:
     """Return everything, wired by the settings. Nothing outside is touched until something runs.
 
     Args:
         settings: the environment.
         executor: where steps run; by default as DAGSTER_EXECUTOR says.
+        first_day: of the partitions.
     """
     return dg.Definitions(
-        assets=presented([*ASSETS, *external_assets], settings),
+        assets=presented([*starting_on(ASSETS, first_day), *external_assets], settings),
         asset_checks=checks,
         jobs=[
             sync_sleep_sessions,
@@ -89,16 +95,16 @@ def build_definitions(settings: Settings, executor: dg.ExecutorDefinition | None
             delete_old_records,
         ],
         schedules=[
-            daily_sync(settings.recent_days),
+            daily_sync(settings.recent_days, first_day),
             hourly_retry,
             weekly_reconcile,
             weekly_departures(settings.erasure_grace_days),
-            monthly_close,
+            monthly_close(first_day),
             nightly_clearing,
             daily_report,
         ],
         sensors=[
-            recompute_stale_months,
+            stale_months_sensor(months_from(first_day)),
             webhook_inbox(enabled=settings.enable_webhooks),
             alert_on_run_failure(settings),
             alert_on_silent_webhooks(settings),
@@ -143,6 +149,20 @@ def _resources(settings: Settings) -> dict[str, object]:
     }
 
 
+def _first_day(settings: Settings) -> date:
+    """Return the first day that the database holds. Definitions load without a database, too, for Dagster's tools."""
+    if settings.database_url is not None:
+        database = Database(settings.require_database_url, application_name="asleep-sync definitions")
+        try:
+            with database.engine.connect() as connection:
+                return read_first_day(connection)
+        except SQLAlchemyError:
+            structlog.get_logger(LOGGER).warning("The first day cannot be read from the database: taking the default")
+        finally:
+            database.engine.dispose()
+    return settings.first_day or default_first_day()
+
+
 @dg.definitions
 def defs() -> dg.Definitions:
     """The definitions of this environment."""
@@ -152,4 +172,4 @@ def defs() -> dg.Definitions:
         structlog.get_logger(LOGGER).warning(
             "`dagster dev` lets any web page that you open command this UI: use `asleep-sync dev` instead"
         )
-    return build_definitions(settings)
+    return build_definitions(settings, first_day=_first_day(settings))

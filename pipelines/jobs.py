@@ -10,9 +10,10 @@ from dagster._core.storage.tags import RETRY_STRATEGY_TAG
 from assets.checks.data_missing import fail_if_data_missing
 from assets.ops.deleted_users import erase_departed, look_for_departures
 from assets.ops.targeted_sync import fail_if_users_failed, summarise_stale_months, sync_some_users
-from assets.partitions import FIRST_DAY
+from assets.partitions import day_key
 from assets.webhooks.process_events import handle_events
 from pipelines.runtime.retention import remove_old_rows, remove_old_runs
+from resources.database.first_day import EARLIEST_DAY
 
 sync_sleep_sessions = dg.define_asset_job(
     "sync_sleep_sessions",
@@ -82,7 +83,15 @@ fill_stage_arrays = sync_some.to_job(
     "for each session, nothing is listed again. Lower priority than every other job.",
     tags={"dagster/priority": "-1"},
     config={
-        "ops": {"sync_some_users": {"config": {"first_day": FIRST_DAY, "last_day": FIRST_DAY, "stages_only": True}}}
+        "ops": {
+            "sync_some_users": {
+                "config": {
+                    "first_day": day_key(EARLIEST_DAY),
+                    "last_day": day_key(EARLIEST_DAY),
+                    "stages_only": True,
+                }
+            }
+        }
     },
 )
 

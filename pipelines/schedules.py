@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from assets.partitions import FIRST_DAY, daily, day_key
+from assets.partitions import daily, day_key
 from pipelines.jobs import (
     delete_old_records,
     erase_deleted_users,
@@ -22,6 +22,7 @@ from pipelines.jobs import (
 )
 from pipelines.runtime.pauses import is_under_way, why_paused
 from pipelines.runtime.run_tags import range_tags
+from resources.database.first_day import EARLIEST_DAY
 from resources.database.resource import Database
 from resources.database.sync import sync_state
 
@@ -60,11 +61,12 @@ def _synced(instance: dg.DagsterInstance) -> set[date]:
     return {date.fromisoformat(key) for key in keys if daily.has_partition_key(key)}
 
 
-def daily_sync(recent_days: int) -> dg.ScheduleDefinition:
+def daily_sync(recent_days: int, first_day: date = EARLIEST_DAY) -> dg.ScheduleDefinition:
     """Every day at 06:17: nights of Asia, Europe and Africa are over by then, and no hour strikes.
 
     Args:
         recent_days: how many days back, today included, one run covers at least.
+        first_day: of the partitions.
     """
 
     @dg.schedule(
@@ -81,7 +83,7 @@ def daily_sync(recent_days: int) -> dg.ScheduleDefinition:
         if is_under_way(context.instance, sync_sleep_sessions.name):
             return dg.SkipReason("A sync waits or runs already; tomorrow's reaches back as far as it must.")
         first, last = days_to_sync(_today(context), recent_days, _synced(context.instance))
-        return dg.RunRequest(tags=range_tags(day_key(first), day_key(last)))
+        return dg.RunRequest(tags=range_tags(day_key(max(first, first_day)), day_key(last)))
 
     return schedule
 
@@ -148,19 +150,30 @@ def weekly_departures(grace_days: int) -> dg.ScheduleDefinition:
     return schedule
 
 
-@dg.schedule(
-    owners=["team:data"],
-    job=sync_sleep_sessions,
-    cron_schedule="41 8 3 * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="On the 3rd at 08:41: lists the whole month before once more, for sessions that came late; its "
-    "averages follow by themselves.",
-)
-def monthly_close(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """A session may stay open for a day, and an app may upload late: by the 3rd the month is quiet."""
-    first, last = previous_month(_today(context))
-    return dg.RunRequest(tags=range_tags(day_key(max(first, date.fromisoformat(FIRST_DAY))), day_key(last)))
+def monthly_close(first_day: date = EARLIEST_DAY) -> dg.ScheduleDefinition:
+    """On the 3rd: a session may stay open for a day, and an app may upload late; by then the month is quiet.
+
+    Args:
+        first_day: of the partitions.
+    """
+
+    @dg.schedule(
+        owners=["team:data"],
+        name="monthly_close",
+        job=sync_sleep_sessions,
+        cron_schedule="41 8 3 * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="On the 3rd at 08:41: lists the whole month before once more, for sessions that came late; its "
+        "averages follow by themselves.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        first, last = previous_month(_today(context))
+        if last < first_day:
+            return dg.SkipReason(f"No day of the month before has a partition: the first day is {first_day}.")
+        return dg.RunRequest(tags=range_tags(day_key(max(first, first_day)), day_key(last)))
+
+    return schedule
 
 
 @dg.schedule(

@@ -7,7 +7,7 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
 from assets.metrics.monthly_summary import months_to_recompute
-from assets.partitions import month_keys
+from assets.partitions import month_keys, monthly
 from assets.webhooks.inbox_loop import MAX_SECONDS
 from pipelines.jobs import process_webhook_events, summarise_months
 from pipelines.runtime.pauses import (
@@ -45,8 +45,15 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def stale_months_sensor(clock: Clock = _utc_now) -> dg.SensorDefinition:
-    """The sensor that recomputes averages; `clock` returns the current moment in UTC."""
+def stale_months_sensor(
+    months_known: dg.MonthlyPartitionsDefinition = monthly, clock: Clock = _utc_now
+) -> dg.SensorDefinition:
+    """The sensor that recomputes averages.
+
+    Args:
+        months_known: partitions of `monthly_averages`.
+        clock: returns the current moment in UTC.
+    """
 
     @dg.sensor(
         owners=["team:data"],
@@ -71,7 +78,7 @@ def stale_months_sensor(clock: Clock = _utc_now) -> dg.SensorDefinition:
         reason = reason or why_paused(context.instance, summarise_months.name, asks=False)
         if reason is not None:
             return dg.SensorResult(skip_reason=reason, cursor=_cursor(waiting_since))
-        request = dg.RunRequest(tags=range_tags(*month_keys(months, now.date())))
+        request = dg.RunRequest(tags=range_tags(*month_keys(months, months_known)))
         return dg.SensorResult(run_requests=[request], cursor=_cursor(now if is_syncing else None))
 
     return sensor
@@ -102,9 +109,6 @@ def _moment(cursor: str | None) -> datetime | None:
 
 def _cursor(waiting_since: datetime | None) -> str:
     return waiting_since.isoformat() if waiting_since else NOT_WAITING
-
-
-recompute_stale_months = stale_months_sensor()
 
 
 def _writes_sessions(instance: dg.DagsterInstance) -> bool:

@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, Sett
 
 from resources.asleep.http.network import check_proxy, trusted_authorities
 from resources.database.engine import DatabaseUrlInvalid, database_url
+from resources.database.first_day import EARLIEST_DAY
 
 APP_ROOT = Path(__file__).resolve().parent.parent
 """The checkout, or the folder into which the packages are installed."""
@@ -68,6 +70,7 @@ class Settings(BaseSettings):
     asleep_requests_per_second: PositiveNumber = 10.0
     max_connections: Annotated[int, Field(ge=1, le=256)] = 20
     request_timeout: LongestRequest = 30.0
+    first_day: date | None = None
     recent_days: Annotated[int, Field(ge=1, le=3650)] = 7
     sync_detail: Literal["full", "statistics"] = "full"
     user_batch_size: Count = 500
@@ -115,6 +118,13 @@ class Settings(BaseSettings):
         if len(days) != len(parts) or not 1 <= len(days) <= len("123456"):
             raise ValueError("holds one to six ISO weekdays, 1 Monday to 7 Sunday, such as 6,7")
         return tuple(sorted(days))
+
+    @field_validator("first_day")
+    @classmethod
+    def _is_a_day_of_the_api(cls, value: date | None) -> date | None:
+        if value is not None and not EARLIEST_DAY <= value <= datetime.now(UTC).date():
+            raise ValueError(f"lies between {EARLIEST_DAY} and today, such as 2025-01-31")
+        return value
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod

@@ -20,6 +20,7 @@ import pytest
 from sqlalchemy import Connection, Engine, create_engine, text
 
 from resources.database.engine import make_engine
+from resources.database.first_day import EARLIEST_DAY
 from resources.database.migrate import migrate
 from resources.database.users.pseudonym_key import load_pseudonym_key
 from resources.embedded_postgres import server as embedded
@@ -113,7 +114,7 @@ def template(postgres: embedded.EmbeddedPostgres) -> str:
     with _administration(postgres) as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
     engine = make_engine(postgres.url_for(name), application_name="tests")
-    migrate(engine, other_schemas=("dagster",))
+    migrate(engine, other_schemas=("dagster",), first_day=EARLIEST_DAY)
     with engine.connect() as connection:
         load_pseudonym_key(connection)
     engine.dispose()

@@ -72,11 +72,11 @@ def run_demo(size: Size) -> int:
             settings = load_settings()
             set_up_logs(settings)
             database = Database(lambda: url, application_name="asleep-sync demo")
-            migrate(database.engine, other_schemas=(DAGSTER_SCHEMA,))
+            first = size.first_day
+            migrate(database.engine, other_schemas=(DAGSTER_SCHEMA,), first_day=settings.first_day or first)
             _register(database.engine, api.users())
             console.print(f"3. Dagster job sync_sleep_sessions over {size.days} days, then summarise_months")
             today = datetime.now(UTC).date()
-            first = today - timedelta(days=size.days - 1)
             code = run_sync(settings, database, SyncRequest((first, today)))
             listed = Window.of_days(first, today).days_to_list
             least = api.ask(f"least_requests?from={listed[0]}&to={listed[1]}")["total"]

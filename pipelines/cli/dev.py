@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import IO
 from urllib.error import URLError
@@ -67,7 +68,7 @@ def run_dev(settings: Settings, host: str, port: int) -> int:
             stack.callback(_ignore_further_signals)
             url = find_database_url(settings)
             database = Database(lambda: url, application_name="asleep-sync dev")
-            migrate(database.engine, other_schemas=(DAGSTER_SCHEMA,))
+            migrate(database.engine, other_schemas=(DAGSTER_SCHEMA,), first_day=_first_day(settings))
             simulated = _simulated_environment(settings, database, stack)
             database.engine.dispose()
             os.environ.update(simulated, DATABASE_URL=url)
@@ -77,6 +78,12 @@ def run_dev(settings: Settings, host: str, port: int) -> int:
     except SimulatedApiFailed as error:
         raise Refusal(str(error)) from None
     return 0
+
+
+def _first_day(settings: Settings) -> date | None:
+    """Return FIRST_DAY; with the simulated API the first day of the demo's sync, so that few days are missing."""
+    is_simulated = settings.calling_key is None and settings.database_url is None
+    return settings.first_day or (last_size(settings.data_directory).first_day if is_simulated else None)
 
 
 def _ignore_further_signals() -> None:

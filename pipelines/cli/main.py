@@ -45,8 +45,13 @@ def migrate() -> None:
     from pipelines.runtime.dagster_environment import DAGSTER_SCHEMA
     from resources.database.migrate import migrate as upgrade
 
-    engine = read_database(read_settings()).engine
-    before, now = upgrade(engine, other_schemas=(DAGSTER_SCHEMA,), progress=lambda line: click.echo(line, err=True))
+    settings = read_settings()
+    before, now = upgrade(
+        read_database(settings).engine,
+        other_schemas=(DAGSTER_SCHEMA,),
+        first_day=settings.first_day,
+        progress=lambda line: click.echo(line, err=True),
+    )
     click.echo(
         f"The schema is at revision {now}" + (", as before." if before == now else f" (was {before or 'empty'}).")
     )
@@ -138,17 +143,17 @@ def reconcile(days: int) -> None:
 
 
 def _days(first: datetime | None, last: datetime | None, recent_days: int) -> tuple[date, date]:
-    from assets.partitions import FIRST_DAY
+    from resources.database.first_day import EARLIEST_DAY
 
-    today, earliest = datetime.now(UTC).date(), date.fromisoformat(FIRST_DAY)
+    today = datetime.now(UTC).date()
     for option, moment in (("--to", last), ("--from", first)):
         day = moment.date() if moment else today
         if day > today:
             raise Refusal(f"{option} {day} lies in the future: the last day to sync is today, {today} (UTC).")
-        if day < earliest:
-            raise Refusal(f"{option} {day} is too early: nothing is older than {FIRST_DAY}.")
+        if day < EARLIEST_DAY:
+            raise Refusal(f"{option} {day} is too early: nothing is older than {EARLIEST_DAY}.")
     to = last.date() if last else today
-    start = first.date() if first else max(earliest, to - timedelta(days=recent_days - 1))
+    start = first.date() if first else max(EARLIEST_DAY, to - timedelta(days=recent_days - 1))
     if start > to:
         raise Refusal(f"--from {start} lies after --to {to}: swap them.")
     return start, to

@@ -21,6 +21,7 @@ from pipelines.settings import Settings
 from resources.asleep.errors import AsleepError
 from resources.asleep.resource import KeyMissing
 from resources.asleep.transport import RetryPolicy
+from resources.database.first_day import read_first_day, store_first_day
 from resources.database.resource import Database
 from resources.database.schema import tables
 from resources.database.sync.missing_data import read_missing_data
@@ -96,8 +97,19 @@ def run_sync(settings: Settings, database: Database, request: SyncRequest) -> in
         return runner.sync_all(request.days, request.flags)
 
     is_daily = not ids and request.days[1] >= datetime.now(UTC).date()
+    if not ids:
+        _extend_partitions(database, request.days[0])
     outcomes = _run(settings, database, run, is_daily=is_daily)
     return _print_result(f"Window {request.days[0]} to {request.days[1]} (UTC)", database, outcomes, ids)
+
+
+def _extend_partitions(database: Database, first: date) -> None:
+    with database.engine.begin() as connection:
+        if first < (before := read_first_day(connection)):
+            store_first_day(connection, first)
+            _console(stderr=True).print(
+                f"asleep-sync: the first day was {before} and is {first} now: restart Dagster to see the days before."
+            )
 
 
 def run_retry(settings: Settings, database: Database) -> int:
@@ -163,11 +175,13 @@ def _run(
     with ends_on_signal(cancel, "stopped. What was fetched is stored; the next sync fetches the rest."):
         settings = with_database_url(settings)
         os.environ.update(dagster_environment(settings))
-        definitions = build_definitions(settings, dg.in_process_executor)
+        with database.engine.connect() as connection:
+            first_day = read_first_day(connection)
+        definitions = build_definitions(settings, dg.in_process_executor, first_day=first_day)
         complain = _console(stderr=True)
         try:
             with dg.DagsterInstance.get() as instance:
-                runner = Runner(definitions, instance, database.engine, complain)
+                runner = Runner(definitions, instance, database.engine, first_day, complain)
                 outcomes = [run(runner)]
                 if (summarised := runner.summarise_stale_months()) is not None:
                     outcomes.append(summarised)

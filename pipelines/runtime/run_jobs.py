@@ -28,7 +28,7 @@ from assets.metrics.monthly_summary import stale_months
 from assets.ops.batches import ACCEPT_DELETIONS_TAG, REFETCH_TAG, REFRESH_TAG, totals_of_run
 from assets.ops.failures import MISSING, NO_RUN_RETRY, PERMANENT
 from assets.ops.targeted_sync import fail_if_users_failed
-from assets.partitions import day_key, month_keys
+from assets.partitions import day_key, month_keys, months_from
 from pipelines.runtime.run_launcher import HELD_TAG, lock_of
 from pipelines.runtime.run_tags import LOCATION, range_tags
 from pipelines.settings import APP_ROOT
@@ -78,6 +78,8 @@ class Runner:
     definitions: dg.Definitions
     instance: dg.DagsterInstance
     engine: Engine
+    first_day: date
+    """Of the partitions."""
     console: Console
     """Where progress is shown, when it is a terminal."""
     run_ids: list[str] = field(default_factory=list)
@@ -131,8 +133,7 @@ class Runner:
             months = stale_months(connection)
         if not months:
             return None
-        today = datetime.now(UTC).date()
-        return self._run("summarise_months", tags=range_tags(*month_keys(months, today)))
+        return self._run("summarise_months", tags=range_tags(*month_keys(months, months_from(self.first_day))))
 
     def _run(
         self, job: str, *, tags: Mapping[str, str] | None = None, run_config: Mapping[str, Any] | None = None

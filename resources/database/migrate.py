@@ -7,6 +7,7 @@ with `IN_TRANSACTION = False` (a concurrent index) runs outside a transaction an
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import date
 from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +23,7 @@ from sqlalchemy.schema import CreateSchema
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
 
 from resources.database.advisory_lock import advisory_lock
+from resources.database.first_day import store_first_day
 from resources.database.nights.assign import assign_all_nights, users_without_nights
 from resources.database.schema.metadata import SCHEMA
 from resources.database.users.registry import hold_registered
@@ -49,13 +51,18 @@ class NotMigrated(RuntimeError):
 
 
 def migrate(
-    engine: Engine, *, other_schemas: Sequence[str] = (), progress: Callable[[str], None] = lambda _line: None
+    engine: Engine,
+    *,
+    other_schemas: Sequence[str] = (),
+    first_day: date | None = None,
+    progress: Callable[[str], None] = lambda _line: None,
 ) -> tuple[str | None, str]:
     """Upgrade the schema and apply the views again; safe to run twice and at once.
 
     Args:
         engine: the database; the role must own it or its schemas.
         other_schemas: empty schemas to make for others, such as Dagster's own tables.
+        first_day: the first day that has a partition, see `store_first_day`.
         progress: called with a line of text during steps that may take minutes.
 
     Returns:
@@ -78,6 +85,7 @@ def migrate(
         _run(connection, "Applying the views", partial(_apply_views, connection))
         _run(connection, "Creating the rate limiter's functions", partial(create_functions, connection))
         _assign_nights(connection, progress)
+        _run(connection, "Storing the first day", partial(store_first_day, connection, first_day))
         return found, newest_revision()
 
 
@@ -179,7 +187,7 @@ def _apply(connection: Connection, migration: Script) -> None:
         _run(connection, f"Migration {migration.revision}", upgrade_without_views)
 
 
-def _run(connection: Connection, what: str, action: Callable[[], None]) -> None:
+def _run(connection: Connection, what: str, action: Callable[[], object]) -> None:
     """Run an action in a transaction with short time-outs; try again while a lock cannot be had."""
 
     def attempt() -> None:

@@ -23,7 +23,7 @@ from resources.embedded_postgres import server as embedded
 from tests.conftest import ROOT, running_simulator
 from tests.end_to_end.clicks import artefact, launch_backfill
 from tests.end_to_end.dagster.conftest import days_back
-from tests.end_to_end.dagster.running import BIN, free_port
+from tests.end_to_end.dagster.running import BIN, RunningDagster, free_port
 from tests.expected_nights import Assigned, Recorded, expected_nights
 from tests.truth import differences
 
@@ -245,6 +245,14 @@ def test_the_first_page_shows_the_demos_runs(dev, page):
     for job in ("sync_sleep_sessions", "summarise_months"):
         expect(page.get_by_role("link", name=job).first).to_be_visible()
     page.screenshot(path=artefact("first-page.png"))
+
+
+def test_no_day_is_missing_after_the_demo(dev):
+    """Lineage is green instead of grey: the first partition is the first day that the demo synced."""
+    query = """{ assetNodes(assetKeys: [{path: ["sleep_sessions"]}]) {
+      partitionStats { numPartitions numMaterialized } } }"""
+    [node] = RunningDagster(dev.url, {}, Path()).ask(query)
+    assert node["partitionStats"] == {"numPartitions": DAYS, "numMaterialized": DAYS}
 
 
 def test_the_first_click_materialises_thirty_days(dev, page):

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -36,6 +37,11 @@ class Size:
 
     users: int = 40
     days: int = 60
+
+    @property
+    def first_day(self) -> date:
+        """The first day that the demo syncs."""
+        return datetime.now(UTC).date() - timedelta(days=self.days - 1)
 
 
 @dataclass(frozen=True, slots=True)

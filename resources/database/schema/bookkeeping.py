@@ -203,4 +203,13 @@ pseudonym_key = Table(
     comment="The key of the pseudonyms. Only the owner and the pipeline may read it; it is part of every backup.",
 )
 
+first_day = Table(
+    "first_day",
+    metadata,
+    Column("only_row", Boolean, primary_key=True, server_default=text("true"), comment="Always true: one row at most"),
+    Column("day", Date, nullable=False, comment="First UTC day of session starts; it only ever moves back"),
+    CheckConstraint("only_row", name="is_the_only_row"),
+    comment="The first daily partition, and in its month the first monthly one. Not for analysts.",
+)
+
 rate_limits = rate_limits_table(metadata)

@@ -104,6 +104,17 @@ def test_a_refused_key_is_two_says_which_and_keeps_what_landed(deployment):
     assert deployment.wrong() == []
 
 
+def test_a_sync_of_earlier_days_moves_the_first_day_back(deployment):
+    """Days that were synced have partitions in the UI, without a setting to change first."""
+    with deployment.engine.begin() as connection:
+        connection.execute(text("UPDATE asleep.first_day SET day = current_date - 1"))
+    code, said = deployment.run()
+    assert code == 0, said
+    assert "restart Dagster to see the days before" in said
+    assert deployment.rows("SELECT FROM asleep.first_day WHERE day = current_date - 13")
+    assert deployment.wrong() == []
+
+
 def test_a_database_that_is_away_is_two(deployment):
     """Refused, not a traceback."""
     away = deployment.url.rpartition("@")[0] + "@127.0.0.1:1/nowhere"

@@ -10,11 +10,11 @@ from dagster import DagsterRunStatus
 from sqlalchemy import Engine, text
 
 from assets.ops.failures import stopped
-from assets.partitions import FIRST_DAY
 from pipelines.runtime.pauses import AFTER_FAILURE, why_paused
 from pipelines.runtime.run_tags import RANGE_END, RANGE_START
 from pipelines.schedules import daily_sync, hourly_retry, monthly_close
-from pipelines.sensors import RECOMPUTE_INTERVAL, recompute_stale_months, webhook_inbox, why_not_yet
+from pipelines.sensors import RECOMPUTE_INTERVAL, stale_months_sensor, webhook_inbox, why_not_yet
+from resources.database.first_day import EARLIEST_DAY
 from resources.database.resource import Database
 from resources.database.service.inbox import IncomingEvent, put_events
 
@@ -94,10 +94,10 @@ def test_a_new_organisation_begins_with_the_recent_days(instance: dg.DagsterInst
 
 def test_the_monthly_close_lists_the_whole_month_before(instance: dg.DagsterInstance):
     """Sessions that came late belong into the month that accounting closes."""
-    first, last = (date.fromisoformat(key) for key in span(tick(instance, monthly_close)))
+    first, last = (date.fromisoformat(key) for key in span(tick(instance, monthly_close())))
 
     assert last + timedelta(days=1) == TODAY.replace(day=1)
-    assert first == last.replace(day=1) >= date.fromisoformat(FIRST_DAY)
+    assert first == last.replace(day=1) >= EARLIEST_DAY
 
 
 def failed(engine: Engine, kind: str, *, hours_ago: float, attempts: int = 1, user_id: str = "U") -> None:
@@ -224,7 +224,7 @@ def touched(engine: Engine, *months: date) -> None:
 
 def look(instance: dg.DagsterInstance, database: Database, cursor: str = "") -> dg.SensorResult:
     context = dg.build_sensor_context(instance=instance, cursor=cursor)
-    found = recompute_stale_months(context, database=database)
+    found = stale_months_sensor()(context, database=database)
     assert isinstance(found, dg.SensorResult)
     return found
 

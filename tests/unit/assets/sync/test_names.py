@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.ops.batches import BatchNames
-from assets.partitions import daily, day_key, month_key, month_of_key, monthly
+from assets.partitions import daily, day_key, month_key, month_keys, month_of_key, monthly, months_from, months_of
 from resources.database.sync.sync_state import hashes_of_batch
 
 
@@ -40,3 +40,15 @@ def test_batches_cover_all_hashes_without_an_overlap(batches: int):
 
     assert (ranges[0][0], ranges[-1][1]) == (-(2**63), 2**63 - 1)
     assert all(before[1] + 1 == after[0] for before, after in pairwise(ranges))
+
+
+def test_months_without_a_partition_are_recomputed_with_the_nearest_one():
+    """Sessions from before the first day, or of a phone whose clock is years ahead, have averages too."""
+    today = date.today()  # noqa: DTZ011 the month is enough
+    partitions = months_from(date(2026, 3, 15))
+    stale = [date(1999, 1, 1), date(2026, 4, 1), date(2200, 1, 1)]
+
+    first, last = month_keys(stale, partitions)
+
+    assert (first, last[:7]) == ("2026-03-01", today.isoformat()[:7])
+    assert months_of([first], partitions, today, stale) == [date(2026, 3, 1), date(1999, 1, 1), date(2200, 1, 1)]
