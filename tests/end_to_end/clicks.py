@@ -27,7 +27,7 @@ def launch_backfill(page: Page, url: str, asset: str, partitions: list[str]) -> 
     everything = dialog.get_by_text("Show all partitions")
     if everything.is_visible():
         everything.click()
-    field = dialog.get_by_placeholder(re.compile("^ex: "))
+    field = dialog.get_by_placeholder(re.compile("^(ex: |No matching partitions)"))
     field.fill(f"[{partitions[0]}...{partitions[-1]}]")
     field.press("Enter")
     expect(dialog.get_by_text(f"{len(partitions)} partitions", exact=True)).to_be_visible()
