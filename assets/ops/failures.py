@@ -3,7 +3,7 @@
 Lives here: the one place that translates.  Not here: HTTP, SQL, deciding what is permanent (the error tree does).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import dagster as dg
@@ -70,9 +70,14 @@ def _refuse_if_stopped(context: dg.OpExecutionContext) -> None:
         raise dg.Failure(message, metadata={PERMANENT: kind}, allow_retries=False)
 
 
-def missing_data_failure(connection: Connection) -> dg.Failure:
-    """Return the failure of a run while data are missing: how much, the first by pseudonym, and what to type."""
-    waiting, missing = read_missing_data(connection)
+def missing_data_failure(connection: Connection, user_ids: Sequence[str] = ()) -> dg.Failure:
+    """Return the failure of a run while data are missing: how much, the first by pseudonym, and what to type.
+
+    Args:
+        connection: open.
+        user_ids: only what is missing of these users; none for all.
+    """
+    waiting, missing = read_missing_data(connection, user_ids)
     first = [f" First: user {found.user}, {found.kind}, {' '.join(found.message.split())}" for found in missing[:1]]
     return dg.Failure(
         f"{waiting} users or sessions are missing.{''.join(first)} The hourly retry reads them again; "

@@ -5,12 +5,13 @@ the sync (`sync_batch.py`).
 """
 
 from datetime import date
+from typing import Any
 
 import dagster as dg
 
 from assets.metrics.monthly_summary import stale_months, summarise_month
 from assets.ops.batches import API_POOL, COUNTED, SyncOptions, sync_batch_after_batch, totals_of_run
-from assets.ops.failures import as_dagster_failure
+from assets.ops.failures import as_dagster_failure, missing_data_failure
 from assets.ops.recomputed_metrics import MetricsOptions, recompute_metrics
 from assets.partitions import month_key, monthly
 from assets.sync.sync_batch import Batch, Mode
@@ -18,6 +19,7 @@ from assets.sync.window import Window
 from resources.asleep.resource import AsleepApi
 from resources.database.resource import Database
 from resources.database.sync import sync_state
+from resources.database.users.registry import find_users
 
 
 class SomeUsers(dg.Config):
@@ -107,15 +109,11 @@ def recompute_what_is_stale(
         context.instance.report_runless_asset_event(dg.AssetMaterialization("sleep_metrics", metadata=dict(counted)))
 
 
-@dg.op(ins={"summarised": dg.In(dg.Nothing)}, description="Fail when a user named could not be synced.")
+@dg.op(ins={"summarised": dg.In(dg.Nothing)}, description="Fail when a named user could not be synced.")
 def fail_if_users_failed(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
-    """Counts only this run's failures, not those of other users."""
+    """Only this run's failures count; the message names the first missing user or session of these users."""
+    ops: Any = context.run.run_config["ops"]
     with as_dagster_failure(context), database.engine.connect() as connection:
-        counts = totals_of_run(sync_state.counts_of_run(connection, context.run_id))
-    if found := counts.get("failures"):
-        raise dg.Failure(
-            f"Still missing: {found} lists or sessions of the users named. `asleep-sync status` lists them; the next "
-            "run tries them first.",
-            metadata={"failures": found},
-            allow_retries=False,
-        )
+        if totals_of_run(sync_state.counts_of_run(connection, context.run_id)).get("failures"):
+            users = find_users(connection, ops[sync_some_users.name]["config"].get("users") or ())
+            raise missing_data_failure(connection, [user_id for user_id in users.values() if user_id])

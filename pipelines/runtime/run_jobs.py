@@ -27,7 +27,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from assets.metrics.monthly_summary import stale_months
 from assets.ops.batches import ACCEPT_DELETIONS_TAG, REFETCH_TAG, REFRESH_TAG, totals_of_run
 from assets.ops.failures import MISSING, NO_RUN_RETRY, PERMANENT
-from assets.ops.targeted_sync import fail_if_users_failed
 from assets.partitions import day_key, month_keys, months_from
 from pipelines.runtime.run_launcher import HELD_TAG, lock_of
 from pipelines.runtime.run_tags import LOCATION, range_tags
@@ -168,7 +167,7 @@ def _why(result: dg.JobExecutionResult) -> tuple[str, str | None]:
     for event in result.filter_events(lambda event: event.is_step_failure):
         failure = event.step_failure_data
         failure_data = failure.user_failure_data
-        if event.step_key == fail_if_users_failed.name or (failure_data and MISSING in failure_data.metadata):
+        if failure_data and MISSING in failure_data.metadata:
             continue
         message = (failure_data.description if failure_data else None) or _root(failure.error)
         if failure_data and PERMANENT in failure_data.metadata:

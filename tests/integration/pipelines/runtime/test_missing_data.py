@@ -106,9 +106,11 @@ def named(*user_ids: str) -> dict[str, Any]:
 def test_a_sync_of_one_user_is_red_for_that_users_hole_only(
     run: Callable[..., dg.ExecuteInProcessResult], api: Simulator, broken: str
 ):
-    """Whoever mends one user wants to know about that one."""
+    """The person who repairs one user reads who is missing, why, and what to type."""
     other = str(api.ask("users")[1]["user_id"])
-    assert not run("sync_named_users", run_config=named(broken)).success
+    [message] = failure_messages(run("sync_named_users", run_config=named(broken)))
+    assert f"First: user {pseudonym(broken)}, malformed, " in message
+    assert "`asleep-sync retry`" in message
 
     assert run("sync_named_users", run_config=named(other)).success
 
