@@ -67,8 +67,9 @@ def main() -> None:
                 passes[name].append(run(command, environment))
                 print(f"{name}: {passes[name][-1][0]:.2f} s", file=sys.stderr)
     base = [wall for wall, _ in passes["import dagster"]]
-    print(f"{options.users} users, {options.latency_ms:g} ms, median of {options.repetitions}, load {os.getloadavg()[1]:.1f}\n")
-    print("| | wall | CPU | wall ÷ (2.5 × `import dagster` + 1 s) |\n|---|--:|--:|--:|")
+    load = os.getloadavg()[1]
+    print(f"{options.users} users, {options.latency_ms:g} ms, median of {options.repetitions}, load {load:.1f}\n")
+    print("| | wall | CPU | wall / (2.5 `import dagster` + 1 s) |\n|---|--:|--:|--:|")
     for name, found_passes in passes.items():
         walls = [wall for wall, _ in found_passes]
         ratio = statistics.median(wall / (2.5 * least + 1) for wall, least in zip(walls, base, strict=True))

@@ -2,6 +2,7 @@
 
 import os
 import re
+from datetime import date
 from enum import EnumType
 from pathlib import Path
 from types import UnionType
@@ -18,7 +19,15 @@ from pydantic.fields import FieldInfo
 from pipelines.cli.main import main
 from pipelines.settings import APP_ROOT, Settings
 
-KINDS = {bool: "`true`, `false`", int: "integer", float: "number", str: "text", Path: "path", SecretStr: "text, secret"}
+KINDS = {
+    bool: "`true`, `false`",
+    int: "integer",
+    float: "number",
+    str: "text",
+    date: "date",
+    Path: "path",
+    SecretStr: "text, secret",
+}
 BOUNDS = [(Ge, "ge", "≥"), (Gt, "gt", ">"), (Le, "le", "≤")]
 LINK = re.compile(r"(?<=\]\()(?!https?://|#|mailto:)([^)#\s]+)")
 
