@@ -4,8 +4,6 @@ Lives here: what is run together, in one sentence each.  Not here: logic.
 """
 
 import dagster as dg
-from dagster._core.execution.plan.resume_retry import ReexecutionStrategy
-from dagster._core.storage.tags import RETRY_STRATEGY_TAG
 
 from assets.checks.data_missing import fail_if_data_missing
 from assets.ops.deleted_users import erase_departed, look_for_departures
@@ -19,7 +17,6 @@ sync_sleep_sessions = dg.define_asset_job(
     "sync_sleep_sessions",
     owners=["team:data"],
     selection=dg.AssetSelection.assets("users", "sleep_sessions"),
-    tags={RETRY_STRATEGY_TAG: ReexecutionStrategy.ALL_STEPS.value},  # "from failure" leaves out steps not begun
     description="List every registered user's sessions of the days chosen, and store what is new or changed.",
 )
 

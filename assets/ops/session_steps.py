@@ -5,6 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+from dagster._core.execution.plan.resume_retry import ReexecutionStrategy
+from dagster._core.storage.tags import RETRY_STRATEGY_TAG
 from sqlalchemy import Connection
 
 from assets.ops.batches import (
@@ -38,7 +40,12 @@ from resources.load_sql import load_sql
 def plan_batches(
     context: dg.OpExecutionContext, database: dg.ResourceParam[Database], sync_options: dg.ResourceParam[SyncOptions]
 ) -> Iterator[dg.DynamicOutput[None]]:
-    """One batch for every USER_BATCH_SIZE users, once it is clear that the days can be synced."""
+    """One batch for every USER_BATCH_SIZE users, once it is clear that the days can be synced.
+
+    Should the run's process die, Dagster starts the run again with all its steps: "from failure" it leaves out mapped
+    steps that had not begun.
+    """
+    context.instance.add_run_tags(context.run_id, {RETRY_STRATEGY_TAG: ReexecutionStrategy.ALL_STEPS.value})
     with as_dagster_failure(context):
         window = window_of(context)
         batches = batches_for(database, sync_options.user_batch_size)

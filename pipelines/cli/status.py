@@ -13,7 +13,7 @@ from resources.database.schema import tables
 from resources.database.service.inbox_care import count_inbox, list_parked
 from resources.database.service.outbox import count_outbox
 from resources.database.sync.missing_data import read_missing_data
-from resources.database.sync.run_health import FIRST_SYNC_WITHIN, overdue_users, stopped_runs
+from resources.database.sync.run_health import FIRST_SYNC_WITHIN, overdue_users, stalled_runs, stopped_runs
 from resources.rate_limit.shared_row import key_id_of
 from resources.rate_limit.table import read_state
 
@@ -32,7 +32,8 @@ def show_status(engine: Engine, settings: Settings, console: Console | None = No
         console: where to print.
 
     Returns:
-        True when data are missing, the last sync stopped before its end, or a new user was not synced in time.
+        True when data are missing, the last sync stopped before its end, a run does not move, or a new user was not
+        synced in time.
     """
     console = console or Console(markup=False, emoji=False)
     console.print(_table("In use", ("what", "value"), _in_use(engine, settings)))
@@ -45,7 +46,7 @@ def show_status(engine: Engine, settings: Settings, console: Console | None = No
         waiting, missing = read_missing_data(connection)
         never = connection.scalar(_NEVER_SYNCED) or 0
         overdue = overdue_users(connection)
-    stopped = stopped_runs(engine)
+    stopped, stalled = stopped_runs(engine), stalled_runs(engine)
     if drift:
         shown = [(each.statement, each.detail or "-", each.contradicted) for each in drift]
         console.print(_table("Contradicts the API's contract, in the last week", ("assumed", "found", "times"), shown))
@@ -57,7 +58,7 @@ def show_status(engine: Engine, settings: Settings, console: Console | None = No
             "The next run tries these first; `asleep-sync sync` does it now. Users are shown by pseudonym: "
             "asleep.pseudonym(user_id)."
         )
-    elif not stopped and not overdue:
+    elif not stopped and not stalled and not overdue:
         console.print("No data are missing.")
     for run in stopped:
         console.print(
@@ -65,12 +66,18 @@ def show_status(engine: Engine, settings: Settings, console: Console | None = No
             "Data may be missing until a sync of all users ends: `asleep-sync sync`.",
             soft_wrap=True,
         )
+    for each in stalled:
+        console.print(
+            f"Run {each.run_id} of {each.job} is {each.status}, without an event since {each.moved_at:%Y-%m-%d %H:%M}. "
+            "Check that the daemon runs, and with Celery a worker; then terminate it in the UI and launch it again.",
+            soft_wrap=True,
+        )
     if overdue:
         hours = FIRST_SYNC_WITHIN // timedelta(hours=1)
         console.print(f"{overdue} users were registered more than {hours} hours ago and have not been synced since.")
     if never:
         console.print(f"{never} users were never synced: `asleep-sync sync` syncs them now, the daily run does later.")
-    return bool(missing or stopped or overdue)
+    return bool(missing or stopped or stalled or overdue)
 
 
 def _in_use(engine: Engine, settings: Settings) -> list[tuple[Any, ...]]:

@@ -4,11 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
-from sqlalchemy import bindparam, text
 
 from assets.ops.failures import as_dagster_failure
 from assets.ops.retention import Retention
 from assets.partitions import monthly
+from resources.database.dagster_records import has_records, remove_check_executions, remove_runless_events
 from resources.database.resource import Database
 from resources.database.service.inbox_care import prune_inbox
 from resources.database.service.outbox import prune_outbox
@@ -30,18 +30,13 @@ MAX_CHANGES_AGE = timedelta(days=30)
 MAX_RUNS_REMOVED = 5_000
 """Per job and night, so that the first removal on a big instance ends; the next night continues."""
 
-_DELETE_CHECK_EXECUTIONS = text("DELETE FROM asset_check_executions WHERE run_id IN :run_ids").bindparams(
-    bindparam("run_ids", expanding=True)
-)
-"""Dagster has no call for it, and leaves them behind when it deletes a run."""
-
 
 @dg.op(
     out=dg.Out(dg.Nothing),
     description=f"Remove runs of the frequent jobs with their events, checks and logs: successful ones after "
     f"{KEEP_SUCCESSFUL_RUNS_DAYS} days, failed ones after {KEEP_DAYS}.",
 )
-def remove_old_runs(context: dg.OpExecutionContext) -> None:
+def remove_old_runs(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
     """Keeps each run that last computed a month's averages, so that no partition loses its materialization."""
     now = datetime.now(UTC)
     kept = _latest_runs_of_months(context.instance)
@@ -54,9 +49,12 @@ def remove_old_runs(context: dg.OpExecutionContext) -> None:
                     context.instance.delete_run(run_id)
                     context.instance.compute_log_manager.delete_logs(prefix=[run_id])
                     removed.append(run_id)
-    with context.instance.event_log_storage.index_connection() as connection:  # type: ignore[attr-defined]
-        connection.execute(_DELETE_CHECK_EXECUTIONS, {"run_ids": removed})
-    context.log.info("%d runs removed", len(removed))
+    with as_dagster_failure(context), database.engine.begin() as connection:
+        events = 0
+        if has_records(connection):
+            remove_check_executions(connection, removed)
+            events = remove_runless_events(connection, now - timedelta(days=KEEP_SUCCESSFUL_RUNS_DAYS))
+    context.log.info("%d runs and %d events without a run removed", len(removed), events)
 
 
 @dg.op(out=dg.Out(dg.Nothing), description="Remove handled events, delivered notifications, old notes of batches.")

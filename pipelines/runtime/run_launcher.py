@@ -1,24 +1,25 @@
-"""Dagster's default run launcher, which can also tell that the process of a run is gone, and starts it anew as a whole.
+"""Dagster's default run launcher, which also notices when the process of a run, or the worker of its steps, is gone.
 
-Without it a run whose machine lost power stays "started" for ever, and whatever waits for its turn waits as long.
-
-Lives here: the health of a run's process, how it is done again.  Not here: what follows from its health
-(`run_monitoring` in `dagster.yaml`).
+Without it a run whose machine lost power stays "started" for ever, and whatever waits for its turn waits as long. What
+follows from a run's health is configured as `run_monitoring` in `dagster.yaml`.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from dagster import DagsterInstance, DagsterRun
-from dagster._core.execution.plan.resume_retry import ReexecutionStrategy
-from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
-from dagster._core.storage.tags import GRPC_INFO_TAG, RETRY_STRATEGY_TAG
+from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._grpc.client import DagsterGrpcClient
-from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
-from dagster._serdes import deserialize_value
+from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult, CancelExecutionRequest
+from dagster._serdes import ConfigurableClassData, deserialize_value
 from dagster_shared.error import DagsterError
+from sqlalchemy import Engine
 
+from pipelines.runtime.celery_steps import STEPS_TAG, steps_without_worker
 from resources.database.advisory_lock import is_held
 from resources.database.engine import make_engine
 
@@ -27,41 +28,76 @@ HELD_TAG = "asleep-sync/held-by-its-process"
 
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 ASK_SECONDS = 10
+_RUNNING = CheckRunHealthResult(WorkerStatus.RUNNING)
 
 
 def lock_of(run_id: str) -> str:
-    """The lock that the process of a command's run holds."""
+    """Return the name of the lock that the process of a command's run holds."""
     return f"asleep-sync run {run_id}"
 
 
 class WatchedRunLauncher(DefaultRunLauncher):
-    """The default launcher with an answer to: is the process of this run still there?"""
+    """The default launcher, which finds runs whose process or Celery worker is gone."""
 
-    def launch_run(self, context: LaunchRunContext) -> None:
-        """Launch; should the run die, all its steps are done again: nothing stored is fetched twice anyway.
-
-        Continued "from failure", Dagster leaves out the mapped steps that had not begun.
-        """
-        run = context.dagster_run
-        if RETRY_STRATEGY_TAG not in run.tags:
-            self._instance.add_run_tags(run.run_id, {RETRY_STRATEGY_TAG: ReexecutionStrategy.ALL_STEPS.value})
-        super().launch_run(context)
+    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(inst_data)
+        self._without_worker: dict[str, frozenset[str]] = {}
+        """Steps that had no worker at the last check, by run."""
 
     @property
     def supports_check_run_worker_health(self) -> bool:
-        """True: run monitoring asks."""
+        """True: run monitoring calls `check_run_worker_health`."""
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """Ask the code server that started the run, or look at the lock that a command holds.
+        """Ask the code server that started the run, and look at the locks of its steps, or at that of a command.
 
         Runs started in another way are taken to be running: only their time runs out.
         """
         if (server := run.tags.get(GRPC_INFO_TAG)) is not None:
-            return _health_at(json.loads(server), run.run_id)
-        if HELD_TAG in run.tags and not _is_held(self._instance, run.run_id):
+            health = _health_at(json.loads(server), run.run_id)
+            is_watched = health.status is WorkerStatus.RUNNING and STEPS_TAG in run.tags
+            return self._health_of_steps(run) if is_watched else health
+        if HELD_TAG in run.tags and not self._is_held(lock_of(run.run_id)):
             return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "the command that started the run was killed")
-        return CheckRunHealthResult(WorkerStatus.RUNNING)
+        return _RUNNING
+
+    def _health_of_steps(self, run: DagsterRun) -> CheckRunHealthResult:
+        """Fail the run when a step has no worker at two checks in a row: a step ends a moment before its lock is free.
+
+        The run's process is interrupted, or it would wait for the worker's answer.
+        """
+        with _lock_engine(self._instance) as engine:
+            found = steps_without_worker(self._instance, engine, run.run_id)
+        gone = found & self._without_worker.pop(run.run_id, frozenset())
+        if not gone:
+            self._without_worker[run.run_id] = found
+            return _RUNNING
+        message = (
+            f"The Celery worker of {', '.join(sorted(gone))} is gone: killed, out of memory, or its machine is off. "
+            "The run is started again with all its steps; what is stored is not fetched again. See the worker's log, "
+            "and start another worker if none is left: docs/how-to/celery.md."
+        )
+        self._instance.report_run_failed(run, message)
+        with suppress(DagsterError):
+            _client(json.loads(run.tags[GRPC_INFO_TAG])).cancel_execution(CancelExecutionRequest(run_id=run.run_id))
+        return CheckRunHealthResult(WorkerStatus.NOT_FOUND, message)
+
+    def _is_held(self, lock: str) -> bool:
+        """Dagster's storage is in the same database as the lock; with another storage it cannot be checked."""
+        if getattr(self._instance.run_storage, "postgres_url", None) is None:
+            return True
+        with _lock_engine(self._instance) as engine:
+            return is_held(engine, lock)
+
+
+def _client(server: dict[str, Any]) -> DagsterGrpcClient:
+    return DagsterGrpcClient(
+        host=server.get("host", "localhost"),
+        port=server.get("port"),
+        socket=server.get("socket"),
+        use_ssl=bool(server.get("use_ssl", False)),
+    )
 
 
 def _health_at(server: dict[str, Any], run_id: str) -> CheckRunHealthResult:
@@ -69,31 +105,23 @@ def _health_at(server: dict[str, Any], run_id: str) -> CheckRunHealthResult:
 
     One on another machine keeps its address, so there it means that the server was started again, and the run died.
     """
-    client = DagsterGrpcClient(
-        host=server.get("host", "localhost"),
-        port=server.get("port"),
-        socket=server.get("socket"),
-        use_ssl=bool(server.get("use_ssl", False)),
-    )
     try:
         answer = deserialize_value(
-            client.can_cancel_execution(CanCancelExecutionRequest(run_id=run_id), timeout=ASK_SECONDS),
+            _client(server).can_cancel_execution(CanCancelExecutionRequest(run_id=run_id), timeout=ASK_SECONDS),
             CanCancelExecutionResult,
         )
     except DagsterError:
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "the code server that ran it is gone")
     if answer.can_cancel or server.get("socket") or server.get("host") in LOCAL:
-        return CheckRunHealthResult(WorkerStatus.RUNNING)
+        return _RUNNING
     return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "the code server that ran it was started again")
 
 
-def _is_held(instance: DagsterInstance, run_id: str) -> bool:
-    """Dagster's storage is in the same database as the lock; with another storage it cannot be checked."""
-    url = getattr(instance.run_storage, "postgres_url", None)
-    if url is None:
-        return True
+@contextmanager
+def _lock_engine(instance: DagsterInstance) -> Iterator[Engine]:
+    url = instance.run_storage.postgres_url  # type: ignore[attr-defined]
     engine = make_engine(url, application_name="asleep-sync run monitoring", pool_size=1)
     try:
-        return is_held(engine, lock_of(run_id))
+        yield engine
     finally:
         engine.dispose()

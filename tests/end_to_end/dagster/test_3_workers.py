@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,7 @@ class Fleet:
     dagster: RunningDagster
     api: Simulator
     workers: list[subprocess.Popen[bytes]]
+    start_worker: Callable[[int], subprocess.Popen[bytes]]
     database_url: str
 
 
@@ -73,13 +75,12 @@ def fleet(
         more = {
             "DAGSTER_EXECUTOR": "celery",
             "CELERY_BROKER_URL": broker,
-            "CELERY_VISIBILITY_TIMEOUT_SECONDS": "20",
             "ASLEEP_REQUESTS_PER_SECOND": str(RATE),
             "USER_BATCH_SIZE": "5",
         }
         dagster = stack.enter_context(running_dagster(url, tmp_path / "home", **settings(api, **more)))
-        workers = [_worker(stack, dagster, number) for number in range(2)]
-        yield Fleet(dagster, api, workers, url)
+        start_worker = partial(_worker, stack, dagster)
+        yield Fleet(dagster, api, [start_worker(number) for number in range(2)], start_worker, url)
 
 
 def _worker(stack: ExitStack, dagster: RunningDagster, number: int) -> subprocess.Popen[bytes]:
@@ -134,12 +135,38 @@ def test_two_workers_share_the_work_and_one_rate_limit(fleet: Fleet):
     assert _differences(fleet) == []
 
 
-def test_killing_a_worker_in_the_middle_loses_nothing(fleet: Fleet):
-    """Its batch is done again by the other worker, which finds stored what had landed."""
+def _retries_of(fleet: Fleet, run_id: str) -> list[str]:
+    parent = {"key": "dagster/parent_run_id", "value": run_id}
+    return [run["runId"] for run in fleet.dagster.runs(tags=[parent])]
+
+
+def test_a_run_whose_worker_is_killed_fails_within_two_minutes_and_starts_again(fleet: Fleet):
+    """Without it the run would wait an hour, until the broker hands the batch to another worker."""
     run_id = _sync(fleet)
     until("both workers are at a batch", lambda: _batches_running(fleet) >= 2, seconds=90)
 
     os.killpg(fleet.workers[0].pid, signal.SIGKILL)
 
-    assert fleet.dagster.finished(run_id, seconds=280)["status"] == "SUCCESS"
+    assert fleet.dagster.finished(run_id, seconds=120)["status"] == "FAILURE"
+    assert any("The Celery worker of" in (event.get("message") or "") for event in fleet.dagster.events(run_id))
+    [again] = until("the run is started again", lambda: _retries_of(fleet, run_id), seconds=60)
+    assert fleet.dagster.finished(again, seconds=200)["status"] == "SUCCESS"
     assert _differences(fleet) == []
+
+
+def test_messages_of_a_cancelled_run_do_nothing(fleet: Fleet):
+    """A worker that comes back finds the messages of a run that was cancelled meanwhile."""
+    for worker in fleet.workers:
+        os.killpg(worker.pid, signal.SIGKILL)
+    run_id = _sync(fleet)
+    submitted = "Submitting celery task"
+    until(
+        "a step waits for a worker",
+        lambda: any(submitted in (event.get("message") or "") for event in fleet.dagster.events(run_id)),
+    )
+    fleet.dagster.terminate(run_id)
+
+    fleet.start_worker(2)
+
+    assert fleet.dagster.finished(run_id, seconds=60)["status"] == "CANCELED"
+    assert not any(event.get("eventType") == "STEP_START" for event in fleet.dagster.events(run_id))

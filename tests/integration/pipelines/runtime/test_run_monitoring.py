@@ -6,16 +6,25 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster import DagsterRunStatus
 from dagster._core.launcher.base import WorkerStatus
+from dagster._core.test_utils import freeze_time
+from rich.console import Console
 from sqlalchemy import Engine
 
+from pipelines.cli.status import show_status
 from pipelines.runtime.dagster_environment import APPLICATION_NAME
 from pipelines.runtime.run_launcher import HELD_TAG, WatchedRunLauncher, lock_of
+from pipelines.settings import Settings
 from resources.database.advisory_lock import advisory_lock, is_held
+from resources.database.sync import sync_state
+from resources.database.sync.run_health import lock_of_batch, stalled_runs
 
 ROOT = Path(__file__).resolve().parents[4]
 RUN_ID = "00000000-0000-0000-0000-000000000001"
@@ -65,6 +74,29 @@ def test_a_run_of_a_code_server_that_is_gone_is_noticed(launcher: WatchedRunLaun
     server = json.dumps({"host": "localhost", "port": 9})
 
     assert health(launcher, **{".dagster/grpc_info": server}) is WorkerStatus.NOT_FOUND
+
+
+def test_status_shows_runs_that_do_not_move(launcher: WatchedRunLauncher, engine: Engine):
+    """With no daemon and no worker a run waits for ever, and `status` reported that nothing is missing."""
+    instance = launcher._instance  # noqa: SLF001 the launcher is part of it
+    began = datetime.now(UTC) - timedelta(minutes=16)
+    stalled, syncing, lively = (dg.DagsterRun(job_name="any", status=DagsterRunStatus.STARTED) for _ in range(3))
+    for run in (stalled, syncing, lively):
+        instance.add_run(run)
+        with freeze_time(began):
+            instance.report_engine_event("Submitted.", run)
+    instance.report_engine_event("Taken.", lively)
+    with engine.begin() as connection:
+        sync_state.begin_batch(connection, syncing.run_id, 0, (began, began))
+    output = StringIO()
+
+    with advisory_lock(engine, lock_of_batch(0, 1)):
+        found = [run.run_id for run in stalled_runs(engine)]
+        needs_attention = show_status(engine, Settings(_env_file=None), Console(file=output))  # type: ignore[call-arg]
+
+    assert found == [stalled.run_id]
+    assert needs_attention
+    assert f"Run {stalled.run_id} of any is STARTED, without an event since" in output.getvalue()
 
 
 def test_a_run_that_nobody_watches_is_left_alone(launcher: WatchedRunLauncher):
