@@ -1,6 +1,6 @@
 """The monthly report of the organisation, or of one user: which figures and pictures it shows, in which order."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, time, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from assets.report.formatting import (
 )
 from assets.report.html_page import Page, Picture, Sheet, Tile
 from assets.report.style import markdown, svg
+from resources.database.users.pseudonym_key import name_in_files
 from resources.load_sql import load_sql
 
 if TYPE_CHECKING:
@@ -80,7 +81,11 @@ def _of_everybody(connection: Connection, month: date) -> Page:
         title=f"{month:%B %Y}",
         under=f"{counted(months[-1].sleeping_users, 'user')} with sleep. Each user counts once, whatever their nights.",
         tiles=[*_tiles_of_everybody(months), *_metric_tiles(metrics)],
-        blocks=[*_pictures_of_everybody(months, users), *_regularity(metrics), *_most_changed(users)],
+        blocks=[
+            *_pictures_of_everybody(months, users),
+            *_regularity(metrics),
+            *_most_changed(users, name_in_files(connection)),
+        ],
         foot=_foot(connection),
     )
 
@@ -176,14 +181,14 @@ def _pictures_of_everybody(months: Rows, users: Rows) -> list[Picture]:
     return shown
 
 
-def _most_changed(users: Rows) -> list[Sheet]:
+def _most_changed(users: Rows, name: Callable[[str], str]) -> list[Sheet]:
     enough = [
         user for user in users
         if user.change_in_time_in_sleep_of_date is not None and min(user.nights, user.nights_before) >= _ENOUGH_NIGHTS
     ]  # fmt: skip
     top = sorted(enough, key=lambda user: (-abs(user.change_in_time_in_sleep_of_date), user.user_id))[:_TOP]
     rows = [
-        (user.user_id, format_number(user.nights), duration(user.avg_time_in_sleep_of_date),
+        (name(user.user_id), format_number(user.nights), duration(user.avg_time_in_sleep_of_date),
          change(user.change_in_time_in_sleep_of_date / 60, "min"), percent(user.avg_efficiency_of_night),
          format_clock_time(user.avg_onset_of_night), change(user.change_in_onset_of_night_minutes, "min"))
         for user in top
@@ -201,7 +206,7 @@ def _of_one(connection: Connection, month: date, user_id: str) -> Page:
     return Page(
         over="Sleep of one user",
         title=f"{month:%B %Y}",
-        under=user_id,
+        under=name_in_files(connection)(user_id),
         tiles=[*_tiles_of_one(months[-1]), *_metric_tiles(_month_metrics(connection, month, user_id))],
         blocks=_pictures_of_one(
             months,

@@ -242,6 +242,9 @@ def forget(user_id: str, yes: bool) -> None:
 def report(month: datetime | None, user_id: str | None, out: str | None) -> None:
     """Draw the monthly report as one HTML file: stages, efficiency, bed times, and a user's hypnograms.
 
+    The file names users by pseudonym, or by id for a login that cannot compute it (an analyst's). It holds health data:
+    delete it when a user in it is erased.
+
     \b
     Examples:
       asleep-sync report

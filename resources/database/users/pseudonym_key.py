@@ -1,9 +1,11 @@
 """The key of the pseudonyms, as stored in the database."""
 
+from collections.abc import Callable
+
 from sqlalchemy import Connection, select, text
 
 from resources.database.schema.bookkeeping import pseudonym_key
-from resources.pseudonyms import PseudonymKey, use_key
+from resources.pseudonyms import PseudonymKey, pseudonym, use_key
 
 _MAY_READ = text("SELECT has_table_privilege('asleep.pseudonym_key', 'SELECT')")
 
@@ -13,3 +15,8 @@ def load_pseudonym_key(connection: Connection) -> None:
     if connection.scalar(_MAY_READ):
         row = connection.execute(select(pseudonym_key.c.inner_block, pseudonym_key.c.outer_block)).one()
         use_key(PseudonymKey(bytes(row.inner_block), bytes(row.outer_block)))
+
+
+def name_in_files(connection: Connection) -> Callable[[str], str]:
+    """How a file names a user: by pseudonym, or by id when the login may not read the key, as analysts may not."""
+    return pseudonym if connection.scalar(_MAY_READ) else str

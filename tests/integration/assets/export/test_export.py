@@ -13,9 +13,8 @@ from sqlalchemy import Engine, text
 
 from assets.export import export as module
 from assets.export.datasets import DATASETS, EPOCHS, STAGES
-from assets.export.export import ExportRequest, export, refresh
+from assets.export.export import ExportRequest, export
 from assets.metrics.monthly_summary import summarise
-from resources.database.users.erase import erase
 from tests.warehouse_sessions import session, slept, store
 
 OCTOBER = datetime(2026, 10, 10, 14, tzinfo=UTC)
@@ -124,20 +123,6 @@ def test_files_are_private_and_an_interrupted_export_leaves_none_half_written(
     modes = {stat.S_IMODE(path.stat().st_mode) for path in directory.rglob("*") if path.is_file()}
     folders = {stat.S_IMODE(path.stat().st_mode) for path in directory.rglob("*") if path.is_dir()}
     assert (modes, folders) == ({0o600}, {0o700})
-
-
-def test_after_an_erasure_no_file_holds_the_person(engine: Engine, tmp_path: Path):
-    """Whatever was exported before is written anew."""
-    november = ExportRequest(datasets=(EPOCHS,), months=[date(2026, 11, 1)], formats=("csv",))
-    export(engine, tmp_path)
-    export(engine, tmp_path, november)
-    with engine.begin() as connection:
-        erase(connection, BOB, "requested")
-
-    refresh(engine, tmp_path)
-
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"Bob" in path.read_bytes()]
-    assert set(read(tmp_path, "sessions")["user_id"]) == {ALICE}
 
 
 def test_epochs_of_a_named_month(engine: Engine, tmp_path: Path):

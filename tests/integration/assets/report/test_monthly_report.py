@@ -17,6 +17,7 @@ from assets.metrics.sleep_metrics import compute_metrics
 from assets.report import charts as drawn_by
 from assets.report.monthly_report import NothingToReport, previews, render_report
 from assets.report.style import clock_ticks, following, unwrapped
+from resources.pseudonyms import pseudonym
 from tests.warehouse_sessions import session, slept, store
 
 APRIL, MAY = date(2026, 4, 1), date(2026, 5, 1)
@@ -89,13 +90,14 @@ def test_naps_belong_to_the_sleep_of_their_date(connection: Connection):
 
 
 def test_a_users_report_shows_the_hypnogram_and_nobody_else(connection: Connection):
-    """One person's report must not carry another person's figures or id."""
+    """One person's report must not carry another person's figures or name, nor its own user's id."""
     some_nights(connection)
     page = render_report(connection, MAY, "user <1>")
 
     assert titles(page)[:2] == ["The night of Saturday 16 May", "Every night"]
-    assert "user &lt;1&gt;" in page
-    assert "user &lt;0" not in page
+    assert pseudonym("user <1>") in page
+    assert pseudonym("user <0>") not in page
+    assert "user &lt;" not in page
 
 
 def test_regularity_and_missing_nights_are_shown(engine: Engine):
