@@ -54,9 +54,6 @@ STAGES = Dataset("stages", "asleep.sleep_sessions", _SESSIONS_ORDER, left_out=fr
 """Sessions with their stage arrays."""
 
 EPOCHS = Dataset(
-    "epochs",
-    "asleep.sleep_stage_epochs",
-    "user_id, session_id, epoch",
-    month="date_trunc('month', night_date)::date",
+    "epochs", "asleep.sleep_stage_epochs", "user_id, session_id, epoch", month="date_trunc('month', night_date)::date"
 )
 """One row for each 30 seconds."""
