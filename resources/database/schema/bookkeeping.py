@@ -32,13 +32,7 @@ stale_months = Table(
     metadata,
     Column("user_id", Text, primary_key=True, comment="The user"),
     Column("month", Date, primary_key=True, comment="First day of the month of night_date"),
-    Column(
-        "version",
-        BigInteger,
-        nullable=False,
-        server_default=text("1"),
-        comment="Counts changes while waiting",
-    ),
+    Column("version", BigInteger, nullable=False, server_default=text("1"), comment="Counts changes while waiting"),
     comment="One row per user-month whose sessions changed since its averages were computed. Not for analysts.",
 )
 
@@ -147,13 +141,7 @@ webhook_events = Table(
     "webhook_events",
     metadata,
     Column("event_id", BigInteger, primary_key=True, autoincrement=True, comment="Number of the event"),
-    Column(
-        "body_hash",
-        LargeBinary,
-        nullable=False,
-        unique=True,
-        comment="SHA-256 of the raw body: one row per body",
-    ),
+    Column("body_hash", LargeBinary, nullable=False, unique=True, comment="SHA-256 of the raw body: one row per body"),
     Column("headers", JSONB, nullable=False, comment="Headers received, without the key"),
     Column("body", LargeBinary, nullable=False, comment="The raw body"),
     Column("received_at", Timestamp, nullable=False, server_default=_NOW, comment="When it arrived"),

@@ -129,27 +129,15 @@ sleep_sessions = Table(
         "session of the user that has one), registered (users.timezone), utc (none of them)",
     ),
     Column(
-        "local_date",
-        Date,
-        nullable=False,
-        comment="Calendar date of the session's start in local time (local_zone)",
+        "local_date", Date, nullable=False, comment="Calendar date of the session's start in local time (local_zone)"
     ),
     Column("local_month", Date, nullable=False, comment="First day of the month of local_date"),
-    Column(
-        "session_start_local",
-        _LOCAL,
-        nullable=False,
-        comment="session_start_time as the local clock showed it",
-    ),
+    Column("session_start_local", _LOCAL, nullable=False, comment="session_start_time as the local clock showed it"),
     Column("session_end_local", _LOCAL, comment="session_end_time as the local clock showed it"),
     Column("sleep_time_local", _LOCAL, comment="sleep_time as the local clock showed it"),
     Column("wake_time_local", _LOCAL, comment="wake_time as the local clock showed it"),
     Column("last_received_seq_num", Integer, comment="Zero-based number of the last 30-second chunk received"),
-    Column(
-        "peculiarities",
-        ARRAY(Text),
-        comment="Flags of the analysis, e.g. NEVER_SLEPT, TOO_SHORT_FOR_ANALYSIS",
-    ),
+    Column("peculiarities", ARRAY(Text), comment="Flags of the analysis, e.g. NEVER_SLEPT, TOO_SHORT_FOR_ANALYSIS"),
     Column("missing_data_ratio", Double, comment="0 to 1: share of audio that never arrived"),
     *stat_columns(),
     Column(
@@ -159,11 +147,7 @@ sleep_sessions = Table(
     ),
     Column("breath_stages", ARRAY(SMALLINT), comment="One value per 30 s; codes are not documented by Asleep"),
     Column("snoring_stages", ARRAY(SMALLINT), comment="One value per 30 s: 0 quiet, 1 snoring"),
-    Column(
-        "completed_time",
-        Timestamp,
-        comment="When the analysis ended, as average-stats tells; null: not asked yet",
-    ),
+    Column("completed_time", Timestamp, comment="When the analysis ended, as average-stats tells; null: not asked yet"),
     Column(
         "payload_hash",
         LargeBinary,
@@ -182,13 +166,7 @@ sleep_sessions = Table(
         nullable=False,
         comment="When the stored answer was asked for; an older answer never overwrites a newer one",
     ),
-    Column(
-        "created_at",
-        Timestamp,
-        nullable=False,
-        server_default=_NOW,
-        comment="When this row was first written",
-    ),
+    Column("created_at", Timestamp, nullable=False, server_default=_NOW, comment="When this row was first written"),
     Column("updated_at", Timestamp, nullable=False, server_default=_NOW, comment="When this row last changed"),
     Column("deleted_at", Timestamp, comment="When the session was found deleted at the source; null: it exists"),
     Column(
@@ -274,11 +252,7 @@ sleep_sessions = Table(
     Index(None, "local_date"),  # everybody's sessions between two dates; the newest date stored
     Index(None, "created_at"),
     Index(None, "updated_at"),
-    Index(
-        "sleep_sessions_not_final_idx",
-        "user_id",
-        postgresql_where=text("deleted_at IS NULL AND NOT is_final"),
-    ),
+    Index("sleep_sessions_not_final_idx", "user_id", postgresql_where=text("deleted_at IS NULL AND NOT is_final")),
     Index(
         "sleep_sessions_borrowed_zone_idx",  # sessions whose zone follows from their neighbours
         "user_id",
@@ -319,29 +293,11 @@ monthly_averages = Table(
         primary_key=True,
         comment="First day of the month of the nights (night_month): a night belongs to the date of waking up",
     ),
+    Column("sessions", Integer, nullable=False, comment="Sessions whose night is in the month, whatever their state"),
+    Column("slept_sessions", Integer, nullable=False, comment="COMPLETE sessions with sleep; averages are over these"),
+    Column("never_slept_sessions", Integer, nullable=False, comment="COMPLETE sessions in which no sleep was found"),
     Column(
-        "sessions",
-        Integer,
-        nullable=False,
-        comment="Sessions whose night is in the month, whatever their state",
-    ),
-    Column(
-        "slept_sessions",
-        Integer,
-        nullable=False,
-        comment="COMPLETE sessions with sleep; averages are over these",
-    ),
-    Column(
-        "never_slept_sessions",
-        Integer,
-        nullable=False,
-        comment="COMPLETE sessions in which no sleep was found",
-    ),
-    Column(
-        "unanalysed_sessions",
-        Integer,
-        nullable=False,
-        comment="Sessions without statistics (running, too short, …)",
+        "unanalysed_sessions", Integer, nullable=False, comment="Sessions without statistics (running, too short, …)"
     ),
     Column("doubtful_sessions", Integer, nullable=False, comment="Longer than 24 hours with sleep found: in no night"),
     Column(
@@ -360,11 +316,7 @@ monthly_averages = Table(
     ),
     *(Column(f"avg_{name}", Double, comment=f"Mean. {meaning}") for name, meaning in MEANS),
     *(
-        Column(
-            f"avg_{name}",
-            Double,
-            comment=f"sum({over}) / sum({under}) of the sessions in which both are known",
-        )
+        Column(f"avg_{name}", Double, comment=f"sum({over}) / sum({under}) of the sessions in which both are known")
         for name, over, under in RATIOS
     ),
     Column(

@@ -87,12 +87,7 @@ def erase(connection: Connection, user_id: str, reason: str) -> dict[str, int]:
             of_person["event_ids"] = events_of_person(connection, user_id)
         deleted[table] = connection.execute(text(f"DELETE FROM asleep.{table} WHERE {theirs}"), of_person).rowcount
     removed = {table: rows for table, rows in deleted.items() if rows}
-    values = {
-        "user_id": user_id,
-        "reason": reason,
-        "removed": orjson.dumps(removed).decode(),
-        "total": len(removed),
-    }
+    values = {"user_id": user_id, "reason": reason, "removed": orjson.dumps(removed).decode(), "total": len(removed)}
     connection.execute(_RECORD, values)
     return removed
 
