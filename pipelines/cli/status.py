@@ -1,5 +1,6 @@
 """What `asleep-sync status` shows: a table for each question an operator asks, and whether anything needs attention."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,14 @@ from resources.database.schema import tables
 from resources.database.service.inbox_care import count_inbox, list_parked
 from resources.database.service.outbox import count_outbox
 from resources.database.sync.missing_data import read_missing_data
-from resources.database.sync.run_health import FIRST_SYNC_WITHIN, overdue_users, stalled_runs, stopped_runs
+from resources.database.sync.run_health import (
+    FIRST_SYNC_WITHIN,
+    StalledRun,
+    StoppedRun,
+    overdue_users,
+    stalled_runs,
+    stopped_runs,
+)
 from resources.rate_limit.shared_row import key_id_of
 from resources.rate_limit.table import read_state
 
@@ -60,6 +68,16 @@ def show_status(engine: Engine, settings: Settings, console: Console | None = No
         )
     elif not stopped and not stalled and not overdue:
         console.print("No data are missing.")
+    _print_runs(console, stopped, stalled)
+    if overdue:
+        hours = FIRST_SYNC_WITHIN // timedelta(hours=1)
+        console.print(f"{overdue} users were registered more than {hours} hours ago and have not been synced since.")
+    if never:
+        console.print(f"{never} users were never synced: `asleep-sync sync` syncs them now, the daily run does later.")
+    return bool(missing or stopped or stalled or overdue)
+
+
+def _print_runs(console: Console, stopped: Sequence[StoppedRun], stalled: Sequence[StalledRun]) -> None:
     for run in stopped:
         console.print(
             f"The sync that began at {run.started_at:%Y-%m-%d %H:%M:%S} stopped before its end (run {run.run_id}). "
@@ -72,12 +90,6 @@ def show_status(engine: Engine, settings: Settings, console: Console | None = No
             "Check that the daemon runs, and with Celery a worker; then terminate it in the UI and launch it again.",
             soft_wrap=True,
         )
-    if overdue:
-        hours = FIRST_SYNC_WITHIN // timedelta(hours=1)
-        console.print(f"{overdue} users were registered more than {hours} hours ago and have not been synced since.")
-    if never:
-        console.print(f"{never} users were never synced: `asleep-sync sync` syncs them now, the daily run does later.")
-    return bool(missing or stopped or stalled or overdue)
 
 
 def _in_use(engine: Engine, settings: Settings) -> list[tuple[Any, ...]]:

@@ -13,8 +13,8 @@ from dagster_celery.make_app import make_app
 from dagster_celery.tasks import create_task
 
 from pipelines.observability import set_up_logs
-from pipelines.runtime.celery_steps import STEP_TAKEN, STEPS_TAG, lock_of_step
 from pipelines.runtime.executors import celery_options
+from pipelines.runtime.run_launcher import STEP_TAKEN, STEPS_TAG, lock_of_step
 from pipelines.settings import load_settings
 from resources.database.advisory_lock import advisory_lock
 from resources.database.engine import make_engine

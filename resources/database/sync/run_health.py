@@ -15,7 +15,7 @@ FIRST_SYNC_WITHIN = timedelta(hours=26)
 """Of a user's registration: the daily sync, and two hours for it to run."""
 
 
-STALLED_AFTER = timedelta(minutes=15)
+MAX_PAUSE = timedelta(minutes=15)
 """A run is taken for stalled when its newest event is older and none of its batches is being synced."""
 
 
@@ -59,7 +59,7 @@ def stalled_runs(engine: Engine) -> list[StalledRun]:
     with engine.connect() as connection:
         if not has_records(connection):
             return []
-        found = connection.execute(load_sql(__package__, "stalled_runs"), {"seconds": STALLED_AFTER.total_seconds()})
+        found = connection.execute(load_sql(__package__, "stalled_runs"), {"seconds": MAX_PAUSE.total_seconds()})
         runs = [StalledRun(*row) for row in found]
         query = select(sync_batches.c.run_id, sync_batches.c.batch, sync_batches.c.batches)
         batches = connection.execute(query.where(sync_batches.c.finished_at.is_(None))).all()

@@ -21,8 +21,8 @@ from dagster._serdes import deserialize_value, pack_value, serialize_value
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
-from pipelines.runtime.celery_steps import STEP_TAKEN, STEPS_TAG, lock_of_step
 from pipelines.runtime.dagster_environment import dagster_environment
+from pipelines.runtime.run_launcher import STEP_TAKEN, STEPS_TAG, lock_of_step
 from pipelines.settings import Settings
 from resources.database.advisory_lock import advisory_lock, is_held
 
