@@ -127,10 +127,10 @@ def outages(world: Surroundings, receiver: str, engine: Engine, seconds: int) ->
         time.sleep(1)
     print(line("whole, the API away", waits(engine, [name for name in sent if name])), flush=True)
     engine.dispose()
-    directory = world.server.data_directory.parent
-    embedded.stop(directory)
+    if not embedded.stop(world.directory):
+        raise SystemExit("Postgres did not stop")
     time.sleep(16)
-    embedded.start(directory)
+    embedded.start(world.directory)
     back = time.monotonic()
     while (name := post_whole(receiver, result, 9000)) is None:
         time.sleep(0.2)

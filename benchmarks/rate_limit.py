@@ -457,7 +457,7 @@ def main() -> None:
     arguments.add_argument("--condition", choices=["none", *CONDITIONS, NOT_BINDING], help="one condition")
     options = arguments.parse_args()
     with ExitStack() as stack:
-        url = database_url(options.database_url or stack.enter_context(postgres()).url)
+        url = database_url(options.database_url or stack.enter_context(postgres())[0].url)
         run(options, url.render_as_string(hide_password=False))
 
 

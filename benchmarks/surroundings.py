@@ -37,6 +37,8 @@ class Surroundings:
     days: tuple[date, date]
     """All sessions start on these UTC days, both included."""
     server: embedded.EmbeddedPostgres
+    directory: Path
+    """Of the server."""
 
     def ask(self, path: str, body: Any = None) -> Any:
         """Call the simulator's control plane."""
@@ -56,11 +58,11 @@ class Surroundings:
 
 
 @contextmanager
-def postgres() -> Iterator[embedded.EmbeddedPostgres]:
-    """A Postgres server in a directory that is removed afterwards."""
+def postgres() -> Iterator[tuple[embedded.EmbeddedPostgres, Path]]:
+    """A Postgres server, and its directory, which is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="asleep-benchmark-") as directory:
         try:
-            yield embedded.start(Path(directory))
+            yield embedded.start(Path(directory)), Path(directory)
         finally:
             embedded.destroy(Path(directory))
 
@@ -74,7 +76,7 @@ def surroundings(users: int, sessions_per_user: int, latency_ms: float) -> Itera
         *("--users", str(users), "--sessions-per-user", str(sessions_per_user), "--days", str(2 * sessions_per_user)),
     ]
     with ExitStack() as stack:
-        server = stack.enter_context(postgres())
+        server, directory = stack.enter_context(postgres())
         process = stack.enter_context(
             subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         )
@@ -82,7 +84,7 @@ def surroundings(users: int, sessions_per_user: int, latency_ms: float) -> Itera
         ready = json.loads(process.stdout.readline() if process.stdout else "")
         today = datetime.fromisoformat(NOW).astimezone(UTC).date()
         days = (today - timedelta(days=2 * sessions_per_user + 5), today)
-        found = Surroundings(ready["url"], ready["sessions"], days, server)
+        found = Surroundings(ready["url"], ready["sessions"], days, server, directory)
         _make_template(found)
         yield found
 

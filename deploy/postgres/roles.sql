@@ -75,6 +75,7 @@ BEGIN
         asleep.stale_months,
         asleep.rate_limits
     TO asleep_receiver;
+    GRANT SELECT (kind) ON asleep.missing_data TO asleep_receiver;
     GRANT USAGE ON ALL SEQUENCES IN SCHEMA asleep TO asleep_receiver;
 END
 $$;

@@ -1,6 +1,8 @@
 """Starts the service: `python -m pipelines.service`, or `asleep-sync serve`. Each worker calls the factory `build`."""
 
 import logging
+import os
+import tempfile
 
 import click
 from fastapi import FastAPI
@@ -11,6 +13,7 @@ from pipelines.observability import LOGGER, set_up_logs, statsd_client
 from pipelines.service.app import create_app
 from pipelines.service.database_watch import DatabaseWatch
 from pipelines.service.http.server import serve
+from pipelines.service.metrics import SHARED_DIRECTORY
 from pipelines.service.options import ServiceOptions
 from pipelines.service.served_requests import count_served, report_levels
 from pipelines.settings import Settings, load_settings
@@ -53,7 +56,10 @@ def _asleep_api(connection: Connection) -> dict[str, object]:
     """What the sync's shared circuit breaker says of the API; asking the API itself would cost requests."""
     states = read_state(connection)
     is_well = not states or (states[0]["circuit"] == "closed" and states[0]["paused_until"] is None)
-    figures = {"circuit": states[0]["circuit"], "requests_per_second": states[0]["rate_in_force"]} if states else {}
+    if not states:
+        return {"state": "up"}
+    circuit, rate = states[0]["circuit"], states[0]["rate_in_force"]
+    figures = {"circuit": circuit, "circuit_open": int(circuit != "closed"), "requests_per_second": rate}
     return {"state": "up" if is_well else "degraded", **figures}
 
 
@@ -76,7 +82,10 @@ def main(host: str, port: int, workers: int) -> None:
     settings = load_settings()
     set_up_logs(settings)
     DatabaseWatch(settings, host, port).start()
-    serve(FACTORY, host=host, port=port, workers=workers, trusted_proxies=settings.trusted_proxies)
+    with tempfile.TemporaryDirectory(prefix="asleep-sync-metrics-") as directory:
+        if workers > 1:
+            os.environ[SHARED_DIRECTORY] = directory
+        serve(FACTORY, host=host, port=port, workers=workers, trusted_proxies=settings.trusted_proxies)
 
 
 if __name__ == "__main__":

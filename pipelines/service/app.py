@@ -12,6 +12,7 @@ from pipelines.service.health import HEALTH_SECONDS, HealthCheck, health_routes
 from pipelines.service.http.clients import Clients
 from pipelines.service.http.http_errors import answer_errors
 from pipelines.service.inbox_writer import InboxWriter
+from pipelines.service.metrics import RequestMetrics, metrics_routes
 from pipelines.service.notifying import Notifying
 from pipelines.service.options import ServiceOptions
 from pipelines.service.read.read_api import read_routes
@@ -21,7 +22,7 @@ from resources.database.engine import make_engine
 
 _ABOUT = """Receives Asleep's webhooks into an inbox, answers queries from the tables, and reports its health.
 
-Every answer is JSON; every refusal has one field, `detail`."""
+Every answer but `/metrics` is JSON; every refusal has one field, `detail`."""
 
 
 def create_app(options: ServiceOptions) -> FastAPI:
@@ -60,6 +61,9 @@ def create_app(options: ServiceOptions) -> FastAPI:
         app.include_router(webhook_routes(options, clients, inbox))
     if options.service_api_keys:
         app.include_router(read_routes(options, read_calls, clients))
-    app.include_router(health_routes(HealthCheck(health_calls, inbox, options)))
-    app.add_middleware(ServedRequests, listeners=(log_served, *options.listeners), at_once=options.requests_at_once)
+    health_check, metrics = HealthCheck(health_calls, inbox, options), RequestMetrics()
+    app.include_router(health_routes(health_check))
+    app.include_router(metrics_routes(metrics, health_check, health_calls))
+    listeners = (log_served, metrics.count, *options.listeners)
+    app.add_middleware(ServedRequests, listeners=listeners, at_once=options.requests_at_once)
     return app

@@ -37,7 +37,7 @@ Listener = Callable[[Served], None]
 Levels = Callable[[str, str, float], None]
 """Receives dependency, figure and value at each health check."""
 
-_QUIET = frozenset({"/live", "/ready", "/health", "/webhooks/asleep"})
+_QUIET = frozenset({"/live", "/ready", "/health", "/metrics", "/webhooks/asleep"})
 """Asked so often that only their failures are worth a line; stored events are counted and stand in the inbox."""
 
 

@@ -43,7 +43,8 @@ BEGIN
         TO asleep_analyst;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'asleep_receiver') THEN
-        GRANT SELECT ON asleep.night_dates TO asleep_receiver; -- the view is new after each migration
+        GRANT SELECT ON asleep.night_dates TO asleep_receiver; -- the views are new after each migration
+        GRANT SELECT (kind) ON asleep.missing_data TO asleep_receiver;
     END IF;
 END
 $$;

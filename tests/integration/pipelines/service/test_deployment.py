@@ -35,6 +35,7 @@ def test_each_program_works_with_the_login_of_its_role(
         assert service.get("/ready").status_code == 200
         assert service.event(b"{}", x_api_key=KEY).json() == {"status": "stored"}
         assert service.get("/api/users/G-1/sessions", "read").status_code == 404
+        assert "\nasleep_sync_missing_data 0.0\n" in service.get("/metrics").text
     finally:
         embedded.destroy(directory)
 

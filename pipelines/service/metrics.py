@@ -1,0 +1,131 @@
+"""`/metrics` in Prometheus' text format: requests of all workers, and what the health check and the tables show.
+
+No label holds an id, a pseudonym or a client. Does not belong here: StatsD (`served_requests`), alert rules (`deploy`).
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable, Iterator
+
+from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
+
+from pipelines.service.database_calls import DatabaseCalls, DatabaseUnavailable
+from pipelines.service.health import Health, HealthCheck
+from pipelines.service.served_requests import Served
+from resources.database.service.completeness import Completeness, read_completeness
+from resources.database.session_settings import DatabaseUnsuitable
+
+SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+"""Variable of prometheus_client: where several workers keep their counts, so that each can report the sum."""
+KEPT_SECONDS = 10.0
+_COMPLETENESS = {
+    "missing_data": "Users and sessions that could not be synced",
+    "never_synced_users": "Active users who were never synced",
+    "oldest_sync_seconds": "Age of the last complete sync: of the active user who has waited longest",
+}
+
+
+class RequestMetrics:
+    """Counts of requests served, by this worker or, with a shared directory, by all workers."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        labels = ["route", "method", "status", "outcome"]
+        self._requests = Counter("asleep_sync_service_requests", "Requests to the service", labels, registry=registry)
+        self._seconds = Histogram(
+            "asleep_sync_service_request_seconds", "Time to answer a request", ["route"], registry=registry
+        )
+        self._events = Counter(
+            "asleep_sync_webhook_events", "Webhook events received, by what became of them", ["outcome"],
+            registry=registry,
+        )  # fmt: skip
+        self._events.labels("stored")
+
+    def count(self, served: Served) -> None:
+        """Count a request."""
+        self._requests.labels(served.route, served.method, str(served.status), served.outcome).inc()
+        self._seconds.labels(served.route).observe(served.duration_seconds)
+        if served.route == "/webhooks/asleep":
+            self._events.labels(served.outcome).inc()
+
+    def text(self, levels: Iterable[Metric]) -> bytes:
+        """The counts, and the levels given, as Prometheus reads them."""
+        if SHARED_DIRECTORY in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        else:
+            registry = self._registry
+        shown = CollectorRegistry()
+        shown.register(registry)
+        shown.register(_Levels(levels))
+        return generate_latest(shown)
+
+
+class _Levels(Collector):
+    def __init__(self, levels: Iterable[Metric]) -> None:
+        self._levels = list(levels)
+
+    def collect(self) -> Iterable[Metric]:
+        return self._levels
+
+
+class _CompletenessCheck:
+    """Reads from the tables how complete they are, at most every 10 seconds. Belongs to one event loop."""
+
+    def __init__(self, calls: DatabaseCalls) -> None:
+        self._calls = calls
+        self._found: Completeness | None = None
+        self._read_at = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def read(self) -> Completeness | None:
+        """How complete the tables are; None when the database does not answer."""
+        async with self._lock:
+            if time.monotonic() - self._read_at > KEPT_SECONDS:
+                try:
+                    self._found = await self._calls.run(read_completeness)
+                except (SQLAlchemyError, DatabaseUnavailable, DatabaseUnsuitable):
+                    self._found = None
+                self._read_at = time.monotonic()
+        return self._found
+
+
+def metrics_routes(metrics: RequestMetrics, health_check: HealthCheck, calls: DatabaseCalls) -> APIRouter:
+    """The route that Prometheus requests.
+
+    Args:
+        metrics: the counts of this worker.
+        health_check: of this application.
+        calls: how the tables are read.
+    """
+    router, completeness = APIRouter(), _CompletenessCheck(calls)
+
+    @router.get("/metrics", summary="What does Prometheus show?", response_class=PlainTextResponse)
+    async def show_metrics() -> Response:
+        """Counts of requests and levels of all dependencies, as text."""
+        health = await health_check.check()
+        found = await completeness.read() if health.state != "down" else None
+        return Response(metrics.text(_levels(health, found)), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def _levels(health: Health, completeness: Completeness | None) -> Iterator[Metric]:
+    """Gauges named after dependencies and their figures, as the StatsD ones are."""
+    for name, dependency in health.dependencies.items():
+        up = f"1 unless {name} is down"
+        yield GaugeMetricFamily(f"asleep_sync_{name}_up", up, value=dependency.state != "down")
+        for figure, value in (dependency.model_extra or {}).items():
+            if isinstance(value, int | float):
+                about = f"{figure} of {name}, as /health shows it"
+                yield GaugeMetricFamily(f"asleep_sync_{name}_{figure}", about, value=float(value))
+    if completeness is not None:
+        for figure, about in _COMPLETENESS.items():
+            yield GaugeMetricFamily(f"asleep_sync_{figure}", about, value=getattr(completeness, figure))
