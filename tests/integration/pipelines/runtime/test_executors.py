@@ -81,10 +81,23 @@ def test_the_helm_values_fit_dagsters_schemas():
 def test_the_instance_of_the_cluster_and_of_one_machine_agree():
     """Pools decide that two syncs do not run at once; a cluster without them would ask everything twice."""
     one_machine = yaml.safe_load((DEPLOY.parent / "dagster.yaml").read_text())
-    cluster = yaml.safe_load((DEPLOY / "kubernetes" / "values.yaml").read_text())["additionalInstanceConfig"]
+    values = yaml.safe_load((DEPLOY / "kubernetes" / "values.yaml").read_text())
 
-    for name in ("nux", "freshness", "python_logs", "concurrency", "run_retries"):
-        assert cluster[name] == one_machine[name]
+    for name in ("nux", "freshness", "python_logs", "run_retries"):
+        assert values["additionalInstanceConfig"][name] == one_machine[name]
+    assert _concurrency(values) == one_machine["concurrency"]
+
+
+def _concurrency(values: dict[str, Any]) -> dict[str, Any]:
+    """What the chart writes into `dagster.yaml`."""
+    pools, runs = values["concurrency"]["pools"], values["concurrency"]["runs"]
+    assert (values["concurrency"]["enabled"], set(pools), set(runs)) == (
+        True, {"granularity", "defaultLimit"}, {"maxConcurrentRuns"},
+    )  # fmt: skip
+    return {
+        "pools": {"granularity": pools["granularity"], "default_limit": pools["defaultLimit"]},
+        "runs": {"max_concurrent_runs": runs["maxConcurrentRuns"]},
+    }
 
 
 def test_the_chart_adds_nothing_that_dagster_refuses_beside_it(tmp_path: Path):
@@ -94,7 +107,16 @@ def test_the_chart_adds_nothing_that_dagster_refuses_beside_it(tmp_path: Path):
     monitoring = daemon["runMonitoring"]
     rendered = {
         "telemetry": values["telemetry"],
-        "run_coordinator": daemon["runCoordinator"]["config"]["customRunCoordinator"],
+        "concurrency": _concurrency(values),
+        "run_coordinator": {
+            "module": "dagster._core.run_coordinator",
+            "class": daemon["runCoordinator"]["type"],
+            "config": {
+                "dequeue_interval_seconds": daemon["runCoordinator"]["config"]["queuedRunCoordinator"][
+                    "dequeueIntervalSeconds"
+                ]
+            },
+        },
         "run_monitoring": {
             "enabled": monitoring["enabled"],
             "start_timeout_seconds": monitoring["startTimeoutSeconds"],
@@ -105,7 +127,6 @@ def test_the_chart_adds_nothing_that_dagster_refuses_beside_it(tmp_path: Path):
         },
     }
     assert daemon["runCoordinator"]["enabled"]
-    assert daemon["runCoordinator"]["type"] == "CustomRunCoordinator"
     assert not daemon["runRetries"]["enabled"]
     assert rendered.keys().isdisjoint(extra)
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump({**rendered, **extra}))

@@ -134,3 +134,18 @@ def test_the_lock_holds_no_transaction_open(engine: Engine):
             "AND a.pid <> pg_backend_pid() AND a.datname = current_database()"
         )
         assert states.scalars().all() == ["idle"]
+
+
+def test_a_dead_run_of_sessions_starts_again_with_all_steps_however_it_was_launched(
+    definitions: dg.Definitions, instance: dg.DagsterInstance
+):
+    """Continued "from failure", Dagster leaves out batches that had not begun. Kubernetes has a launcher of its own."""
+    selection = {dg.AssetKey("sleep_sessions")}
+    of_the_ui = definitions.resolve_implicit_global_asset_job_def().get_subset(asset_selection=selection)
+    today = datetime.now(UTC).date().isoformat()
+
+    result = of_the_ui.execute_in_process(instance=instance, partition_key=today)
+
+    run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags["dagster/retry_strategy"] == "ALL_STEPS"
