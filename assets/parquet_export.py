@@ -25,7 +25,7 @@ def parquet_export(
 ) -> dg.MaterializeResult[None]:
     """Sessions, nights, monthly averages and metrics as Parquet and CSV files in EXPORT_DIRECTORY, one folder a month.
 
-    Only months that changed since the last export are written. Files appear as a whole, readable by their owner only.
+    Only months that changed since the last export are written. Files appear whole, and only their owner can read them.
     """
     with as_dagster_failure(context.op_execution_context):
         if export_target.directory is None:

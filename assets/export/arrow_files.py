@@ -1,4 +1,4 @@
-"""Rows of Postgres as CSV and Parquet files: COPY writes the CSV, Arrow reads it as a stream."""
+"""Converts the CSV of Postgres' COPY to Parquet, as a stream."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,34 +35,37 @@ _LISTS: dict[str, pa.DataType] = {
 
 
 class ColumnType(NamedTuple):
-    """A column's name and its type as Postgres names it."""
+    """A column's name and Postgres' name of its type."""
 
     name: str
     type: str
 
     @property
     def is_list(self) -> bool:
-        """True for arrays: they pass through CSV as JSON."""
+        """True for arrays, which are JSON in the CSV file."""
         return self.type in _LISTS
 
     @property
     def in_csv(self) -> pa.DataType:
-        """The type as which the CSV file is read."""
+        """The type with which the CSV file is read."""
         return pa.string() if self.is_list else _TYPES.get(self.type, pa.string())
 
     @property
     def in_parquet(self) -> pa.DataType:
-        """The type that the Parquet file has."""
+        """The type in the Parquet file."""
         return _LISTS[self.type] if self.is_list else self.in_csv
 
 
 def write_parquet(csv: Path, target: Path, columns: Sequence[ColumnType]) -> int:
-    """Convert a CSV file that COPY wrote; returns the number of rows.
+    """Convert a CSV file that COPY wrote.
 
     Args:
-        csv: with a header line; NULL is an empty field without quotes.
-        target: zstd-compressed Parquet, written anew.
+        csv: with a header line; NULL is an empty field without quotes, a list is JSON.
+        target: zstd-compressed Parquet; replaced when it exists.
         columns: of the file, in its order.
+
+    Returns:
+        Number of rows.
     """
     schema = pa.schema([(column.name, column.in_parquet) for column in columns])
     rows, waiting = 0, list[pa.RecordBatch]()

@@ -1,4 +1,4 @@
-"""What can be exported: each dataset, how its rows are assigned to months, and what tells that a month changed."""
+"""The datasets that can be exported: how rows are assigned to months, and how a changed month is recognised."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class Dataset:
     month: str = "night_month"
     """SQL expression: first day of the month to which a row belongs."""
     source: str = "asleep.sleep_sessions"
-    """Relation whose rows decide whether a month changed."""
+    """Relation by whose rows a changed month is recognised."""
     source_month: str = "night_month"
     """SQL expression: the same month in `source`."""
     state: str = _SESSION_STATE

@@ -1,4 +1,4 @@
-"""Parquet and CSV files of the tables, one folder for each dataset and month; only months that changed are written."""
+"""Writes Parquet and CSV files, one folder for each dataset and month; unchanged months are left as they are."""
 
 import json
 import secrets
@@ -29,13 +29,12 @@ class ExportTarget:
 
 
 class Exported(NamedTuple):
-    """What an export did."""
+    """What an export did, in months and rows."""
 
     written: int
-    """Months written."""
     unchanged: int
     removed: int
-    """Months without rows, whose files were removed."""
+    """Months that no longer have rows; their files were removed."""
     rows: int
 
 
@@ -58,11 +57,11 @@ def export(
 ) -> Exported:
     """Write the months that changed since the last export into `directory/<dataset>/month=<YYYY-MM>/`.
 
-    Files appear as a whole or not at all, readable by their owner only.
+    Files appear whole or not at all, and only their owner can read them.
 
     Args:
-        engine: the database.
-        directory: made when it is missing.
+        engine: of the database.
+        directory: created when it is missing.
         request: what to export.
         progress: called before each month with the dataset's name.
     """
@@ -77,11 +76,11 @@ def export(
 
 
 def refresh(engine: Engine, directory: Path) -> Exported:
-    """Write the exported months that changed since, in the formats that they have: after an erasure, for instance.
+    """Write exported months that changed since, for instance by an erasure, again in the formats that they have.
 
     Args:
-        engine: the database.
-        directory: of earlier exports; without any, nothing is done.
+        engine: of the database.
+        directory: of earlier exports; nothing happens without any.
     """
     total = Exported(0, 0, 0, 0)
     for dataset in (*DATASETS, STAGES, EPOCHS):
@@ -104,7 +103,11 @@ class _Months:
     request: ExportRequest
 
     def write(self, progress: Callable[[str, date], None]) -> Exported:
-        """Write the months that changed, and remove those without rows."""
+        """Write the months that changed, and remove those without rows.
+
+        Args:
+            progress: called before each month with the dataset's name.
+        """
         columns, states, kept = self.columns(), self.states(), _read_manifest(self.folder)
         written = unchanged = rows = 0
         for month, state in states.items():
@@ -137,7 +140,7 @@ class _Months:
         return [ColumnType(row.name, row.type) for row in found if row.name not in self.dataset.left_out]
 
     def states(self) -> dict[date, str]:
-        """Of each month with rows, a text that changes when a row is added, changed or removed."""
+        """Return for each month with rows a text that changes when a row is added, changed or removed."""
         month, state = self.dataset.source_month, self.dataset.state
         query = (
             f"SELECT {month} AS month, concat(count(*), '-', bit_xor(hashtextextended({state}, 0))) AS state "
@@ -146,7 +149,7 @@ class _Months:
         return {row.month: row.state for row in self.connection.execute(text(query))}
 
     def write_month(self, month: date, columns: Sequence[ColumnType]) -> int:
-        """Write a month beside its place, then put it there; returns the number of rows."""
+        """Write a month into a temporary folder, then move it into place; returns the number of rows."""
         target = self.target(f"{month:%Y-%m}")
         unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
         shutil.rmtree(unfinished, ignore_errors=True)

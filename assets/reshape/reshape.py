@@ -1,6 +1,6 @@
-"""Typed columns rebuilt from the raw results that are stored, without a request: after a parser was corrected."""
+"""Rebuilds the typed columns from the stored raw results, without a request: for instance after a fix of the parser."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from assets.sync.session_rows import Row, session_row
 from resources.asleep.errors import Malformed
 from resources.asleep.parsing.parse_sessions import parse_session_result
 from resources.database.checkpoints import clear_checkpoint, read_checkpoint, write_checkpoint
-from resources.database.sync.upsert import Written, upsert_sessions
+from resources.database.sync.upsert import upsert_sessions
 from resources.database.users.registry import hold_registered
 from resources.load_sql import load_sql
 
@@ -26,18 +26,18 @@ class Reshaped(NamedTuple):
     changed: int
     unchanged: int
     unreadable: int
-    """Raw results that the parser refuses; their rows stay as they are."""
+    """Raw results that the parser rejects; their rows stay as they are."""
 
 
 def reshape(engine: Engine, *, progress: Callable[[Reshaped], None], restart: bool = False) -> Reshaped:
     """Parse every stored raw result again and write the rows that differ.
 
-    Each page is a short transaction, in which the place is remembered: an interrupted rebuild goes on there.
+    Each page is a short transaction that also stores the position, at which an interrupted rebuild continues.
 
     Args:
-        engine: the database.
+        engine: of the database.
         progress: called after each page with the sums so far.
-        restart: begin anew, although an earlier rebuild was interrupted.
+        restart: start from the beginning, although an earlier rebuild was interrupted.
 
     Returns:
         The sums of this call.
@@ -47,7 +47,8 @@ def reshape(engine: Engine, *, progress: Callable[[Reshaped], None], restart: bo
         after = "" if restart else read_checkpoint(connection, CHECKPOINT)
     while True:
         with engine.begin() as connection:
-            page = _page(connection, after)
+            values = {"after": after, "page_rows": PAGE_ROWS}
+            page = connection.execute(load_sql(__package__, "stored_payloads"), values).all()
             if not page:
                 clear_checkpoint(connection, CHECKPOINT)
                 return total
@@ -57,27 +58,18 @@ def reshape(engine: Engine, *, progress: Callable[[Reshaped], None], restart: bo
         progress(total)
 
 
-def _page(connection: Connection, after: str) -> list[Any]:
-    values = {"after": after, "page_rows": PAGE_ROWS}
-    return list(connection.execute(load_sql(__package__, "stored_payloads"), values))
-
-
-def _rebuild(connection: Connection, page: list[Any]) -> Reshaped:
+def _rebuild(connection: Connection, page: Sequence[Any]) -> Reshaped:
     registered = hold_registered(connection, {stored.user_id for stored in page})
     rows = [_row(stored) for stored in page if stored.user_id in registered]
     written = upsert_sessions(connection, [row for row in rows if row is not None])
-    return _counts(len(page), written, unreadable=sum(row is None for row in rows))
+    return Reshaped(len(page), written.inserted + written.updated, written.unchanged, unreadable=rows.count(None))
 
 
 def _row(stored: Any) -> Row | None:
-    """The row that the parser of today makes of a stored result; None when it refuses the result."""
+    """Return the row that the current parser makes of a stored result; None when it rejects the result."""
     try:
         session = parse_session_result(orjson.loads(stored.result), user_id=stored.user_id, asked_at=stored.fetched_at)
     except (Malformed, orjson.JSONDecodeError):
         return None
     of_the_list = [violation for violation in stored.contract_violations if violation.startswith("list.")]
     return session_row(replace(session, contract_violations=(*session.contract_violations, *of_the_list)))
-
-
-def _counts(read: int, written: Written, *, unreadable: int) -> Reshaped:
-    return Reshaped(read, written.inserted + written.updated, written.unchanged, unreadable)

@@ -1,7 +1,4 @@
-"""Rows as the text that Postgres' COPY reads.
-
-Lives here: one encoder for each column type.  Not here: which rows, which statement uses them.
-"""
+"""Rows as the text that Postgres' COPY reads: an encoder for each column type."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, time
@@ -17,10 +14,10 @@ from sqlalchemy.exc import DBAPIError
 Encoder = Callable[[Any], str]
 
 _PIECE_BYTES = 1024 * 1024
-"""Handed to the driver at once. Around each piece other threads get their turn, and then we wait for ours."""
+"""Bytes given to the driver at once. Other threads run between two pieces."""
 
 _ESCAPES = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
-"""Backslashes first, or those of the others would be escaped, too."""
+"""Backslashes first, or those of the other escapes would be escaped, too."""
 
 
 def _escape(text: str) -> str:
@@ -60,10 +57,10 @@ def _times(values: Iterable[datetime]) -> str:
 
 
 def encoder_of(column: Column[Any]) -> Encoder:
-    """How a non-null value of this column is written.
+    """Return the encoder of a column's values; null is written by `copy_text`.
 
     Raises:
-        TypeError: no encoder for the column's type.
+        TypeError: the column's type has no encoder.
     """
     kind = column.type
     if isinstance(kind, ARRAY):
@@ -79,7 +76,12 @@ def encoder_of(column: Column[Any]) -> Encoder:
 
 
 def copy_text(rows: Iterable[Sequence[Any]], encoders: Sequence[Encoder]) -> BytesIO:
-    """Encode rows, values in the order of `encoders`; None becomes SQL's NULL."""
+    """Encode rows as COPY text; None becomes SQL's NULL.
+
+    Args:
+        rows: values in the order of `encoders`.
+        encoders: of the columns (`encoder_of`).
+    """
     lines = [
         "\t".join(["\\N" if value is None else encode(value) for encode, value in zip(encoders, row, strict=True)])
         for row in rows
@@ -89,6 +91,12 @@ def copy_text(rows: Iterable[Sequence[Any]], encoders: Sequence[Encoder]) -> Byt
 
 def copy_in(connection: Connection, table: Table, columns: Sequence[str], text: BytesIO) -> None:
     """COPY encoded rows into `table` within the connection's transaction.
+
+    Args:
+        connection: in a transaction.
+        table: temporary or not.
+        columns: names, in the order of the encoded values.
+        text: from `copy_text`.
 
     Raises:
         DBAPIError: as any statement would, so that a database that went away looks the same everywhere.

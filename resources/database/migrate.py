@@ -1,7 +1,7 @@
-"""Bring a database to the current schema: one transaction for each migration, then the views.
+"""Upgrades the schema: one transaction for each migration, then the views.
 
-A migration waits at most `LOCK_SECONDS` for a table, so that a sync waits no longer behind it, and is tried again. One
-with `IN_TRANSACTION = False` (a concurrent index) runs outside a transaction and without time-outs.
+A migration waits at most `LOCK_SECONDS` for a table, because writers wait behind it, and is repeated. One with
+`IN_TRANSACTION = False` (a concurrent index) runs outside a transaction and without time limits.
 """
 
 import re
@@ -39,15 +39,12 @@ USERS_AT_ONCE = 50
 """Users whose sessions one transaction assigns to nights."""
 MIGRATIONS = Path(str(files("resources.database"))) / "migrations"
 VERSIONS: tuple[Path, ...] = (MIGRATIONS / "versions",)
-RETIRED_VIEWS: frozenset[str] = frozenset()
-"""Views of earlier releases that `views/` no longer holds; a migration drops them."""
-_BEFORE_THE_FIRST_RELEASE = frozenset({"0001", "0002", "0003", "0004", "0005", "0006"})
 _LOCK = "asleep-sync migrate"
 _LOCKED = (errors.LockNotAvailable, errors.DeadlockDetected)
 
 
 class NotMigrated(RuntimeError):
-    """The database's schema is not the one this program needs; the message names the remedy."""
+    """The database's schema is not the one that this program needs; the message names the remedy."""
 
 
 def migrate(
@@ -57,7 +54,7 @@ def migrate(
     first_day: date | None = None,
     progress: Callable[[str], None] = lambda _line: None,
 ) -> tuple[str | None, str]:
-    """Upgrade the schema and apply the views again; safe to run twice and at once.
+    """Upgrade the schema and apply the views again; it may be repeated, and run in several places at once.
 
     Args:
         engine: the database; the role must own it or its schemas.
@@ -66,11 +63,11 @@ def migrate(
         progress: called with a line of text during steps that may take minutes.
 
     Returns:
-        The revision found (None for an empty database) and the revision now.
+        The revision before (None for an empty database) and the revision now.
 
     Raises:
-        NotMigrated: a newer program or one before the first release made the schema, or other people's views depend
-            on it (nothing was changed); or a migration did not get its lock (those before it are applied).
+        NotMigrated: another release made the schema, or other people's views depend on it (nothing was changed); or a
+            migration did not get its lock (those before it are applied).
     """
     with advisory_lock(engine, _LOCK), engine.connect() as connection:
         found = _revision_of(connection)
@@ -90,7 +87,7 @@ def migrate(
 
 
 def require_migrated(connection: Connection) -> None:
-    """Do nothing when the schema is current.
+    """Check that the schema is current.
 
     Raises:
         NotMigrated: it is not; the message names both revisions and the remedy.
@@ -106,7 +103,7 @@ def require_migrated(connection: Connection) -> None:
 
 @cache
 def newest_revision() -> str:
-    """The revision that this program was written for."""
+    """The revision that this program needs."""
     head = ScriptDirectory.from_config(alembic_config()).get_current_head()
     assert head is not None  # noqa: S101 a package without migrations cannot be built
     return head
@@ -129,18 +126,13 @@ def _revision_of(connection: Connection) -> str | None:
 
 
 def _refuse_other_releases(found: str | None) -> None:
-    if found in _BEFORE_THE_FIRST_RELEASE:
-        raise NotMigrated(
-            f"The database's schema is at revision {found}, from before the first release, and cannot be upgraded in "
-            "place: dump its data and restore them into a new database as docs/how-to/backup-and-restore.md describes "
-            'under "From before the first release". Nothing was changed.'
-        )
     known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
     if found is not None and found not in known:
         raise NotMigrated(
-            f"The database's schema is at revision {found}, which a newer release made; this program ends at "
-            f"{newest_revision()}: install that release or a later one, or restore a dump from before the upgrade. "
-            "Nothing was changed."
+            f"The database's schema is at revision {found}, which this program does not have; its own range from "
+            f"{min(known)} to {newest_revision()}. Install the release that made it or a later one, or restore a dump "
+            f"from before the upgrade. A revision below {min(known)} is from before the first release: see "
+            "docs/how-to/backup-and-restore.md. Nothing was changed."
         )
 
 
@@ -150,8 +142,8 @@ def _pending(found: str | None) -> list[Script]:
 
 
 def _refuse_views_of_others(connection: Connection) -> None:
-    """Refuse while a view that is not ours depends on our tables: it may block a change, and we never drop it."""
-    values = {"schema": SCHEMA, "ours": [*_views(), *RETIRED_VIEWS]}
+    """Refuse while a view of somebody else depends on our tables: it may block a change, and we never drop it."""
+    values = {"schema": SCHEMA, "ours": list(_views())}
     names = connection.scalars(load_sql(__package__, "views_of_others"), values).all()
     if names:
         raise NotMigrated(
@@ -188,7 +180,7 @@ def _apply(connection: Connection, migration: Script) -> None:
 
 
 def _run(connection: Connection, what: str, action: Callable[[], object]) -> None:
-    """Run an action in a transaction with short time-outs; try again while a lock cannot be had."""
+    """Run an action in a transaction with short time limits; repeat it while a lock is not available."""
 
     def attempt() -> None:
         with connection.begin():

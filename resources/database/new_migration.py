@@ -1,8 +1,8 @@
-"""Write a migration from the difference between `schema/` and an empty database at the newest revision.
+"""Writes a migration from the difference between `schema/` and an empty database at the newest revision.
 
     make migration m="Add a column"
 
-The module starts no server: it reads the URL of a server from standard input and works in a database of its own there.
+It reads the URL of a server from standard input and works in a new database there, which it drops afterwards.
 """
 
 import sys
@@ -21,7 +21,7 @@ def write_migration(engine: Engine, message: str) -> str:
 
     Args:
         engine: an empty database.
-        message: what the migration does; becomes its title and its file name.
+        message: what the migration does; its title and its file name.
 
     Returns:
         Path of the file.

@@ -1,7 +1,4 @@
-"""What the machine keeps for itself: ledger, failures, batches, inbox, erasures. Analysts may not read them.
-
-Lives here: structure and its comments; each index says which question it serves.  Not here: queries.
-"""
+"""Tables of the program's own state: ledger, failures, batches, inbox, erasures. Analysts may not read them."""
 
 from sqlalchemy import (
     BigInteger,
@@ -52,14 +49,14 @@ sync_ledger = Table(
     Column("user_id", Text, primary_key=True, comment="The user"),
     Column("window_start", Timestamp, nullable=False, comment="Start of the window last synced in full"),
     Column("window_end", Timestamp, nullable=False, comment="End of that window, exclusive"),
-    Column("listed_at", Timestamp, nullable=False, comment="When the list was asked for"),
-    Column("detail", Text, nullable=False, comment="full or statistics: what was asked for"),
+    Column("listed_at", Timestamp, nullable=False, comment="When the list was requested"),
+    Column("detail", Text, nullable=False, comment="full or statistics: the value of SYNC_DETAIL"),
     Column(
         "covered",
         TSTZMULTIRANGE,
         nullable=False,
         server_default=text("'{}'"),
-        comment="All spans synced in full so far, each up to the moment it was listed at",
+        comment="All spans synced in full so far, each up to the moment of its list",
     ),
     comment="One row per user: the window last synced in full, and when. The cache of lists.",
 )
@@ -68,17 +65,17 @@ sync_failures = Table(
     "sync_failures",
     metadata,
     Column("failure_id", BigInteger, primary_key=True, autoincrement=True, comment="Number of the failure"),
-    Column("user_id", Text, nullable=False, comment="Who could not be synced"),
+    Column("user_id", Text, nullable=False, comment="The user who could not be synced"),
     Column("session_id", Text, comment="The session that could not be read; null: the user's list"),
     Column("window_start", Timestamp, comment="Start of the window that was being synced"),
     Column("window_end", Timestamp, comment="End of that window, exclusive"),
     Column("kind", Text, nullable=False, comment="unavailable, malformed, identifier_refused, request_refused, …"),
     Column("message", Text, nullable=False, comment="What happened"),
-    Column("raw_body", LargeBinary, comment="The answer as received (cut at 64 KiB)"),
+    Column("raw_body", LargeBinary, comment="The response as received (cut at 64 KiB)"),
     Column("attempts", Integer, nullable=False, server_default=text("1"), comment="Runs in which it failed"),
     Column("first_failed_at", Timestamp, nullable=False, server_default=_NOW, comment="First time"),
     Column("last_failed_at", Timestamp, nullable=False, server_default=_NOW, comment="Last time"),
-    Column("resolved_at", Timestamp, comment="When it was mended; null: a hole in the data"),
+    Column("resolved_at", Timestamp, comment="When a later run succeeded; null: data are missing"),
     Index(
         "sync_failures_unresolved_idx",
         "user_id",
@@ -93,7 +90,7 @@ event_only_sessions = Table(
     "event_only_sessions",
     metadata,
     Column("session_id", Text, primary_key=True, comment="The session"),
-    comment="One row per session stored as an event told it and not read from the API yet. Not for analysts.",
+    comment="One row per session stored from a webhook event and not yet read from the API. Not for analysts.",
 )
 
 sync_batches = Table(
@@ -121,7 +118,7 @@ api_addresses = Table(
     metadata,
     Column("base_url", Text, primary_key=True, comment="Address of the API, as in ASLEEP_BASE_URL"),
     Column("answered_at", Timestamp, nullable=False, server_default=_NOW, comment="First response of the API"),
-    comment="One row per address from which the API has answered. A sync with a new one gives up within seconds. "
+    comment="One row per address from which the API has responded. A sync with a new one gives up within seconds. "
     "Not for analysts.",
 )
 
@@ -145,10 +142,16 @@ webhook_events = Table(
     Column("headers", JSONB, nullable=False, comment="Headers received, without the key"),
     Column("body", LargeBinary, nullable=False, comment="The raw body"),
     Column("received_at", Timestamp, nullable=False, server_default=_NOW, comment="When it arrived"),
-    Column("processed_at", Timestamp, comment="When it was handled; null: waiting"),
-    Column("attempts", Integer, nullable=False, server_default=text("0"), comment="Times handling was tried"),
-    Column("next_attempt_at", Timestamp, nullable=False, server_default=_NOW, comment="Not tried again before"),
-    Column("error", Text, comment="Why the last try failed"),
+    Column("processed_at", Timestamp, comment="When it was processed; null: waiting"),
+    Column("attempts", Integer, nullable=False, server_default=text("0"), comment="Number of attempts to process it"),
+    Column(
+        "next_attempt_at",
+        Timestamp,
+        nullable=False,
+        server_default=_NOW,
+        comment="Not processed again before this moment",
+    ),
+    Column("error", Text, comment="Why the last attempt failed"),
     Column(
         "must_ask",
         Boolean,

@@ -1,7 +1,4 @@
-"""The schema's name and naming rules, shared by all tables.
-
-Lives here: one MetaData.  Not here: tables.
-"""
+"""Name and naming rules of the schema, shared by all tables."""
 
 from sqlalchemy import MetaData
 

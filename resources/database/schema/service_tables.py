@@ -1,8 +1,4 @@
-"""What the service keeps for itself: notifications waiting, since when they are wanted, read limits in use.
-
-Lives here: structure and its comments; each index says which question it serves.  Not here: queries, the inbox
-(`bookkeeping.py`), the trigger that fills `notifications` (a migration).
-"""
+"""Tables of the service: notifications to deliver and the limits of the read API. A trigger fills `notifications`."""
 
 from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Index, Integer, Table, Text, func, text
 
@@ -16,9 +12,9 @@ notification_switch = Table(
     "notification_switch",
     metadata,
     Column("only_row", Boolean, primary_key=True, server_default=text("true"), comment="Always true: one row at most"),
-    Column("since", Timestamp, nullable=False, comment="Sessions that started earlier are history, not news"),
+    Column("since", Timestamp, nullable=False, comment="Sessions that started earlier are not notified"),
     CheckConstraint("only_row", name="is_the_only_row"),
-    comment="One row while notifications are wanted, none otherwise. Not for analysts.",
+    comment="One row while notifications are switched on, none otherwise. Not for analysts.",
 )
 
 notifications = Table(
@@ -29,10 +25,16 @@ notifications = Table(
     Column("user_id", Text, nullable=False, comment="Whose session it is"),
     Column("became_final_at", Timestamp, nullable=False, server_default=_NOW, comment="When it became final here"),
     Column("delivered_at", Timestamp, comment="When the receiver accepted it; null: not yet"),
-    Column("attempts", Integer, nullable=False, server_default=text("0"), comment="Times delivery was tried"),
-    Column("next_attempt_at", Timestamp, nullable=False, server_default=_NOW, comment="Not tried again before"),
-    Column("parked_at", Timestamp, comment="When we stopped trying; null: still tried"),
-    Column("error", Text, comment="Why the last try failed"),
+    Column("attempts", Integer, nullable=False, server_default=text("0"), comment="Number of attempts to deliver it"),
+    Column(
+        "next_attempt_at",
+        Timestamp,
+        nullable=False,
+        server_default=_NOW,
+        comment="Not delivered again before this moment",
+    ),
+    Column("parked_at", Timestamp, comment="When delivery was given up; null: not given up"),
+    Column("error", Text, comment="Why the last attempt failed"),
     Index(
         "notifications_waiting_idx",
         "next_attempt_at",
@@ -40,7 +42,7 @@ notifications = Table(
     ),
     Index("notifications_parked_idx", "notification_id", postgresql_where=text("parked_at IS NOT NULL")),
     Index(None, "user_id"),
-    comment="One row per session that became final and has to be told: the outbox. Not for analysts.",
+    comment="One row per session that became final and is to be notified: the outbox. Not for analysts.",
 )
 
 service_limits = Table(
@@ -49,8 +51,8 @@ service_limits = Table(
     Column("client", Text, primary_key=True, comment="First 16 hex digits of SHA-256 over the client's key"),
     Column("scope", Text, primary_key=True, comment="Which limit: all, sessions, summary"),
     Column("window_start", Timestamp, nullable=False, comment="Start of the current window"),
-    Column("used", Integer, nullable=False, comment="Requests let through in the current window"),
-    Column("used_before", Integer, nullable=False, comment="Requests let through in the window before"),
+    Column("used", Integer, nullable=False, comment="Requests accepted in the current window"),
+    Column("used_before", Integer, nullable=False, comment="Requests accepted in the window before"),
     comment="One row per client and limit of the read API: a sliding counter that all workers share. Not for analysts.",
 )
 

@@ -1,7 +1,4 @@
-"""The statistics of one session as columns, under the API's names.
-
-Lives here: name, type and meaning of the 38 `stat` fields, in the contract's order.  Not here: tables, parsing.
-"""
+"""Name, type and meaning of the 38 `stat` fields of a session, in the contract's order, and how they are averaged."""
 
 from typing import Any
 
@@ -58,7 +55,7 @@ STAT: tuple[tuple[str, TypeEngine[Any] | type[TypeEngine[Any]], str], ...] = (
 
 
 def stat_columns() -> list[Column[Any]]:
-    """Fresh columns for the 38 fields; every one may be null."""
+    """New columns for the 38 fields; each may be null."""
     return [Column(name, kind, comment=f"{meaning}. As the API gives it.") for name, kind, meaning in STAT]
 
 

@@ -1,7 +1,6 @@
-"""What analysts read: users, sessions, averages; and the raw payloads. Migrations follow, a test compares.
+"""The tables that analysts read: users, sessions, averages, metrics; and the raw payloads.
 
-Lives here: structure and its comments; each index says which question it serves.  Not here: queries, views,
-the tables the machine keeps for itself (`bookkeeping.py`).
+The migrations create what is described here, and a test compares the two.
 """
 
 from sqlalchemy import (
@@ -41,8 +40,8 @@ users = Table(
     "users",
     metadata,
     Column("user_id", Text, primary_key=True, comment="Id issued by Asleep; opaque, case-sensitive"),
-    Column("timezone", Text, comment="Registered time zone, as `users import` was given it: IANA name or offset"),
-    Column("source", Text, nullable=False, comment="How we learnt of the user: import, webhook"),
+    Column("timezone", Text, comment="Registered time zone, as imported: IANA name or offset"),
+    Column("source", Text, nullable=False, comment="Where the user was registered from: import, webhook"),
     Column("active", Boolean, nullable=False, server_default=text("true"), comment="Synced only while true"),
     Column(
         "to_be_deleted",
@@ -51,9 +50,11 @@ users = Table(
         server_default=text("false"),
         comment="Asleep has scheduled this user for deletion",
     ),
-    Column("registered_at", Timestamp, nullable=False, server_default=_NOW, comment="First seen here"),
-    Column("last_synced_at", Timestamp, comment="Last time everything asked for this user landed"),
-    Column("to_be_deleted_since", Timestamp, comment="When that was first seen; null: it is not scheduled"),
+    Column(
+        "registered_at", Timestamp, nullable=False, server_default=_NOW, comment="When the user was registered here"
+    ),
+    Column("last_synced_at", Timestamp, comment="When a sync last stored everything it requested for this user"),
+    Column("to_be_deleted_since", Timestamp, comment="When that was first reported; null: not scheduled"),
     Column(
         "free_days",
         ARRAY(SMALLINT),
@@ -147,7 +148,7 @@ sleep_sessions = Table(
     ),
     Column("breath_stages", ARRAY(SMALLINT), comment="One value per 30 s; codes are not documented by Asleep"),
     Column("snoring_stages", ARRAY(SMALLINT), comment="One value per 30 s: 0 quiet, 1 snoring"),
-    Column("completed_time", Timestamp, comment="When the analysis ended, as average-stats tells; null: not asked yet"),
+    Column("completed_time", Timestamp, comment="When the analysis ended, according to average-stats; null: not known"),
     Column(
         "payload_hash",
         LargeBinary,
@@ -158,13 +159,13 @@ sleep_sessions = Table(
         ARRAY(Text),
         nullable=False,
         server_default=text("'{}'"),
-        comment="What the answer held that the API's contract does not allow: place and reason, never the value",
+        comment="What in the response violates the API's contract: place and reason, never the value",
     ),
     Column(
         "fetched_at",
         Timestamp,
         nullable=False,
-        comment="When the stored answer was asked for; an older answer never overwrites a newer one",
+        comment="When the stored response was requested; an older response never overwrites a newer one",
     ),
     Column("created_at", Timestamp, nullable=False, server_default=_NOW, comment="When this row was first written"),
     Column("updated_at", Timestamp, nullable=False, server_default=_NOW, comment="When this row last changed"),
@@ -271,7 +272,7 @@ sleep_sessions = Table(
     CheckConstraint(
         "(episode_id IS NOT NULL) = coalesce(night_role IN ('main', 'nap'), FALSE)", name="episodes_are_nights"
     ),
-    comment="One row per sleep session, latest version. Times are instants (timestamptz) but for *_local.",
+    comment="One row per sleep session, latest version. Times are instants (timestamptz), except *_local.",
 )
 
 session_payloads = Table(
@@ -279,8 +280,8 @@ session_payloads = Table(
     metadata,
     Column("session_id", Text, primary_key=True, comment="The session"),
     Column("result", JSON, nullable=False, comment="The API's `result`, whole and untouched"),
-    Column("fetched_at", Timestamp, nullable=False, comment="When it was asked for"),
-    comment="One row per session fetched in full: the raw answer. Not for analysts.",
+    Column("fetched_at", Timestamp, nullable=False, comment="When it was requested"),
+    comment="One row per session fetched in full: the raw response. Not for analysts.",
 )
 
 monthly_averages = Table(

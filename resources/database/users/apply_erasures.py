@@ -1,4 +1,4 @@
-"""Applies erasures recorded elsewhere to this database: a restored backup holds people who were erased since."""
+"""Applies a record of erasures to a restored backup, which holds users who were erased after it was made."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -22,18 +22,18 @@ _ALL = text("SELECT user_pseudonym, reason, erased_at FROM asleep.erasures ORDER
 
 
 def list_erasures(connection: Connection) -> list[Erasure]:
-    """The whole record, oldest first."""
+    """Return the whole record, oldest first."""
     return [Erasure(*row) for row in connection.execute(_ALL)]
 
 
 def apply_erasures(connection: Connection, erasures: Iterable[Erasure]) -> int:
-    """Erase each user named and still stored; the others are recorded, so that webhooks do not register them again.
+    """Erase each user in the record who is stored here; record the others, so that webhooks do not register them again.
 
-    An erasure that this database already records is left alone: its user may have been registered again on purpose.
+    An erasure that this database already records is skipped: its user may have been registered again on purpose.
 
     Args:
-        connection: open, in a transaction of isolation READ COMMITTED.
-        erasures: of the same installation: a pseudonym belongs to its database's key.
+        connection: in a transaction of isolation READ COMMITTED.
+        erasures: of the same installation, because pseudonyms depend on its key.
 
     Returns:
         How many users were erased.

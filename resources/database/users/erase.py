@@ -1,8 +1,4 @@
-"""Erasing a user: everything stored of them, in one transaction, on the record.
-
-Lives here: what belongs to a user, in which order it goes, who is due.  Not here: asking a person, the API,
-transactions.
-"""
+"""Erasure of a user: which rows belong to a user, in which order they are deleted, and which users are due."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -35,7 +31,7 @@ _WHAT_GOES = {
     "sleep_metrics": _OF_A_USER,
     "sync_ledger": _OF_A_USER,
 }
-"""Every table with something of a user, in this order.
+"""Every table with data of a user, in the order of deletion.
 
 First the registry's row: a writer of the user's sessions holds it, so the erasure waits for the writer and removes what
 it wrote. Then the queue: a computation of averages holds it, so its averages exist when the erasure reaches them.
@@ -45,7 +41,7 @@ _CLEAR_CHECKPOINTS = text("""
 DELETE FROM asleep.sync_batches
 WHERE counts ->> 'after' IN (SELECT session_id FROM asleep.sleep_sessions WHERE user_id = :user_id)
 """)
-"""A rebuild that was interrupted at a session of the user begins anew."""
+"""A rebuild that was interrupted at a session of the user starts again from the beginning."""
 
 _RECORD = text("""
 INSERT INTO asleep.erasures (user_pseudonym, reason, rows_removed)
@@ -55,30 +51,32 @@ WHERE :total > 0 OR NOT EXISTS (SELECT FROM asleep.erasures WHERE user_pseudonym
 
 
 class DueForErasure(NamedTuple):
-    """A user whose data must go, and why."""
+    """A user whose data are to be erased, and why."""
 
     user_id: str
     reason: str
 
 
 def erase(connection: Connection, user_id: str, reason: str) -> dict[str, int]:
-    """Remove everything stored of a user, in the connection's transaction, and record that it was done.
+    """Delete everything stored of a user, in the connection's transaction, and record the erasure.
 
-    The record holds a pseudonym and numbers. Erasing again what holds nothing changes nothing. Views over all users
-    are right at once, for they are computed when asked.
+    The record holds a pseudonym and numbers. Repeating an erasure changes nothing.
 
     Args:
-        connection: open, in a transaction of isolation READ COMMITTED: each table is read anew after its lock.
+        connection: in a transaction of isolation READ COMMITTED, which reads each table after its lock is granted.
         user_id: whose data.
         reason: one of `REASONS`.
 
     Returns:
-        Rows removed by table, tables without any left out.
+        Deleted rows by table; tables without any are left out.
+
+    Raises:
+        ValueError: the reason is unknown or the id is blank.
     """
     if reason not in REASONS:
         raise ValueError(f"a reason is one of {', '.join(sorted(REASONS))}")
     if not user_id.strip():
-        raise ValueError("a blank id names no user, but events and failures without a user would match it")
+        raise ValueError("a blank id belongs to no user, but events and failures without a user would match it")
     connection.execute(_CLEAR_CHECKPOINTS, {"user_id": user_id})
     deleted: dict[str, int] = {}
     for table, theirs in _WHAT_GOES.items():
@@ -93,20 +91,35 @@ def erase(connection: Connection, user_id: str, reason: str) -> dict[str, int]:
 
 
 def last_erasure(connection: Connection, user_id: str) -> datetime | None:
-    """When the user was last erased; None: never."""
+    """Return when the user was last erased; None: never.
+
+    Args:
+        connection: to read with.
+        user_id: whose erasure.
+    """
     query = text("SELECT max(erased_at) FROM asleep.erasures WHERE user_pseudonym = asleep.pseudonym(:user_id)")
     moment: datetime | None = connection.scalar(query, {"user_id": user_id})
     return moment
 
 
 def due_for_erasure(connection: Connection, grace: timedelta) -> list[DueForErasure]:
-    """Users gone or to be deleted at the source for longer than `grace`, and left-overs of users erased before."""
+    """Return the users whose data are to be erased now.
+
+    Args:
+        connection: to read with.
+        grace: how long a user has to be gone, or scheduled for deletion, at the source.
+    """
     rows = connection.execute(load_sql(__package__, "due_for_erasure"), {"grace": grace})
     return [DueForErasure(row.user_id, row.reason) for row in rows]
 
 
 def note_to_be_deleted(connection: Connection, user_ids: Iterable[str], *, scheduled: bool) -> int:
-    """Remember that the source has scheduled these users' deletion, and since when we know; or that it has not.
+    """Record whether the source has scheduled these users for deletion, with the time of the first report.
+
+    Args:
+        connection: in a transaction.
+        user_ids: the users.
+        scheduled: False: it has not, or no longer.
 
     Returns:
         How many users' rows changed.

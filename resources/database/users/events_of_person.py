@@ -1,7 +1,7 @@
-"""Finds the webhook events that name a person, however an event spells the id.
+"""Finds the webhook events of a person, whatever the spelling of the id.
 
-SQL narrows the inbox to bodies that may name the person; each of these is parsed. An id may be spelled with escapes, in
-another encoding, with blanks around it, in the header only, or not at all: then one of the person's sessions is named.
+SQL selects the events that may belong to the person; each of these is parsed. The id may be escaped, in another
+encoding, surrounded by blanks, in the header only, or missing: then one of the person's sessions identifies the person.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -19,10 +19,10 @@ _SESSIONS = text("SELECT session_id FROM asleep.sleep_sessions WHERE user_id = :
 
 
 def events_of_person(connection: Connection, user_id: str) -> list[int]:
-    """Numbers of the events that name a user, or, when they name no user, one of the user's stored sessions.
+    """Return the numbers of the events with the user's id or, without any user's, a stored session of the user.
 
     Args:
-        connection: open.
+        connection: to read with.
         user_id: whose events.
     """
     sessions = set(connection.scalars(_SESSIONS, {"user_id": user_id}))
@@ -34,13 +34,13 @@ def events_of_person(connection: Connection, user_id: str) -> list[int]:
 
 
 def names_person(body: bytes, headers: Mapping[str, str], user_id: str, session_ids: Collection[str]) -> bool:
-    """Whether an event names a person.
+    """Return whether an event belongs to a person.
 
     Args:
         body: as received.
         headers: as stored, names in lower case.
         user_id: the person's.
-        session_ids: the person's, which count when the event names no user.
+        session_ids: the person's, which count when the event holds no user's id.
     """
     try:
         values = list(_strings(decode(body)))
@@ -62,7 +62,7 @@ def _in_headers(user_id: str) -> set[str]:
 
 
 def _strings(root: Any) -> Iterator[tuple[str, str]]:
-    """Every text in a JSON value, without blanks at its ends, with the name it stands under."""
+    """Yield every text in a JSON value, without blanks at its ends, with the name of its field."""
     waiting: list[tuple[str, Any]] = [("", root)]
     while waiting:
         key, value = waiting.pop()

@@ -1,7 +1,4 @@
-"""The registry of users: who is synced. The Asleep API cannot list users, so this table is the only list.
-
-Lives here: registering, importing, knowing who was erased.  Not here: files, the API.
-"""
+"""The registry of users, which decides who is synced: the Asleep API cannot list users."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -18,7 +15,7 @@ _HOLD = text("SELECT user_id FROM asleep.users WHERE user_id = ANY(:ids) ORDER B
 
 
 class RegisteredUser(NamedTuple):
-    """A row of the registry, as an operator sees it."""
+    """A row of the registry, for operators."""
 
     user_id: str
     timezone: str | None
@@ -29,22 +26,22 @@ class RegisteredUser(NamedTuple):
 
 
 class Imported(NamedTuple):
-    """What became of the users handed in, duplicates folded."""
+    """What an import did; a repeated user counts once."""
 
     new: int
     updated: int
     unchanged: int
     erased: int = 0
-    """Left out, because they were erased here."""
+    """Not registered, because they were erased here."""
 
 
 def register_users(connection: Connection, ids: Iterable[str], source: str) -> frozenset[str]:
-    """Add users who are not known yet; those who were erased stay away.
+    """Register users who are not registered yet, except those who were erased.
 
     Args:
-        connection: open, in a transaction.
-        ids: users, in any order, repeated or not.
-        source: how we learnt of them, such as `webhook`.
+        connection: in a transaction.
+        ids: users, in any order; may be repeated.
+        source: where they come from, such as `webhook`.
 
     Returns:
         The users who are new.
@@ -59,14 +56,14 @@ def register_users(connection: Connection, ids: Iterable[str], source: str) -> f
 
 
 def import_users(connection: Connection, users: Iterable[tuple[str, str | None]], *, again: bool = False) -> Imported:
-    """Add users and their time zones on a person's word, which also brings back those taken for gone.
+    """Register users with their time zones; the mark of users marked as gone is removed.
 
-    A user without a zone keeps the one that is stored. Repeating an import changes nothing.
+    A user without a zone keeps the stored one. Repeating an import changes nothing.
 
     Args:
-        connection: open, in a transaction.
+        connection: in a transaction.
         users: pairs of user id and time zone; of several pairs for one user the last zone counts.
-        again: register also those who were erased here.
+        again: also register users who were erased here.
     """
     folded: dict[str, str | None] = {}
     for user_id, timezone in users:
@@ -83,12 +80,25 @@ def import_users(connection: Connection, users: Iterable[tuple[str, str | None]]
 
 
 def hold_registered(connection: Connection, ids: Iterable[str]) -> set[str]:
-    """Those of the users who are registered. Until the transaction ends no other one erases them or stores for them."""
+    """Lock users until the transaction ends, so that no other one erases them or stores sessions of them.
+
+    Args:
+        connection: in a transaction.
+        ids: the users.
+
+    Returns:
+        Those of them who are registered.
+    """
     return set(connection.scalars(_HOLD, {"ids": sorted(set(ids))}))
 
 
 def erased_among(connection: Connection, ids: Iterable[str]) -> frozenset[str]:
-    """Those of the users who were erased here and not registered again on purpose."""
+    """Return those of the users who were erased here and not registered again.
+
+    Args:
+        connection: to read with.
+        ids: the users.
+    """
     wanted = sorted(set(ids))
     return (
         frozenset(connection.scalars(load_sql(__package__, "erased_among"), {"ids": wanted})) if wanted else frozenset()
@@ -96,7 +106,13 @@ def erased_among(connection: Connection, ids: Iterable[str]) -> frozenset[str]:
 
 
 def some_other_users(connection: Connection, besides: Iterable[str], most: int) -> list[str]:
-    """A few active users, those synced last first."""
+    """Return a few synced users, the most recently synced first.
+
+    Args:
+        connection: to read with.
+        besides: users to leave out.
+        most: how many at most.
+    """
     query = text(
         "SELECT user_id FROM asleep.users WHERE is_synced AND user_id <> ALL (:besides) "
         "ORDER BY last_synced_at DESC NULLS LAST, user_id LIMIT :most"
@@ -111,10 +127,10 @@ def list_users(connection: Connection) -> list[RegisteredUser]:
 
 
 def find_users(connection: Connection, names: Iterable[str]) -> dict[str, str | None]:
-    """Find registered users by id or by pseudonym, as `status` and failed runs show it.
+    """Find registered users by id or by the pseudonym that `status` and failed runs show.
 
     Args:
-        connection: open.
+        connection: to read with.
         names: ids or pseudonyms.
 
     Returns:
@@ -126,25 +142,36 @@ def find_users(connection: Connection, names: Iterable[str]) -> dict[str, str | 
 
 
 def set_active(connection: Connection, ids: Iterable[str], *, active: bool) -> int:
-    """Switch the sync of users on or off; returns how many were switched."""
+    """Switch the sync of users on or off; returns how many changed.
+
+    Args:
+        connection: in a transaction.
+        ids: the users.
+        active: True: they are synced.
+    """
     query = text("UPDATE asleep.users SET active = :active WHERE user_id = ANY (:ids) AND active <> :active")
     return connection.execute(query, {"ids": sorted(set(ids)), "active": active}).rowcount
 
 
 def users_by_presence(connection: Connection) -> dict[str, bool]:
-    """All users, those set inactive included, with whether the API was seen not to know them any more."""
+    """Return all users, inactive ones included, and whether each is marked as gone at the source."""
     query = text("SELECT user_id, gone_at IS NOT NULL FROM asleep.users ORDER BY user_id")
     return dict(tuple(row) for row in connection.execute(query))
 
 
 def note_return(connection: Connection, ids: Iterable[str]) -> int:
-    """Users once taken for gone whom the API knows after all are synced again; returns how many."""
+    """Unmark users marked as gone whom the API returns again; returns how many were marked.
+
+    Args:
+        connection: in a transaction.
+        ids: users whom the API returns.
+    """
     query = text("UPDATE asleep.users SET gone_at = NULL WHERE user_id = ANY (:ids) AND gone_at IS NOT NULL")
     return connection.execute(query, {"ids": sorted(ids)}).rowcount
 
 
 def user_with_most_sessions(connection: Connection) -> str | None:
-    """A synced user with many slept sessions; None when no user is registered."""
+    """Return the synced user with the most slept sessions; None when no user is synced."""
     query = text(
         "SELECT u.user_id FROM asleep.users AS u LEFT JOIN asleep.sleep_sessions AS s "
         "ON s.user_id = u.user_id AND s.slept WHERE u.is_synced "

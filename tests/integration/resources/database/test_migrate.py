@@ -267,7 +267,10 @@ def test_a_view_whose_columns_changed_is_made_anew(engine: Engine):
 
 @pytest.mark.parametrize(
     ("revision", "remedy"),
-    [("9999", "newer release made.*install that release"), ("0006", "before the first release.*backup-and-restore")],
+    [
+        ("9999", "does not have.*Install the release that made it"),
+        ("0006", "before the first release.*backup-and-rest"),
+    ],
 )
 def test_a_schema_of_another_release_is_refused_in_one_line(engine: Engine, revision: str, remedy: str):
     """After a roll-back of the program, or with a database from before the first release."""
