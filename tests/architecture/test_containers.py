@@ -65,3 +65,17 @@ def test_postgres_is_healthy_only_when_others_can_reach_it():
     test = SERVICES["postgres"]["healthcheck"]["test"]
 
     assert test[test.index("-h") + 1] == "127.0.0.1"
+
+
+def test_the_steps_for_systemd_make_what_the_units_need():
+    """A unit whose settings nobody made does not start, with an error that names no cause."""
+    page = (ROOT / "docs/how-to/systemd.md").read_text("utf-8")
+    units = {path.name: path.read_text("utf-8") for path in (ROOT / "deploy/systemd").glob("*.service")}
+
+    for name, unit in units.items():
+        assert name.removesuffix(".service") in page
+        for file in re.findall(r"^EnvironmentFile=(\S+)$", unit, re.MULTILINE):
+            assert f"> {file}\n" in page or f" {file}\n" in page, f"{file} of {name}"
+        assert "User=asleep-sync" in unit.splitlines()
+    for path in set(re.findall(r"/opt/asleep-sync/((?:deploy|\.env)[\w./-]*\w)", page)):
+        assert (ROOT / path).exists(), path
