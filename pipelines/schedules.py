@@ -1,13 +1,12 @@
-"""Schedules: cron, time zone, and why that minute.
+"""Schedules: cron, and over which days; all times are UTC.
 
-Lives here: when, and over which days.  Not here: work.
-
-All times are UTC. A daemon that was down runs the newest missed tick of each schedule when it is back; the daily
-sync then reaches back to the last day that was synced, so no day is left out.
+A daemon that was down runs the newest missed tick of each schedule when it is back; the daily sync then reaches back to
+the last day that was synced, so no day is left out.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 
@@ -25,6 +24,12 @@ from pipelines.runtime.run_tags import range_tags
 from resources.database.first_day import EARLIEST_DAY
 from resources.database.resource import Database
 from resources.database.sync import sync_state
+
+_ALWAYS: Mapping[str, Any] = {
+    "owners": ["team:data"],
+    "execution_timezone": "UTC",
+    "default_status": dg.DefaultScheduleStatus.RUNNING,
+}
 
 SESSIONS = dg.AssetKey("sleep_sessions")
 
@@ -70,12 +75,10 @@ def daily_sync(recent_days: int, first_day: date = EARLIEST_DAY) -> dg.ScheduleD
     """
 
     @dg.schedule(
-        owners=["team:data"],
+        **_ALWAYS,
         name="daily_sync",
         job=sync_sleep_sessions,
         cron_schedule="17 6 * * *",
-        execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"Syncs the last {recent_days} days of all registered users, once a day; after a pause, all days "
         "since the last sync.",
     )
@@ -89,11 +92,9 @@ def daily_sync(recent_days: int, first_day: date = EARLIEST_DAY) -> dg.ScheduleD
 
 
 @dg.schedule(
-    owners=["team:data"],
+    **_ALWAYS,
     job=retry_failures,
     cron_schedule="47 * * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every hour at :47, when something could not be synced and time may have mended it. What the API "
     "refuses as wrong is tried once a day.",
 )
@@ -114,17 +115,13 @@ def hourly_retry(
     return dg.RunRequest(run_config={"ops": {"sync_some_users": {"config": config}}})
 
 
-@dg.schedule(
-    owners=["team:data"],
+weekly_reconcile = dg.ScheduleDefinition(
+    **_ALWAYS,
+    name="weekly_reconcile",
     job=reconcile,
     cron_schedule="23 9 * * 0",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Sundays at 09:23: the quietest day, some hours after the daily sync.",
+    description="Sundays at 09:23: the last 98 days, one request a user; the quietest day, hours after the daily sync.",
 )
-def weekly_reconcile() -> dg.RunRequest:
-    """The last 98 days: one request a user."""
-    return dg.RunRequest()
 
 
 def weekly_departures(grace_days: int) -> dg.ScheduleDefinition:
@@ -133,21 +130,14 @@ def weekly_departures(grace_days: int) -> dg.ScheduleDefinition:
     Args:
         grace_days: how long data of a user gone at the source are kept.
     """
-
-    @dg.schedule(
-        owners=["team:data"],
+    return dg.ScheduleDefinition(
+        **_ALWAYS,
         name="weekly_departures",
         job=erase_deleted_users,
         cron_schedule="23 9 * * 6",
-        execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Saturdays at 09:23: notices users gone or to be deleted at the source, and erases those whose "
         f"grace of {grace_days} days is over. One request a user.",
     )
-    def schedule() -> dg.RunRequest:
-        return dg.RunRequest()
-
-    return schedule
 
 
 def monthly_close(first_day: date = EARLIEST_DAY) -> dg.ScheduleDefinition:
@@ -158,12 +148,10 @@ def monthly_close(first_day: date = EARLIEST_DAY) -> dg.ScheduleDefinition:
     """
 
     @dg.schedule(
-        owners=["team:data"],
+        **_ALWAYS,
         name="monthly_close",
         job=sync_sleep_sessions,
         cron_schedule="41 8 3 * *",
-        execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
         description="On the 3rd at 08:41: lists the whole month before once more, for sessions that came late; its "
         "averages follow by themselves.",
     )
@@ -176,28 +164,19 @@ def monthly_close(first_day: date = EARLIEST_DAY) -> dg.ScheduleDefinition:
     return schedule
 
 
-@dg.schedule(
-    owners=["team:data"],
+nightly_clearing = dg.ScheduleDefinition(
+    **_ALWAYS,
+    name="nightly_clearing",
     job=delete_old_records,
     cron_schedule="29 3 * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every night at 03:29: removes successful runs of the frequent jobs after 7 days, failed ones and "
     "handled events after 30.",
 )
-def nightly_clearing() -> dg.RunRequest:
-    """Dagster itself keeps every run for ever."""
-    return dg.RunRequest()
 
-
-@dg.schedule(
-    owners=["team:data"],
+daily_report = dg.ScheduleDefinition(
+    **_ALWAYS,
+    name="daily_report",
     job=report_month,
     cron_schedule="11 8 * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every day at 08:11: the month in pictures, when the night's sessions and averages are in.",
 )
-def daily_report() -> dg.RunRequest:
-    """Two hours after the daily sync."""
-    return dg.RunRequest()

@@ -32,8 +32,11 @@ def presented(assets: Iterable[dg.AssetsDefinition | dg.AssetSpec], settings: Se
     address = database_address(settings)
     database = address.rpartition("/")[2]
 
-    def located(spec: dg.AssetSpec) -> dg.AssetSpec:
-        if spec.key == dg.AssetKey("asleep_api"):
+    def shown(spec: dg.AssetSpec) -> dg.AssetSpec:
+        name = spec.key.to_user_string()
+        if name in FRESHNESS:
+            spec = dg.apply_freshness_policy(spec, FRESHNESS[name])
+        if name == "asleep_api":
             return spec.merge_attributes(metadata={"dagster/uri": settings.asleep_base_url})
         table = spec.metadata.get(TABLE_NAME)
         if table is None or settings.database_url is None:
@@ -41,20 +44,5 @@ def presented(assets: Iterable[dg.AssetsDefinition | dg.AssetSpec], settings: Se
         place = {TABLE_NAME: f"{database}.{table}", "dagster/uri": f"postgresql://{address}"}
         return spec.merge_attributes(metadata=place)
 
-    specs = [located(each) if isinstance(each, dg.AssetSpec) else _map(each, located) for each in assets]
+    specs = [shown(each) if isinstance(each, dg.AssetSpec) else each.map_asset_specs(shown) for each in assets]
     return dg.with_source_code_references(specs)
-
-
-def _map(assets: dg.AssetsDefinition, located: Any) -> dg.AssetsDefinition:
-    return _with_freshness(assets).map_asset_specs(located)
-
-
-def _with_freshness(assets: dg.AssetsDefinition) -> dg.AssetsDefinition:
-    """Give each asset the age that is promised for it."""
-    return assets.map_asset_specs(
-        lambda spec: (
-            dg.apply_freshness_policy(spec, FRESHNESS[spec.key.to_user_string()])
-            if spec.key.to_user_string() in FRESHNESS
-            else spec
-        )
-    )

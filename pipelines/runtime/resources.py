@@ -1,16 +1,14 @@
-"""The resources as Dagster's UI shows them: name, description and fields; a secret appears as its variable's name.
+"""The resources as Dagster's UI shows them: description and fields; a secret appears as its variable's name.
 
 They are configured by environment variables. The fields in the UI are for reading: a run with other values fails, so
 that the account's key cannot be sent elsewhere from a browser.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any, cast
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import dagster as dg
-from pydantic import Field
 
 from assets.ops.batches import SyncOptions
 from pipelines.settings import Settings
@@ -18,61 +16,41 @@ from resources.asleep.resource import AsleepApi
 from resources.database.resource import Database
 
 
-class ShownResource(dg.ConfigurableResource[Any]):
-    """A resource made by the settings, whose fields only show what they are."""
+class Shown(NamedTuple):
+    """A field to read."""
 
-    def create_resource(self, context: dg.InitResourceContext) -> Any:  # noqa: ARG002 Dagster passes it
-        """Return the resource.
+    value: str | int | float
+    description: str
 
-        Raises:
-            Failure: a run was launched with other values.
-        """
-        if changed := [name for name, value in self.values().items() if getattr(self, name) != value]:
+
+def shown_resource(made: object, description: str, fields: Mapping[str, Shown]) -> dg.ResourceDefinition:
+    """Return a resource with fields to read.
+
+    Args:
+        made: what assets and ops receive.
+        description: of the resource.
+        fields: by name.
+    """
+
+    def resource_of_the_environment(context: dg.InitResourceContext) -> object:
+        if changed := [name for name, field in fields.items() if context.resource_config[name] != field.value]:
             raise dg.Failure(
                 f"{', '.join(changed)}: resources are configured by environment variables, not by a run. "
                 "Launch the run without a section `resources`.",
                 allow_retries=False,
             )
-        return self.made()
+        return made
 
-    @classmethod
-    def values(cls) -> Mapping[str, Any]:
-        """Return the fields as the settings have them."""
-        return {}
-
-    @classmethod
-    def made(cls) -> Any:
-        """Return what assets and ops receive."""
-
-
-class AsleepApiResource(ShownResource):
-    """The Asleep API, behind one rate limit for all processes and machines."""
-
-    base_url: str = Field(description="ASLEEP_BASE_URL")
-    key: str = Field(description="Name of the variable that holds the key")
-    requests_per_second: float = Field(description="ASLEEP_REQUESTS_PER_SECOND")
-    max_connections: int = Field(description="MAX_CONNECTIONS")
-    timeout_seconds: float = Field(description="REQUEST_TIMEOUT")
-
-
-class DatabaseResource(ShownResource):
-    """Postgres, where everything is stored."""
-
-    address: str = Field(description="Host, port and database of DATABASE_URL")
-    url: str = Field(description="Name of the variable that holds the URL with its password")
-
-
-class SyncOptionsResource(ShownResource):
-    """How a sync goes about its work."""
-
-    user_batch_size: int = Field(description="USER_BATCH_SIZE: users of one step")
-    cache_ttl_seconds: float = Field(description="CACHE_TTL_SECONDS: users synced within it are skipped; 0: none")
-    detail: str = Field(description="SYNC_DETAIL: full or statistics")
+    schema: dict[str, Any] = {
+        name: dg.Field(type(field.value), default_value=field.value, description=field.description)
+        for name, field in fields.items()
+    }
+    return dg.ResourceDefinition(resource_of_the_environment, config_schema=schema, description=description)
 
 
 def shown_resources(
     settings: Settings, api: AsleepApi, database: Database, options: SyncOptions
-) -> dict[str, ShownResource]:
+) -> dict[str, dg.ResourceDefinition]:
     """Return the resources with fields to read.
 
     Args:
@@ -81,35 +59,38 @@ def shown_resources(
         database: what `database` gives to a step.
         options: what `sync_options` gives to a step.
     """
-    api_values = {
-        "base_url": api.base_url,
-        "key": "ASLEEP_API_KEY",
-        "requests_per_second": api.requests_per_second,
-        "max_connections": api.max_connections,
-        "timeout_seconds": api.timeout_seconds,
-    }
-    database_values = {"address": database_address(settings), "url": "DATABASE_URL"}
     return {
-        "asleep_api": _bound(AsleepApiResource, api, api_values),
-        "database": _bound(DatabaseResource, database, database_values),
-        "sync_options": _bound(SyncOptionsResource, options, asdict(options)),
+        "asleep_api": shown_resource(
+            api,
+            "The Asleep API, behind one rate limit for all processes and machines.",
+            {
+                "base_url": Shown(api.base_url, "ASLEEP_BASE_URL"),
+                "key": Shown("ASLEEP_API_KEY", "Name of the variable that holds the key"),
+                "requests_per_second": Shown(api.requests_per_second, "ASLEEP_REQUESTS_PER_SECOND"),
+                "max_connections": Shown(api.max_connections, "MAX_CONNECTIONS"),
+                "timeout_seconds": Shown(api.timeout_seconds, "REQUEST_TIMEOUT"),
+            },
+        ),
+        "database": shown_resource(
+            database,
+            "Postgres, where everything is stored.",
+            {
+                "address": Shown(database_address(settings), "Host, port and database of DATABASE_URL"),
+                "url": Shown("DATABASE_URL", "Name of the variable that holds the URL with its password"),
+            },
+        ),
+        "sync_options": shown_resource(
+            options,
+            "How a sync goes about its work.",
+            {
+                "user_batch_size": Shown(options.user_batch_size, "USER_BATCH_SIZE: users of one step"),
+                "cache_ttl_seconds": Shown(
+                    options.cache_ttl_seconds, "CACHE_TTL_SECONDS: users synced within it are skipped; 0: none"
+                ),
+                "detail": Shown(options.detail, "SYNC_DETAIL: full or statistics"),
+            },
+        ),
     }
-
-
-def _bound(shown: type[ShownResource], made: Any, values: Mapping[str, Any]) -> ShownResource:
-    """Bind an object to its shown fields by a class: Dagster makes new instances from fields alone."""
-
-    class Bound(shown):  # type: ignore[valid-type, misc]
-        @classmethod
-        def values(cls) -> Mapping[str, Any]:
-            return values
-
-        @classmethod
-        def made(cls) -> Any:
-            return made
-
-    Bound.__name__, Bound.__qualname__, Bound.__doc__ = shown.__name__, shown.__qualname__, shown.__doc__
-    return cast("ShownResource", Bound(**values))
 
 
 def database_address(settings: Settings) -> str:
