@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-_SESSION_STATE = "(session_id, user_id, night_date, updated_at)::text"
 _ARRAYS = frozenset({"sleep_stages", "breath_stages", "snoring_stages"})
 
 
@@ -19,8 +18,8 @@ class Dataset:
     """Relation by whose rows a changed month is recognised."""
     source_month: str = "night_month"
     """SQL expression: the same month in `source`."""
-    state: str = _SESSION_STATE
-    """SQL expression: text that differs whenever a row of `source` does."""
+    key: str = "session_id"
+    """Columns of the key of `source`."""
     left_out: frozenset[str] = frozenset()
 
 
@@ -36,7 +35,7 @@ DATASETS = (
         month="month",
         source="asleep.monthly_averages",
         source_month="month",
-        state="(user_id, computed_at)::text",
+        key="user_id, month",
     ),
     Dataset(
         "sleep_metrics",
@@ -45,7 +44,7 @@ DATASETS = (
         month="date_trunc('month', period_start)::date",
         source="asleep.sleep_metrics",
         source_month="date_trunc('month', period_start)::date",
-        state="(user_id, period, period_start, computed_at)::text",
+        key="user_id, period, period_start",
     ),
 )
 """Exported by default."""

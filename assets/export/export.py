@@ -3,6 +3,7 @@
 import json
 import secrets
 import shutil
+import zlib
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from assets.export.datasets import DATASETS, EPOCHS, STAGES, Dataset
 from resources.load_sql import load_sql
 
 MANIFEST = ".months.json"
-"""In each dataset's folder: the state of each month as it was exported."""
+"""In each dataset's folder: checksums of each exported month's rows and columns, and its formats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def refresh(engine: Engine, directory: Path) -> Exported:
         if not (kept := _read_manifest(directory / dataset.name)):
             continue
         months = [date.fromisoformat(f"{key}-01") for key in kept]
-        formats = next(iter(kept.values())).split()[1:]
+        formats = next(iter(kept.values())).split()[2:]
         done = export(engine, directory, ExportRequest((dataset,), months, formats))
         total = Exported(*map(sum, zip(total, done, strict=True)))
     return total
@@ -109,11 +110,12 @@ class _Months:
             progress: called before each month with the dataset's name.
         """
         columns, states, kept = self.columns(), self.states(), _read_manifest(self.folder)
+        shape = f"{zlib.crc32(repr(columns).encode()):08x}"
         written = unchanged = rows = 0
         for month, state in states.items():
             if self.request.months is not None and month not in self.request.months:
                 continue
-            key, entry = f"{month:%Y-%m}", f"{state} {' '.join(sorted(self.request.formats))}"
+            key, entry = f"{month:%Y-%m}", f"{state} {shape} {' '.join(sorted(self.request.formats))}"
             if kept.get(key) == entry and self.target(key).is_dir():
                 unchanged += 1
                 continue
@@ -140,10 +142,10 @@ class _Months:
         return [ColumnType(row.name, row.type) for row in found if row.name not in self.dataset.left_out]
 
     def states(self) -> dict[date, str]:
-        """Return for each month with rows a text that changes when a row is added, changed or removed."""
-        month, state = self.dataset.source_month, self.dataset.state
+        """Return for each month with rows a text that changes when a row is added, updated or removed."""
+        month, row = self.dataset.source_month, f"({self.dataset.key}, xmin)::text"  # xmin: the last writer
         query = (
-            f"SELECT {month} AS month, concat(count(*), '-', bit_xor(hashtextextended({state}, 0))) AS state "
+            f"SELECT {month} AS month, concat(count(*), '-', bit_xor(hashtextextended({row}, 0))) AS state "
             f"FROM {self.dataset.source} WHERE {month} IS NOT NULL GROUP BY 1 ORDER BY 1"
         )
         return {row.month: row.state for row in self.connection.execute(text(query))}

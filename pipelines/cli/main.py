@@ -232,7 +232,14 @@ def forget(user_id: str, yes: bool) -> None:
     if settings.export_directory is not None:
         from assets.export.export import refresh
 
-        click.echo(f"{refresh(database.engine, settings.export_directory).written} exported months written anew.")
+        try:
+            refreshed = refresh(database.engine, settings.export_directory)
+        except OSError as error:
+            raise Refusal(
+                f"the user is erased in the database, but {error.filename or settings.export_directory} could not be "
+                f"written ({error.strerror}): exported files may still hold the user. Run this command again."
+            ) from None
+        click.echo(f"{refreshed.written} exported months written again.")
 
 
 @main.command()

@@ -2,6 +2,7 @@
 
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 from sqlalchemy import Engine, text
 
 from assets.export import export as module
-from assets.export.datasets import DATASETS, EPOCHS, STAGES
+from assets.export.datasets import DATASETS, EPOCHS, STAGES, Dataset
 from assets.export.export import ExportRequest, export
 from assets.metrics.monthly_summary import summarise
+from assets.metrics.sleep_metrics import compute_metrics
 from tests.warehouse_sessions import session, slept, store
 
 OCTOBER = datetime(2026, 10, 10, 14, tzinfo=UTC)
@@ -36,9 +38,17 @@ def _filled(engine: Engine) -> Iterator[None]:
             odd = session(user, OCTOBER + timedelta(days=2), None, peculiarities=('odd "flag", with comma',))
             store(connection, [*nights, odd])
         summarise(connection)
+    compute_metrics(engine, date(2026, 11, 28))
     yield
     with engine.begin() as connection:
-        for table in ("users", "sleep_sessions", "monthly_averages", "stale_months", "session_payloads"):
+        for table in (
+            "users",
+            "sleep_sessions",
+            "monthly_averages",
+            "sleep_metrics",
+            "stale_months",
+            "session_payloads",
+        ):
             connection.execute(text(f"DELETE FROM asleep.{table}"))
 
 
@@ -58,17 +68,25 @@ def plain(value: Any) -> Any:
     return value.to_pydatetime() if isinstance(value, pd.Timestamp) else value
 
 
-def test_parquet_holds_what_the_table_holds(engine: Engine, tmp_path: Path):
+@pytest.mark.parametrize("dataset", [*DATASETS, STAGES, EPOCHS], ids=lambda dataset: dataset.name)
+def test_pandas_and_duckdb_read_what_the_table_holds(engine: Engine, tmp_path: Path, dataset: Dataset):
     """Equal types and values: nullable integers, instants with their zone, clock times, lists."""
-    export(engine, tmp_path, ExportRequest(datasets=(*DATASETS, STAGES)))
+    export(engine, tmp_path, ExportRequest([dataset]))
 
     with engine.connect() as connection:
-        query = "SELECT * FROM asleep.sleep_sessions ORDER BY night_month, user_id, session_start_time, session_id"
+        query = f"SELECT * FROM {dataset.relation} ORDER BY {dataset.month}, {dataset.order_by}"
         expected = [dict(row) for row in connection.execute(text(query)).mappings()]
-    got = read(tmp_path, "stages").to_dict("records")
-    assert len(got) == len(expected) == 8
-    for row, truth in zip(got, expected, strict=True):
-        assert {name: plain(value) for name, value in row.items()} == {name: plain(truth[name]) for name in row}
+    assert expected
+    by_pandas = read(tmp_path, dataset.name).to_dict("records")
+    files = f"read_parquet('{tmp_path}/{dataset.name}/*/*.parquet', hive_partitioning = false)"
+    duckdb.sql("SET TimeZone = 'UTC'")
+    by_duckdb = duckdb.sql(f"SELECT * FROM {files}")
+    names = [name for name in expected[0] if name not in dataset.left_out]
+    for rows in (by_pandas, [dict(zip(by_duckdb.columns, row, strict=True)) for row in by_duckdb.fetchall()]):
+        assert len(rows) == len(expected)
+        for row, truth in zip(rows, expected, strict=True):
+            assert list(row) == names
+            assert {name: plain(value) for name, value in row.items()} == {name: plain(truth[name]) for name in names}
 
 
 def test_duckdb_reads_all_months_at_once(engine: Engine, tmp_path: Path):
@@ -84,13 +102,11 @@ def test_duckdb_reads_all_months_at_once(engine: Engine, tmp_path: Path):
 
 
 def test_only_months_that_changed_are_written(engine: Engine, tmp_path: Path):
-    """A million sessions a day later: one month is new."""
+    """A million sessions a day later: one month is new. Noting when an analysis ended leaves `updated_at` as it is."""
     first = export(engine, tmp_path)
     before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.parquet")}
     assert export(engine, tmp_path).written == 0
-    change = (
-        "UPDATE asleep.sleep_sessions SET sleep_index = 99, updated_at = clock_timestamp() WHERE night_month = :month"
-    )
+    change = "UPDATE asleep.sleep_sessions SET completed_time = '2026-11-12 07:00+00' WHERE night_month = :month"
     with engine.begin() as connection:
         connection.execute(text(change), {"month": date(2026, 11, 1)})
 
@@ -100,7 +116,9 @@ def test_only_months_that_changed_are_written(engine: Engine, tmp_path: Path):
     changed = {file.parent.name for file, moment in before.items() if file.stat().st_mtime_ns != moment}
     assert changed == {"month=2026-11"}
     november = pd.read_parquet(tmp_path / "sessions" / "month=2026-11" / "sessions.parquet")
-    assert set(november["sleep_index"]) == {99}
+    assert set(november["completed_time"]) == {pd.Timestamp("2026-11-12 07:00", tz="UTC")}
+    narrower = [replace(dataset, left_out=dataset.left_out | {"sleep_index"}) for dataset in DATASETS[:1]]
+    assert export(engine, tmp_path, ExportRequest(narrower)).written == 2, "an upgrade may change the columns"
 
 
 def test_files_are_private_and_an_interrupted_export_leaves_none_half_written(
