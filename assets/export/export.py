@@ -9,13 +9,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from sqlalchemy import Connection, Engine, text
 
-from assets.export.arrow_files import ColumnType, write_parquet
 from assets.export.datasets import DATASETS, EPOCHS, STAGES, Dataset
 from resources.load_sql import load_sql
+
+if TYPE_CHECKING:
+    from assets.export.arrow_files import ColumnType  # PyArrow is loaded when something is exported
 
 MANIFEST = ".months.json"
 """In each dataset's folder: checksums of each exported month's rows and columns, and its formats."""
@@ -136,8 +138,10 @@ class _Months:
         """The folder of a month."""
         return self.folder / f"month={key}"
 
-    def columns(self) -> list[ColumnType]:
+    def columns(self) -> "list[ColumnType]":
         """The dataset's columns."""
+        from assets.export.arrow_files import ColumnType
+
         found = self.connection.execute(load_sql(__package__, "columns_of"), {"relation": self.dataset.relation})
         return [ColumnType(row.name, row.type) for row in found if row.name not in self.dataset.left_out]
 
@@ -150,8 +154,10 @@ class _Months:
         )
         return {row.month: row.state for row in self.connection.execute(text(query))}
 
-    def write_month(self, month: date, columns: Sequence[ColumnType]) -> int:
+    def write_month(self, month: date, columns: "Sequence[ColumnType]") -> int:
         """Write a month into a temporary folder, then move it into place; returns the number of rows."""
+        from assets.export.arrow_files import write_parquet
+
         target = self.target(f"{month:%Y-%m}")
         unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -171,7 +177,7 @@ class _Months:
             shutil.rmtree(unfinished, ignore_errors=True)
         return rows
 
-    def copy_out(self, csv: Path, month: date, columns: Sequence[ColumnType]) -> int:
+    def copy_out(self, csv: Path, month: date, columns: "Sequence[ColumnType]") -> int:
         """COPY of one month into a file; returns the number of rows."""
         shown = ", ".join(f"to_json({c.name}) AS {c.name}" if c.is_list else c.name for c in columns)
         query = (

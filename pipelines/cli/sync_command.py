@@ -142,6 +142,11 @@ def _require_ready(settings: Settings, database: Database) -> None:
     if settings.calling_key is None:
         raise Refusal(f"{KeyMissing.__doc__} `make dev` and `make demo` work without: they simulate the API.")
     database.require_migrated()
+    if settings.dagster_executor != "in_process":
+        _console(stderr=True).print(
+            f"asleep-sync: DAGSTER_EXECUTOR={settings.dagster_executor} is for the runs that Dagster launches; this "
+            "command runs in its own process."
+        )
 
 
 def _require_users(settings: Settings, database: Database) -> None:

@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 from sqlalchemy import Engine, text
 
-from assets.export import export as module
 from assets.export.datasets import DATASETS, EPOCHS, STAGES, Dataset
 from assets.export.export import ExportRequest, export
 from assets.metrics.monthly_summary import summarise
@@ -131,7 +130,7 @@ def test_files_are_private_and_an_interrupted_export_leaves_none_half_written(
 
     directory = tmp_path / "data"
     with monkeypatch.context() as full:
-        full.setattr(module, "write_parquet", fail)
+        full.setattr("assets.export.arrow_files.write_parquet", fail)
         with pytest.raises(OSError, match="no space left"):
             export(engine, directory)
     assert [path for path in directory.rglob("*") if path.is_file()] == []

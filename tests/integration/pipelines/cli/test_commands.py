@@ -172,6 +172,13 @@ def test_the_usual_window_never_begins_before_the_first_day(typed: Type, monkeyp
     assert "ASLEEP_API_KEY" in told
 
 
+def test_a_command_says_that_it_does_not_use_the_executor(typed: Type, monkeypatch: pytest.MonkeyPatch):
+    """An operator with Celery workers would look for its steps there."""
+    monkeypatch.setenv("DAGSTER_EXECUTOR", "multiprocess")
+
+    assert "DAGSTER_EXECUTOR=multiprocess is for the runs that Dagster launches" in typed("sync").output
+
+
 def test_status_prints_what_happened_as_it_was_written(typed: Type, engine: Engine):
     """Square brackets in an answer of the API are no markup."""
     with engine.begin() as connection:

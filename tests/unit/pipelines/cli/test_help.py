@@ -43,6 +43,13 @@ def test_help_loads_no_heavy_library(arguments: tuple[str, ...]):
     assert not set(HEAVY) & set(loaded)
 
 
+def test_a_sync_loads_what_it_needs_only():
+    """Drawing and exporting take half a second to import, and a sync does neither."""
+    code = "import json, sys, pipelines.cli.sync_command; print(json.dumps(list(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"matplotlib", "pandas", "pyarrow", "numpy", "fastapi"} & set(json.loads(shown.stdout))
+
+
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
 def test_help_describes_the_verb_and_gives_an_example_of_its_arguments(verb: tuple[str, ...]):
     """A verb with arguments shows how they look."""
