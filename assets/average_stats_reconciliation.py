@@ -15,6 +15,7 @@ from assets.sync.sync_batch import Batch, Mode
 from assets.sync.window import Window
 from resources.asleep.resource import AsleepApi
 from resources.database.resource import Database
+from resources.database.sync.api_accounts import known_account
 
 
 class Reconciliation(dg.Config):
@@ -45,7 +46,8 @@ def average_stats_reconciliation(  # noqa: PLR0913, PLR0917 Dagster hands resour
 
     Sessions analysed again, changed or deleted since they were stored are read again, and the averages of their months
     are recomputed. What still disagrees is recorded as a failure of kind `disagrees`, and this asset fails. The
-    contract leaves open how the API averages ratios: the metadata count the users by the formula that fits alone.
+    contract leaves open how the API averages ratios: the formula that fits most users counts for all, and the metadata
+    name it.
     """
     today = datetime.fromisoformat(config.last_day).date() if config.last_day else datetime.now(UTC).date()
     window = Window.of_days(today - timedelta(days=config.days - 1), today)
@@ -63,6 +65,8 @@ def average_stats_reconciliation(  # noqa: PLR0913, PLR0917 Dagster hands resour
         context.op_execution_context, asleep_api, database, batch, users_a_batch=sync_options.user_batch_size
     )
     recompute_what_is_stale(context.op_execution_context, database, metrics_options)
+    with database.engine.connect() as connection:
+        counts["averaging_formula"] = known_account(connection, asleep_api.account).averaging_formula or "not known"
     if counts.get("failures"):
         raise dg.Failure(
             f"{counts['failures']} users or sessions could not be read, or still differ from the API's own figures. "

@@ -7,14 +7,15 @@ deleted, before the API has shown that it knows at least one of the users.
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from assets.sync.confirmations import ListEnds, NotConfirmed
+from assets.sync.comparison import AveragingFormula
 from assets.sync.scheduler import Progress
 from assets.sync.user_steps import UserOutcome
 from resources.asleep.errors import AsleepError, KeyRejected, Malformed, Unavailable
 from resources.asleep.records import SessionList
-from resources.database.sync.sync_state import Failure, FinishedUser
+from resources.database.sync.list_cache import ListEnd
+from resources.database.sync.sync_state import DISAGREES, Failure, FinishedUser
 from resources.database.sync.upsert import SESSION_COLUMNS
 
 _USER_ID = SESSION_COLUMNS.index("user_id")
@@ -29,6 +30,13 @@ _DOUBT = (
 )
 
 
+class FittingFormula(NamedTuple):
+    """The only formula by which a user's averages agree, and the failure of that user if the account's is another."""
+
+    formula: AveragingFormula
+    failure: Failure
+
+
 @dataclass(slots=True)
 class BatchState:
     """Filled response by response, emptied by each write. One thread uses it."""
@@ -41,11 +49,12 @@ class BatchState:
     held: list[UserOutcome] = field(default_factory=list)
     """Done as well, but found gone or without sessions: not believed until the API is seen to know a user."""
     held_deletions: list[tuple[str, str, datetime]] = field(default_factory=list)
-    list_ends: ListEnds = field(default_factory=ListEnds)
     unconfirmed: list[Failure] = field(default_factory=list)
     """Lists whose end, and sessions whose owner, could not be confirmed."""
     moved: list[str] = field(default_factory=list)
     """Sessions that the API returns for another user than the one under whom they are stored."""
+    formulas: list[FittingFormula] = field(default_factory=list)
+    """Users whose averages fit one formula only."""
     is_key_right: bool = False
     """The API has returned a user or a session."""
 
@@ -54,14 +63,14 @@ class BatchState:
         outcome, result = progress.outcome, progress.response.result
         if not isinstance(result, AsleepError) and not (isinstance(result, SessionList) and not result.rows):
             self.believe()
-        if isinstance(result, SessionList) and (window := progress.response.request.window) is not None:
-            self.list_ends.add(outcome.user, window, result)
         self.rows += outcome.rows
         self.completed_times += outcome.completed_times
         self.last_chunks += outcome.last_chunks
         deletions = self.deletions if self.is_key_right else self.held_deletions
         deletions.extend((outcome.user.user_id, session_id, sent_at) for session_id, sent_at in outcome.deletions)
         outcome.forget_taken()
+        if progress.is_done and outcome.averaging_formula is not None:
+            self.formulas.append(FittingFormula(outcome.averaging_formula, _of_another_formula(outcome)))
         if progress.is_done:
             (self.done if self.is_key_right or outcome.failures else self.held).append(outcome)
 
@@ -124,13 +133,23 @@ class BatchState:
             if not o.failures and not o.gone and o.listed_at is not None
         ]
 
-    def not_confirmed(self, problem: NotConfirmed) -> None:
-        """A list that may have been cut: to be read again by the next run."""
-        end, error = problem.end, problem.error
+    def list_ends(self) -> list[ListEnd]:
+        """Ends of lists to be confirmed, of users done with; a list that failed is read again anyway."""
+        return [
+            o.list_end
+            for o in self.done
+            if o.list_end is not None and not o.gone and all(failure.session_id for failure in o.failures)
+        ]
+
+    def listed_again(self) -> list[str]:
+        """Users done with whose list was read, and had been read before."""
+        return [o.user.user_id for o in self.done if o.user.listed_at is not None and o.listed_at is not None]
+
+    def not_confirmed(self, end: ListEnd, error: AsleepError) -> None:
+        """Record a list that may have been cut: the next run reads it again."""
         message = f"The end of the list could not be confirmed: {error}"
-        window = (end.window.start, end.window.end)
-        self.unconfirmed.append(Failure(end.user.user_id, None, *window, error.kind, message, error.raw))
-        self.list_ends.drop(end)
+        window = (end.window_start, end.window_end)
+        self.unconfirmed.append(Failure(end.user_id, None, *window, error.kind, message, error.raw))
 
     def settle_owner(self, session_id: str, owner: str | None, user_ids: Iterable[str]) -> None:
         """Keep a session's row under its owner alone; when the owner cannot be determined, keep none and record that.
@@ -163,6 +182,12 @@ class BatchState:
         """Begin anew after a write."""
         self.rows, self.deletions, self.completed_times, self.last_chunks = [], [], [], []
         self.done, self.unconfirmed, self.moved = [], [], []
+
+
+def _of_another_formula(outcome: UserOutcome) -> Failure:
+    message = f"The API's averages of this user fit the formula {outcome.averaging_formula} only, unlike other users'."
+    window = (outcome.window.start, outcome.window.end)
+    return Failure(outcome.user.user_id, None, *window, DISAGREES, message, None)
 
 
 def key_finds_no_user(requested: int) -> KeyRejected:

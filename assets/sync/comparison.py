@@ -6,7 +6,7 @@ fetching, what is done about a difference.
 What the API leaves out says nothing. A figure that it gives and we lack is a difference.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, time, tzinfo
 from enum import StrEnum
 from math import atan2, cos, hypot, pi, sin
@@ -25,6 +25,9 @@ _TOGETHER = 0.9
 _SAME_ROUNDING = 1e-6
 _NOISE = 1e-9
 """Decimal fractions are not exact in binary: a difference of just the tolerance must not count."""
+
+MIN_USERS_OF_CHANGE, SHARE_OF_CHANGE = 10, 0.9
+"""So many users, and this share of them, must fit another formula only before it counts as the account's."""
 
 _FORCED_SHARES = ("sleep_ratio", "wake_ratio", "light_ratio", "deep_ratio", "rem_ratio")
 _OTHER_SHARES = (
@@ -129,15 +132,15 @@ def stages_contradict(session: SleepSession) -> bool:
     return any(said is not None and epochs * EPOCH_SECONDS != said for epochs, said in counted)
 
 
-def averages_that_differ(ours: Sequence[Stat], theirs: AverageStats) -> Averages:
+def averages_that_differ(
+    ours: Sequence[Stat], theirs: AverageStats, formula: AveragingFormula | None = None
+) -> Averages:
     """The averages of a period that contradict those of our statistics of the same slept sessions.
 
     Args:
         ours: statistics as stored, of the sessions in `theirs.slept` and in their order.
         theirs: the API's answer.
-
-    Returns:
-        The differences by the formula for ratios that fits best, and the formula when it is the only one that fits.
+        formula: how the API averages ratios; None when that is not known, then the one that fits counts.
     """
     if not ours or theirs.averages is None:
         return Averages([], None)
@@ -160,10 +163,28 @@ def averages_that_differ(ours: Sequence[Stat], theirs: AverageStats) -> Averages
     others = differing_averages(mine, theirs)
     of_sums = differing_averages({name: _ratio_of_sums(ours, over, under) for name, over, under in known}, theirs)
     of_nights = _mean_ratios_that_differ(ours, theirs, known)
-    if of_sums and of_nights:
-        return Averages([*others, *of_sums], None)
-    fits_alone = AveragingFormula.OF_SUMS if of_nights else AveragingFormula.OF_NIGHTS if of_sums else None
-    return Averages(others, fits_alone)
+    if formula is None:
+        ratios = of_sums if of_nights else []
+    else:
+        ratios = of_sums if formula is AveragingFormula.OF_SUMS else of_nights
+    if bool(of_sums) == bool(of_nights):
+        return Averages([*others, *ratios], None)
+    return Averages([*others, *ratios], AveragingFormula.OF_NIGHTS if of_sums else AveragingFormula.OF_SUMS)
+
+
+def formula_of_account(known: AveragingFormula | None, fits: Mapping[AveragingFormula, int]) -> AveragingFormula | None:
+    """The one formula that the API follows: the one known before, else the one that fits most users.
+
+    Args:
+        known: by earlier runs. Given up when nearly all of many users contradict it.
+        fits: for how many users a formula is the only one that fits.
+    """
+    users = sum(fits.values())
+    if not users:
+        return known
+    best = max(fits, key=lambda formula: fits[formula])
+    has_changed = users >= MIN_USERS_OF_CHANGE and fits[best] >= SHARE_OF_CHANGE * users
+    return best if known is None or has_changed else known
 
 
 def _mean_ratios_that_differ(

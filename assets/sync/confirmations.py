@@ -1,44 +1,31 @@
-"""What one more request settles after users were synced: is a list whole, whose is a session, is the key the right one?
+"""What one more request settles after users were synced: was a list cut, whose is a session?
 
 The pager takes a page for the last one when it is shorter than the largest page that the API is known to return. If
-the server's pages are shorter than that, the lists that it cut end with pages of one length, and no page is longer.
-So one list with a last page of that length shows it for all. Of several such lists the one that ends earliest is
-confirmed, because a cut list lacks its newest sessions.
+the server's pages are shorter than that, lists end too early, each with a page of the server's size. The last batch of
+a run therefore requests one more page: of the user with the longest list, from the second row on and from a year
+earlier, so that it holds as many rows as the server returns. A page that does not reach the last row shows the size
+exactly; one that is longer than every last page shows that none was cut.
+
+This is exact when the size stays as it is or falls during the run, and some user has more sessions within a year than
+the longest last page has rows. Not noticed in the same run: a size that was smaller for a part of the run only; and,
+where no user has more sessions, a list that was cut to exactly as many rows as a whole one has. The next run that lists
+those days finds what they lack.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from assets.sync.window import Window
 from resources.asleep.client import AsleepClient
-from resources.asleep.errors import AsleepError, Gone, RequestRefused
-from resources.asleep.records import SessionList
-from resources.database.sync.sync_state import UserToSync
+from resources.asleep.errors import AsleepError, Gone, RequestRefused, Unavailable
+from resources.database.sync.list_cache import ListEnd, ListEnds
 
 MAX_CONFIRMING_LISTS = 5
-"""More than one is needed only where a list cannot be read, or where its user has had no session for days."""
+"""More than one is needed only where no user has more sessions than the longest page and one has had none for days."""
 QUIET = timedelta(days=3)
 """A list that ends so long before its window may be whole by chance, and others of its length cut."""
-
-_EARLIEST = datetime.min.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class ListEnd:
-    """The end of a list, taken for the end by the length of its last page alone."""
-
-    user: UserToSync
-    window: Window
-    rows: int
-    last_page_rows: int
-    last_session_id: str
-    last_start: datetime
-
-    @property
-    def is_quiet(self) -> bool:
-        """The user has had no session for days."""
-        return self.last_start < self.window.end - QUIET
+EARLIER = timedelta(days=366)
+"""The confirming page begins so long before the list's window."""
 
 
 class NotConfirmed(Exception):
@@ -50,65 +37,43 @@ class NotConfirmed(Exception):
         self.error = error
 
 
-@dataclass(slots=True)
-class ListEnds:
-    """The unconfirmed ends of the lists of a batch."""
+def size_of_cut_pages(api: AsleepClient, ends: ListEnds) -> int | None:
+    """Request one more page; returns the rows that last pages of cut lists have at least, None when no list was cut.
 
-    ends: list[ListEnd] = field(default_factory=list)
+    Args:
+        api: the client.
+        ends: the lists to confirm.
 
-    def add(self, user: UserToSync, window: Window, answer: SessionList) -> None:
-        """Note how a list ended.
-
-        Args:
-            user: whose list it is.
-            window: the window for which it was requested.
-            answer: the list.
-        """
-        if answer.last_page_rows:
-            last_start = max((row.session_start_time or _EARLIEST for row in answer.rows), default=_EARLIEST)
-            end = ListEnd(user, window, len(answer.rows), answer.last_page_rows, answer.last_session_id, last_start)
-            self.ends.append(end)
-
-    @property
-    def longest(self) -> int:
-        """Rows of the longest last page; 0 when every list's end was confirmed as it was read."""
-        return max((end.last_page_rows for end in self.ends), default=0)
-
-    def cut(self, api: AsleepClient) -> list[UserToSync]:
-        """Confirm the longest last page; returns the users whose lists were cut, to be read again.
-
-        Raises:
-            NotConfirmed: the list could not be requested.
-        """
-        ends = [end for end in self.ends if end.last_page_rows == self.longest]
-        for end in sorted(ends, key=lambda end: end.last_start)[:MAX_CONFIRMING_LISTS]:
-            if _rows_follow(api, end):
-                return self._take_cut(api, end.last_page_rows)
-            if not end.is_quiet:
-                break
-        return []
-
-    def drop(self, end: ListEnd) -> None:
-        """Forget about one list."""
-        self.ends.remove(end)
-
-    def _take_cut(self, api: AsleepClient, page_rows: int) -> list[UserToSync]:
-        api.page_size.lower(page_rows)
-        cut = [end for end in self.ends if end.last_page_rows >= page_rows]
-        self.ends = [end for end in self.ends if end.last_page_rows < page_rows]
-        return list({end.user.user_id: end.user for end in cut}.values())
+    Raises:
+        NotConfirmed: the page could not be requested.
+    """
+    for end in ends.first:
+        ids = _ids_from_the_second_row(api, end)
+        if end.last_session_id not in ids and end.rows > 1:
+            return len(ids)
+        if ids and ids[-1] != end.last_session_id:
+            return end.last_page_rows
+        if len(ids) > ends.longest_page or not _is_quiet(end):
+            return None
+    return None
 
 
-def _rows_follow(api: AsleepClient, end: ListEnd) -> bool:
-    """Request the page after the end. It begins with the last row, unless pages are too short to overlap."""
-    overlap = 1 if end.last_page_rows > 1 else 0
+def _ids_from_the_second_row(api: AsleepClient, end: ListEnd) -> list[str]:
+    first, last = Window(end.window_start, end.window_end).days_to_list
     try:
-        page = api.list_page(end.user.user_id, *end.window.days_to_list, offset=end.rows - overlap)
+        page = api.list_page(end.user_id, first - EARLIER, last, offset=1)
+        if not page and end.rows > 1:
+            raise Unavailable("the list is empty now")
     except AsleepError as error:
         if error.stops_everything:
             raise
         raise NotConfirmed(end, error) from None
-    return any(row.session_id != end.last_session_id for row in page)
+    return list(dict.fromkeys(row.session_id for row in page))
+
+
+def _is_quiet(end: ListEnd) -> bool:
+    """True when the user has had no session for days."""
+    return end.last_start is None or end.last_start < end.window_end - QUIET
 
 
 def owner_of(api: AsleepClient, session_id: str, user_ids: Iterable[str]) -> str | None:

@@ -9,24 +9,37 @@ finished session was analysed again. How far two figures may lie apart is decide
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import itemgetter
 
 from assets.sync.api_requests import Endpoint, Steps, together
-from assets.sync.comparison import Difference, averages_that_differ, statistics_that_differ
+from assets.sync.comparison import AveragingFormula, Difference, averages_that_differ, statistics_that_differ
 from assets.sync.session_rows import Row, statistics_row
-from assets.sync.user_steps import UserOutcome, UserSteps
+from assets.sync.user_steps import NOT_LISTED, UserOutcome, UserSteps
 from assets.sync.user_sync import wants_reading
 from assets.sync.window import Window
-from resources.asleep.errors import AsleepError, SessionGone
-from resources.asleep.records import COMPLETE, AverageStats, NeverSleptSession, SleepSession, SleptSession, Stat
+from resources.asleep.errors import AsleepError, Malformed, SessionGone
+from resources.asleep.records import (
+    COMPLETE,
+    STAT_FIELDS,
+    AverageStats,
+    NeverSleptSession,
+    SleepSession,
+    SleptSession,
+    Stat,
+)
 from resources.contract.statements import MAX_CLOCK_DIFFERENCE
-from resources.database.sync.statistics_state import StoredStatistics
+from resources.database.schema.session_columns import STAT
+from resources.database.sync.stored_sessions import StoredSession
 
 MAX_DAYS = 100
+
+_names = [name for name, _, _ in STAT]
+_in_api_order = itemgetter(*(_names.index(name) for name in STAT_FIELDS))
 
 Analysed = SleptSession | NeverSleptSession
 
 
-def sync_statistics(outcome: UserOutcome, stored: Iterable[StoredStatistics]) -> Steps[None]:
+def sync_statistics(outcome: UserOutcome, stored: Iterable[StoredSession]) -> Steps[None]:
     """Store the statistics of the window.
 
     Args:
@@ -36,21 +49,26 @@ def sync_statistics(outcome: UserOutcome, stored: Iterable[StoredStatistics]) ->
     return _StatisticsSync(outcome, stored={s.session_id: s for s in stored}, reads_in_full=False).steps()
 
 
-def reconcile(outcome: UserOutcome, stored: Iterable[StoredStatistics]) -> Steps[None]:
+def reconcile(
+    outcome: UserOutcome, stored: Iterable[StoredSession], formula: AveragingFormula | None = None
+) -> Steps[None]:
     """Compare what is stored of the window with average-stats, and read in full what differs.
 
     Args:
         outcome: takes what is found.
         stored: sessions of the window and of the day on each side, and older ones that were not final.
+        formula: how the API averages ratios; None when that is not known.
     """
-    return _StatisticsSync(outcome, stored={s.session_id: s for s in stored}, reads_in_full=True).steps()
+    known = {s.session_id: s for s in stored}
+    return _StatisticsSync(outcome, stored=known, reads_in_full=True, formula=formula).steps()
 
 
 @dataclass(slots=True)
 class _StatisticsSync(UserSteps):
-    stored: dict[str, StoredStatistics] = field(default_factory=dict)
+    stored: dict[str, StoredSession] = field(default_factory=dict)
     reads_in_full: bool = False
     """True to read in full what is new or differs; False to store the statistics alone."""
+    formula: AveragingFormula | None = None
     answers: list[AverageStats] = field(default_factory=list)
     stats: dict[str, Stat] = field(default_factory=dict)
     """Statistics as they are stored after this sync, by session."""
@@ -60,6 +78,8 @@ class _StatisticsSync(UserSteps):
         parts = [self.average_stats(part) for part in parts_of(self.outcome.window)]
         yield from together(parts if self.reads_in_full else [*parts, self.list_whole()])
         if self.outcome.gone or self.outcome.failures:
+            return
+        if not self.reads_in_full and not (yield from self.look_again()):
             return
         yield from together(self.read(session_id) for session_id in sorted(self.compare()))
         if self.reads_in_full and not self.outcome.gone:
@@ -81,10 +101,31 @@ class _StatisticsSync(UserSteps):
             case AsleepError() as error:
                 yield from self.refused(response, error)
 
-    def list_whole(self) -> Steps[None]:
+    def list_whole(self, *, until_empty: bool = False) -> Steps[None]:
         """The list of the window."""
-        rows = yield from self.list_window(self.outcome.window)
-        self.listed = rows or {}
+        rows = yield from self.list_window(self.outcome.window, until_empty=until_empty)
+        self.listed |= rows or {}
+
+    def look_again(self) -> Steps[bool]:
+        """List once more where the list lacks sessions that average-stats name; what it lacks then is on record.
+
+        Returns:
+            False when the user no longer exists.
+        """
+        if self.not_listed():
+            self.outcome.list_lacked_a_session = True
+            yield from self.list_whole(until_empty=True)
+        if self.not_listed() and not self.outcome.gone:
+            self.outcome.fail(None, Malformed(NOT_LISTED))
+        return not self.outcome.gone
+
+    def not_listed(self) -> set[str]:
+        """Sessions of the window that average-stats name and the list does not."""
+        return {
+            i
+            for i, session in self.analysed().items()
+            if i not in self.listed and session.session_start_time in self.outcome.window
+        }
 
     def analysed(self) -> dict[str, Analysed]:
         """The sessions that average-stats names."""
@@ -114,7 +155,7 @@ class _StatisticsSync(UserSteps):
         self.outcome.unchanged += len(rows) - len(wanted)
         return wanted
 
-    def wants_reading(self, theirs: Analysed, stored: StoredStatistics | None) -> bool:
+    def wants_reading(self, theirs: Analysed, stored: StoredSession | None) -> bool:
         """True when a session must be read in full; else its statistics are taken."""
         if stored is None or stored.deleted or not stored.in_full:
             if not self.reads_in_full:
@@ -123,23 +164,26 @@ class _StatisticsSync(UserSteps):
         if _contradicts(theirs, stored):
             return True
         self.outcome.unchanged += 1
-        self.stats[stored.session_id] = stored.stat
+        self.stats[stored.session_id] = stat_of(stored)
         if theirs.completed_time is not None:
             self.outcome.completed_times.append((stored.session_id, theirs.completed_time))
         return False
 
-    def is_due(self, stored: StoredStatistics) -> bool:
-        """True when average-stats should name a stored session: analysed, and wholly inside the window.
+    def is_due(self, stored: StoredSession) -> bool:
+        """True when the API should have named a stored session, so that it is read by its id.
 
-        Whichever of its times the API assigns a session by. Where no list shows running ones, they are due as well. A
-        reconciliation requests deleted sessions once more: a deletion may have been an error of the API.
+        The list names every session of the window. Average-stats name those that were analysed and lie wholly inside
+        it, whichever of their times the API assigns them by. A reconciliation requests deleted sessions once more: a
+        deletion may have been an error of the API.
         """
         if stored.deleted:
-            return self.reads_in_full
-        if stored.state != COMPLETE:
-            return not self.reads_in_full
+            return self.reads_in_full or stored.deletion_is_unchecked
+        if not self.reads_in_full:
+            return stored.state != COMPLETE or stored.session_start_time in self.outcome.window.listed
+        assert stored.analysis is not None  # noqa: S101 it was asked for
         return (
-            (stored.stat.time_in_sleep is not None or stored.never_slept)
+            stored.state == COMPLETE
+            and (stat_of(stored).time_in_sleep is not None or stored.analysis.never_slept)
             and stored.session_start_time in self.outcome.window
             and stored.session_end_time is not None
             and stored.session_end_time in self.outcome.window
@@ -160,6 +204,9 @@ class _StatisticsSync(UserSteps):
         completed = theirs.completed_time if theirs is not None else None
         self.outcome.rows.append(self.full_row(session, completed))
         stored = self.stored.get(session.session_id)
+        if self.was_left_out(session, theirs):
+            self.outcome.list_lacked_a_session = True
+            self.outcome.fail(None, Malformed(NOT_LISTED))
         is_number_known = stored is not None and stored.last_received_seq_num is not None
         if not is_number_known and session.session_id not in self.listed:
             self.touched[session.session_id] = session.session_start_time.date()
@@ -174,6 +221,18 @@ class _StatisticsSync(UserSteps):
             message = "Read in full, the session has sleep in it; average-stats lists it among those without."
             self.outcome.disagree(session.session_id, message)
 
+    def was_left_out(self, session: SleepSession, theirs: Analysed | None) -> bool:
+        """Whether a list lacks the session: that of this sync; or the last one, which was read after its analysis."""
+        user, start = self.outcome.user, session.session_start_time
+        if not self.reads_in_full:
+            return start in self.outcome.window and session.session_id not in self.listed
+        if session.session_id in self.stored or theirs is None or theirs.completed_time is None:
+            return False
+        if user.listed_from is None or user.listed_until is None or user.listed_at is None:
+            return False
+        was_analysed = theirs.completed_time < user.listed_at - MAX_CLOCK_DIFFERENCE
+        return was_analysed and start in Window(user.listed_from, user.listed_until)
+
     def not_found(self, session_id: str, error: SessionGone, sent_at: datetime) -> None:
         """Deleted, unless average-stats names it: then one of the two answers is wrong."""
         if session_id in self.analysed():
@@ -182,7 +241,7 @@ class _StatisticsSync(UserSteps):
         else:
             self.outcome.session_is_gone(session_id, sent_at)
 
-    def known(self) -> dict[str, StoredStatistics]:
+    def known(self) -> dict[str, StoredSession]:
         """Stored sessions."""
         return self.stored
 
@@ -192,13 +251,13 @@ class _StatisticsSync(UserSteps):
             ours = [self.stats.get(s.session_id) for s in answer.slept]
             if None in ours:
                 continue
-            differing, formula = averages_that_differ([stat for stat in ours if stat is not None], answer)
+            differing, formula = averages_that_differ([s for s in ours if s is not None], answer, self.formula)
             self.outcome.averaging_formula = formula or self.outcome.averaging_formula
             if differing and not self.outcome.failures:
                 self.outcome.disagree(None, f"The API's averages differ from ours: {_fields(differing)}.")
 
 
-def _contradicts(theirs: Analysed, stored: StoredStatistics) -> bool:
+def _contradicts(theirs: Analysed, stored: StoredSession) -> bool:
     """Whether average-stats says of a session what is not stored of it. What it leaves out says nothing."""
     pairs: list[tuple[object, object]] = [
         (theirs.session_start_time, stored.session_start_time),
@@ -206,20 +265,25 @@ def _contradicts(theirs: Analysed, stored: StoredStatistics) -> bool:
     ]
     if isinstance(theirs, SleptSession):
         pairs.append((theirs.created_timezone, stored.created_timezone))
-        if statistics_that_differ(stored.stat, theirs.stat):
+        if statistics_that_differ(stat_of(stored), theirs.stat):
             return True
-    elif stored.stat.time_in_sleep:
+    elif stat_of(stored).time_in_sleep:
         return True
     return any(said is not None and said != ours for said, ours in pairs) or _was_analysed_again(theirs, stored)
 
 
-def _was_analysed_again(theirs: Analysed, stored: StoredStatistics) -> bool:
+def _was_analysed_again(theirs: Analysed, stored: StoredSession) -> bool:
     """The stages may differ although every statistic is the same: `completed_time` belongs to the stored stages."""
-    if theirs.completed_time is None:
+    if theirs.completed_time is None or stored.analysis is None:
         return False
-    if stored.completed_time is None:
-        return theirs.completed_time >= stored.fetched_at - MAX_CLOCK_DIFFERENCE
-    return theirs.completed_time != stored.completed_time
+    if stored.analysis.completed_time is None:
+        return theirs.completed_time >= stored.analysis.fetched_at - MAX_CLOCK_DIFFERENCE
+    return theirs.completed_time != stored.analysis.completed_time
+
+
+def stat_of(stored: StoredSession) -> Stat:
+    """The stored statistics in the API's order."""
+    return Stat() if stored.analysis is None else Stat(*_in_api_order(stored.analysis.stat))
 
 
 def _fields(differences: Sequence[Difference]) -> str:

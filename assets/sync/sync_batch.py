@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
@@ -15,20 +15,37 @@ from structlog.contextvars import bound_contextvars
 
 from assets.sync.api_requests import Request, Response, send
 from assets.sync.batch_state import BatchState, key_finds_no_user
-from assets.sync.confirmations import NotConfirmed, owner_of
+from assets.sync.comparison import AveragingFormula, formula_of_account
+from assets.sync.confirmations import MAX_CONFIRMING_LISTS, NotConfirmed, owner_of, size_of_cut_pages
 from assets.sync.scheduler import Sync, drive
 from assets.sync.statistics_sync import reconcile, sync_statistics
 from assets.sync.user_steps import UserOutcome
 from assets.sync.user_sync import fill, sync_by_list
 from assets.sync.window import Window
 from resources.asleep.client import AsleepClient
-from resources.asleep.errors import AsleepError, Rejected, UserGone
+from resources.asleep.errors import AsleepError, Rejected, Unavailable, UserGone
+from resources.database.advisory_lock import advisory_lock
 from resources.database.sync import sync_state
-from resources.database.sync.list_cache import KnownPages, expire_lists, known_pages, note_pages
-from resources.database.sync.statistics_state import note_completed_times, note_last_chunks, stored_statistics
-from resources.database.sync.sync_state import Deletions, NotFound, UserToSync
+from resources.database.sync.api_accounts import known_account, note_account
+from resources.database.sync.list_cache import (
+    ListEnd,
+    list_ends_to_confirm,
+    note_list_ends,
+    remove_empty_lists,
+    remove_list_end,
+    remove_list_ends,
+)
+from resources.database.sync.stored_sessions import (
+    named_sessions,
+    note_completed_times,
+    note_last_chunks,
+    sessions_in_windows,
+    sessions_without_stages,
+)
+from resources.database.sync.sync_state import Deletions, Failure, NotFound, UserToSync
 from resources.database.sync.upsert import Written, disputed_sessions, upsert_sessions
 from resources.database.users.registry import hold_registered, some_other_users
+from resources.pseudonyms import pseudonym
 
 SECONDS_PER_WRITE = 2.0
 ROWS_PER_WRITE = 500
@@ -110,8 +127,11 @@ class _BatchSync:
     batch: Batch
     requests: Callable[[], dict[str, Any]]
     counts: Counter[str] = field(default_factory=Counter)
+    formula: AveragingFormula | None = None
+    """How the API averages ratios, as far as earlier batches and runs showed."""
+    failed: set[str] = field(default_factory=set)
+    """Users of whom something could not be synced."""
     state: BatchState = field(default_factory=BatchState)
-    pages: KnownPages = field(default_factory=lambda: KnownPages(0, 0))
 
     def run(self) -> dict[str, Any]:
         """Begin, drive, write; returns the counts."""
@@ -119,41 +139,37 @@ class _BatchSync:
         put = partial(send, self.api, now=now)
         try:
             self.drive(self.syncs(users), put)
-            while cut := self.users_with_cut_lists():
-                self.write()
-                self.drive(self.syncs(cut, again=True), put)
             if self.state.held:
                 self.check_the_key()
+            if self.batch.mode is Mode.RECONCILE:
+                self.settle_formula()
+            self.write()
+            with advisory_lock(self.engine, f"asleep-sync lists of run {self.batch.run_id}"):
+                while cut := self.users_with_cut_lists():
+                    self.drive(self.syncs(cut, again=True), put)
+                    self.write()
+                self.write(is_last=True)
         except Rejected:
             self.write()
             raise
-        self.write(is_last=True)
         return {**self.counts, **self.requests()}
 
     def begin(self) -> tuple[list[UserToSync], Callable[[], datetime]]:
         """The users to sync, and the database's clock followed by this process's steady one."""
-        batch, span = self.batch, (self.batch.window.start, self.batch.window.end)
+        batch = self.batch
         with self.engine.begin() as connection:
+            span = (batch.window.start, batch.window.end)
             sync_state.begin_batch(connection, batch.run_id, batch.number, span, batches=batch.of)
-            users = sync_state.users_to_sync(
-                connection,
-                batch=batch.number,
-                batches=batch.of,
-                window=span,
-                cache_ttl_seconds=batch.cache_ttl_seconds,
-                detail=batch.mode,
-                pseudonyms=batch.pseudonyms,
-                failed_only=batch.failed_only,
-                contradictions=batch.mode is Mode.RECONCILE,
-            )
+            users = _users_of(connection, batch)
             server_now = connection.scalar(select(func.clock_timestamp()))
             assert server_now is not None  # noqa: S101 a SELECT of the clock gives a row
             started = time.monotonic()
             stale = [user for user in users if not user.fresh]
             self.counts.update(users=len(users), users_fresh=len(users) - len(stale))
             sync_state.note_progress(connection, batch.run_id, batch.number, dict(self.counts), finished=False)
-            self.pages = known_pages(connection, self.api.account, batch.run_id)
-        self.api.page_size.start(self.pages.rows)
+            known = known_account(connection, self.api.account)
+        self.api.page_size.start(known.page_rows)
+        self.formula = AveragingFormula(known.averaging_formula) if known.averaging_formula else None
         return stale, lambda: server_now + timedelta(seconds=time.monotonic() - started)
 
     def syncs(self, users: Sequence[UserToSync], *, again: bool = False) -> Iterator[Sync]:
@@ -161,7 +177,7 @@ class _BatchSync:
         for first in range(0, len(users), USERS_LOOKED_UP_AT_ONCE):
             some = users[first : first + USERS_LOOKED_UP_AT_ONCE]
             with self.engine.connect() as connection:
-                syncs = _syncs_of(connection, self.batch, some)
+                syncs = _syncs_of(connection, self.batch, some, self.formula)
             for sync in syncs:
                 sync.outcome.is_repeated = again
                 yield sync
@@ -182,31 +198,58 @@ class _BatchSync:
                     write_at = time.monotonic() + SECONDS_PER_WRITE
 
     def users_with_cut_lists(self) -> list[UserToSync]:
-        """Confirm the end of the longest last page, once per run; returns the users whose lists were cut."""
-        ends, size, confirmed_rows = self.state.list_ends, self.api.page_size, self.pages.confirmed_rows
-        cut: list[UserToSync] = []
-        unconfirmed = 0
-        while ends.longest > confirmed_rows and not cut and unconfirmed < MAX_UNCONFIRMED:
-            try:
-                cut = ends.cut(self.api)
-            except NotConfirmed as problem:
-                self.state.not_confirmed(problem)
-                unconfirmed += 1
-            else:
-                confirmed_rows = 0 if cut else ends.longest
-        self.pages = KnownPages(size.rows, confirmed_rows)
+        """In the last batch of a run, confirm that its lists were whole; returns the users whose lists were not.
+
+        Cut lists are on record as missing until they are read again, so that a killed process forgets none.
+        """
+        batch, size = self.batch, self.api.page_size
         with self.engine.begin() as connection:
-            expire_lists(connection, (user.user_id for user in cut))
-            rows = size.rows if size.is_changed else None
-            note_pages(
-                connection,
-                self.api.account,
-                self.batch.run_id,
-                rows=rows,
-                confirmed_rows=confirmed_rows,
-                clock_ahead=self.api.clock_ahead(),
-            )
-        return cut
+            note_account(connection, self.api.account, **self.learnt())
+            is_last = sync_state.are_others_finished(connection, batch.run_id, batch.number)
+        if not (is_last and batch.mode.covers_the_window):
+            return []
+        try:
+            cut_from = self.confirm()
+        except NotConfirmed:
+            return []  # on record
+        with self.engine.begin() as connection:
+            cut = [] if cut_from is None else remove_list_ends(connection, batch.run_id, from_page=cut_from)
+            if not cut:
+                remove_list_ends(connection, batch.run_id)
+                return []
+            size.lower(cut_from or 0)
+            sync_state.record_failures(connection, [_cut_list(end) for end in cut])
+            pseudonyms = tuple({pseudonym(end.user_id) for end in cut})
+            again = replace(batch, number=0, of=1, pseudonyms=pseudonyms, failed_only=True)
+            return _users_of(connection, again)
+
+    def learnt(self) -> dict[str, int | timedelta]:
+        """What this batch learnt about the account."""
+        size, clock_ahead = self.api.page_size, self.api.clock_ahead()
+        rows: dict[str, int | timedelta] = {"page_rows": size.rows} if size.is_changed else {}
+        return rows if clock_ahead is None else {**rows, "clock_ahead": clock_ahead}
+
+    def confirm(self) -> int | None:
+        """Request the confirming page; returns what `size_of_cut_pages` returns.
+
+        Raises:
+            NotConfirmed: neither of two lists could be requested; they are recorded as missing.
+        """
+        for attempt in range(1, MAX_UNCONFIRMED + 1):
+            with self.engine.begin() as connection:
+                ends = list_ends_to_confirm(connection, self.batch.run_id, MAX_CONFIRMING_LISTS)
+            try:
+                cut_from = size_of_cut_pages(self.api, ends)
+            except NotConfirmed as problem:
+                self.state.not_confirmed(problem.end, problem.error)
+                self.write()
+                with self.engine.begin() as connection:
+                    remove_list_end(connection, problem.end)
+                if attempt == MAX_UNCONFIRMED:
+                    raise
+            else:
+                return cut_from
+        return None
 
     def check_the_key(self) -> None:
         """Every user was not found or has no sessions. Is it so, or does the key belong to the other environment?
@@ -233,6 +276,16 @@ class _BatchSync:
         if is_sure:
             raise key_finds_no_user(requested)
         return self.state.doubt()
+
+    def settle_formula(self) -> None:
+        """The API follows one formula: users whose averages fit the other one only disagree."""
+        fits = self.state.formulas
+        formula = formula_of_account(self.formula, Counter(fit.formula for fit in fits))
+        if formula is not None and formula is not self.formula:
+            with self.engine.begin() as connection:
+                note_account(connection, self.api.account, averaging_formula=formula)
+        if self.formula is None:
+            self.state.unconfirmed += [fit.failure for fit in fits if fit.formula is not formula]
 
     def settle_owners(self) -> None:
         """A session never changes its user because a response says so: it is read once for each of the two."""
@@ -261,6 +314,7 @@ class _BatchSync:
             note_completed_times(connection, state.completed_times)
             note_last_chunks(connection, state.last_chunks)
             if batch.mode.covers_the_window:
+                remove_empty_lists(connection, state.listed_again())
                 sync_state.finish_users(connection, state.finished(), detail=batch.mode)
             if batch.mode is not Mode.FILL:
                 not_found_sessions = [i for outcome in done for i in outcome.not_found]
@@ -268,6 +322,7 @@ class _BatchSync:
             not_found = sync_state.users_not_found(connection, state.not_found())
             sync_state.users_found(connection, state.found())
             sync_state.record_failures(connection, failures)
+            note_list_ends(connection, batch.run_id, state.list_ends())
             self.count(written, deletions, not_found)
             progress = {**self.counts, **self.requests()}
             sync_state.note_progress(connection, batch.run_id, batch.number, progress, finished=is_last)
@@ -281,7 +336,6 @@ class _BatchSync:
             users_done=len(first),
             users_gone=not_found.gone,
             users_not_found=not_found.suspected,
-            users_failed=len({failure.user_id for failure in failures}),
             sessions_inserted=written.inserted,
             sessions_updated=written.updated,
             sessions_unchanged=written.unchanged + sum(outcome.unchanged for outcome in first),
@@ -289,13 +343,34 @@ class _BatchSync:
             deletions_held=deletions.held,
             failures=len(failures) + deletions.held,
         )
-        formulas = Counter(outcome.averaging_formula for outcome in first if outcome.averaging_formula)
-        self.counts.update({f"users_averaged_by_{formula}": users for formula, users in formulas.items()})
         violations = Counter(violation for outcome in first for violation in outcome.violations)
         self.counts.update({f"average-stats: {violation}": users for violation, users in violations.items()})
+        self.failed.update(failure.user_id for failure in failures)
+        self.counts["users_failed"] = len(self.failed)
 
 
-def _syncs_of(connection: Connection, batch: Batch, users: Sequence[UserToSync]) -> list[Sync]:
+def _users_of(connection: Connection, batch: Batch) -> list[UserToSync]:
+    return sync_state.users_to_sync(
+        connection,
+        batch=batch.number,
+        batches=batch.of,
+        window=(batch.window.start, batch.window.end),
+        cache_ttl_seconds=batch.cache_ttl_seconds,
+        detail=batch.mode,
+        pseudonyms=batch.pseudonyms,
+        failed_only=batch.failed_only,
+        contradictions=batch.mode is Mode.RECONCILE,
+    )
+
+
+def _cut_list(end: ListEnd) -> Failure:
+    message = "The API returned the list in shorter pages than before, so it may lack sessions. It is read again."
+    return Failure(end.user_id, None, end.window_start, end.window_end, Unavailable.kind, message, None)
+
+
+def _syncs_of(
+    connection: Connection, batch: Batch, users: Sequence[UserToSync], formula: AveragingFormula | None
+) -> list[Sync]:
     mode = batch.mode
     outcomes = [UserOutcome(u, batch.window.hull(u.failed_window_start, u.failed_window_end)) for u in users]
     spans = [(o.user.user_id, o.window.listed.start, o.window.listed.end) for o in outcomes]
@@ -303,14 +378,16 @@ def _syncs_of(connection: Connection, batch: Batch, users: Sequence[UserToSync])
         case Mode.FILL:
             user_ids = [u.user_id for u in users]
             if batch.session_pseudonyms is None:
-                pending = sync_state.sessions_without_stages(connection, user_ids)
+                pending = sessions_without_stages(connection, user_ids)
             else:
-                pending = sync_state.named_sessions(connection, user_ids, batch.session_pseudonyms)
+                pending = named_sessions(connection, user_ids, batch.session_pseudonyms)
             return [Sync(o, fill(o, pending[o.user.user_id])) for o in outcomes if o.user.user_id in pending]
         case Mode.LIST:
-            stored = sync_state.stored_sessions(connection, spans)
+            stored = sessions_in_windows(connection, spans)
             return [Sync(o, sync_by_list(o, stored.get(o.user.user_id, ()), refetch=batch.refetch)) for o in outcomes]
-        case Mode.STATISTICS | Mode.RECONCILE:
-            steps = reconcile if mode is Mode.RECONCILE else sync_statistics
-            known = stored_statistics(connection, spans)
-            return [Sync(o, steps(o, known.get(o.user.user_id, ()))) for o in outcomes]
+        case Mode.STATISTICS:
+            known = sessions_in_windows(connection, spans, with_analysis=True)
+            return [Sync(o, sync_statistics(o, known.get(o.user.user_id, ()))) for o in outcomes]
+        case Mode.RECONCILE:
+            known = sessions_in_windows(connection, spans, with_analysis=True)
+            return [Sync(o, reconcile(o, known.get(o.user.user_id, ()), formula)) for o in outcomes]

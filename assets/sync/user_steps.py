@@ -10,10 +10,11 @@ from assets.sync.session_rows import Row, session_row
 from assets.sync.window import Window, windows_of
 from resources.asleep.errors import AsleepError, Malformed, SessionGone, UserGone
 from resources.asleep.records import ListedSession, SessionList, SleepSession
+from resources.database.sync.list_cache import ListEnd
 from resources.database.sync.sync_state import DAMAGED, DISAGREES, Failure, UserToSync
 
+NOT_LISTED = "The API returns sessions that it does not list, so others may be missing, too."
 EXISTS_AFTER_ALL = "The API reported the user as not found, but returned the user when requested directly."
-
 
 Rows = dict[str, ListedSession]
 
@@ -38,6 +39,8 @@ class UserOutcome:
     unchanged: int = 0
     listed_at: datetime | None = None
     """When the list of the window was requested; None while it has not arrived."""
+    list_end: ListEnd | None = None
+    """How the list of the window ended, when that is to be confirmed."""
     list_lacked_a_session: bool = False
     """A list that was thought to be whole did not name a session that exists."""
     averaging_formula: AveragingFormula | None = None
@@ -126,12 +129,24 @@ class UserSteps:
             yield from self.refused(response, response.result)
         if not isinstance(response.result, SessionList):
             return None
-        if window == self.outcome.window and self.outcome.listed_at is None:
-            self.outcome.listed_at = response.sent_at
+        if window == self.outcome.window:
+            self.outcome.listed_at = self.outcome.listed_at or response.sent_at
+            self.outcome.list_end = self.end_of(response.result)
         for row in response.result.rows:
             if row.problem is not None:
                 self.outcome.fail(None, row.problem)
         return {row.session_id: row for row in response.result.rows if row.problem is None}
+
+    def end_of(self, answer: SessionList) -> ListEnd | None:
+        """How the list of the window ended; None when it was read until nothing more came.
+
+        An empty list is taken for sure unless it is the user's first: that one is read once more by the next run.
+        """
+        window = self.outcome.window
+        last_start = max((row.session_start_time for row in answer.rows if row.session_start_time), default=None)
+        rows = (len(answer.rows), answer.last_page_rows, answer.last_session_id)
+        is_sure = not answer.last_page_rows and (bool(answer.rows) or self.outcome.user.listed_at is not None)
+        return None if is_sure else ListEnd(self.outcome.user.user_id, window.start, window.end, *rows, last_start)
 
     def list_days_touched(self) -> Steps[None]:
         """List the days of sessions that were read without a list: `last_received_seq_num` stands nowhere else."""

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from assets.sync.api_requests import Steps, together
-from assets.sync.user_steps import Rows, UserOutcome, UserSteps
+from assets.sync.user_steps import NOT_LISTED, Rows, UserOutcome, UserSteps
 from assets.sync.window import Window
 from resources.asleep.errors import Malformed, SessionGone
 from resources.asleep.records import COMPLETE, ListedSession, SleepSession
-from resources.database.sync.statistics_state import StoredStatistics
-from resources.database.sync.sync_state import StoredSession
+from resources.database.sync.stored_sessions import StoredSession
 
 
 def sync_by_list(outcome: UserOutcome, stored: Iterable[StoredSession], *, refetch: bool = False) -> Steps[None]:
@@ -108,7 +107,7 @@ class _ListSync(UserSteps):
     def have_read(self, session: SleepSession) -> None:
         """Take the row, and notice a session that the list should have named."""
         self.outcome.rows.append(self.full_row(session))
-        was_due = self.outcome.listed_at is not None and session.session_start_time in self.outcome.window.listed
+        was_due = self.outcome.listed_at is not None and session.session_start_time in self.outcome.window
         if was_due and session.session_id not in self.listed:
             self.unlisted.add(session.session_id)
         elif session.session_id not in self.listed and not self.is_chunk_known(session.session_id):
@@ -154,11 +153,10 @@ class _ListSync(UserSteps):
         for session_id, (error, _) in self.doubtful.items():
             self.outcome.fail(session_id, error, "The API lists this session but does not find it by its id.")
         if self.unlisted:
-            message = "The API returns sessions that it does not list, so others may be missing, too."
-            self.outcome.fail(None, Malformed(message))
+            self.outcome.fail(None, Malformed(NOT_LISTED))
 
 
-def wants_reading(row: ListedSession, stored: StoredSession | StoredStatistics | None) -> bool:
+def wants_reading(row: ListedSession, stored: StoredSession | None) -> bool:
     """True when a listed session must be read in full: new, never read in full, deleted before, or changed.
 
     A session that is still running is read again only when its list row moved: without a new chunk or state its
@@ -183,7 +181,7 @@ def wants_reading(row: ListedSession, stored: StoredSession | StoredStatistics |
     )
 
 
-def _more_arrived(row: ListedSession, stored: StoredSession | StoredStatistics) -> bool:
+def _more_arrived(row: ListedSession, stored: StoredSession) -> bool:
     """Another last chunk. A missing number is no change; nor is the first one, once all is final."""
     if row.last_received_seq_num is None or (stored.last_received_seq_num is None and stored.state == COMPLETE):
         return False

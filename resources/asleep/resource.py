@@ -80,8 +80,9 @@ class AsleepApi:
                 note_answer = partial(self.addresses.note_answer, engine, self.base_url)
                 client = FirstContact(http, self.base_url, note_answer)
             listeners = (*self.listeners, *more_listeners)
-            yield AsleepClient(Transport(limiter, client, listeners, patience=self.patience), account=self._account)
+            yield AsleepClient(Transport(limiter, client, listeners, patience=self.patience), account=self.account)
 
     @property
-    def _account(self) -> str:
+    def account(self) -> str:
+        """Stands for base URL and key where something is remembered of them."""
         return hashlib.sha256(f"{self.base_url} {self.key}".encode()).hexdigest()[:16]

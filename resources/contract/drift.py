@@ -56,8 +56,8 @@ def _check_recorded(findings: Findings, connection: Connection) -> None:
     seen = connection.execute(load_sql(__package__, "recent_notes"), {"days": DAYS}).one()
     findings.check(PAGE_LIMIT, seen.page_rows >= PAGE_ROWS if seen.page_rows else None, f"it has {seen.page_rows}")
     check_clock(findings, seen.clock_ahead)
-    has_formula = seen.of_sums or seen.of_nights
-    findings.check(FORMULA, not seen.of_nights if has_formula else None, MEAN_OF_RATIOS)
+    formula = seen.averaging_formula
+    findings.check(FORMULA, formula == "ratio_of_sums" if formula else None, MEAN_OF_RATIOS)
     check_fields(findings, "list row", seen.list_violations) if seen.sessions else None
     check_fields(findings, "average-stats", seen.average_violations) if seen.reconciled else None
 

@@ -6,9 +6,10 @@ WITH recent AS (
 ),
 noted AS (
     SELECT
-        z.rows,
-        z.clock_ahead
-    FROM asleep.page_sizes AS z
+        z.page_rows,
+        z.clock_ahead,
+        z.averaging_formula
+    FROM asleep.api_accounts AS z
     WHERE z.noted_at >= now() - make_interval(days => :days)
     ORDER BY z.noted_at DESC
     LIMIT 1
@@ -16,19 +17,18 @@ noted AS (
 counted AS (
     SELECT
         each.key,
-        each.value::numeric AS users
+        each.value
     FROM asleep.sync_batches AS b
     CROSS JOIN LATERAL jsonb_each_text(b.counts) AS each
     WHERE b.started_at >= now() - make_interval(days => :days)
-        AND (starts_with(each.key, 'users_averaged_by_') OR starts_with(each.key, 'average-stats'))
+        AND (each.key = 'requests_average_stats' OR starts_with(each.key, 'average-stats: '))
 )
 SELECT
-    (SELECT n.rows FROM noted AS n) AS page_rows,
+    (SELECT n.page_rows FROM noted AS n) AS page_rows,
     (SELECT n.clock_ahead FROM noted AS n) AS clock_ahead,
     (SELECT count(*) FROM recent) AS sessions,
-    (SELECT sum(c.users) FROM counted AS c WHERE c.key = 'users_averaged_by_ratio_of_sums') AS of_sums,
-    (SELECT sum(c.users) FROM counted AS c WHERE c.key = 'users_averaged_by_mean_of_nights') AS of_nights,
-    (SELECT count(*) FROM counted) AS reconciled,
+    (SELECT n.averaging_formula FROM noted AS n) AS averaging_formula,
+    (SELECT count(*) FROM counted AS c WHERE c.value <> '0') AS reconciled,
     ARRAY(
         SELECT DISTINCT substr(violation, length('list.') + 1)
         FROM recent AS r

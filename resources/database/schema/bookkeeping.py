@@ -122,16 +122,31 @@ api_addresses = Table(
     "Not for analysts.",
 )
 
-page_sizes = Table(
-    "page_sizes",
+api_accounts = Table(
+    "api_accounts",
     metadata,
     Column("account", Text, primary_key=True, comment="First 16 hex digits of SHA-256 over base URL and API key"),
-    Column("rows", Integer, nullable=False, comment="Largest page that the API is known to return; 0: not known"),
-    Column("confirmed_run_id", Text, comment="The last run in which the end of a list was confirmed"),
-    Column("confirmed_rows", Integer, comment="Rows of the last page of that list: shorter ones were the last as well"),
+    Column("page_rows", Integer, comment="Largest page of a list that the API is known to return; 0: not known"),
     Column("clock_ahead", Interval, comment="By how much the API's clock was ahead of the database's; null: not seen"),
+    Column("averaging_formula", Text, comment="How average-stats average ratios: ratio_of_sums or mean_of_nights"),
     Column("noted_at", Timestamp, nullable=False, server_default=_NOW, comment="When this was written"),
-    comment="One row per account of the API: how long a page of a list is, and its clock. Not for analysts.",
+    comment="One row per account of the API: what was learnt about it. Not for analysts.",
+)
+
+unconfirmed_lists = Table(
+    "unconfirmed_lists",
+    metadata,
+    Column("user_id", Text, primary_key=True, comment="The user"),
+    Column("window_start", Timestamp, primary_key=True, comment="Start of the window that was listed"),
+    Column("window_end", Timestamp, primary_key=True, comment="End of that window, exclusive"),
+    Column("run_id", Text, nullable=False, comment="The run that listed it, or that confirms it"),
+    Column("rows", Integer, nullable=False, comment="Rows of the list"),
+    Column("last_page_rows", Integer, nullable=False, comment="Rows of its last page"),
+    Column("last_session_id", Text, nullable=False, comment="Session in its last row"),
+    Column("last_start", Timestamp, comment="Latest start of a session in it"),
+    comment="One row per list that was taken for whole because its last page was short, until the last batch of a run "
+    "confirms the page size; and per first list of a user that was empty (rows 0), until it is read once more. Not for "
+    "analysts.",
 )
 
 webhook_events = Table(

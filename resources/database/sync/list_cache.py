@@ -1,17 +1,35 @@
-"""What is remembered of lists: who was listed lately, and how long the API's pages are."""
+"""What is remembered of lists: who was listed lately, which ends are not confirmed."""
 
 from collections.abc import Iterable
-from datetime import timedelta
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from resources.database.schema.bookkeeping import page_sizes
+from resources.database.schema.bookkeeping import unconfirmed_lists
 from resources.load_sql import load_sql
 
-PAGE_ROWS = 100
-"""By the contract, as long as nothing else was seen."""
+
+class ListEnd(NamedTuple):
+    """The end of a list that was taken for whole because its last page was short."""
+
+    user_id: str
+    window_start: datetime
+    window_end: datetime
+    rows: int
+    last_page_rows: int
+    last_session_id: str
+    last_start: datetime | None
+
+
+class ListEnds(NamedTuple):
+    """What is to be confirmed."""
+
+    longest_page: int
+    """Rows of the longest last page."""
+    first: list[ListEnd]
+    """Those to confirm first."""
 
 
 def expire_lists(connection: Connection, user_ids: Iterable[str]) -> int:
@@ -28,56 +46,63 @@ def expire_lists(connection: Connection, user_ids: Iterable[str]) -> int:
     return connection.execute(load_sql(__package__, "expire_lists"), {"user_ids": wanted}).rowcount if wanted else 0
 
 
-class KnownPages(NamedTuple):
-    """What earlier batches and runs learnt."""
-
-    rows: int
-    """Largest page that the API is known to return; 0 when that is not known."""
-    confirmed_rows: int
-    """A last page of this length was confirmed in this run; 0 when none was."""
-
-
-def known_pages(connection: Connection, account: str, run_id: str) -> KnownPages:
-    """What is known of an account's pages.
-
-    Args:
-        connection: to read with.
-        account: base URL and key.
-        run_id: what was confirmed in other runs does not count.
-    """
-    stored = connection.execute(select(page_sizes).where(page_sizes.c.account == account)).one_or_none()
-    if stored is None:
-        return KnownPages(PAGE_ROWS, 0)
-    is_this_run = stored.confirmed_run_id == run_id
-    return KnownPages(stored.rows, stored.confirmed_rows if is_this_run else 0)
-
-
-def note_pages(  # noqa: PLR0913 the columns of the row
-    connection: Connection,
-    account: str,
-    run_id: str,
-    *,
-    rows: int | None = None,
-    confirmed_rows: int = 0,
-    clock_ahead: timedelta | None = None,
-) -> None:
-    """Remember what a batch learnt.
+def note_list_ends(connection: Connection, run_id: str, ends: Iterable[ListEnd]) -> None:
+    """Remember ends that are to be confirmed.
 
     Args:
         connection: in a transaction.
-        account: base URL and key.
-        run_id: the run in which it was learnt.
-        rows: largest page that the API is known to return, 0 when that is not known; None keeps what is stored.
-        confirmed_rows: a last page of this length was confirmed.
-        clock_ahead: by how much the API's clock is ahead of the database's; None keeps what is stored.
+        run_id: of the run that read the lists.
+        ends: at most one for each user and window.
     """
-    confirmed: dict[str, Any] = {"confirmed_run_id": run_id, "confirmed_rows": confirmed_rows, "noted_at": func.now()}
-    if clock_ahead is not None:
-        confirmed["clock_ahead"] = clock_ahead
+    if rows := [end._asdict() | {"run_id": run_id} for end in sorted(ends)]:
+        statement = insert(unconfirmed_lists).values(rows)
+        keys = [column.name for column in unconfirmed_lists.primary_key]
+        values = {c.name: c for c in statement.excluded if c.name not in keys}
+        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
+
+
+def list_ends_to_confirm(connection: Connection, run_id: str, most: int) -> ListEnds:
+    """Take over all ends that are not confirmed, also of runs that stopped; the longest lists come first.
+
+    Args:
+        connection: in a transaction.
+        run_id: of the run that confirms them.
+        most: how many to return.
+    """
+    ends = unconfirmed_lists.c
+    connection.execute(update(unconfirmed_lists).where(ends.run_id != run_id, ends.rows > 0).values(run_id=run_id))
+    longest = connection.scalar(select(func.max(ends.last_page_rows)).where(ends.run_id == run_id))
+    query = select(*(ends[name] for name in ListEnd._fields)).where(ends.run_id == run_id, ends.rows > 0)
+    found = connection.execute(query.order_by(ends.rows.desc(), ends.last_start, ends.user_id).limit(most))
+    return ListEnds(longest or 0, [ListEnd(*row) for row in found])
+
+
+def remove_list_ends(connection: Connection, run_id: str, *, from_page: int = 0) -> list[ListEnd]:
+    """Remove and return ends: confirmed ones, or those of lists to be read again.
+
+    Args:
+        connection: in a transaction.
+        run_id: of the run that took them over.
+        from_page: only lists whose last page had at least this many rows.
+    """
+    ends = unconfirmed_lists.c
+    is_cut = ends.last_page_rows >= max(1, from_page)
+    statement = delete(unconfirmed_lists).where(ends.run_id == run_id, is_cut)
+    return [ListEnd(*row) for row in connection.execute(statement.returning(*(ends[n] for n in ListEnd._fields)))]
+
+
+def remove_empty_lists(connection: Connection, user_ids: Iterable[str]) -> None:
+    """Believe that the first lists of these users, which were empty, were right: they were read once more."""
+    ends, wanted = unconfirmed_lists.c, list(user_ids)
+    if wanted:
+        connection.execute(delete(unconfirmed_lists).where(ends.rows == 0, ends.user_id.in_(wanted)))
+
+
+def remove_list_end(connection: Connection, end: ListEnd) -> None:
+    """Remove the end of a list that is on record as missing."""
+    ends, keys = unconfirmed_lists.c, (end.user_id, end.window_start, end.window_end)
     connection.execute(
-        insert(page_sizes)
-        .values(account=account, rows=PAGE_ROWS if rows is None else rows, **confirmed)
-        .on_conflict_do_update(
-            index_elements=["account"], set_=confirmed if rows is None else {**confirmed, "rows": rows}
+        delete(unconfirmed_lists).where(
+            ends.user_id == keys[0], ends.window_start == keys[1], ends.window_end == keys[2]
         )
     )

@@ -4,7 +4,7 @@ Lives here: the questions and answers of the sync, a fixed number of statements 
 Not here: decisions, transactions, the sessions themselves (`upsert.py`).
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -18,7 +18,6 @@ from resources.database.schema.tables import users
 from resources.database.sync.list_cache import expire_lists
 from resources.database.sync.local_zones import settle_local_zones
 from resources.load_sql import load_sql
-from resources.pseudonyms import pseudonym
 
 DELETION_HELD_MESSAGE = (
     "The API does not find this session. Too many sessions vanished within 24 hours, so it is not marked as deleted. A "
@@ -54,23 +53,12 @@ class UserToSync(NamedTuple):
     """The API reported the user as not found, which is not confirmed yet."""
     damaged_session_ids: tuple[str, ...] = ()
     """Of these sessions the stages contradicted the statistics when they were last read."""
-
-
-class StoredSession(NamedTuple):
-    """What is stored of a session, as far as it decides about fetching."""
-
-    session_id: str
-    user_id: str
-    state: str
-    session_start_time: datetime
-    session_end_time: datetime | None
-    unexpected_end_time: datetime | None
-    created_timezone: str | None
-    last_received_seq_num: int | None
-    in_full: bool
-    deleted: bool
-    deletion_is_unchecked: bool = False
-    """Marked as deleted at least 20 hours ago and not requested since."""
+    listed_from: datetime | None = None
+    """Start of the window that was last listed to its end."""
+    listed_until: datetime | None = None
+    """End of that window, exclusive."""
+    listed_at: datetime | None = None
+    """When that was."""
 
 
 class Deletions(NamedTuple):
@@ -175,52 +163,10 @@ def users_to_sync(  # noqa: PLR0913 each is a condition of its own
             row.user_id, row.fresh, tuple(row.failure_ids or ()),
             tuple(i for i in row.failed_sessions or () if i is not None),
             row.failed_window_start, row.failed_window_end, tuple(row.failed_sessions or ()), row.is_suspected,
-            tuple(row.damaged_sessions or ()),
+            tuple(row.damaged_sessions or ()), row.listed_from, row.listed_until, row.listed_at,
         )
         for row in found
     ]  # fmt: skip
-
-
-def stored_sessions(
-    connection: Connection, asked: Iterable[tuple[str, datetime, datetime]]
-) -> dict[str, list[StoredSession]]:
-    """Stored sessions by user: those of each user's window, and older ones that were not final."""
-    rows = list(asked)
-    found = connection.execute(
-        load_sql(__package__, "stored_sessions"),
-        {"user_ids": [r[0] for r in rows], "starts": [r[1] for r in rows], "ends": [r[2] for r in rows]},
-    )
-    by_user: dict[str, list[StoredSession]] = {}
-    for row in found:
-        by_user.setdefault(row.user_id, []).append(StoredSession(*row))
-    return by_user
-
-
-def sessions_without_stages(connection: Connection, user_ids: Sequence[str]) -> dict[str, list[StoredSession]]:
-    """Finished sessions by user that are stored from statistics only."""
-    found = connection.execute(load_sql(__package__, "sessions_without_stages"), {"user_ids": list(user_ids)})
-    return _by_user(found)
-
-
-def named_sessions(
-    connection: Connection, user_ids: Sequence[str], pseudonyms: Collection[str]
-) -> dict[str, list[StoredSession]]:
-    """Stored sessions by user, of those named.
-
-    Args:
-        connection: to read with.
-        user_ids: whose sessions.
-        pseudonyms: of session ids.
-    """
-    found = connection.execute(load_sql(__package__, "sessions_of_users"), {"user_ids": list(user_ids)})
-    return _by_user(row for row in found if pseudonym(row.session_id) in pseudonyms)
-
-
-def _by_user(rows: Iterable[Any]) -> dict[str, list[StoredSession]]:
-    by_user: dict[str, list[StoredSession]] = {}
-    for row in rows:
-        by_user.setdefault(row.user_id, []).append(StoredSession(*row))
-    return by_user
 
 
 def mark_deleted(
@@ -351,6 +297,19 @@ def note_progress(connection: Connection, run_id: str, batch: int, counts: dict[
     connection.execute(
         update(sync_batches).where(sync_batches.c.run_id == run_id, sync_batches.c.batch == batch).values(values)
     )
+
+
+def are_others_finished(connection: Connection, run_id: str, batch: int) -> bool:
+    """Whether every other batch of a run has ended.
+
+    Args:
+        connection: to read with.
+        run_id: the Dagster run.
+        batch: number of the batch that is about to end.
+    """
+    ended = func.count(sync_batches.c.finished_at).filter(sync_batches.c.batch != batch)
+    query = select(ended + 1 == func.max(sync_batches.c.batches)).where(sync_batches.c.run_id == run_id)
+    return bool(connection.scalar(query))
 
 
 def counts_of_run(connection: Connection, run_id: str) -> list[dict[str, Any]]:

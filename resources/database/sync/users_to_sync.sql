@@ -1,6 +1,7 @@
 -- One row per user that a batch shall sync, found by an index on the hash of the id: those with unresolved failures
 -- first, with the window and the sessions of these failures; contradictions are for a reconciliation, all others for a
--- sync. `fresh`: the same window was synced in full so recently that nothing is asked.
+-- sync. The window also covers a first list that was empty, which is read once more. `fresh`: the same window was synced
+-- in full so recently that nothing is asked.
 SELECT
     u.user_id,
     coalesce(
@@ -15,8 +16,11 @@ SELECT
     f.failure_ids,
     f.failed_sessions,
     f.damaged_sessions,
-    f.window_start AS failed_window_start,
-    f.window_end AS failed_window_end
+    least(f.window_start, e.window_start) AS failed_window_start,
+    greatest(f.window_end, e.window_end) AS failed_window_end,
+    l.window_start AS listed_from,
+    l.window_end AS listed_until,
+    l.listed_at
 FROM asleep.users AS u
 LEFT JOIN asleep.sync_ledger AS l
     ON l.user_id = u.user_id
@@ -33,6 +37,14 @@ LEFT JOIN LATERAL (
         AND (kind = 'disagrees') = :contradictions
     HAVING count(*) > 0
 ) AS f ON TRUE
+LEFT JOIN LATERAL (
+    SELECT
+        min(window_start) AS window_start,
+        max(window_end) AS window_end
+    FROM asleep.unconfirmed_lists
+    WHERE user_id = u.user_id
+        AND rows = 0
+) AS e ON TRUE
 WHERE hashtextextended(u.user_id, 0) BETWEEN :first_hash AND :last_hash
     AND CASE
         WHEN CAST(:pseudonyms AS text []) IS NOT NULL

@@ -30,6 +30,7 @@ _WHAT_GOES = {
     "monthly_averages": _OF_A_USER,
     "sleep_metrics": _OF_A_USER,
     "sync_ledger": _OF_A_USER,
+    "unconfirmed_lists": _OF_A_USER,
 }
 """Every table with data of a user, in the order of deletion.
 

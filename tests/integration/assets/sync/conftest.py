@@ -1,5 +1,6 @@
 """What tests of the sync ask for: one call that syncs a window as a batch step does, and small worlds to sync."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ class Syncing:
 
     def __call__(self, first: date, last: date, **options: Any) -> dict[str, Any]:
         """Sync the days, both included; returns the counts."""
+        die_at = options.pop("die_at_write", None)
         renamed = {"rate": "requests_per_second"}
         names = ("rate", "timeout_seconds", "patience", "key", "listeners", "ca_bundle")
         api = self.api(**{renamed.get(name, name): options.pop(name) for name in names if name in options})
@@ -51,7 +53,24 @@ class Syncing:
         batch = Batch(window=Window.of_days(first, last), **{"run_id": str(uuid4()), **values})
         tally = RequestCounts()
         with api.client(self.engine, tally) as client:
-            return sync_batch(self.engine, client, batch, tally.counts)
+            counts = tally.counts if die_at is None else dying(tally.counts, die_at)
+            return sync_batch(self.engine, client, batch, counts)
+
+
+class Killed(BaseException):
+    """The process ends in the middle of a write."""
+
+
+def dying(counts: Callable[[], dict[str, Any]], write: int) -> Callable[[], dict[str, Any]]:
+    """Counts of requests that end the process in the transaction of the write with this number, from 1."""
+    calls = itertools.count(1)
+
+    def count() -> dict[str, Any]:
+        if next(calls) >= write:
+            raise Killed
+        return counts()
+
+    return count
 
 
 @pytest.fixture

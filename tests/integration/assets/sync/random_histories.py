@@ -10,9 +10,11 @@ from functools import partial
 from random import Random
 from typing import Any
 
+import orjson
 from sqlalchemy import Engine, text
 
 from simulator.expected_tables import tzinfo_of
+from simulator.webhooks import Order, body_of
 from tests.expected_nights import Assigned, Recorded, expected_nights
 
 DAYS = 30
@@ -42,7 +44,7 @@ FORMS = {
 """Choices that the contract leaves open and that stay as they are for a whole history."""
 _KEPT = frozenset(
     {"session_start_time", "session_end_time", "unexpected_end_time", "sleep_time", "wake_time", "completed_time"}
-    | {"window_start", "window_end"}
+    | {"window_start", "window_end", "last_start"}
 )
 """Moments that belong to the data, not to when something was done here."""
 
@@ -69,13 +71,15 @@ class History:
     reanalysed: set[str] = field(default_factory=set)
     """Sessions analysed again since the last reconciliation that succeeded for their user."""
     lists_were_cut: bool = False
-    """In the last run lists lacked rows, users were not found, or the page cap changed in its midst: sessions that are
-    not stored leave no trace then, and the next run finds them."""
+    """In the last run some lists lacked rows, or users were not found, for a part of the run only: sessions not
+    stored leave no trace then, and the next run finds them."""
     lists_were_ever_cut: bool = False
     """Then last chunks may be unknown until a daily sync lists those days."""
     damaged: bool = False
     """Damaged arrays were sent since the last quiet run."""
     analyses: int = 0
+    late: list[tuple[str, bytes]] = field(default_factory=list)
+    """Events that were not delivered yet: user and body."""
     told: list[str] = field(default_factory=list)
     """Every step, to be shown when the history ends badly."""
 
@@ -111,6 +115,7 @@ class History:
             (1, self.hide_session),
             (1, lambda: self.add_user(self.dice.randrange(6))),
             (1, self.delete_user),
+            (4, self.send_event),
         ]
         for _ in range(changes):
             self.dice.choices([act for _, act in kinds], [weight for weight, _ in kinds])[0]()
@@ -191,6 +196,30 @@ class History:
         self.reanalysed.add(session_id)
         self.told.append(f"  reanalyse {session_id} {changes}")
 
+    def send_event(self) -> None:
+        """A webhook event about a session, in any version; it may arrive late, twice or never."""
+        session_id = self._one_of(self.sessions)
+        if session_id is None:
+            return
+        user_id = self.sessions[session_id]
+        order = Order(
+            url="",
+            session_id=session_id,
+            event="INFERENCE_COMPLETE" if session_id in self.running else "SESSION_COMPLETE",
+            version=self.dice.choice(("V1", "V2", "V3", "V3")),
+        )
+        [user] = self.ask(f"truth?user={user_id}")["users"]
+        [result] = [each["result"] for each in user["sessions"] if each["row"]["session_id"] == session_id]
+        self.late += [(user_id, orjson.dumps(body_of(order, user_id, result)))] * self.dice.choice((1, 1, 2))
+        self.told.append(f"  event of {session_id} {order.version}")
+
+    def arriving(self) -> list[tuple[str, bytes]]:
+        """Events that arrive now, in any order."""
+        self.dice.shuffle(self.late)
+        arriving = self.late[: self.dice.randrange(len(self.late) + 1)]
+        self.late = self.late[len(arriving) :]
+        return arriving
+
     def delete_user(self) -> None:
         """A user is deleted with everything."""
         if len(self.users) > 2 and (user_id := self._user()):
@@ -207,8 +236,7 @@ class History:
         self.ask("faults", chosen)
         cuts = {"empty_list", "all_missing", "missing_user"}
         self.lists_were_cut = any(
-            rule["kind"] in cuts or (rule["kind"] == "page_cap" and (rule["after"] or "count" in rule))
-            for rule in chosen
+            rule["kind"] in cuts or (rule["kind"] == "page_cap" and "count" in rule) for rule in chosen
         )
         self.lists_were_ever_cut = self.lists_were_ever_cut or self.lists_were_cut
         self.damaged = self.damaged or any(rule["kind"] == "damaged_stages" for rule in chosen)

@@ -9,6 +9,7 @@ from assets.ops.recomputed_metrics import MetricsOptions
 from assets.sync.sync_batch import Mode
 from resources.asleep.resource import AsleepApi
 from resources.database.resource import Database
+from resources.database.schema.session_columns import RATIOS
 
 
 @pytest.mark.parametrize(("ratios", "formula"), [("of_sums", "ratio_of_sums"), ("mean", "mean_of_nights")])
@@ -20,9 +21,34 @@ def test_the_formula_that_the_api_follows_is_recognised(new_world, ratios, formu
 
     assert counts["failures"] == 0
     assert world.missing_data() == []
-    [counted] = [name for name in counts if name.startswith("users_averaged_by_")]
-    assert counted == f"users_averaged_by_{formula}"
-    assert counts[counted] >= 5
+    assert world.rows("SELECT averaging_formula FROM asleep.api_accounts")[0].averaging_formula == formula
+
+
+def test_an_account_follows_one_formula(new_world):
+    """A user whose averages fit the other formula only disagrees: in the run that learns the formula, and later."""
+    world = new_world("--users", "8", "--days", "30")
+    world.sync()
+    one = world.add_user()
+    for number in range(4):
+        world.add_nights(one, world.ago(2 + number), epochs=200 + 150 * number, night_id=f"dodh-00{number + 1}")
+    world.sync()
+    for learns in (True, False):
+        averages = averages_by_nights(world, one)
+        world.faults({"kind": "wrong_types", "endpoint": "average_stats", "user": one, "changes": averages})
+        counts = world.sync(mode=Mode.RECONCILE)
+        assert counts["failures"] == 1
+        [disagreement] = world.missing_data()
+        assert (disagreement.user_id, disagreement.kind) == (one, "disagrees")
+        assert ("mean_of_nights only" in disagreement.message) is learns
+    world.faults()
+    assert world.sync(mode=Mode.RECONCILE)["failures"] == 0
+
+
+def averages_by_nights(world, user):
+    """The changes to the API's averages of a user that make of each ratio the mean of the nights."""
+    means = ", ".join(f"avg({name}) AS {name}" for name, _, _ in RATIOS)
+    [row] = world.rows(f"SELECT {means} FROM asleep.sleep_sessions WHERE user_id = :user AND slept", user=user)
+    return {f"average_stats.{name}": value and round(float(value), 3) for name, value in row._asdict().items()}
 
 
 def test_reconcile_fails_on_what_differs_and_leaves_no_month_stale(world, instance):

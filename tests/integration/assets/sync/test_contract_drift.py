@@ -93,7 +93,7 @@ def test_without_responses_of_the_last_week_nothing_is_confirmed(new_world):
         if is_stored:
             world.sync()
         with world.engine.begin() as connection:
-            for column in ("sleep_sessions.updated_at", "page_sizes.noted_at", "sync_batches.started_at"):
+            for column in ("sleep_sessions.updated_at", "api_accounts.noted_at", "sync_batches.started_at"):
                 table, name = column.split(".")
                 connection.execute(text(f"UPDATE asleep.{table} SET {name} = {name} - interval '9 days'"))
             results.append({each.result for each in check_stored(connection)})

@@ -42,4 +42,4 @@ def test_a_session_whose_stages_are_filled_in_has_its_last_chunk(world):
     world.sync(mode=Mode.FILL)
 
     assert without_number(world) == []
-    assert world.api.requests()["list_sessions"] == 2
+    assert world.api.requests()["list_sessions"] == 1

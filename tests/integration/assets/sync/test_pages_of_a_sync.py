@@ -2,6 +2,7 @@
 
 import pytest
 
+from assets.sync.sync_batch import Mode
 from tests.integration.assets.sync.conftest import CONFIRMING_LIST
 
 
@@ -86,6 +87,88 @@ def test_a_page_cap_that_changes_between_two_runs_loses_nothing(new_world, befor
 
     assert world.missing_data() == []
     assert world.wrong(days=40) == []
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_page_cap_that_falls_within_a_run_loses_nothing_in_that_run(new_world, after):
+    """Long last pages from before the fall show nothing about the lists read after it."""
+    world = new_world()
+    for sessions in (40, 25, 30, 12):
+        world.add_nights(world.add_user(), *(world.ago(1 + number / 8) for number in range(sessions)), epochs=20)
+    world.faults({"kind": "page_cap", "cap": 10, "after": after})
+    world.sync(workers=1)
+
+    assert world.wrong() == []
+    assert world.missing_data() == []
+
+
+def test_a_page_cap_that_falls_between_two_batches_loses_nothing(new_world):
+    """The last batch confirms the lists of all, and reads those again that were cut in an earlier batch."""
+    world = new_world()
+    for _ in range(8):
+        world.add_nights(world.add_user(), *(world.ago(1 + number / 8) for number in range(20)), epochs=20)
+    world.sync(run_id="one run", number=0, of=3)
+    world.api.ask("behaviour", {"page_cap": 7})
+    world.sync(run_id="one run", number=1, of=3)
+    world.sync(run_id="one run", number=2, of=3)
+
+    assert world.wrong() == []
+
+
+def test_a_list_that_is_whole_by_chance_does_not_vouch_for_one_that_was_cut(new_world):
+    """Both have as many rows as a page: the confirming page goes further back, and shows the size itself."""
+    world = new_world("--page-cap", "10")
+    whole, cut = world.add_user(), world.add_user()
+    world.add_nights(whole, *(world.ago(4 + number / 4) for number in range(10)), epochs=20)
+    world.add_nights(whole, *(world.ago(100 + number / 4) for number in range(5)), epochs=20)
+    world.add_nights(cut, *(world.ago(1 + number / 4) for number in range(14)), epochs=20)
+    world.sync(days=30)
+
+    assert world.wrong() == []
+
+
+def test_lists_of_a_run_that_was_killed_are_confirmed_by_the_next_one(new_world):
+    """The next run lists other days, and would never look at the days that were cut."""
+    world = new_world("--page-cap", "10")
+    user = world.add_user()
+    world.add_nights(user, *(world.ago(20 + number / 4) for number in range(14)), epochs=20)
+    world.sync(days=30, run_id="killed", number=0, of=2)
+    world.sync(days=30, run_id="killed too", number=1, of=2)
+    assert [difference for difference in world.wrong() if "missing" in difference]
+    world.sync(days=3)
+
+    assert world.wrong() == []
+
+
+def test_a_response_cut_alone_is_found_by_the_next_run_only(new_world):
+    """The limit of one confirming list: nothing differs from a whole list, and the page size is as ever after it."""
+    world = new_world()
+    for sessions in (20, 30):
+        world.add_nights(world.add_user(), *(world.ago(1 + number / 8) for number in range(sessions)), epochs=20)
+    world.faults({"kind": "page_cap", "cap": 10, "count": 1})
+    world.sync(workers=1)
+    assert world.wrong()
+    world.sync()
+
+    assert world.wrong() == []
+
+
+def test_a_session_that_a_list_lacked_is_found_by_reconcile_which_forgets_the_page_size(new_world):
+    """It was analysed before the list was read, so the list may lack others that average-stats do not name."""
+    world = new_world()
+    for sessions in (20, 30):
+        world.add_nights(world.add_user(), *(world.ago(1 + number / 8) for number in range(sessions)), epochs=20)
+    world.faults({"kind": "page_cap", "cap": 10, "count": 1})
+    world.sync(workers=1)
+    world.faults()
+    counts = world.sync(mode=Mode.RECONCILE)
+
+    assert counts["sessions_inserted"] > 0
+    assert [(row.session_id, row.kind) for row in world.missing_data()] == [(None, "malformed")]
+    assert world.rows("SELECT page_rows FROM asleep.api_accounts")[0].page_rows < 30, "at most what was seen after it"
+    world.sync()
+    assert world.missing_data() == []
+    assert world.wrong() == []
 
 
 def test_a_cap_that_holds_for_some_answers_only_loses_nothing(busy):

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from assets.sync import sync_batch
 from assets.sync.sync_batch import Mode
+from assets.webhooks.process_events import chunks_due, handle_events_of
 from resources.asleep.errors import Rejected
-from tests.integration.assets.sync.conftest import World
+from resources.database.service.inbox import IncomingEvent, put_events
+from tests.integration.assets.sync.conftest import HASTY, Killed, Syncing, World
 from tests.integration.assets.sync.random_histories import DAYS, History, let_hours_pass, nights_that_differ
 from tests.truth import Difference, all_differences
 
@@ -23,21 +26,27 @@ FAULTS = (
 )
 FEW = tuple(range(6))
 MANY = tuple(range(6, 306))
+NOT_IN_STATISTICS = (": stored None, true", "the raw result differs", "contract_violations", "stored ['NEVER_SLEPT']")
+"""In differences that a session has when it is stored from average-stats alone."""
 HOURS_UNTIL_BELIEVED = 21
 """More than the 20 hours after which a second negative answer counts."""
 
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("seed", [*FEW, *(pytest.param(seed, marks=pytest.mark.long) for seed in MANY)])
-def test_a_random_history_leaves_no_difference_without_a_record(new_world: Callable[..., World], seed: int):
+def test_a_random_history_leaves_no_difference_without_a_record(
+    new_world: Callable[..., World], seed: int, monkeypatch: pytest.MonkeyPatch
+):
     """After each sync every difference is on record; after quiet ones there is none, and nothing is on record."""
     world = new_world()
     world = World(world.api, world.engine, datetime.now(UTC).date())
     history = History.begin(seed, world.api.ask, world.register)
+    monkeypatch.setattr(sync_batch, "ROWS_PER_WRITE", history.dice.choice((2, 10, 500)))
     try:
         for _ in range(history.dice.randrange(3, 6)):
             history.step(history.dice.randrange(5))
             history.faults(FAULTS)
+            deliver(world, history.arriving())
             sync_and_compare(world, history)
         settle(world, history)
     except Exception as problem:
@@ -47,14 +56,23 @@ def test_a_random_history_leaves_no_difference_without_a_record(new_world: Calla
 
 def sync_and_compare(world: World, history: History) -> None:
     """One run while the API has faults: what it does not get right is on record."""
-    mode = history.dice.choice((Mode.LIST, Mode.LIST, Mode.LIST, Mode.RECONCILE))
-    days = history.dice.choice((3, DAYS + 2, DAYS + 2))
-    workers = history.dice.choice((1, 1, 8))
-    history.told.append(f"sync {mode} {days} days, {workers} workers")
+    dice = history.dice
+    mode = dice.choice((Mode.LIST, Mode.LIST, Mode.LIST, Mode.RECONCILE, Mode.STATISTICS, Mode.FILL))
+    days = dice.choice((3, DAYS + 2, DAYS + 2))
+    options = {"workers": dice.choice((1, 1, 8)), "die_at_write": dice.choice((None, None, None, 1, 2, 5))}
+    batches = dice.choice((1, 1, 3))
+    history.told.append(f"sync {mode} {days} days, {batches} batches, {options}")
     try:
-        world.sync(days=days, mode=mode, workers=workers)
+        for number in range(batches):
+            world.sync(days=days, mode=mode, run_id=f"run {len(history.told)}", number=number, of=batches, **options)
     except Rejected as refusal:
         history.told.append(f"  refused: {refusal.kind}")
+        return
+    except Killed:
+        history.told.append("  killed")
+        return
+    if mode is Mode.FILL:
+        assert [each for each in without_stages(world) if not is_on_record(each, world)] == []
         return
     first = world.today - timedelta(days=days - 1)
     unexplained = [each for each in found(world, days) if not explained(each, mode, first, world, history)]
@@ -65,10 +83,29 @@ def sync_and_compare(world: World, history: History) -> None:
         history.reanalysed = {each for each in history.reanalysed if history.sessions[each] in open_users}
 
 
+def deliver(world: World, events: list[tuple[str, bytes]]) -> None:
+    """Webhook events arrive and are handled while the API has faults."""
+    with world.engine.begin() as connection:
+        put_events(connection, [IncomingEvent(body, {"x-user-id": user_id}) for user_id, body in events])
+    with Syncing(world.engine, world.api.url).api(patience=HASTY).client(world.engine) as client:
+        for taken in chunks_due(world.engine, idle_seconds=0):
+            try:
+                handle_events_of(world.engine, client, taken, "events", workers=4)
+            except Rejected:
+                return
+
+
+def without_stages(world: World) -> list[Difference]:
+    """Finished sessions that are stored from statistics alone."""
+    query = "SELECT * FROM asleep.sleep_sessions WHERE deleted_at IS NULL AND NOT is_final AND state = 'COMPLETE'"
+    return [Difference(row.user_id, row.session_id, "wrong", "no stages") for row in world.rows(query)]
+
+
 def settle(world: World, history: History) -> None:
     """Without faults everything is found, mended and believed within three days; then nothing is on record."""
     history.quiet()
     history.show_all()
+    deliver(world, history.late)
     for mode in (Mode.LIST, Mode.RECONCILE, Mode.LIST, Mode.RECONCILE, Mode.LIST):
         history.told.append(f"quiet {mode}")
         world.sync(days=DAYS + 2, mode=mode, failed_only=False)
@@ -97,6 +134,8 @@ def explained(difference: Difference, mode: Mode, first: date, world: World, his
     kind, session_id = difference.kind, difference.session_id
     return (
         is_on_record(difference, world)
+        or is_unverified(session_id, world)
+        or (is_from_statistics(session_id, world) and any(each in difference.what for each in NOT_IN_STATISTICS))
         or session_id in history.reanalysed | history.hidden
         or (kind != "missing" and session_id[:8] < f"{first:%Y%m%d}")  # before the window
         or (kind == "missing" and history.lists_were_cut and is_new(difference, world))
@@ -119,6 +158,18 @@ def is_on_record(difference: Difference, world: World) -> bool:
         session_id=difference.session_id,
     )
     return None in of_user or difference.session_id in of_user or bool(suspected or unconfirmed)
+
+
+def is_unverified(session_id: str, world: World) -> bool:
+    """Stored from an event alone: the next sync reads it."""
+    query = "SELECT FROM asleep.event_only_sessions WHERE session_id = :session_id"
+    return bool(world.rows(query, session_id=session_id))
+
+
+def is_from_statistics(session_id: str, world: World) -> bool:
+    """Stored from average-stats, without stages."""
+    query = "SELECT FROM asleep.sleep_sessions WHERE session_id = :session_id AND payload_hash IS NULL"
+    return bool(world.rows(query, session_id=session_id))
 
 
 def is_new(difference: Difference, world: World) -> bool:

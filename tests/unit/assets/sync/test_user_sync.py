@@ -13,7 +13,8 @@ from assets.sync.user_sync import sync_by_list
 from assets.sync.window import Window
 from resources.asleep.errors import Malformed, SessionGone, Unavailable, UserGone
 from resources.asleep.records import ListedSession, SessionList, SleepSession, UserProfile
-from resources.database.sync.sync_state import StoredSession, UserToSync
+from resources.database.sync.stored_sessions import StoredSession
+from resources.database.sync.sync_state import UserToSync
 
 USER = "G-20260301091502-AbCdEfGhIjKlMnOpQrSt"
 WINDOW = Window.of_days(date(2026, 3, 10), date(2026, 3, 16))
