@@ -4,14 +4,17 @@
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from assets.sync import sync_batch
 from assets.sync.sync_batch import Mode
-from assets.webhooks.process_events import chunks_due, handle_events_of
+from assets.webhooks.inbox_loop import handle_inbox
+from assets.webhooks.process_events import ask_for_events, one_by_one, store_events
 from resources.asleep.errors import Rejected
 from resources.database.service.inbox import IncomingEvent, put_events
 from tests.integration.assets.sync.conftest import HASTY, Killed, Syncing, World
@@ -85,14 +88,12 @@ def sync_and_compare(world: World, history: History) -> None:
 
 def deliver(world: World, events: list[tuple[str, bytes]]) -> None:
     """Webhook events arrive and are handled while the API has faults."""
-    with world.engine.begin() as connection:
+    engine = world.engine
+    with engine.begin() as connection:
         put_events(connection, [IncomingEvent(body, {"x-user-id": user_id}) for user_id, body in events])
-    with Syncing(world.engine, world.api.url).api(patience=HASTY).client(world.engine) as client:
-        for taken in chunks_due(world.engine, idle_seconds=0):
-            try:
-                handle_events_of(world.engine, client, taken, "events", workers=4)
-            except Rejected:
-                return
+    with suppress(Rejected), Syncing(engine, world.api.url).api(patience=HASTY).client(engine) as client:
+        store, ask = partial(store_events, engine), partial(ask_for_events, engine, client, "events", 4)
+        handle_inbox(engine, one_by_one(engine, store), one_by_one(engine, ask), idle_seconds=0)
 
 
 def without_stages(world: World) -> list[Difference]:
