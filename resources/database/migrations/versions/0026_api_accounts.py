@@ -1,13 +1,13 @@
 """Lists whose end is to be confirmed at the end of a run; what was learnt about an account of the API.
 
-Revision: 0025, after 0024. Creates two tables; drops `page_sizes`, whose content the next run learns again.
+Revision: 0026, after 0025. Creates two tables; drops `page_sizes`, whose content the next run learns again.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0025"
-down_revision = "0024"
+revision = "0026"
+down_revision = "0025"
 branch_labels = None
 depends_on = None
 
