@@ -23,6 +23,7 @@ from pipelines.runtime.dagster_environment import dagster_environment
 from pipelines.runtime.run_jobs import Runner, SyncFlags
 from pipelines.settings import Settings
 from resources.database.engine import make_engine
+from resources.database.first_day import EARLIEST_DAY
 
 IN_BATCHES = text("SELECT EXTRACT(EPOCH FROM sum(finished_at - started_at))::float FROM asleep.sync_batches")
 EVENTS = text("""
@@ -54,7 +55,7 @@ def run_backfill(engine: Engine, settings: Settings, world: Surroundings) -> tup
     """
     definitions = build_definitions(settings, dg.in_process_executor)
     with dg.DagsterInstance.get() as instance:
-        runner = Runner(definitions, instance, engine, Console(stderr=True))
+        runner = Runner(definitions, instance, engine, EARLIEST_DAY, Console(stderr=True))
         began = time.perf_counter()
         result = runner.sync_all(world.days, SyncFlags())
         seconds = time.perf_counter() - began

@@ -5,7 +5,7 @@ Lives here: what is run together, in one sentence each.  Not here: logic.
 
 import dagster as dg
 
-from assets.checks.data_missing import fail_if_data_missing
+from assets.checks.sql_checks import fail_if_data_missing
 from assets.ops.deleted_users import erase_departed, look_for_departures
 from assets.ops.targeted_sync import fail_if_users_failed, summarise_stale_months, sync_some_users
 from assets.partitions import day_key

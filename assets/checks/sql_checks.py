@@ -1,16 +1,17 @@
 """Asset checks: all but two are a query that must return no rows. The checks of an asset are one step."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import dagster as dg
+from sqlalchemy import Connection, Row
 
-from assets.checks.check_rows import rows_of_check
 from assets.metrics.monthly_summary import count_differing
 from assets.ops.failures import as_dagster_failure, missing_data_failure
 from resources.contract.drift import check_stored
 from resources.contract.findings import CheckResult
 from resources.database.resource import Database
+from resources.load_sql import load_sql
 
 MONTHS_TRIED = 500
 
@@ -21,8 +22,37 @@ class SqlCheck(NamedTuple):
     name: str
     asset: str
     description: str
-    severity: dg.AssetCheckSeverity
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.WARN
     fails_the_run: bool = False
+
+
+def rows_of_check(connection: Connection, name: str) -> Sequence[Row[Any]]:
+    """Run `check_<name>.sql`.
+
+    Args:
+        connection: to read with.
+        name: of the check.
+
+    Returns:
+        Rows of kind, found, since; none when the check passes.
+    """
+    return connection.execute(load_sql(__package__, f"check_{name}")).all()
+
+
+@dg.op(ins={"summarised": dg.In(dg.Nothing)}, description="Fail while a user or session is missing.")
+def fail_if_data_missing(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
+    """The check `no_session_missing` as a step, for jobs that materialise no sessions."""
+    with as_dagster_failure(context), database.engine.connect() as connection:
+        missing: dict[str, Any] = {row.kind: row.found for row in rows_of_check(connection, "no_session_missing")}
+        evaluation = dg.AssetCheckEvaluation(
+            asset_key=dg.AssetKey("sleep_sessions"),
+            check_name="no_session_missing",
+            passed=not missing,
+            metadata=missing,
+        )
+        context.instance.report_runless_asset_event(evaluation)
+        if missing:
+            raise missing_data_failure(connection)
 
 
 def sql_checks(checks: Sequence[SqlCheck]) -> dg.AssetChecksDefinition:
@@ -88,7 +118,6 @@ def api_follows_its_contract(
     report = "\n".join(["| Result | Statement | Contradictions | Found |", "|---|---|---|---|", *rows])
     return dg.AssetCheckResult(
         passed=not contradicted,
-        severity=dg.AssetCheckSeverity.WARN,
         metadata={"contradicted": contradicted, "report": dg.MetadataValue.md(report)},
     )
 
@@ -112,59 +141,50 @@ _CHECKS = (
         "sessions_end_after_they_start",
         "sleep_sessions",
         "No stored session ends before it starts.",
-        severity=dg.AssetCheckSeverity.WARN,
     ),
     SqlCheck(
         "every_sleep_is_in_a_night",
         "sleep_sessions",
         "No sleep of the last 35 days is outside the nights: sessions longer than 24 hours (doubtful), and those that "
         "share more than 15 minutes with a longer one (overlapping).",
-        severity=dg.AssetCheckSeverity.WARN,
     ),
     SqlCheck(
         "stages_fit_their_session",
         "sleep_sessions",
         "No session stored or changed in the last 35 days has more stages than 30-second slots.",
-        severity=dg.AssetCheckSeverity.WARN,
     ),
     SqlCheck(
         "answers_follow_the_contract",
         "sleep_sessions",
         "The API's answers hold only fields, types and flags that its contract names. Odd ones are kept raw, and "
         "null in the typed column.",
-        severity=dg.AssetCheckSeverity.WARN,
     ),
     SqlCheck(
         "webhook_events_arrive",
         "sleep_sessions",
         "Webhook events used to arrive, and one came within the last 24 hours. While this fails, look at the callback "
         "address in the app, at the proxy and at the key; the daily sync brings the sessions meanwhile.",
-        severity=dg.AssetCheckSeverity.WARN,
     ),
     SqlCheck(
         "no_event_given_up",
         "sleep_sessions",
         "No webhook event was given up. The sessions come with the next sync anyway; look why.",
-        severity=dg.AssetCheckSeverity.WARN,
     ),
     SqlCheck(
         "every_user_is_found",
         "sleep_sessions",
         "The API finds every active user. A user that it does not find is requested in every sync, and is treated as "
         "deleted when list and user endpoint report so again at least 20 hours later.",
-        severity=dg.AssetCheckSeverity.WARN,
     ),
     SqlCheck(
         "every_user_is_synced_daily",
         "sleep_sessions",
         "Every active user was synced in full within the last 48 hours, or was registered since.",
-        severity=dg.AssetCheckSeverity.WARN,
     ),
     SqlCheck(
         "averages_are_current",
         "monthly_averages",
         "No user-month waits for its averages to be computed.",
-        severity=dg.AssetCheckSeverity.WARN,
     ),
     SqlCheck(
         "averages_count_every_session",
@@ -176,7 +196,6 @@ _CHECKS = (
         "averages_match_the_api",
         "average_stats_reconciliation",
         "The API's own statistics and averages agree with what is stored, after reading again what differed.",
-        severity=dg.AssetCheckSeverity.WARN,
     ),
 )
 

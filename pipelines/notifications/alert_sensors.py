@@ -7,7 +7,7 @@ import dagster as dg
 from dagster import DagsterRun
 from sqlalchemy import Connection
 
-from assets.checks.check_rows import rows_of_check
+from assets.checks.sql_checks import rows_of_check
 from pipelines.notifications.alerts import OUTAGE_ALERT_AFTER, alert, alert_of_outage
 from pipelines.runtime.run_launcher import HELD_TAG
 from pipelines.settings import Settings

@@ -3,6 +3,7 @@
 Celery loads an application by importing it, so this module, like `defs`, reads the environment when it is imported.
 """
 
+from types import SimpleNamespace
 from typing import Any
 
 from celery import Task
@@ -56,16 +57,9 @@ def _events_of_done_step(instance: DagsterInstance, run: DagsterRun, step_key: s
     return [serialize_value(event) for event in events] if any(event.is_step_success for event in events) else []
 
 
-class _Options:
-    """Celery reads its configuration from attributes."""
-
-    def __init__(self, options: dict[str, object]) -> None:
-        self.__dict__.update(options)
-
-
 _options = celery_options(_settings)
 
 app = make_app(  # type: ignore[no-untyped-call]
-    {**_options, "config_source": _Options(_options["config_source"]), "task_cls": LockedStep}
+    {**_options, "config_source": SimpleNamespace(**_options["config_source"]), "task_cls": LockedStep}
 )
 execute_plan = create_task(app)  # type: ignore[no-untyped-call]

@@ -17,6 +17,7 @@ FRESHNESS = {
     "users": _DAILY,
     "sleep_sessions": _DAILY,
     "monthly_averages": _WEEKLY,  # computed when sessions changed; that none waits is a check
+    "sleep_metrics": _WEEKLY,
     "average_stats_reconciliation": _WEEKLY,
     "monthly_report": _DAILY,
 }
