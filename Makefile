@@ -62,7 +62,7 @@ test: lint types contracts unit integration end-to-end  ## Everything that must 
 lint: install  ## Style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/sqlfluff lint --processes 0 --disable-progress-bar assets resources
+	$(BIN)/sqlfluff lint --processes 0 --disable-progress-bar assets resources tools
 	$(BIN)/codespell
 
 types: install  ## Types
@@ -95,12 +95,12 @@ docs: install  ## Build the documentation as a site in site/; fails on a link th
 data-dictionary: install  ## Write docs/reference/data-dictionary.md and dbt's sources from the comments in the database
 	@$(BIN)/asleep-sync migrate >/dev/null
 	@$(BIN)/python -m pipelines.cli.development.database url --directory $(DATA)/postgres | \
-	  $(BIN)/python -m resources.database.schema.dictionary .
+	  $(BIN)/python -m tools.data_dictionary .
 
 migration: install  ## Write a migration from resources/database/schema: make migration m="Add a column"
 	@test -n "$(m)" || { echo 'make: name what it does: make migration m="Add a column"' >&2; exit 2; }
 	@$(BIN)/python -m pipelines.cli.development.database url --directory $(DATA)/postgres | \
-	  $(BIN)/python -m resources.database.new_migration "$(m)"
+	  $(BIN)/python -m tools.new_migration "$(m)"
 	@$(BIN)/ruff check -q --fix resources/database/migrations/versions && $(BIN)/ruff format -q resources/database/migrations/versions
 
 redis:  ## Install Redis from the distribution's packages, where that is possible

@@ -27,22 +27,6 @@ def _escape(text: str) -> str:
     return text
 
 
-def _truth(value: bool) -> str:
-    return "t" if value else "f"
-
-
-def _time(value: date | time) -> str:
-    return value.isoformat()
-
-
-def _json(value: bytes) -> str:
-    return _escape(value.decode())
-
-
-def _bytes(value: bytes) -> str:
-    return "\\\\x" + value.hex()
-
-
 def _small_integers(values: Sequence[int]) -> str:
     return "{" + orjson.dumps(values).decode()[1:-1] + "}"
 
@@ -56,6 +40,19 @@ def _times(values: Iterable[datetime]) -> str:
     return "{" + ",".join(f'"{value.isoformat()}"' for value in values) + "}"
 
 
+_ENCODERS: tuple[tuple[type, Encoder], ...] = (
+    (JSON, lambda value: _escape(value.decode())),
+    (LargeBinary, lambda value: "\\\\x" + value.hex()),
+    (DateTime, datetime.isoformat),
+    (Date, date.isoformat),
+    (Time, time.isoformat),
+    (Boolean, lambda value: "t" if value else "f"),
+    (Double, repr),
+    (Integer, str),
+    (Text, _escape),
+)
+
+
 def encoder_of(column: Column[Any]) -> Encoder:
     """Return the encoder of a column's values; null is written by `copy_text`.
 
@@ -66,10 +63,7 @@ def encoder_of(column: Column[Any]) -> Encoder:
     if isinstance(kind, ARRAY):
         item = kind.item_type
         return _small_integers if isinstance(item, SMALLINT) else _texts if isinstance(item, Text) else _times
-    for base, encoder in (
-        (JSON, _json), (LargeBinary, _bytes), (DateTime, _time), (Date, _time), (Time, _time), (Boolean, _truth),
-        (Double, repr), (Integer, str), (Text, _escape),
-    ):  # fmt: skip
+    for base, encoder in _ENCODERS:
         if isinstance(kind, base):
             return encoder
     raise TypeError(f"no COPY encoding for {kind!r} of {column}")

@@ -1,4 +1,4 @@
-"""What alembic runs: on the connection that `migrate` or `new_migration` hands over."""
+"""Entry point of alembic, which runs on the connection that `migrate` passes."""
 
 from alembic import context
 

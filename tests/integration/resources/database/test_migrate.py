@@ -307,7 +307,7 @@ from pathlib import Path
 from sqlalchemy import Column, Text
 from resources.database import migrate
 from resources.database.engine import make_engine
-from resources.database.new_migration import write_migration
+from tools.new_migration import write_migration
 from resources.database.schema.tables import users
 
 migrate.VERSIONS = (Path(sys.argv[2]),)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, Engine, make_url, text
 
-from resources.database.schema.dictionary import DBT_SOURCES, DICTIONARY, dbt_sources, dictionary
+from tools.data_dictionary import DBT_SOURCES, DICTIONARY, dbt_sources, dictionary
 
 ROOT = Path(__file__).resolve().parents[5]
 DBT = ROOT / ".dbt" / "bin" / "dbt"

@@ -57,7 +57,7 @@ def dbt_sources(connection: Connection) -> str:
 
 def _relations(connection: Connection) -> dict[str, list[_Column]]:
     found: dict[str, list[_Column]] = {}
-    for row in connection.execute(load_sql(__package__, "dictionary")):
+    for row in connection.execute(load_sql(__package__, "data_dictionary")):
         found.setdefault(row.relation, []).append(_Column(*row))
     return found
 

@@ -1,0 +1,1 @@
+"""Programs for the development of the project; `make` runs them. They are not part of the distribution."""
