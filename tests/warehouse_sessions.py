@@ -1,7 +1,4 @@
-"""Sessions with sane defaults for the tests of the warehouse, stored the way the sync stores them.
-
-Not here: assertions.
-"""
+"""Sessions with defaults for the tests of tables and views, stored as the sync stores them."""
 
 import hashlib
 from collections.abc import Iterable

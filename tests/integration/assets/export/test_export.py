@@ -1,4 +1,4 @@
-"""Parquet and CSV files hold what the tables hold, appear whole, and forget who is erased."""
+"""Parquet and CSV files equal the tables, appear whole, and are private."""
 
 import stat
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ ALICE, BOB = 'Alice, "A"', "Bob\n2"
 
 @pytest.fixture(autouse=True)
 def _filled(engine: Engine) -> Iterator[None]:
-    """Two users with nights in two months, texts that CSV must quote, and arrays."""
+    """Store two users with nights in two months, texts that CSV must quote, and arrays."""
     with engine.begin() as connection:
         for user in (ALICE, BOB):
             connection.execute(
@@ -57,7 +57,7 @@ def read(directory: Path, dataset: str) -> pd.DataFrame:
 
 
 def plain(value: Any) -> Any:
-    """A value without the types of numpy and pandas."""
+    """Convert a value of numpy or pandas to a plain one."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, list):
@@ -89,7 +89,7 @@ def test_pandas_and_duckdb_read_what_the_table_holds(engine: Engine, tmp_path: P
 
 
 def test_duckdb_reads_all_months_at_once(engine: Engine, tmp_path: Path):
-    """The layout is the one that DuckDB, Spark and pandas understand as partitions."""
+    """DuckDB, Spark and pandas understand the folders as partitions."""
     export(engine, tmp_path)
 
     parquet = f"read_parquet('{tmp_path}/nights/*/*.parquet', hive_partitioning = true)"
@@ -101,7 +101,7 @@ def test_duckdb_reads_all_months_at_once(engine: Engine, tmp_path: Path):
 
 
 def test_only_months_that_changed_are_written(engine: Engine, tmp_path: Path):
-    """A million sessions a day later: one month is new. Noting when an analysis ended leaves `updated_at` as it is."""
+    """Also after an update that leaves `updated_at` as it is, such as that of `completed_time`."""
     first = export(engine, tmp_path)
     before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.parquet")}
     assert export(engine, tmp_path).written == 0
@@ -123,7 +123,7 @@ def test_only_months_that_changed_are_written(engine: Engine, tmp_path: Path):
 def test_files_are_private_and_an_interrupted_export_leaves_none_half_written(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Health data; and a reader must never see half a month."""
+    """Health data are private, and a reader must never get half a month."""
 
     def fail(*_: object) -> int:
         raise OSError("no space left on device")
@@ -143,7 +143,7 @@ def test_files_are_private_and_an_interrupted_export_leaves_none_half_written(
 
 
 def test_epochs_of_a_named_month(engine: Engine, tmp_path: Path):
-    """One row for each 30 seconds is too much for every month."""
+    """Rows of 30 seconds are exported for named months only."""
     request = ExportRequest(datasets=(EPOCHS,), months=[date(2026, 11, 1)], formats=("parquet",))
 
     assert export(engine, tmp_path, request).rows == 10

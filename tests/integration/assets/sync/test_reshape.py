@@ -13,7 +13,7 @@ from resources.pseudonyms import pseudonym
 
 
 def damaged(world: Any) -> None:
-    """The columns as a parser with a fault had filled them."""
+    """Fill the columns as a faulty parser would have."""
     with world.engine.begin() as connection:
         connection.execute(
             text(
@@ -23,8 +23,8 @@ def damaged(world: Any) -> None:
         )
 
 
-def test_columns_become_what_the_api_answered(world: Any):
-    """After a parser was corrected, one request for each session was paid anew."""
+def test_columns_equal_the_responses_of_the_api_again(world: Any):
+    """A fix of the parser used to cost one request for each session."""
     world.add_user(nights=12)
     world.sync()
     damaged(world)
@@ -39,8 +39,8 @@ def test_columns_become_what_the_api_answered(world: Any):
     assert reshape(world.engine, progress=lambda _: None).changed == 0
 
 
-def test_an_interrupted_rebuild_goes_on_where_it_stopped(world: Any, monkeypatch: pytest.MonkeyPatch):
-    """A million sessions take minutes; a restart of the machine must not cost them again."""
+def test_an_interrupted_rebuild_continues_where_it_stopped(world: Any, monkeypatch: pytest.MonkeyPatch):
+    """A million sessions take minutes, which a restart of the machine must not cost again."""
     monkeypatch.setattr(module, "PAGE_ROWS", 5)
     world.add_user(nights=12)
     world.sync()
@@ -58,7 +58,7 @@ def test_an_interrupted_rebuild_goes_on_where_it_stopped(world: Any, monkeypatch
 
 
 def test_deleted_sessions_stay_deleted_and_unreadable_results_are_counted(world: Any):
-    """A rebuild must not bring back what is gone, nor empty a row that it cannot read."""
+    """A rebuild must not restore deleted sessions, nor empty a row that it cannot parse."""
     world.add_user(nights=4)
     world.sync()
     first, second = [row.session_id for row in world.rows("SELECT session_id FROM asleep.sleep_sessions")][:2]
@@ -76,8 +76,8 @@ def test_deleted_sessions_stay_deleted_and_unreadable_results_are_counted(world:
     assert world.rows("SELECT * FROM asleep.sleep_sessions ORDER BY session_id") == before
 
 
-def test_an_erased_user_is_not_named_by_an_interrupted_rebuild(world: Any, monkeypatch: pytest.MonkeyPatch):
-    """The place of the interruption is a session's id."""
+def test_an_interrupted_rebuild_holds_no_session_of_an_erased_user(world: Any, monkeypatch: pytest.MonkeyPatch):
+    """Its stored position is a session's id."""
     monkeypatch.setattr(module, "PAGE_ROWS", 2)
     user = world.add_user(nights=4)
     world.sync()
@@ -94,7 +94,7 @@ def test_an_erased_user_is_not_named_by_an_interrupted_rebuild(world: Any, monke
 
 
 def test_refetching_reads_every_session_of_the_days_again(world: Any):
-    """A damaged row of a final session was read again by nothing."""
+    """No other command reads a damaged row of a final session again."""
     user = world.add_user(nights=5)
     world.sync()
     damaged(world)
@@ -110,7 +110,7 @@ def test_refetching_reads_every_session_of_the_days_again(world: Any):
 
 
 def test_a_single_session_can_be_read_again(world: Any):
-    """By pseudonym, for run config is stored and shown."""
+    """By pseudonym, because run config is stored and shown."""
     world.add_user(nights=5)
     world.sync()
     session = world.rows("SELECT session_id FROM asleep.sleep_sessions ORDER BY 1")[2].session_id

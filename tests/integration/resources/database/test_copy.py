@@ -1,4 +1,4 @@
-"""What goes into COPY comes out of the table: any text, any array, any moment."""
+"""Values written by COPY equal those read from the table: any text, any array, any moment."""
 
 import json
 from datetime import UTC, datetime
@@ -45,8 +45,8 @@ ROWS = st.lists(st.tuples(*(strategy | st.none() for _, strategy in KINDS.values
 
 @given(rows=ROWS)
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_row_comes_back_as_it_went_in(connection, rows):
-    """A tab in a zone's name must not become a column, nor a backslash vanish."""
+def test_any_row_is_read_as_it_was_written(connection, rows):
+    """A tab in a zone's name must not separate columns, nor a backslash disappear."""
     connection.execute(text("DROP TABLE IF EXISTS copied"))
     COPIED.create(connection)
     encoders = [encoder_of(column) for column in COPIED.c]
@@ -71,7 +71,7 @@ def test_a_day_is_written_as_a_day():
 
 
 def test_a_refused_copy_looks_like_any_refused_statement_and_quotes_no_row(connection):
-    """The driver's own error would be taken for a bug, and would show the row."""
+    """The driver's own error would look like a bug and would quote the row."""
     COPIED.create(connection, checkfirst=True)
     broken = copy_text([("secret",)], [str])
     with pytest.raises(DBAPIError) as caught, connection.begin_nested():

@@ -1,4 +1,4 @@
-"""Upgrading the schema: one transaction for each migration, beside writers and readers, and refused in one line."""
+"""Schema upgrades: one transaction for each migration, beside writers and readers; refusals in one line."""
 
 import shutil
 import subprocess
@@ -66,7 +66,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As patient as in production, in a hurry."""
+    """Shorten the waits, so that all attempts take less than a second."""
     for name, value in (("LOCK_SECONDS", 0.05), ("PAUSE_SECONDS", (0.01, 0.02)), ("ATTEMPTS", 3)):
         monkeypatch.setattr(module, name, value)
 
@@ -88,7 +88,7 @@ def store_one(connection: Connection, name: str) -> None:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[SimpleQueue[str]]:
-    """A writer that stores sessions one by one and reads a view all the while; what it stored."""
+    """Store sessions one by one and read a view until the block ends; yields the ids stored so far."""
     stop, written = Event(), SimpleQueue[str]()
 
     def work() -> None:
@@ -109,8 +109,8 @@ def writing(engine: Engine) -> Iterator[SimpleQueue[str]]:
             work_done.result(60)
 
 
-def test_an_upgrade_goes_on_beside_writers_and_readers(engine: Engine, write: Write):
-    """A release must not wait for a quiet hour: the sync writes, analysts read, nothing of either fails."""
+def test_an_upgrade_runs_beside_writers_and_readers(engine: Engine, write: Write):
+    """A release must not need a maintenance window: neither the sync nor analysts get an error."""
     write(COLUMN, "note")
     last = write(INDEX, "completed_idx")
     with writing(engine) as written:
@@ -130,7 +130,7 @@ def test_an_upgrade_goes_on_beside_writers_and_readers(engine: Engine, write: Wr
 
 
 def test_a_column_under_a_view_can_be_changed(engine: Engine, write: Write):
-    """Postgres refuses that while a view uses it, so our views go and come back in the same transaction."""
+    """Postgres refuses this while a view uses the column, so they are dropped and created in the same transaction."""
     last = write(TYPE, "time_in_bed")
     assert migrate(engine) == (HEAD, last)
     with engine.connect() as connection:
@@ -139,16 +139,16 @@ def test_a_column_under_a_view_can_be_changed(engine: Engine, write: Write):
     assert kind == "bigint"
 
 
-def test_an_upgrade_at_once_from_several_places_happens_once(engine: Engine, write: Write):
-    """Containers of one release start together; a wait that held a snapshot would block a concurrent index for ever."""
+def test_simultaneous_upgrades_apply_a_migration_once(engine: Engine, write: Write):
+    """Containers of one release start together; a waiting process with a snapshot would block a concurrent index."""
     last = write(INDEX, "completed_idx")
     with ThreadPoolExecutor(3) as pool:
         found = sorted(migrated for migrated, _ in pool.map(migrate, [engine] * 3))
     assert found == [HEAD, last, last]
 
 
-def test_a_migration_that_fails_takes_nothing_before_it_along(engine: Engine, write: Write):
-    """Each migration is a transaction of its own: the next attempt goes on where this one stopped."""
+def test_a_failed_migration_keeps_those_before_it(engine: Engine, write: Write):
+    """Each migration is a transaction of its own: the next attempt continues after the last one that succeeded."""
     first = write(COLUMN, "note")
     write(BROKEN)
     with pytest.raises(Exception, match="division by zero"):
@@ -159,8 +159,8 @@ def test_a_migration_that_fails_takes_nothing_before_it_along(engine: Engine, wr
 
 
 @pytest.mark.usefixtures("hasty")
-def test_a_lock_that_is_not_to_be_had_is_tried_again(engine: Engine, write: Write):
-    """Waiting in line for a table would make every writer wait behind; a long transaction is named, not waited for."""
+def test_an_upgrade_without_its_lock_names_the_migration(engine: Engine, write: Write):
+    """A long wait for a table would block every writer behind it, so the upgrade gives up and can be repeated."""
     last = write(COLUMN, "note")
     with engine.begin() as long_transaction:
         store_one(long_transaction, "uncommitted")
@@ -172,8 +172,8 @@ def test_a_lock_that_is_not_to_be_had_is_tried_again(engine: Engine, write: Writ
     assert migrate(engine) == (HEAD, last)
 
 
-def test_a_lock_is_waited_for_in_short_turns(engine: Engine, write: Write, monkeypatch: pytest.MonkeyPatch):
-    """Between two turns the queue behind the migration moves on, and in the end it gets its lock."""
+def test_a_lock_is_awaited_in_short_attempts(engine: Engine, write: Write, monkeypatch: pytest.MonkeyPatch):
+    """Writers proceed between two attempts, and the migration gets its lock in the end."""
     monkeypatch.setattr(module, "LOCK_SECONDS", 0.05)
     turns = []
 
@@ -202,7 +202,7 @@ NIGHTS_OF = (
 def test_sessions_stored_before_there_were_nights_are_assigned_in_batches(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ):
-    """A million sessions in one transaction exceeded its time-out, and every attempt began anew."""
+    """A million sessions in one transaction exceeded its time limit, and every attempt started from the beginning."""
     noon = datetime(2026, 5, 20, 12, tzinfo=UTC)
     hours = [timedelta(days=day, hours=hour) for day in range(3) for hour in (1, 9.5)]
     with engine.begin() as connection:
@@ -230,7 +230,7 @@ OTHERS = (
 
 
 def test_views_of_others_are_named_before_anything_is_touched(engine: Engine, write: Write):
-    """They block a change, and dropping them would lose somebody's work."""
+    """They block a change of a column, and dropping them would destroy the work of others."""
     with engine.begin() as connection:
         for _, statement in OTHERS:
             connection.execute(text(statement))
@@ -249,14 +249,14 @@ def test_views_of_others_are_named_before_anything_is_touched(engine: Engine, wr
 
 
 def test_views_of_others_do_not_matter_without_an_upgrade(engine: Engine):
-    """Every start of a container migrates."""
+    """Every start of a container runs `migrate`."""
     with engine.begin() as connection:
         connection.execute(text(OTHERS[0][1]))
     assert migrate(engine) == (HEAD, HEAD)
 
 
-def test_a_view_whose_columns_changed_is_made_anew(engine: Engine):
-    """Between two migrations of a release a view may get other columns; Postgres cannot replace it then."""
+def test_a_view_whose_columns_changed_is_created_again(engine: Engine):
+    """Postgres cannot replace a view by one with other columns."""
     with engine.begin() as connection:
         connection.execute(text("DROP VIEW asleep.missing_data CASCADE"))
         connection.execute(text("CREATE VIEW asleep.missing_data AS SELECT 1 AS another_column"))
@@ -273,7 +273,7 @@ def test_a_view_whose_columns_changed_is_made_anew(engine: Engine):
     ],
 )
 def test_a_schema_of_another_release_is_refused_in_one_line(engine: Engine, revision: str, remedy: str):
-    """After a roll-back of the program, or with a database from before the first release."""
+    """After a rollback of the program, or with a database from before the first release."""
     with engine.begin() as connection:
         connection.execute(text("UPDATE asleep.alembic_version SET version_num = :revision"), {"revision": revision})
     with pytest.raises(NotMigrated, match=remedy) as refused:
@@ -285,7 +285,7 @@ def test_a_schema_of_another_release_is_refused_in_one_line(engine: Engine, revi
 
 
 def test_an_empty_database_is_migrated_from_nothing(postgres, engine: Engine):
-    """And nothing of it works before."""
+    """Before it, the program says that the schema is missing."""
     name = "from_nothing"
     with create_engine(postgres.url, isolation_level="AUTOCOMMIT").connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
@@ -317,7 +317,7 @@ print(write_migration(make_engine(sys.argv[1], application_name="tests"), "Add a
 
 
 def test_a_migration_is_written_from_the_schema(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """`schema/` is the author; what it says more than the migrations becomes the next one, and views come back."""
+    """A difference between `schema/` and the migrations becomes the next migration; the views stay."""
     versions = tmp_path / "versions"
     shutil.copytree(REAL, versions, ignore=shutil.ignore_patterns("__pycache__"))
     url = engine.url.render_as_string(hide_password=False)

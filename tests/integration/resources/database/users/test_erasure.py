@@ -1,4 +1,4 @@
-"""Erasing a user: nothing of them is left anywhere, nothing of anybody else is touched, and it is on the record."""
+"""Erasure of a user: nothing of the user remains, data of others are unchanged, and the erasure is recorded."""
 
 import hashlib
 import hmac
@@ -40,7 +40,7 @@ WHERE attrelid = 'asleep.sleep_metrics'::regclass AND attnum > 0 AND attnotnull
 
 
 def everything_of(connection: Connection, user_id: str) -> None:
-    """Give a user something in every table that can hold something."""
+    """Store rows of a user in every table that can hold some."""
     connection.execute(text("INSERT INTO asleep.users (user_id, source) VALUES (:user, 'import')"), {"user": user_id})
     first = session(user_id, NIGHT, slept(), sleep_stages=[0, 1, 2])
     store(connection, [first])
@@ -69,13 +69,13 @@ def everything_of(connection: Connection, user_id: str) -> None:
 
 
 def rows_by_table(connection: Connection) -> dict[str, int]:
-    """How many rows each of our tables holds."""
+    """Return the number of rows of each table."""
     names = [table.name for table in tables.metadata.sorted_tables]
     return {name: connection.scalar(text(f"SELECT count(*) FROM asleep.{name}")) or 0 for name in names}
 
 
-def test_everything_of_a_user_goes_and_nothing_of_others(connection: Connection):
-    """A person's right; an id that is the beginning of another's must not take the other along."""
+def test_all_rows_of_a_user_are_deleted_and_none_of_others(connection: Connection):
+    """A user whose id starts with the erased id must not be affected."""
     everything_of(connection, ALICIA)
     before = rows_by_table(connection)
     everything_of(connection, ALICE)
@@ -110,8 +110,8 @@ SPELLINGS = {
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_an_event_is_erased_however_it_spells_the_person(connection: Connection, spelling: str):
-    """A body kept under another spelling is a body kept."""
+def test_an_event_is_erased_whatever_its_spelling_of_the_id(connection: Connection, spelling: str):
+    """Escapes, encodings and blanks must not protect an event from erasure."""
     store(connection, [session("G-7/x", NIGHT, slept(), session_id="session-7")])
     body, headers = SPELLINGS[spelling]
     put_events(connection, [IncomingEvent(body, headers)])
@@ -137,7 +137,7 @@ def test_an_event_is_erased_however_its_header_was_encoded(connection: Connectio
 
 
 def test_a_pseudonym_is_keyed_and_the_same_in_sql(connection: Connection):
-    """A hash of the id alone could be computed by anybody who has a list of ids."""
+    """Anyone with a list of ids could compute a hash of the id alone."""
     load_pseudonym_key(connection)
     name = connection.scalar(text("SELECT asleep.pseudonym(:id)"), {"id": "käufer"})
     assert pseudonym("käufer") == name != hashlib.sha256("käufer".encode()).hexdigest()[:16]
@@ -146,8 +146,8 @@ def test_a_pseudonym_is_keyed_and_the_same_in_sql(connection: Connection):
     assert hmac.new(key, "käufer".encode(), "sha256").hexdigest()[:16] == name
 
 
-def test_a_restored_backup_applies_the_erasures_that_it_predates(connection: Connection):
-    """Restoring yesterday's tables must not bring a person back; those registered again since stay."""
+def test_erasures_made_after_a_backup_are_applied_to_it(connection: Connection):
+    """A restored backup must not bring a person back; users registered again since then stay."""
     for user_id in (ALICE, "back", "other"):
         connection.execute(text("INSERT INTO asleep.users (user_id, source) VALUES (:id, 'import')"), {"id": user_id})
     erase(connection, "back", "requested")
@@ -162,7 +162,7 @@ def test_a_restored_backup_applies_the_erasures_that_it_predates(connection: Con
 
 
 def test_every_table_that_names_a_user_or_session_is_erased_from(connection: Connection):
-    """A table added later must not be forgotten here."""
+    """A new table must be added to the erasure."""
     everything_of(connection, ALICE)
     named = {
         table.name for table in tables.metadata.sorted_tables if {"user_id", "session_id", "body"} & set(table.c.keys())
@@ -171,21 +171,21 @@ def test_every_table_that_names_a_user_or_session_is_erased_from(connection: Con
     assert erase(connection, ALICE, "gone").keys() == named
 
 
-def test_erasing_nothing_again_leaves_one_record(connection: Connection):
-    """Repeating `forget` changes nothing; a request for an unknown user is on the record all the same."""
+def test_repeated_erasures_of_an_unknown_user_leave_one_record(connection: Connection):
+    """Repeating `forget` changes nothing; a request for an unknown user is recorded as well."""
     assert erase(connection, "nobody", "requested") == {}
     assert erase(connection, "nobody", "requested") == {}
     assert connection.scalar(text("SELECT count(*) FROM asleep.erasures")) == 1
 
 
-def test_a_reason_we_do_not_know_is_refused(connection: Connection):
-    """The audit is read by people who were not there: reasons are few and named."""
+def test_an_unknown_reason_is_refused(connection: Connection):
+    """Auditors rely on a fixed set of reasons."""
     with pytest.raises(ValueError, match="gone, requested, to_be_deleted"):
         erase(connection, ALICE, "because")
 
 
-def test_the_organisation_view_forgets_the_user(connection: Connection):
-    """An average over all users must not keep the erased person's nights."""
+def test_the_monthly_overview_leaves_out_an_erased_user(connection: Connection):
+    """An average over all users must not include the erased nights."""
     everything_of(connection, ALICE)
     store(connection, [session("other", NIGHT, slept(time_in_sleep=10000))])
     summarise(connection)
@@ -217,8 +217,8 @@ def test_users_are_due_once_the_grace_is_over(connection: Connection):
     assert due == [DueForErasure("gone long", "gone"), DueForErasure("scheduled long", "to_be_deleted")]
 
 
-def test_a_deletion_called_off_at_the_source_is_no_longer_due(connection: Connection):
-    """The app may cancel a scheduled deletion; the grace then starts anew if it comes again."""
+def test_a_cancelled_deletion_at_the_source_is_no_longer_due(connection: Connection):
+    """The app may cancel a scheduled deletion; the grace period starts again with the next one."""
     connection.execute(text("INSERT INTO asleep.users (user_id, source) VALUES ('one', 'import')"))
     note_to_be_deleted(connection, ["one"], scheduled=True)
     assert note_to_be_deleted(connection, ["one"], scheduled=True) == 0
@@ -228,8 +228,8 @@ def test_a_deletion_called_off_at_the_source_is_no_longer_due(connection: Connec
     assert due_for_erasure(connection, timedelta(0)) == []
 
 
-def test_what_a_late_sync_writes_back_is_due_at_once(connection: Connection):
-    """A sync that had fetched before the erasure may store after it: that must not stay."""
+def test_rows_that_a_late_sync_stores_are_due_at_once(connection: Connection):
+    """A sync that fetched before the erasure may store after it; those rows must be erased as well."""
     erase(connection, "one", "requested")
     store(connection, [session("one", NIGHT, slept())])
     assert due_for_erasure(connection, timedelta(days=30)) == [DueForErasure("one", "requested")]

@@ -1,4 +1,4 @@
-"""Copies elsewhere follow the change feed: nothing is skipped, erasures arrive, former versions can be read."""
+"""A reader of the change feed skips nothing and receives erasures; former versions of sessions can be read."""
 
 import random
 import select
@@ -23,7 +23,7 @@ NIGHT = datetime(2026, 10, 1, 14, tzinfo=UTC)
 
 
 class Copy:
-    """A reader's copy of the sessions, as the cookbook describes it."""
+    """A reader's copy of the sessions, kept as docs/how-to/change-feed.md describes."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -57,7 +57,7 @@ def source(connection: Connection) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def _empty(engine: Engine) -> Iterator[None]:
-    """No session and no change is left for the next test."""
+    """Delete sessions and changes after each test."""
     yield
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM asleep.sleep_sessions"))
@@ -86,7 +86,7 @@ def test_a_change_that_commits_later_is_not_skipped(engine: Engine):
 
 
 def test_updates_and_deletions_arrive_once(engine: Engine):
-    """What is equal to the stored row is no change."""
+    """Storing an equal row is no change."""
     night = session("user", NIGHT, slept(sleep_index=70))
     with engine.begin() as connection:
         store(connection, [night])
@@ -103,7 +103,7 @@ def test_updates_and_deletions_arrive_once(engine: Engine):
 
 
 def test_an_erasure_arrives_and_leaves_no_trace_of_the_person(engine: Engine):
-    """A copy elsewhere never learnt of it, and former versions would keep the data."""
+    """Otherwise a copy elsewhere keeps the sessions, and former versions keep the data."""
     night = session("leaving", NIGHT, slept(sleep_index=70))
     with engine.begin() as connection:
         store(connection, [night, session("staying", NIGHT, slept())])
@@ -123,7 +123,7 @@ def test_an_erasure_arrives_and_leaves_no_trace_of_the_person(engine: Engine):
 
 
 def test_a_position_that_is_too_old_is_refused_with_the_remedy(engine: Engine):
-    """Going on from there would skip what was removed."""
+    """A reader at that position would skip the removed changes."""
     old = Copy(engine)
     with engine.begin() as connection:
         store(connection, [session("one", NIGHT, slept())])
@@ -141,7 +141,7 @@ def test_a_position_that_is_too_old_is_refused_with_the_remedy(engine: Engine):
 
 
 def test_listeners_are_notified_when_a_change_commits(engine: Engine):
-    """A reader need not poll."""
+    """A reader can wait instead of polling."""
     listener = engine.raw_connection()
     try:
         listener.driver_connection.set_isolation_level(0)
@@ -157,7 +157,7 @@ def test_listeners_are_notified_when_a_change_commits(engine: Engine):
 
 
 def test_sessions_can_be_read_as_they_were(engine: Engine):
-    """A re-analysed night was overwritten without a trace."""
+    """A re-analysis used to overwrite a night without a trace."""
     night = session("user", NIGHT, slept(sleep_index=70))
     moments = []
     for version in (night, analysed_again(night, 71), analysed_again(night, 72)):
@@ -228,7 +228,7 @@ def _write(engine: Engine, writer: int, transactions: int, failures: list[BaseEx
 def test_a_copy_equals_its_source_under_concurrent_writers(
     engine: Engine, writers: int, transactions: int, changes: int, capsys: pytest.CaptureFixture[str]
 ):
-    """Writers that overlap and roll back, an erasure in the middle, a reader that never looks back."""
+    """Writers overlap and roll back, a user is erased in the middle, and the reader never reads a position twice."""
     users = [f"user {writer}" for writer in range(writers)]
     with engine.begin() as connection:
         register_users(connection, users, "import")

@@ -1,7 +1,4 @@
-"""Every table, view and column says what it means, and the page of it is the database's own words.
-
-Not here: whether the words are true.
-"""
+"""Every table, view and column has a comment, and the generated pages hold the same comments."""
 
 import os
 import subprocess
@@ -18,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[5]
 DBT = ROOT / ".dbt" / "bin" / "dbt"
 
 
-def test_the_data_dictionary_and_the_sources_of_dbt_hold_the_databases_own_words(connection: Connection):
-    """A page that lags behind the tables is worse than none. Remedy: `make data-dictionary`."""
+def test_the_data_dictionary_and_the_sources_of_dbt_equal_the_comments(connection: Connection):
+    """Remedy: `make data-dictionary`."""
     assert dictionary(connection) == (ROOT / DICTIONARY).read_text("utf-8")
     assert dbt_sources(connection) == (ROOT / DBT_SOURCES).read_text("utf-8")
 
@@ -29,7 +26,7 @@ def test_the_data_dictionary_and_the_sources_of_dbt_hold_the_databases_own_words
 def test_dbt_parses_the_project_and_builds_its_example(
     new_database: Callable[[], AbstractContextManager[str]], tmp_path: Path
 ):
-    """Sources that dbt refuses, or a column that the view does not have, help nobody."""
+    """The sources are valid, and the example's columns exist."""
     with new_database() as given:
         url = make_url(given)
         environment = {
@@ -51,7 +48,7 @@ def test_dbt_parses_the_project_and_builds_its_example(
 
 
 def test_everything_has_a_comment(engine: Engine):
-    """Somebody with psql and no knowledge of the code must find out what a column means, anywhere."""
+    """A user of psql must be able to find out what a column means without reading the code."""
     query = text(
         "SELECT format('%s.%s', relname, attname) FROM pg_class "
         "JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped "
