@@ -1,4 +1,4 @@
-"""Assets that are not written here: the API and the registry's sources before the tables, the analysts' views after."""
+"""External assets: upstream the API and the sources of users, downstream the views of analysts."""
 
 import dagster as dg
 

@@ -1,7 +1,4 @@
-"""What the benchmarks of the engine run against: the simulated API and an embedded Postgres, both of their own.
-
-Lives here: starting, stopping, empty databases.  Not here: contenders, measuring.
-"""
+"""What the benchmarks run against: the simulated API and an embedded Postgres, both of their own."""
 
 import json
 import secrets

@@ -1,1 +1,1 @@
-"""WHEN and HOW: jobs, schedules, sensors, commands and the service. Not here: fetching, shaping, SQL."""
+"""WHEN and HOW: jobs, schedules, sensors, commands and the service. Does not belong here: fetching, shaping, SQL."""

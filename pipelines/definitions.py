@@ -117,7 +117,7 @@ def build_definitions(
 
 
 def asleep_api_of(settings: Settings) -> AsleepApi:
-    """How the settings say that the API is reached."""
+    """Return the API as the settings describe it."""
     return AsleepApi(
         base_url=settings.asleep_base_url,
         key=settings.calling_key,

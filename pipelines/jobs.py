@@ -1,7 +1,4 @@
-"""Jobs: named selections, and the same steps for some users only.
-
-Lives here: what is run together, in one sentence each.  Not here: logic.
-"""
+"""Jobs: selections of assets, and the steps that sync some users only."""
 
 import dagster as dg
 
@@ -31,7 +28,7 @@ reconcile = dg.define_asset_job(
     "reconcile",
     owners=["team:data"],
     selection=dg.AssetSelection.assets("average_stats_reconciliation"),
-    description="Hold what is stored against the API's own statistics and averages, and read again what differs.",
+    description="Compare what is stored with the API's own statistics and averages, and read again what differs.",
 )
 
 report_month = dg.define_asset_job(
@@ -53,7 +50,7 @@ def sync_some() -> None:
     description="Sync the users named (by pseudonym), whole window; no partition is marked as done.",
 )
 def sync_named_users() -> None:
-    """The same, but red only for the users named."""
+    """Sync named users; the run fails only for them."""
     fail_if_users_failed(summarise_stale_months(sync_some_users()))
 
 
@@ -69,7 +66,7 @@ retry_failures = sync_some.to_job(
     description="Handle the webhook events that wait, and bring the averages of their months up to date.",
 )
 def process_webhook_events() -> None:
-    """Inbox first, then averages."""
+    """Handle the inbox first, then averages."""
     summarise_stale_months(handle_events())
 
 
@@ -98,7 +95,7 @@ fill_stage_arrays = sync_some.to_job(
     description="Notice users gone or to be deleted at the source; erase them here when their grace is over.",
 )
 def erase_deleted_users() -> None:
-    """Ask, then erase."""
+    """Look for users who left, then erase."""
     erase_departed(look_for_departures())
 
 

@@ -1,7 +1,4 @@
-"""Logs and metrics: how they look, and who listens to attempts.
-
-Lives here: set-up and listeners.  Not here: events (`resources.asleep.request_events`).
-"""
+"""The format of log lines, and the listeners that log and count each request to the API."""
 
 import logging
 
@@ -16,7 +13,7 @@ LOGGER = "asleep_sync"
 
 
 def set_up_logs(settings: Settings) -> None:
-    """Structured lines to the standard error stream, as JSON or for people; safe to call twice."""
+    """Write structured lines to the standard error stream, as JSON or for people; safe to call twice."""
     renderer = structlog.processors.JSONRenderer() if settings.logs_as_json else structlog.dev.ConsoleRenderer()
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -48,7 +45,7 @@ def set_up_logs(settings: Settings) -> None:
 
 
 def log_attempts(level: int = logging.DEBUG) -> Listener:
-    """A listener that writes a line for each attempt; what did not go well is a warning."""
+    """Return a listener that writes a line for each attempt, a warning unless its outcome is `ok`."""
     log = structlog.get_logger(f"{LOGGER}.asleep")
 
     def listen(attempt: Attempt) -> None:
@@ -69,7 +66,7 @@ def log_attempts(level: int = logging.DEBUG) -> Listener:
 
 
 def count_attempts(statsd: DogStatsd) -> Listener:
-    """A listener that counts and times each attempt under `asleep_sync.`."""
+    """Return a listener that counts and times each attempt under `asleep_sync.`."""
 
     def listen(attempt: Attempt) -> None:
         tags = [f"endpoint:{attempt.endpoint}", f"outcome:{attempt.outcome}", f"status:{attempt.status or 'none'}"]
@@ -81,11 +78,11 @@ def count_attempts(statsd: DogStatsd) -> Listener:
 
 
 def statsd_client(settings: Settings) -> DogStatsd:
-    """Where metrics go: UDP, silent without a listener."""
+    """Return the StatsD client: UDP, silent without a receiver."""
     return DogStatsd(host=settings.statsd_host, port=settings.statsd_port, disable_telemetry=True)
 
 
 def listeners(settings: Settings) -> tuple[Listener, ...]:
-    """Everybody who hears of each attempt."""
+    """Return the listeners of each attempt."""
     heard = (log_attempts(),)
     return (*heard, count_attempts(statsd_client(settings))) if settings.enable_metrics else heard

@@ -34,14 +34,19 @@ _ALWAYS: Mapping[str, Any] = {
 SESSIONS = dg.AssetKey("sleep_sessions")
 
 GAP_DAYS = 35
-"""So far back days are looked for that were left out; older gaps are an operator's decision."""
+"""The daily sync fills days left out within this; older gaps are left to an operator."""
 
 
 def days_to_sync(today: date, recent_days: int, synced: Collection[date]) -> tuple[date, date]:
-    """First and last day to sync: the last `recent_days` days at least.
+    """Return the first and the last day to sync: the last `recent_days` days at least.
 
     More when the newest day synced lies further back, or when days of the last weeks were left out after others had
     been synced.
+
+    Args:
+        today: the last day.
+        recent_days: how many days at least, `today` included.
+        synced: days that have been synced.
     """
     recent = today - timedelta(days=recent_days - 1)
     lately = [day for day in synced if day >= today - timedelta(days=GAP_DAYS)]
@@ -51,13 +56,13 @@ def days_to_sync(today: date, recent_days: int, synced: Collection[date]) -> tup
 
 
 def previous_month(today: date) -> tuple[date, date]:
-    """First and last day of the month before."""
+    """Return the first and the last day of the month before."""
     last = today.replace(day=1) - timedelta(days=1)
     return last.replace(day=1), last
 
 
 def _today(context: dg.ScheduleEvaluationContext) -> date:
-    """The tick's day; a tick that was missed and is caught up runs for the day on which it runs."""
+    """Return the day of the tick; a missed tick runs for the day on which it is caught up."""
     return max(context.scheduled_execution_time.astimezone(UTC), datetime.now(UTC)).date()
 
 
@@ -67,7 +72,7 @@ def _synced(instance: dg.DagsterInstance) -> set[date]:
 
 
 def daily_sync(recent_days: int, first_day: date = EARLIEST_DAY) -> dg.ScheduleDefinition:
-    """Every day at 06:17: nights of Asia, Europe and Africa are over by then, and no hour strikes.
+    """Every day at 06:17: nights of Asia, Europe and Africa are over by then, and no full hour brings other jobs.
 
     Args:
         recent_days: how many days back, today included, one run covers at least.
@@ -95,13 +100,18 @@ def daily_sync(recent_days: int, first_day: date = EARLIEST_DAY) -> dg.ScheduleD
     **_ALWAYS,
     job=retry_failures,
     cron_schedule="47 * * * *",
-    description="Every hour at :47, when something could not be synced and time may have mended it. What the API "
+    description="Every hour at :47, when something could not be synced and a retry may help. What the API "
     "refuses as wrong is tried once a day.",
 )
 def hourly_retry(
     context: dg.ScheduleEvaluationContext, database: dg.ResourceParam[Database]
 ) -> dg.RunRequest | dg.SkipReason:
-    """Half an hour after the daily sync has begun, and never a second one in the queue."""
+    """Start half an hour after the daily sync has begun, and never queue a second run.
+
+    Args:
+        context: of the tick.
+        database: where failures are recorded.
+    """
     if is_under_way(context.instance, retry_failures.name):
         return dg.SkipReason("A retry waits or runs already.")
     with database.engine.connect() as connection:

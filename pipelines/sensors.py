@@ -31,7 +31,7 @@ NOT_WAITING = "not waiting"
 IDLE_SECONDS = 30.0
 """A run that handles webhook events ends when no event has come for this long."""
 OVERDUE_SECONDS = 30.0
-"""Events that bring everything wait this long only when the run that should handle them does not move."""
+"""Whole events wait this long only when the run that should handle them does not move."""
 HANDOVER = timedelta(seconds=MAX_SECONDS - 30)
 """A run that handles events is about to end after this long: the next one starts, so that no event waits in between."""
 MAX_INBOX_RUNS = 2
@@ -48,7 +48,7 @@ def _utc_now() -> datetime:
 def stale_months_sensor(
     months_known: dg.MonthlyPartitionsDefinition = monthly, clock: Clock = _utc_now
 ) -> dg.SensorDefinition:
-    """The sensor that recomputes averages.
+    """Return the sensor that recomputes averages.
 
     Args:
         months_known: partitions of `monthly_averages`.
@@ -85,7 +85,7 @@ def stale_months_sensor(
 
 
 def why_not_yet(waiting_since: datetime | None, now: datetime, *, is_syncing: bool) -> str | None:
-    """Why averages are not recomputed now.
+    """Return why averages are not recomputed now.
 
     Args:
         waiting_since: when months began to wait, or when a recomputation was last requested during this sync; None
@@ -112,7 +112,7 @@ def _cursor(waiting_since: datetime | None) -> str:
 
 
 def _writes_sessions(instance: dg.DagsterInstance) -> bool:
-    """Whether a run that stores sessions is under way, be it a job, a backfill or a command.
+    """Return whether a run that stores sessions is under way, be it a job, a backfill or a command.
 
     The one that handles events computes its averages itself when it ends.
     """
@@ -121,7 +121,7 @@ def _writes_sessions(instance: dg.DagsterInstance) -> bool:
 
 
 def webhook_inbox(*, enabled: bool, clock: Clock = _utc_now) -> dg.SensorDefinition:
-    """The sensor of the webhook inbox.
+    """Return the sensor of the webhook inbox.
 
     Args:
         enabled: whether it runs by default.

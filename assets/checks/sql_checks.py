@@ -41,7 +41,12 @@ def rows_of_check(connection: Connection, name: str) -> Sequence[Row[Any]]:
 
 @dg.op(ins={"summarised": dg.In(dg.Nothing)}, description="Fail while a user or session is missing.")
 def fail_if_data_missing(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
-    """The check `no_session_missing` as a step, for jobs that materialise no sessions."""
+    """The check `no_session_missing` as a step, for jobs that materialise no sessions.
+
+    Args:
+        context: of the step.
+        database: where failures are recorded.
+    """
     with as_dagster_failure(context), database.engine.connect() as connection:
         missing: dict[str, Any] = {row.kind: row.found for row in rows_of_check(connection, "no_session_missing")}
         evaluation = dg.AssetCheckEvaluation(
@@ -94,7 +99,12 @@ def sql_checks(checks: Sequence[SqlCheck]) -> dg.AssetChecksDefinition:
 def averages_follow_their_sessions(
     context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
 ) -> dg.AssetCheckResult:
-    """The last link of the chain: the API's averages, those of the stored sessions, and the table of averages."""
+    """Check the last link of the chain: the API's averages, those of the stored sessions, and the table of averages.
+
+    Args:
+        context: of the step.
+        database: of sessions and averages.
+    """
     with as_dagster_failure(context.op_execution_context), database.engine.begin() as connection:
         found = count_differing(connection, MONTHS_TRIED)
     metadata = {"found": found or 0, "compared": found is not None}
@@ -110,7 +120,12 @@ def averages_follow_their_sessions(
 def api_follows_its_contract(
     context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
 ) -> dg.AssetCheckResult:
-    """Drift of the API, seen without a request; the report holds names of fields and types only."""
+    """Drift of the API, seen without a request; the report holds names of fields and types only.
+
+    Args:
+        context: of the step.
+        database: of the stored responses.
+    """
     with as_dagster_failure(context.op_execution_context), database.engine.connect() as connection:
         summaries = check_stored(connection)
     contradicted = sum(summary.result is CheckResult.CONTRADICTED for summary in summaries)

@@ -15,7 +15,7 @@ DAGSTER_SCHEMA = "dagster"
 APPLICATION_NAME = "asleep-sync-dagster"
 """Marks the connections on which `dagster_storage` sets the session up."""
 EVENT_BATCH_SIZE = 1000
-"""Dagster stores up to so many materialisations or planned partitions of one step together. One by one, a backfill of
+"""Dagster stores up to this many materialisations or planned partitions of a step together. One by one, a backfill of
 three years takes 17 s beside its batches; together it takes 4 s."""
 
 
@@ -55,7 +55,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
 
 
 class EnvironmentMissing(click.ClickException):
-    """A program of Dagster's was started without what it needs; its command line prints the message in one line."""
+    """A program of Dagster's was started without its environment; its command line prints the message in one line."""
 
     exit_code = 2
 
@@ -81,7 +81,7 @@ def require_storage_url() -> str:
 
 
 def _make_private(folder: Path) -> None:
-    """Make a folder that only this user can enter; one that is there gets the same mode where that is possible."""
+    """Make a folder that only this user can enter; an existing one gets the same mode where that is possible."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(PermissionError):
         folder.chmod(0o700)
@@ -95,7 +95,7 @@ def _settings() -> Settings:
 
 
 def _installed_home(home: Path) -> Path:
-    """A folder with the two YAML files that come with the installed program, written anew after an upgrade."""
+    """Return a folder with the two YAML files that come with the installed program, written anew after an upgrade."""
     home.mkdir(parents=True, exist_ok=True)
     for name in ("dagster.yaml", "workspace.yaml"):
         shipped = files("pipelines.runtime").joinpath(name).read_text("utf-8")

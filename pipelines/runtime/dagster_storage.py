@@ -49,7 +49,12 @@ class KeptConnectionsStorage(DagsterPostgresStorage):
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, _config_value: Mapping[str, Any]
     ) -> "KeptConnectionsStorage":
-        """The storage that `dagster.yaml` describes; it is the first part of an instance that Dagster loads."""
+        """Return the storage that `dagster.yaml` describes; it is the first part of an instance that Dagster loads.
+
+        Args:
+            inst_data: what the instance is built from.
+            _config_value: empty.
+        """
         return cls(require_storage_url(), inst_data=inst_data)
 
 

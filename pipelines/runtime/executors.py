@@ -1,7 +1,4 @@
-"""Where steps run: DAGSTER_EXECUTOR as a Dagster executor.
-
-Lives here: the choice and its tuning.  Not here: run launchers (`dagster.yaml`), workers (`celery_worker.py`).
-"""
+"""Where steps run: DAGSTER_EXECUTOR as a Dagster executor, and the settings that Celery's two sides share."""
 
 from typing import Any
 
@@ -17,7 +14,7 @@ QUEUE = "dagster"
 
 
 def executor_for(settings: Settings) -> dg.ExecutorDefinition:
-    """The executor that DAGSTER_EXECUTOR names.
+    """Return the executor that DAGSTER_EXECUTOR names.
 
     Raises:
         SettingsInvalid: what it needs is not configured or not installed.
@@ -33,10 +30,10 @@ def executor_for(settings: Settings) -> dg.ExecutorDefinition:
 
 
 def celery_options(settings: Settings) -> dict[str, Any]:
-    """What both sides of the broker must agree on, as `dagster_celery` wants it.
+    """Return what both sides of the broker must agree on, in the form that `dagster_celery` takes.
 
-    A worker that dies gives its step back: at once when only its child process died, after the visibility time-out
-    when all of it did. The step is then done again by another worker, which finds stored what had landed.
+    When a worker's child process dies, the message of its step goes back to the queue at once. When the whole worker
+    dies, it does so after the visibility time-out; long before that, run monitoring fails the run (`run_launcher.py`).
     """
     if settings.celery_broker_url is None:
         raise SettingsInvalid("CELERY_BROKER_URL: required when DAGSTER_EXECUTOR is celery, e.g. redis://broker:6379/0")
@@ -67,7 +64,7 @@ def _celery(settings: Settings) -> dg.ExecutorDefinition:
 
     @dg.configured(celery_executor, config_schema={})
     def celery(_: Any) -> dict[str, Any]:
-        """The broker's address stays out of stored and shown configuration: it may hold a password."""
+        """Keep the broker's address, which may hold a password, out of the configuration that Dagster stores."""
         return options
 
     return celery

@@ -1,4 +1,4 @@
-"""Ends a long command on Ctrl-C or TERM: one line, what must be recorded, and no wait for requests under way.
+"""End a long command on Ctrl-C or TERM: one line, what must be recorded, and no wait for requests under way.
 
 What was written is committed, and what was not is fetched again, as after a crash. Waiting for the threads would take
 as long as the slowest request or pause, which can be minutes.

@@ -1,4 +1,4 @@
-"""When automation leaves a job alone: it is under way, has just failed, or the account is refused."""
+"""When automation does not start a job: it is under way, has just failed, or the API refuses the account."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
@@ -13,10 +13,10 @@ AFTER_FAILURE = timedelta(minutes=10)
 AFTER_FIRST_FAILURE_OF_INBOX = timedelta(seconds=5)
 """Four times as long after each further failure in a row, up to `AFTER_FAILURE`."""
 AFTER_REFUSAL = timedelta(hours=6)
-"""A person has to mend the key, the plan or the quota; whatever asks the API and ends well ends the pause at once."""
+"""An operator has to fix the key, the plan or the quota; any successful run that calls the API ends the pause."""
 
 API_JOBS_OUTSIDE_THE_POOL = frozenset({"erase_deleted_users"})
-"""Jobs that always ask the API, without standing in the queue of the others."""
+"""Jobs that always call the API, outside the pool of the others."""
 
 MAX_FAILURES_COUNTED = 10
 
@@ -30,12 +30,17 @@ UNFINISHED = (
 
 
 def is_under_way(instance: dg.DagsterInstance, job: str) -> bool:
-    """Whether a run of the job waits or runs."""
+    """Return whether a run of the job waits or runs.
+
+    Args:
+        instance: where runs are recorded.
+        job: its name.
+    """
     return count_under_way(instance, job) > 0
 
 
 def count_under_way(instance: dg.DagsterInstance, job: str, *, created_after: datetime | None = None) -> int:
-    """How many runs of the job wait or run.
+    """Return how many runs of the job wait or run.
 
     Args:
         instance: where runs are recorded.
@@ -47,7 +52,7 @@ def count_under_way(instance: dg.DagsterInstance, job: str, *, created_after: da
 
 
 def is_in_api_pool(run: dg.DagsterRun) -> bool:
-    """Whether a run asks the API about users by the batch, be it a job, a backfill or a command."""
+    """Return whether a run reads users from the API by the batch, be it a job, a backfill or a command."""
     return run.run_op_concurrency is not None and API_POOL in (run.run_op_concurrency.all_pools or ())
 
 
@@ -59,12 +64,12 @@ def why_paused(
     first_pause: timedelta = AFTER_FAILURE,
     now: datetime | None = None,
 ) -> str | None:
-    """Why automation does not start the job just now; None when it may.
+    """Return why automation does not start the job now; None when it may.
 
     Args:
         instance: where runs are recorded.
         job: which one.
-        asks: whether it asks the API.
+        asks: whether it calls the API.
         first_pause: after one failed run; four times as long after each further one in a row, up to `AFTER_FAILURE`.
         now: aware.
     """
@@ -84,7 +89,7 @@ def why_paused(
 
 
 def why_refused(instance: dg.DagsterInstance, now: datetime | None = None) -> str | None:
-    """Why nothing may ask the API just now: it has refused the account lately; None when it may be asked.
+    """Return why nothing may call the API now, because it has refused the account; None when jobs may call it.
 
     Args:
         instance: where runs are recorded.
@@ -100,7 +105,7 @@ def why_refused(instance: dg.DagsterInstance, now: datetime | None = None) -> st
 
 
 def _refused_since(instance: dg.DagsterInstance, now: datetime) -> datetime | None:
-    """When the account was refused, if that was lately and nothing that asks the API has ended well since."""
+    """Return when the account was refused, if within `AFTER_REFUSAL` and no job that calls the API succeeded since."""
     lately = RunsFilter(tags={REFUSED: "true"}, updated_after=now - AFTER_REFUSAL)
     newest = next(iter(instance.get_run_records(lately, limit=1)), None)
     if newest is None:

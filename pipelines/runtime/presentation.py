@@ -1,4 +1,4 @@
-"""What the UI shows of every asset beside its own metadata: age promised, place of its table, place of its code."""
+"""What the UI shows of every asset beside its own metadata: the age it may reach, the places of table and code."""
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta

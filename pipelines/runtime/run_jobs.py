@@ -1,4 +1,4 @@
-"""Dagster jobs run in this process, for people at a terminal: progress, and what the run's end means."""
+"""Run Dagster jobs in this process, for people at a terminal: progress, and the result of the run."""
 
 import threading
 import time
@@ -35,7 +35,7 @@ from resources.database.advisory_lock import advisory_lock
 from resources.database.sync import sync_state
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-TOLD_EVERY_SECONDS = 0.5
+PROGRESS_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,14 @@ class RunResult:
     run_id: str
     counts: dict[str, Any] = field(default_factory=dict)
     message: str = ""
-    """Why it failed; empty when it did, and only says that users or sessions are missing: those can be listed."""
+    """Why it failed; empty on success, and when only users or sessions are missing, which the caller lists."""
     permanent: str | None = None
-    """The kind of a failure that no repetition mends; None when there was none."""
+    """The kind of a failure that a repetition cannot mend; None when there was none."""
 
 
 @dataclass(frozen=True, slots=True)
 class SyncFlags:
-    """What a sync does beyond the least."""
+    """Options of a sync."""
 
     accept_deletions: bool = False
     refetch: bool = False
@@ -61,7 +61,7 @@ class SyncFlags:
 
     @property
     def tags(self) -> dict[str, str]:
-        """The flags as tags of a run; `assets.ops.batches` says what each does."""
+        """The flags as tags of a run; `assets.ops.batches` describes each."""
         chosen = {
             ACCEPT_DELETIONS_TAG: self.accept_deletions,
             REFETCH_TAG: self.refetch,
@@ -92,13 +92,18 @@ class Runner:
             self.instance.report_run_canceled(run, message="The command was stopped.")
 
     def sync_all(self, days: tuple[date, date], flags: SyncFlags) -> RunResult:
-        """`sync_sleep_sessions` over the days, both included, as one run."""
+        """Run `sync_sleep_sessions` over the days, both included, as one run.
+
+        Args:
+            days: first and last UTC day.
+            flags: how.
+        """
         return self._run("sync_sleep_sessions", tags={**range_tags(day_key(days[0]), day_key(days[1])), **flags.tags})
 
     def sync_some(
         self, days: tuple[date, date], users: list[str], sessions: list[str] | None, flags: SyncFlags
     ) -> RunResult:
-        """`sync_named_users` over the days, both included.
+        """Run `sync_named_users` over the days, both included.
 
         Args:
             days: first and last UTC day.
@@ -117,17 +122,17 @@ class Runner:
         return self._run("sync_named_users", run_config={"ops": {"sync_some_users": {"config": config}}})
 
     def retry(self) -> RunResult:
-        """`retry_failures`: what could not be synced, over the window that failed."""
+        """Run `retry_failures`: what could not be synced, over the window that failed."""
         today = datetime.now(UTC).date().isoformat()
         config = {"first_day": today, "last_day": today, "failed_only": True}
         return self._run("retry_failures", run_config={"ops": {"sync_some_users": {"config": config}}})
 
     def reconcile(self, days: int) -> RunResult:
-        """`reconcile` over the last days, today included."""
+        """Run `reconcile` over the last days, today included."""
         return self._run("reconcile", run_config={"ops": {"average_stats_reconciliation": {"config": {"days": days}}}})
 
     def summarise_stale_months(self) -> RunResult | None:
-        """`summarise_months` over the months that wait; None when none does."""
+        """Run `summarise_months` over the months that wait; return None when none does."""
         with self.engine.connect() as connection:
             months = stale_months(connection)
         if not months:
@@ -155,14 +160,14 @@ class Runner:
 
 
 def _origin_of(job: str) -> RemoteJobOrigin:
-    """Say where the job comes from: the UI's first page and "Re-execute" leave out runs that do not."""
+    """Return where the job comes from: the UI's first page and "Re-execute" leave out runs without it."""
     target = LoadableTargetOrigin(module_name="pipelines.definitions", working_directory=str(APP_ROOT))
     location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
     return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), job)
 
 
 def _why(result: dg.JobExecutionResult) -> tuple[str, str | None]:
-    """The message of the failure that matters most, and its kind when it is permanent."""
+    """Return the message of the failure that matters most, and its kind when it is permanent."""
     message = ""
     for event in result.filter_events(lambda event: event.is_step_failure):
         failure = event.step_failure_data
@@ -176,7 +181,7 @@ def _why(result: dg.JobExecutionResult) -> tuple[str, str | None]:
 
 
 def _root(error: Any) -> str:
-    """The first line of the error at the bottom of Dagster's chain."""
+    """Return the first line of the error at the bottom of Dagster's chain."""
     while error is not None and error.cause is not None:
         error = error.cause
     return str(error.message).strip().splitlines()[0] if error is not None else ""
@@ -184,7 +189,7 @@ def _root(error: Any) -> str:
 
 @contextmanager
 def _progress(engine: Engine, run_id: str, console: Console) -> Iterator[None]:
-    """A bar of users done, fed from what the batches note in the database, so that it fits any executor."""
+    """Show a bar of users done while the block runs; the batches note their progress in the database."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -200,12 +205,12 @@ def _progress(engine: Engine, run_id: str, console: Console) -> Iterator[None]:
         task = bar.add_task("syncing", total=None, sessions=0, requests=0)
 
         def follow() -> None:
-            while not ended.wait(TOLD_EVERY_SECONDS):
+            while not ended.wait(PROGRESS_SECONDS):
                 try:
                     with engine.connect() as connection:
                         counts = totals_of_run(sync_state.counts_of_run(connection, run_id))
                 except SQLAlchemyError:
-                    time.sleep(TOLD_EVERY_SECONDS)
+                    time.sleep(PROGRESS_SECONDS)
                     continue
                 bar.update(
                     task,

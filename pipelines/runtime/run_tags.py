@@ -10,5 +10,10 @@ LOCATION = "asleep-sync"
 
 
 def range_tags(first: str, last: str) -> dict[str, str]:
-    """The tags that make one run of a range of partitions, both ends included."""
+    """Return the tags that make one run of a range of partitions, both ends included.
+
+    Args:
+        first: key of the first partition.
+        last: key of the last one.
+    """
     return {RANGE_START: first, RANGE_END: last}

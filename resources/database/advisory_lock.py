@@ -1,7 +1,4 @@
-"""A lock that processes on any machine share through the database, and that dies with its process.
-
-Lives here: holding it.  Not here: what is done alone, the rate limit.
-"""
+"""A lock that processes on any machine share through the database, and that is free when its process dies."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -48,6 +45,11 @@ def advisory_lock(
 
 
 def is_held(engine: Engine, name: str) -> bool:
-    """Whether the lock `name` is held now."""
+    """Return whether the lock is held now.
+
+    Args:
+        engine: the database.
+        name: of the lock.
+    """
     with engine.begin() as connection:
         return not connection.scalar(_TRY_SHORTLY, {"name": name})

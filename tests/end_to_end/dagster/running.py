@@ -1,7 +1,4 @@
-"""Dagster as its users run it: code server, webserver and daemon, each a process of its own, on loopback.
-
-Lives here: starting, asking by GraphQL, waiting with a deadline, stopping by process id.  Not here: tests.
-"""
+"""Dagster as it is deployed: started, operated by GraphQL, awaited with a deadline, stopped by process id."""
 
 import json
 import os
