@@ -25,14 +25,21 @@ AS $$
 DECLARE
     after_transaction bigint := split_part(after_position, '-', 1)::bigint;
     after_change bigint := split_part(after_position, '-', 2)::bigint;
+    next_transaction bigint := pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
+    remedy CONSTANT text := 'Take changes_position(), copy the tables again, and follow from there.';
 BEGIN
+    IF after_transaction >= next_transaction THEN
+        RAISE EXCEPTION 'Position % is from another server: this database was restored from a dump.', after_position
+            USING ERRCODE = 'data_exception', HINT = remedy;
+    END IF;
     IF EXISTS (
         SELECT FROM asleep.changes AS c
         WHERE c.kind = 'removed'
             AND (c.transaction_id, c.change_id) > (after_transaction, after_change)
+            AND c.transaction_id < next_transaction
     ) THEN
-        RAISE EXCEPTION 'Position % is older than the oldest change that is kept. Take changes_position(), copy the '
-            'tables again, and follow from there.', after_position USING ERRCODE = 'data_exception';
+        RAISE EXCEPTION 'Position % is older than the oldest change that is kept.', after_position
+            USING ERRCODE = 'data_exception', HINT = remedy;
     END IF;
     RETURN QUERY
         SELECT concat(c.transaction_id, '-', c.change_id), c.changed_at, c.kind, c.session_id, c.user_id
@@ -47,7 +54,7 @@ $$;
 
 COMMENT ON FUNCTION asleep.changes_since(text, integer) IS
     'Changes after a position, oldest first; keep the last new_position for the next call. Fails when the position is '
-    'older than the changes that are kept.';
+    'older than the changes that are kept, or from another server.';
 
 -- A session that was not final at that moment is returned with the content with which it became final.
 CREATE OR REPLACE FUNCTION asleep.sessions_as_of(moment timestamptz) RETURNS SETOF asleep.sleep_sessions

@@ -140,6 +140,24 @@ def test_a_position_that_is_too_old_is_refused_with_the_remedy(engine: Engine):
         assert prune_changes(connection, before=datetime.now(UTC) + timedelta(minutes=1)) == 2
 
 
+def test_a_position_of_another_server_is_refused(engine: Engine):
+    """After a dump is restored, transactions are numbered from the start, and a reader would wait for years."""
+    reader = Copy(engine)
+    reader.position = "999999999999-1"
+    with pytest.raises(DBAPIError, match=r"restored from a dump(.|\n)*copy the tables again"):
+        reader.follow()
+
+    with engine.begin() as connection:
+        values = "(999999999999, 'updated', '2020-01-01')"
+        old = f"INSERT INTO asleep.changes (transaction_id, kind, changed_at) VALUES {values}"
+        connection.execute(text(old))
+        assert prune_changes(connection, before=datetime(2021, 1, 1, tzinfo=UTC)) == 1
+    reader = Copy(engine)
+    with engine.begin() as connection:
+        store(connection, [session("one", NIGHT, slept())])
+    assert reader.follow() == ["inserted"]
+
+
 def test_listeners_are_notified_when_a_change_commits(engine: Engine):
     """A reader can wait instead of polling."""
     listener = engine.raw_connection()
