@@ -146,6 +146,8 @@ class _StatisticsSync(UserSteps):
         if not self.reads_in_full:
             wanted |= self.changed(self.listed.keys() - analysed.keys())
             wanted.update(self.outcome.user.failed_session_ids)
+            for session_id in sorted(self.listed.keys() & self.stored.keys() - wanted):
+                self.note_chunk(self.listed[session_id], self.stored[session_id])
         return wanted
 
     def changed(self, session_ids: Iterable[str]) -> set[str]:

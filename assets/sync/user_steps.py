@@ -11,6 +11,7 @@ from assets.sync.window import Window, windows_of
 from resources.asleep.errors import AsleepError, Malformed, SessionGone, UserGone
 from resources.asleep.records import ListedSession, SessionList, SleepSession
 from resources.database.sync.list_cache import ListEnd
+from resources.database.sync.stored_sessions import StoredSession
 from resources.database.sync.sync_state import DAMAGED, DISAGREES, Failure, UserToSync
 
 NOT_LISTED = "The API returns sessions that it does not list, so others may be missing, too."
@@ -147,6 +148,11 @@ class UserSteps:
         rows = (len(answer.rows), answer.last_page_rows, answer.last_session_id)
         is_sure = not answer.last_page_rows and (bool(answer.rows) or self.outcome.user.listed_at is not None)
         return None if is_sure else ListEnd(self.outcome.user.user_id, window.start, window.end, *rows, last_start)
+
+    def note_chunk(self, row: ListedSession, stored: StoredSession) -> None:
+        """Note the last chunk of a session that is not read, when none is stored."""
+        if stored.last_received_seq_num is None:
+            self.outcome.last_chunks.append((row.session_id, row.last_received_seq_num))
 
     def list_days_touched(self) -> Steps[None]:
         """List the days of sessions that were read without a list: `last_received_seq_num` stands nowhere else."""

@@ -85,11 +85,8 @@ class _ListSync(UserSteps):
         } - self.requested
         unchanged = rows.keys() - wanted - self.requested
         self.outcome.unchanged += len(unchanged)
-        self.outcome.last_chunks.extend(
-            (i, rows[i].last_received_seq_num)
-            for i in sorted(unchanged)
-            if self.stored[i].last_received_seq_num is None
-        )
+        for session_id in sorted(unchanged):
+            self.note_chunk(rows[session_id], self.stored[session_id])
         return wanted
 
     def look_at_old_day(self, day: date) -> Steps[None]:

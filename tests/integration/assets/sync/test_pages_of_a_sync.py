@@ -171,6 +171,34 @@ def test_a_session_that_a_list_lacked_is_found_by_reconcile_which_forgets_the_pa
     assert world.wrong() == []
 
 
+def test_an_empty_first_list_is_read_once_more_by_the_next_run(world):
+    """Of a user of whom nothing is stored nothing contradicts it; and the next run lists other days."""
+    world.add_user(nights=1)
+    user = world.add_user()
+    world.add_nights(user, world.ago(20), world.ago(21))
+    world.faults({"kind": "empty_list", "user": user, "count": 1})
+    world.sync()
+    assert len(world.wrong()) == 2
+    world.faults()
+    world.sync(days=3)
+
+    assert world.wrong() == []
+    assert world.rows("SELECT FROM asleep.unconfirmed_lists") == []
+
+
+def test_in_statistics_mode_a_list_without_sessions_that_average_stats_name_is_read_again(world):
+    """The list alone names running sessions and zones: without it, rows would lack them silently."""
+    user = world.add_user(nights=3)
+    world.add_nights(user, world.ago(0.3), state="OPEN")
+    world.faults({"kind": "empty_list", "count": 1})
+    counts = world.sync(mode=Mode.STATISTICS)
+    assert (counts["failures"], counts["sessions_inserted"]) == (0, 4)
+    world.faults({"kind": "empty_list"})
+    world.sync(mode=Mode.STATISTICS)
+
+    assert [(row.session_id, row.kind) for row in world.missing_data()] == [(None, "malformed")]
+
+
 def test_a_cap_that_holds_for_some_answers_only_loses_nothing(busy):
     """Half of the servers are old: a page of 20 after one of 100 is not the end either."""
     busy.add_user(nights=15)

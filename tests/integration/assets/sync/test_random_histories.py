@@ -142,8 +142,9 @@ def explained(difference: Difference, mode: Mode, first: date, world: World, his
         or (kind == "missing" and history.lists_were_cut and is_new(difference, world))
         or (history.lists_were_ever_cut and difference.what.startswith("last_received_seq_num"))
         or (kind == "wrong" and history.damaged)
-        # A reconciliation looks at analysed sessions only.
+        # A reconciliation looks at analysed sessions only, and lists the days of those alone that it reads.
         or (mode is Mode.RECONCILE and (session_id in history.running or "not analysed" in difference.what))
+        or (mode is Mode.RECONCILE and difference.what.startswith("last_received_seq_num: stored None"))
     )
 
 
