@@ -20,18 +20,7 @@ from assets.partitions import months_from, starting_on
 from assets.sleep_metrics import sleep_metrics
 from assets.sleep_sessions import sleep_sessions
 from assets.users import users
-from pipelines.jobs import (
-    delete_old_records,
-    erase_deleted_users,
-    fill_stage_arrays,
-    process_webhook_events,
-    reconcile,
-    report_month,
-    retry_failures,
-    summarise_months,
-    sync_named_users,
-    sync_sleep_sessions,
-)
+from pipelines import jobs
 from pipelines.notifications.alert_sensors import (
     alert_on_api_outage,
     alert_on_run_failure,
@@ -82,18 +71,7 @@ def build_definitions(
     return dg.Definitions(
         assets=presented([*starting_on(ASSETS, first_day), *external_assets], settings),
         asset_checks=checks,
-        jobs=[
-            sync_sleep_sessions,
-            summarise_months,
-            reconcile,
-            report_month,
-            sync_named_users,
-            retry_failures,
-            process_webhook_events,
-            fill_stage_arrays,
-            erase_deleted_users,
-            delete_old_records,
-        ],
+        jobs=dg.load_definitions_from_modules([jobs]).jobs,
         schedules=[
             daily_sync(settings.recent_days, first_day),
             hourly_retry,
