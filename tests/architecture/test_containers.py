@@ -25,6 +25,18 @@ def test_the_build_gets_what_it_copies_and_no_more():
     assert all((ROOT / source).exists() for line in copies for source in line.split())
 
 
+def test_the_image_is_built_in_stages_from_one_base_for_a_numeric_user():
+    """Kubernetes' `runAsNonRoot` refuses a user by name; a base by digest must count for every stage."""
+    image = (ROOT / "deploy/Dockerfile").read_text("utf-8")
+    release = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text("utf-8"))
+    build = next(step for step in release["jobs"]["image"]["steps"] if "build-push" in step.get("uses", ""))
+
+    assert re.findall(r"^FROM (\S+)", image, re.MULTILINE) == ["${BASE}", "${BASE}"]
+    assert re.search(r"^USER \d+$", image, re.MULTILINE)
+    assert build["with"]["file"] == "deploy/Dockerfile"
+    assert build["with"]["build-args"] == "BASE=${{ steps.base.outputs.image }}"
+
+
 def test_the_files_with_secrets_are_kept_out_of_git():
     """The first `git add .` after `docker compose up` would publish them."""
     secrets, ignored = [f"/deploy/{SERVICES['service']['env_file']}", ".env"], _lines(".gitignore")
