@@ -45,7 +45,7 @@ _TERMINATE = """mutation ($id: String!) { terminateRun(runId: $id) { __typename 
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -72,13 +72,15 @@ def test_a_backfill_of_12_months_of_averages_is_one_run(dagster: RunningDagster,
 
 
 @pytest.mark.parametrize(
-    ("job", "key", "told"),
+    ("job", "key", "message"),
     [
         ("sync_sleep_sessions", "2199-01-01", "2199-01-01 lies in the future: the last day that can be synced"),
         ("summarise_months", "2199-01-01", "2199-01 lies in the future: the last month with sessions"),
     ],
 )
-def test_a_partition_in_the_future_is_refused_in_one_sentence(dagster: RunningDagster, job: str, key: str, told: str):
+def test_a_partition_in_the_future_is_refused_in_one_sentence(
+    dagster: RunningDagster, job: str, key: str, message: str
+):
     """Dagster runs any partition that a tag names; a day to come must not be recorded as done."""
     launched = dagster.launch(job, tags={"dagster/partition": key})
 
@@ -87,7 +89,7 @@ def test_a_partition_in_the_future_is_refused_in_one_sentence(dagster: RunningDa
     events = dagster.events(run_id)
     messages = [e["failureMetadata"]["description"] for e in events if e.get("failureMetadata")]
     assert len(messages) == 1, "once: no retry makes the future come sooner"
-    assert messages[0].startswith(told)
+    assert messages[0].startswith(message)
     assert not numbers(events, "sleep_sessions")
     assert not numbers(events, "monthly_averages")
 

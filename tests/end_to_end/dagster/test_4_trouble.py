@@ -30,7 +30,7 @@ def _sync(dagster: RunningDagster, days: list[str]) -> str:
 
 @contextmanager
 def _slow(api: Simulator) -> Iterator[None]:
-    """Answers take so long that a run can be caught in the middle."""
+    """Slow responses: a run can be interrupted in the middle."""
     api.ask("behaviour", {"latency_seconds": 1.0})
     try:
         yield
@@ -134,8 +134,8 @@ def test_a_run_whose_machine_lost_power_is_found_and_done_again(
 
         with dagster.code_server(), dagster.daemon():
             assert dagster.finished(run_id, seconds=200)["status"] == "FAILURE"
-            told = [str(event["message"]) for event in dagster.events(run_id)]
-            assert any("the code server that ran it is gone" in message for message in told)
+            messages = [str(event["message"]) for event in dagster.events(run_id)]
+            assert any("the code server that ran it is gone" in message for message in messages)
             second = until("the run is started again", lambda: _retry_of(dagster, run_id), seconds=100)
             assert dagster.finished(second["runId"], seconds=200)["status"] == "SUCCESS"
         assert _missing(engine, api, days) == []

@@ -30,7 +30,7 @@ def graph():
 
 @pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`:DeprecationWarning")
 def test_resources_show_their_fields_and_secrets_by_the_variables_name():
-    """An operator checks what is configured; nobody reads a key over a shoulder."""
+    """An operator checks what is configured; the key is not on the screen."""
     snapshot = RepositorySnap.from_def(DEFINITIONS.get_repository_def())
     resources = {resource.name: resource for resource in snapshot.resources}
     shown = {name: {key: json.loads(str(v)) for key, v in resources[name].configured_values.items()} for name in SHOWN}

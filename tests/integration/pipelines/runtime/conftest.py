@@ -53,6 +53,8 @@ def run(definitions: dg.Definitions, instance: dg.DagsterInstance) -> Callable[.
 
 
 def failure_messages(result: dg.ExecuteInProcessResult) -> list[str]:
-    """What the failed steps told people."""
-    told = [event.step_failure_data.user_failure_data for event in result.filter_events(lambda e: e.is_step_failure)]
-    return [data.description or "" for data in told if data]
+    """Return the messages of the failed steps."""
+    failures = [
+        event.step_failure_data.user_failure_data for event in result.filter_events(lambda e: e.is_step_failure)
+    ]
+    return [data.description or "" for data in failures if data]

@@ -39,7 +39,7 @@ def database(engine: Engine) -> Database:
 
 
 def tick(instance: dg.DagsterInstance, schedule: dg.ScheduleDefinition, **resources: Any) -> Any:
-    """What the schedule says when it is asked now."""
+    """Evaluate the schedule now."""
     context = dg.build_schedule_context(
         instance=instance, scheduled_execution_time=datetime.now(UTC), resources=resources
     )
@@ -140,7 +140,7 @@ def test_what_time_can_mend_is_tried_every_hour_and_the_rest_once_a_day(  # noqa
     if is_tried:
         config = answer.run_config["ops"]["sync_some_users"]["config"]
         assert config["failed_only"]
-        assert "users" not in config, "run config is stored and shown: it names nobody"
+        assert "users" not in config, "run config is stored and shown: it holds no user"
 
 
 def test_retries_do_not_queue_up(instance: dg.DagsterInstance, engine: Engine, database: Database):
@@ -151,8 +151,8 @@ def test_retries_do_not_queue_up(instance: dg.DagsterInstance, engine: Engine, d
     assert isinstance(tick(instance, hourly_retry, database=database), dg.SkipReason)
 
 
-def test_an_event_that_names_nobody_is_never_retried(instance: dg.DagsterInstance, engine: Engine, database: Database):
-    """There is nobody to ask about; the run would be red every hour."""
+def test_an_event_without_a_user_is_never_retried(instance: dg.DagsterInstance, engine: Engine, database: Database):
+    """No user can be read for it; the run would fail every hour."""
     failed(engine, "webhook_event", hours_ago=30, user_id="")
 
     assert isinstance(tick(instance, hourly_retry, database=database), dg.SkipReason)
@@ -180,7 +180,7 @@ def test_a_refused_account_is_not_asked_again_by_anything_until_something_succee
     assert asked_for() == [False, False]
     for job, expected in (("summarise_months", [False, False]), ("sync_sleep_sessions", [True, True])):
         instance.create_run_for_job(definitions.resolve_job_def(job), status=DagsterRunStatus.SUCCESS)
-        assert asked_for() == expected, f"{job}: only what asks the API can tell"
+        assert asked_for() == expected, f"{job}: only jobs that call the API can show it"
 
 
 def test_what_has_just_failed_rests_a_while(instance: dg.DagsterInstance, engine: Engine, database: Database):
@@ -303,7 +303,7 @@ def test_months_are_left_to_a_run_that_handles_events(instance: dg.DagsterInstan
 
 @pytest.fixture
 def syncing(definitions: dg.Definitions, instance: dg.DagsterInstance) -> Callable[[], None]:
-    """A sync is under way, as far as Dagster knows."""
+    """A run of a sync that Dagster records as under way."""
 
     def begin() -> None:
         job = definitions.resolve_job_def("sync_sleep_sessions")

@@ -101,7 +101,7 @@ def _concurrency(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_chart_adds_nothing_that_dagster_refuses_beside_it(tmp_path: Path):
-    """The chart writes a queue and retries of its own into the same file, unless it is told not to."""
+    """The chart writes a queue and retries of its own into the same file, unless its values prevent that."""
     values = yaml.safe_load((DEPLOY / "kubernetes" / "values.yaml").read_text())
     daemon, extra = values["dagsterDaemon"], values["additionalInstanceConfig"]
     monitoring = daemon["runMonitoring"]
@@ -140,7 +140,7 @@ def test_the_chart_adds_nothing_that_dagster_refuses_beside_it(tmp_path: Path):
 
 
 def test_the_workers_of_the_compose_file_listen_where_steps_are_sent():
-    """A queue that nobody serves makes a run wait for ever without a word."""
+    """A run whose steps go into a queue without a worker waits for ever."""
     files = yaml.safe_load((DEPLOY / "celery" / "compose.yaml").read_text())
 
     worker = files["services"]["worker"]

@@ -33,7 +33,7 @@ def not_asked(engine: Engine, since: datetime) -> int:
         return connection.scalar(load_sql("assets.ops", "users_not_asked"), {"since": since}) or 0
 
 
-def test_after_a_whole_run_nobody_was_left_out(run: Callable[..., dg.ExecuteInProcessResult], engine: Engine):
+def test_after_a_whole_run_no_user_is_left_out(run: Callable[..., dg.ExecuteInProcessResult], engine: Engine):
     """Those who failed count as asked: they have a check of their own."""
     began = datetime.now(UTC)
 

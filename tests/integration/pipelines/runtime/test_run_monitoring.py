@@ -99,7 +99,7 @@ def test_status_shows_runs_that_do_not_move(launcher: WatchedRunLauncher, engine
     assert f"Run {stalled.run_id} of any is STARTED, without an event since" in output.getvalue()
 
 
-def test_a_run_that_nobody_watches_is_left_alone(launcher: WatchedRunLauncher):
+def test_a_run_started_by_hand_is_left_alone(launcher: WatchedRunLauncher):
     """`dagster job execute` by hand: declaring it dead would start a second one beside it."""
     assert health(launcher) is WorkerStatus.RUNNING
 
@@ -107,7 +107,7 @@ def test_a_run_that_nobody_watches_is_left_alone(launcher: WatchedRunLauncher):
 def test_only_one_at_a_time_and_the_next_one_waits(engine: Engine):
     """Two syncs of one batch would ask the API everything twice."""
     waits: list[float] = []
-    told: list[str] = []
+    messages: list[str] = []
 
     with advisory_lock(engine, "batch"):
         pass
@@ -119,10 +119,10 @@ def test_only_one_at_a_time_and_the_next_one_waits(engine: Engine):
             if len(waits) == 3:
                 holder.exec_driver_sql("SELECT pg_advisory_unlock(hashtextextended('batch', 0))")
 
-        with advisory_lock(engine, "batch", on_wait=lambda: told.append("waiting"), wait=wait):
+        with advisory_lock(engine, "batch", on_wait=lambda: messages.append("waiting"), wait=wait):
             assert is_held(engine, "batch")
 
-    assert (len(waits), told) == (3, ["waiting"])
+    assert (len(waits), messages) == (3, ["waiting"])
     assert not is_held(engine, "batch")
 
 
