@@ -40,8 +40,8 @@ $(VENV)/installed: $(UV) pyproject.toml uv.lock
 
 # dbt needs older versions of some packages, so it has an environment of its own.
 .dbt/installed: $(UV) pyproject.toml uv.lock
-	@UV_PROJECT_ENVIRONMENT=.dbt $(UV) sync --frozen --quiet --only-group dbt --python $(PYTHON)
-	@touch $@
+	@UV_PROJECT_ENVIRONMENT=.dbt $(UV) sync --frozen --quiet --only-group dbt --python $(PYTHON) && touch $@ || \
+	  echo "make: dbt cannot be installed: its test will be skipped" >&2
 
 install: $(VENV)/installed  ## Install the locked environment into .venv
 

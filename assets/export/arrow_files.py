@@ -11,8 +11,8 @@ from pyarrow import parquet
 
 BLOCK_BYTES = 1024 * 1024
 """Arrow reads up to 32 blocks ahead."""
-GROUP_ROWS = 20_000
-"""Rows of a row group: as many as are in memory at once."""
+GROUP_BYTES = 12 * 1024 * 1024
+"""Of a row group, before compression."""
 
 _TYPES: dict[str, pa.DataType] = {
     "text": pa.string(),
@@ -73,7 +73,7 @@ def write_parquet(csv: Path, target: Path, columns: Sequence[ColumnType]) -> int
         for batch in _batches(csv, columns):
             waiting.append(_with_lists(batch, columns, schema))
             rows += batch.num_rows
-            if sum(each.num_rows for each in waiting) >= GROUP_ROWS:
+            if sum(each.nbytes for each in waiting) >= GROUP_BYTES:
                 writer.write_table(pa.Table.from_batches(waiting))
                 waiting.clear()
         writer.write_table(pa.Table.from_batches(waiting, schema))
