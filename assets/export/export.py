@@ -1,10 +1,10 @@
 """Writes Parquet and CSV files, one folder for each dataset and month; unchanged months are left as they are."""
 
 import json
-import secrets
 import shutil
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from sqlalchemy import Connection, Engine, text
 
 from assets.export.datasets import DATASETS, EPOCHS, STAGES, Dataset
+from resources.database.advisory_lock import advisory_lock
 from resources.load_sql import load_sql
 
 if TYPE_CHECKING:
     from assets.export.arrow_files import ColumnType  # PyArrow is loaded when something is exported
 
+_LOCK = "asleep-sync export"
+"""One export at a time, so that an erasure also reaches the files of an export that runs meanwhile."""
 MANIFEST = ".months.json"
 """In each dataset's folder: checksums of each exported month's rows and columns, and its formats."""
 
@@ -68,14 +71,8 @@ def export(
         request: what to export.
         progress: called before each month with the dataset's name.
     """
-    total = Exported(0, 0, 0, 0)
-    for dataset in request.datasets:
-        folder = directory / dataset.name
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with engine.connect() as connection:
-            done = _Months(connection, folder, dataset, request).write(progress)
-        total = Exported(*map(sum, zip(total, done, strict=True)))
-    return total
+    with advisory_lock(engine, _LOCK):
+        return _export(engine, directory, request, progress)
 
 
 def refresh(engine: Engine, directory: Path) -> Exported:
@@ -85,15 +82,36 @@ def refresh(engine: Engine, directory: Path) -> Exported:
         engine: of the database.
         directory: of earlier exports; nothing happens without any.
     """
-    total = Exported(0, 0, 0, 0)
-    for dataset in (*DATASETS, STAGES, EPOCHS):
-        if not (kept := _read_manifest(directory / dataset.name)):
-            continue
-        months = [date.fromisoformat(f"{key}-01") for key in kept]
-        formats = next(iter(kept.values())).split()[2:]
-        done = export(engine, directory, ExportRequest((dataset,), months, formats))
-        total = Exported(*map(sum, zip(total, done, strict=True)))
-    return total
+    done = []
+    with advisory_lock(engine, _LOCK):
+        for dataset in (*DATASETS, STAGES, EPOCHS):
+            folder, by_formats = directory / dataset.name, defaultdict[tuple[str, ...], list[date]](list)
+            _remove_unfinished(folder)
+            for key, entry in _read_manifest(folder).items():
+                by_formats[tuple(entry.split()[2:])].append(date.fromisoformat(f"{key}-01"))
+            for formats, months in by_formats.items():
+                done.append(_export(engine, directory, ExportRequest((dataset,), months, formats)))
+    return _sum(done)
+
+
+def _export(
+    engine: Engine,
+    directory: Path,
+    request: ExportRequest,
+    progress: Callable[[str, date], None] = lambda _name, _month: None,
+) -> Exported:
+    done = []
+    for dataset in request.datasets:
+        folder = directory / dataset.name
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _remove_unfinished(folder)
+        with engine.connect() as connection:
+            done.append(_Months(connection, folder, dataset, request).write(progress))
+    return _sum(done)
+
+
+def _sum(parts: Iterable[Exported]) -> Exported:
+    return Exported(*map(sum, zip(Exported(0, 0, 0, 0), *parts, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +177,7 @@ class _Months:
         from assets.export.arrow_files import write_parquet
 
         target = self.target(f"{month:%Y-%m}")
-        unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished = target.with_name(f".{target.name}")
         unfinished.mkdir(mode=0o700)
         try:
             csv = unfinished / f"{self.dataset.name}.csv"
@@ -191,6 +208,12 @@ class _Months:
             return int(cursor.rowcount)
 
 
+def _remove_unfinished(folder: Path) -> None:
+    """Remove what a killed export left: it may hold a user who was erased since."""
+    for path in folder.glob(".month=*"):
+        shutil.rmtree(path)
+
+
 def _open_private(file: Path) -> BinaryIO:
     """Open a file for writing that only its owner may read."""
     file.unlink(missing_ok=True)
@@ -205,7 +228,7 @@ def _read_manifest(folder: Path) -> dict[str, str]:
 
 
 def _write_manifest(folder: Path, states: dict[str, str]) -> None:
-    unfinished = folder / f"{MANIFEST}.{secrets.token_hex(4)}"
+    unfinished = folder / f"{MANIFEST}.new"
     with _open_private(unfinished) as file:
         file.write(json.dumps(states, indent=1, sort_keys=True).encode())
     unfinished.replace(folder / MANIFEST)

@@ -2,9 +2,11 @@
 
 import stat
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import duckdb
@@ -12,10 +14,12 @@ import pandas as pd
 import pytest
 from sqlalchemy import Engine, text
 
+from assets.export import arrow_files
 from assets.export.datasets import DATASETS, EPOCHS, STAGES, Dataset
-from assets.export.export import ExportRequest, export
+from assets.export.export import ExportRequest, export, refresh
 from assets.metrics.monthly_summary import summarise
 from assets.metrics.sleep_metrics import compute_metrics
+from resources.database.users.erase import erase
 from tests.warehouse_sessions import session, slept, store
 
 OCTOBER = datetime(2026, 10, 10, 14, tzinfo=UTC)
@@ -140,6 +144,43 @@ def test_files_are_private_and_an_interrupted_export_leaves_none_half_written(
     modes = {stat.S_IMODE(path.stat().st_mode) for path in directory.rglob("*") if path.is_file()}
     folders = {stat.S_IMODE(path.stat().st_mode) for path in directory.rglob("*") if path.is_dir()}
     assert (modes, folders) == ({0o600}, {0o700})
+
+
+def test_an_erasure_reaches_every_format_a_running_export_and_what_a_killed_one_left(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """`forget` reports success, so no file may hold the person afterwards."""
+    october, november = date(2026, 10, 1), date(2026, 11, 1)
+    export(engine, tmp_path, ExportRequest([EPOCHS], [october], ("parquet",)))
+    export(engine, tmp_path, ExportRequest([EPOCHS], [november], ("csv",)))
+    killed = tmp_path / "stages" / ".month=2026-11"
+    killed.mkdir(parents=True)
+    (killed / "stages.csv").write_text(BOB)
+    copied, refreshing = Event(), list[Future[Any]]()
+    convert = arrow_files.write_parquet
+
+    def erase_meanwhile(*arguments: Any) -> int:
+        if not copied.is_set():
+            copied.set()
+            with engine.begin() as connection:
+                erase(connection, BOB, "requested")
+            refreshing.append(threads.submit(refresh, engine, tmp_path))
+            with pytest.raises(TimeoutError):
+                refreshing[0].result(timeout=0.5)
+        return convert(*arguments)
+
+    monkeypatch.setattr(arrow_files, "write_parquet", erase_meanwhile)
+    with ThreadPoolExecutor(1) as threads:
+        export(engine, tmp_path, ExportRequest(DATASETS[:1]))
+        refreshing[0].result(timeout=60)
+
+    assert {path.name for path in (tmp_path / "epochs").glob("*/*")} == {"epochs.parquet", "epochs.csv"}
+    for file in filter(Path.is_file, tmp_path.rglob("*")):
+        if file.suffix == ".parquet":
+            assert set(pd.read_parquet(file)["user_id"]) == {ALICE}
+        else:
+            assert "Bob" not in file.read_text("utf-8")
+    assert not killed.exists()
 
 
 def test_epochs_of_a_named_month(engine: Engine, tmp_path: Path):
