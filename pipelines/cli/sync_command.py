@@ -15,7 +15,7 @@ from pipelines.cli.users import user_ids
 from pipelines.definitions import asleep_api_of, build_definitions
 from pipelines.notifications.alert_sensors import alert_of_command
 from pipelines.runtime.dagster_environment import dagster_environment
-from pipelines.runtime.interruption import ends_on_signal
+from pipelines.runtime.interruption import run_until_signal
 from pipelines.runtime.run_jobs import Runner, RunResult, SyncFlags
 from pipelines.settings import Settings
 from resources.asleep.errors import AsleepError
@@ -177,12 +177,13 @@ def _run(
         if runner is not None:
             runner.cancel()
 
-    with ends_on_signal(cancel, "stopped. What was fetched is stored; the next sync fetches the rest."):
-        settings = with_database_url(settings)
-        os.environ.update(dagster_environment(settings))
+    def work() -> list[RunResult]:
+        nonlocal runner
+        ready = with_database_url(settings)
+        os.environ.update(dagster_environment(ready))
         with database.engine.connect() as connection:
             first_day = read_first_day(connection)
-        definitions = build_definitions(settings, dg.in_process_executor, first_day=first_day)
+        definitions = build_definitions(ready, dg.in_process_executor, first_day=first_day)
         complain = _console(stderr=True)
         try:
             with dg.DagsterInstance.get() as instance:
@@ -190,7 +191,7 @@ def _run(
                 outcomes = [run(runner)]
                 if (summarised := runner.summarise_stale_months()) is not None:
                     outcomes.append(summarised)
-                _notify(settings, instance, outcomes, complain, is_daily=is_daily)
+                _notify(ready, instance, outcomes, complain, is_daily=is_daily)
                 return outcomes
         except dg.DagsterInvalidConfigError:
             raise Refusal(
@@ -198,6 +199,8 @@ def _run(
             ) from None
         except (dg.DagsterError, DagsterPostgresException) as error:
             raise Refusal(f"Dagster cannot be used: {first_line(error, type(error).__name__)}") from None
+
+    return run_until_signal(work, cancel, "stopped. What was fetched is stored; the next sync fetches the rest.")
 
 
 def _print_result(title: str, database: Database, outcomes: Sequence[RunResult], ids: Sequence[str] = ()) -> int:
