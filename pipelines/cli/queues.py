@@ -26,7 +26,7 @@ def list_events(limit: int) -> None:
 
     with open_database().engine.connect() as connection:
         counts, parked = count_inbox(connection), list_parked(connection, limit)
-    click.echo(f"{counts.untried + counts.tried} events wait, {counts.parked} were given up.")
+    click.echo(f"{counts.waiting} events wait, {counts.parked} were given up.")
     if parked:
         rows = [(e.event_id, e.received_at, e.parked_at, e.attempts, e.error) for e in parked]
         print_table(("event", "received (UTC)", "given up (UTC)", "attempts", "why"), rows)
@@ -88,11 +88,13 @@ def list_notifications(limit: int) -> None:
 
     Exit code 1 while a notification is given up.
     """
-    from resources.database.service.outbox import count_outbox, list_undelivered
+    from resources.database.service.inbox_care import count_outbox
+    from resources.database.service.outbox import is_on, list_undelivered
 
     with open_database().engine.connect() as connection:
         counts, undelivered = count_outbox(connection), list_undelivered(connection, limit)
-    state = "on" if counts.is_on else "off: NOTIFY_URL is not set, or the service has not started with it"
+        are_on = is_on(connection)
+    state = "on" if are_on else "off: NOTIFY_URL is not set, or the service has not started with it"
     click.echo(f"Notifications are {state}. {counts.waiting} wait, {counts.parked} were given up.")
     if undelivered:
         rows = [

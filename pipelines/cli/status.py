@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Engine, func, select
 from pipelines.settings import Settings
 from resources.contract.drift import check_stored
 from resources.database.schema import tables
-from resources.database.service.inbox_care import count_inbox, list_parked
-from resources.database.service.outbox import count_outbox
+from resources.database.service.inbox_care import count_inbox, count_outbox, list_parked
+from resources.database.service.outbox import is_on
 from resources.database.sync.missing_data import read_missing_data
 from resources.database.sync.run_health import (
     FIRST_SYNC_WITHIN,
@@ -150,10 +150,10 @@ def _rates(connection: Connection) -> list[tuple[Any, ...]]:
 def _boxes(connection: Connection) -> list[tuple[Any, ...]]:
     inbox, outbox = count_inbox(connection), count_outbox(connection)
     rows: list[tuple[Any, ...]] = [
-        ("events waiting", inbox.untried + inbox.tried),
+        ("events waiting", inbox.waiting),
         ("oldest waiting event, seconds", round(inbox.oldest_seconds)),
         ("events given up", inbox.parked),
-        ("notifications", f"{outbox.waiting} waiting, {outbox.parked} given up" if outbox.is_on else "off"),
+        ("notifications", f"{outbox.waiting} waiting, {outbox.parked} given up" if is_on(connection) else "off"),
     ]
     rows.extend((f"event {e.event_id}, {e.attempts} attempts", e.error) for e in list_parked(connection, limit=5))
     return rows

@@ -26,8 +26,7 @@ from resources.database.resource import Database
 from resources.database.schema import tables
 from resources.database.sync.missing_data import read_missing_data
 from resources.database.sync.sync_state import count_users
-from resources.notifications.alerts import AlertNotDelivered
-from resources.notifications.heartbeat import HeartbeatNotDelivered, send_heartbeat
+from resources.notifications.deliver import NotDelivered, deliver
 from resources.pseudonyms import pseudonym
 
 ALL_SYNCED, SOME_FAILED = 0, 1
@@ -236,11 +235,9 @@ def _notify(
         for outcome in failed:
             alert_of_command(settings, instance, outcome.run_id, outcome.message)
         if settings.heartbeat_url and is_daily and not failed:
-            send_heartbeat(settings.heartbeat_url)
-    except AlertNotDelivered as error:
-        complain.print(f"asleep-sync: ALERT_WEBHOOK_URL did not take the message: {error}")
-    except HeartbeatNotDelivered as error:
-        complain.print(f"asleep-sync: HEARTBEAT_URL did not take the request: {error}")
+            deliver(settings.heartbeat_url)
+    except NotDelivered as error:
+        complain.print(f"asleep-sync: {'ALERT_WEBHOOK_URL' if failed else 'HEARTBEAT_URL'} did not accept: {error}")
 
 
 def _owners(connection: Connection, session_ids: tuple[str, ...]) -> list[str]:

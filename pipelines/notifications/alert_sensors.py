@@ -12,7 +12,7 @@ from pipelines.notifications.alerts import OUTAGE_ALERT_AFTER, alert, alert_of_o
 from pipelines.runtime.run_launcher import HELD_TAG
 from pipelines.settings import Settings
 from resources.database.resource import Database
-from resources.notifications.alerts import AlertNotDelivered
+from resources.notifications.deliver import NotDelivered
 from resources.rate_limit.shared_row import key_id_of
 from resources.rate_limit.table import read_state
 
@@ -46,7 +46,7 @@ def alert_on_run_failure(settings: Settings) -> dg.SensorDefinition:
         reasons = reasons_of(context)
         try:
             _alert_of_run(settings, context.dagster_run, reasons)
-        except AlertNotDelivered as error:
+        except NotDelivered as error:
             context.log.error("ALERT_WEBHOOK_URL did not take the message: %s", error)  # noqa: TRY400 no trace
             raise
 
@@ -139,7 +139,7 @@ def alert_of_command(settings: Settings, instance: dg.DagsterInstance, run_id: s
         message: why it failed.
 
     Raises:
-        AlertNotDelivered: ALERT_WEBHOOK_URL did not accept the message.
+        NotDelivered: ALERT_WEBHOOK_URL did not accept the message.
     """
     run = instance.get_run_by_id(run_id)
     if run is not None:

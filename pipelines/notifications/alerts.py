@@ -6,7 +6,7 @@ import structlog
 
 from pipelines.observability import LOGGER, statsd_client
 from pipelines.settings import Settings
-from resources.notifications.alerts import post_alert
+from resources.notifications.deliver import deliver
 
 OUTAGE_ALERT_AFTER = timedelta(minutes=2)
 """Shorter outages are no alert."""
@@ -23,14 +23,14 @@ def alert(settings: Settings, text: str, *, title: str, event: str, **details: o
         details: of the log line; strings become tags of the StatsD event.
 
     Raises:
-        AlertNotDelivered: ALERT_WEBHOOK_URL did not accept the message.
+        NotDelivered: ALERT_WEBHOOK_URL did not accept the message.
     """
     structlog.get_logger(f"{LOGGER}.alerts").error(event, **details)
     if settings.enable_metrics:
         tags = [f"{name}:{value}" for name, value in details.items() if name == "job"]
         statsd_client(settings).event(title, text, alert_type="error", tags=tags)
     if settings.alert_webhook_url is not None:
-        post_alert(settings.alert_webhook_url, text)
+        deliver(settings.alert_webhook_url, text)
 
 
 def alert_of_outage(settings: Settings, what: str, since: datetime | None, *, ended_at: datetime | None) -> None:
@@ -43,7 +43,7 @@ def alert_of_outage(settings: Settings, what: str, since: datetime | None, *, en
         ended_at: when it was found to be over; None while it lasts.
 
     Raises:
-        AlertNotDelivered: ALERT_WEBHOOK_URL did not accept the message.
+        NotDelivered: ALERT_WEBHOOK_URL did not accept the message.
     """
     began = f"{since:%Y-%m-%d %H:%M} UTC"
     if ended_at is None:

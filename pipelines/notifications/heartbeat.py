@@ -5,7 +5,7 @@ from dagster import DagsterRunStatus
 
 from pipelines.jobs import sync_sleep_sessions
 from pipelines.settings import Settings
-from resources.notifications.heartbeat import send_heartbeat
+from resources.notifications.deliver import deliver
 
 _SCHEDULE_TAG = "dagster/schedule_name"
 DAILY_SCHEDULE = "daily_sync"
@@ -26,7 +26,7 @@ def heartbeat(settings: Settings) -> dg.SensorDefinition:
     def sensor(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
         if url is None or context.dagster_run.tags.get(_SCHEDULE_TAG) != DAILY_SCHEDULE:
             return dg.SkipReason("Not the daily sync, or HEARTBEAT_URL is not set.")
-        send_heartbeat(url)
+        deliver(url)
         return None
 
     return sensor

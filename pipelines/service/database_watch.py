@@ -14,7 +14,7 @@ import structlog
 
 from pipelines.notifications.alerts import OUTAGE_ALERT_AFTER, alert_of_outage
 from pipelines.settings import Settings
-from resources.notifications.alerts import AlertNotDelivered
+from resources.notifications.deliver import NotDelivered
 
 LOOK_SECONDS = 10.0
 ANSWER_SECONDS = 5.0
@@ -67,7 +67,7 @@ class DatabaseWatch(threading.Thread):
         """Send the alert; one that was not delivered is sent again by the next look."""
         try:
             alert_of_outage(self._settings, "database", self._down_since, ended_at=ended_at)
-        except AlertNotDelivered as error:
+        except NotDelivered as error:
             _log.error("alert_not_delivered", reason=str(error))
         else:
             self._is_reported = ended_at is None

@@ -7,7 +7,6 @@ an event is written and rolled back. Not here: what to do about it (the runbook)
 import asyncio
 import os
 import time
-from collections.abc import Callable
 from typing import Literal
 
 from fastapi import APIRouter, Response
@@ -21,8 +20,8 @@ from pipelines.service.inbox_writer import InboxWriter
 from pipelines.service.options import ServiceOptions
 from resources.database.migrate import NotMigrated, require_migrated
 from resources.database.service.inbox import IncomingEvent, put_events
-from resources.database.service.inbox_care import count_inbox
-from resources.database.service.outbox import count_outbox
+from resources.database.service.inbox_care import QueueCounts, count_inbox, count_outbox
+from resources.database.service.outbox import is_on
 from resources.database.session_settings import DatabaseUnsuitable
 
 State = Literal["up", "degraded", "down"]
@@ -41,6 +40,10 @@ class Dependency(BaseModel):
 
     model_config = ConfigDict(extra="allow")
     state: State
+
+    def figures(self) -> dict[str, float]:
+        """The numbers beside the state."""
+        return {name: value for name, value in (self.model_extra or {}).items() if isinstance(value, int | float)}
 
 
 class Health(BaseModel):
@@ -108,31 +111,26 @@ class HealthCheck:
         self._report(found)
 
     def _examine(self, connection: Connection, *, must_try: bool) -> dict[str, Dependency]:
-        found = {"database": Dependency(state="up"), "schema": _schema(connection)}
-        if found["schema"].state == "up":
-            found |= {name: check(connection) for name, check in self._checks().items()}
-            reason = _why_no_event_can_be_stored(connection) if must_try else None
-            if reason is not None:
-                found["inbox"] = _down(f"events cannot be stored ({reason})")
+        try:
+            require_migrated(connection)
+        except NotMigrated as error:
+            return {"schema": _down(str(error))}
+        found = {"schema": Dependency(state="up")}
+        if self._options.enable_webhooks:
+            found["inbox"] = _inbox(connection)
+        if self._options.notify_url:
+            found["notifications"] = _outbox(connection)
+        for name, check in self._options.checks.items():
+            found[name] = Dependency.model_validate(check(connection))
+        if must_try and (reason := _why_no_event_can_be_stored(connection)) is not None:
+            found["inbox"] = _down(f"events cannot be stored ({reason})")
         return found
 
     def _report(self, found: dict[str, Dependency]) -> None:
-        if self._options.levels is None:
-            return
-        for name, dependency in found.items():
-            for figure, value in (dependency.model_extra or {}).items():
-                if isinstance(value, int | float):
+        if self._options.levels is not None:
+            for name, dependency in found.items():
+                for figure, value in dependency.figures().items():
                     self._options.levels(name, figure, value)
-
-    def _checks(self) -> dict[str, Callable[[Connection], Dependency]]:
-        checks: dict[str, Callable[[Connection], Dependency]] = {}
-        if self._options.enable_webhooks:
-            checks["inbox"] = _inbox
-        if self._options.notify_url:
-            checks["notifications"] = _outbox
-        for name, check in self._options.checks.items():
-            checks[name] = lambda connection, check=check: Dependency.model_validate(check(connection))  # type: ignore[misc]
-        return checks
 
 
 def health_routes(health_check: HealthCheck) -> APIRouter:
@@ -193,35 +191,15 @@ def _why_no_event_can_be_stored(connection: Connection) -> str | None:
     return None
 
 
-def _schema(connection: Connection) -> Dependency:
-    try:
-        require_migrated(connection)
-    except NotMigrated as error:
-        return _down(str(error))
-    return Dependency(state="up")
-
-
 def _inbox(connection: Connection) -> Dependency:
-    counts = count_inbox(connection)
-    is_well = counts.parked == 0 and counts.oldest_seconds < _DELAYED_SECONDS
-    return Dependency.model_validate(
-        {
-            "state": "up" if is_well else "degraded",
-            "waiting": counts.untried + counts.tried,
-            "oldest_seconds": round(counts.oldest_seconds),
-            "parked": counts.parked,
-        }
-    )
+    return _queue(count_inbox(connection))
 
 
 def _outbox(connection: Connection) -> Dependency:
-    counts = count_outbox(connection)
-    is_well = counts.is_on and counts.parked == 0 and counts.oldest_seconds < _DELAYED_SECONDS
-    return Dependency.model_validate(
-        {
-            "state": "up" if is_well else "degraded",
-            "waiting": counts.waiting,
-            "oldest_seconds": round(counts.oldest_seconds),
-            "parked": counts.parked,
-        }
-    )
+    return _queue(count_outbox(connection), is_on=is_on(connection))
+
+
+def _queue(counts: QueueCounts, *, is_on: bool = True) -> Dependency:
+    is_well = is_on and counts.parked == 0 and counts.oldest_seconds < _DELAYED_SECONDS
+    figures = {"waiting": counts.waiting, "oldest_seconds": round(counts.oldest_seconds), "parked": counts.parked}
+    return Dependency.model_validate({"state": "up" if is_well else "degraded", **figures})

@@ -122,10 +122,9 @@ def _levels(health: Health, completeness: Completeness | None) -> Iterator[Metri
     for name, dependency in health.dependencies.items():
         up = f"1 unless {name} is down"
         yield GaugeMetricFamily(f"asleep_sync_{name}_up", up, value=dependency.state != "down")
-        for figure, value in (dependency.model_extra or {}).items():
-            if isinstance(value, int | float):
-                about = f"{figure} of {name}, as /health shows it"
-                yield GaugeMetricFamily(f"asleep_sync_{name}_{figure}", about, value=float(value))
+        for figure, value in dependency.figures().items():
+            about = f"{figure} of {name}, as /health shows it"
+            yield GaugeMetricFamily(f"asleep_sync_{name}_{figure}", about, value=value)
     if completeness is not None:
         for figure, about in _COMPLETENESS.items():
             yield GaugeMetricFamily(f"asleep_sync_{figure}", about, value=getattr(completeness, figure))

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
+from datadog.dogstatsd.base import DogStatsd
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -57,20 +57,7 @@ def log_served(served: Served) -> None:
     )
 
 
-class Statsd(Protocol):
-    """As much of a DogStatsd client as we use."""
-
-    def increment(self, metric: str, value: float = 1, tags: list[str] | None = None) -> None:
-        """Count."""
-
-    def gauge(self, metric: str, value: float) -> None:
-        """Tell a level."""
-
-    def timing(self, metric: str, value: float, tags: list[str] | None = None) -> None:
-        """Measure milliseconds."""
-
-
-def count_served(statsd: Statsd) -> Listener:
+def count_served(statsd: DogStatsd) -> Listener:
     """A listener that counts and times requests as `asleep_sync.service.requests` and `…request.duration`."""
 
     def listen(served: Served) -> None:
@@ -87,13 +74,13 @@ def count_served(statsd: Statsd) -> Listener:
     return listen
 
 
-def report_levels(statsd: Statsd) -> Levels:
-    """A listener that tells each dependency's figures as `asleep_sync.<dependency>.<figure>`."""
+def report_levels(statsd: DogStatsd) -> Levels:
+    """A listener that sends each dependency's figures as `asleep_sync.<dependency>.<figure>`."""
 
-    def tell(dependency: str, figure: str, value: float) -> None:
+    def report(dependency: str, figure: str, value: float) -> None:
         statsd.gauge(f"asleep_sync.{dependency}.{figure}", value)
 
-    return tell
+    return report
 
 
 class ServedRequests:

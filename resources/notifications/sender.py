@@ -20,6 +20,7 @@ from resources.database.service.outbox import (
     release_notifications,
     take_notifications,
 )
+from resources.notifications.deliver import NotDelivered
 from resources.notifications.signature import sign
 
 _log = structlog.get_logger("asleep_sync.notify")
@@ -29,10 +30,6 @@ _FAILURES_IN_ROW = 3
 TIMEOUT_SECONDS = 10.0
 PAUSE_SECONDS = 10
 _IDS = frozenset({"session_id", "user_id"})
-
-
-class NotDelivered(Exception):
-    """The receiver did not accept the notification."""
 
 
 class Delivered(NamedTuple):

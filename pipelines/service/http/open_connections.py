@@ -4,18 +4,11 @@ A client that connects and sends nothing costs almost nothing to it. So the conn
 together, are bounded: the one that has been idle longest is closed. Requests in progress are never closed here.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Protocol
 
 from pipelines.service.http.clients import address_group, is_trusted
-
-
-class Closable(Protocol):
-    """A connection."""
-
-    def close_idle(self) -> None:
-        """Close it at once; it is between two requests."""
 
 
 class OpenConnections:
@@ -33,17 +26,17 @@ class OpenConnections:
         self._at_most = at_most
         self._idle_per_address = idle_per_address
         self._open = 0
-        self._idle: dict[Closable, str] = {}
-        self._idle_of: defaultdict[str, dict[Closable, None]] = defaultdict(dict)
+        self._idle: dict[asyncio.Transport, str] = {}
+        self._idle_of: defaultdict[str, dict[asyncio.Transport, None]] = defaultdict(dict)
 
-    def opened(self, connection: Closable, host: str) -> None:
+    def opened(self, connection: asyncio.Transport, host: str) -> None:
         """A client has connected and sent nothing yet."""
         self._open += 1
         self.became_idle(connection, host)
         if self._open > self._at_most:
             self._close_longest_idle(self._idle)
 
-    def became_idle(self, connection: Closable, host: str) -> None:
+    def became_idle(self, connection: asyncio.Transport, host: str) -> None:
         """A connection has no request in progress from now on."""
         address = address_group(host)
         self._idle[connection] = address
@@ -52,7 +45,7 @@ class OpenConnections:
         if len(theirs) > self._idle_per_address and not is_trusted(host, self._trusted_proxies):
             self._close_longest_idle(theirs)
 
-    def became_busy(self, connection: Closable) -> None:
+    def became_busy(self, connection: asyncio.Transport) -> None:
         """A connection has a request in progress from now on."""
         address = self._idle.pop(connection, None)
         if address is not None:
@@ -61,13 +54,13 @@ class OpenConnections:
             if not theirs:
                 del self._idle_of[address]
 
-    def closed(self, connection: Closable) -> None:
+    def closed(self, connection: asyncio.Transport) -> None:
         """A connection has ended."""
         self._open -= 1
         self.became_busy(connection)
 
-    def _close_longest_idle(self, among: dict[Closable, None] | dict[Closable, str]) -> None:
+    def _close_longest_idle(self, among: dict[asyncio.Transport, None] | dict[asyncio.Transport, str]) -> None:
         longest = next(iter(among), None)
         if longest is not None:
             self.became_busy(longest)
-            longest.close_idle()
+            longest.abort()

@@ -36,7 +36,7 @@ class BoundedProtocol(H11Protocol):
         """A client has connected: its head has to arrive in time."""
         super().connection_made(transport)
         self._expect_head()
-        self._open_connections().opened(self, self._host())
+        self._open_connections().opened(self.transport, self._host())
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a head or a body; the first bytes after a finished exchange begin a new head."""
@@ -45,7 +45,7 @@ class BoundedProtocol(H11Protocol):
         super().data_received(data)
         if not self._is_between_requests():
             self._head_timer = _cancelled(self._head_timer)
-            self._open_connections().became_busy(self)
+            self._open_connections().became_busy(self.transport)
         if self.conn.their_state is not h11.SEND_BODY:
             self._unread_timer = _cancelled(self._unread_timer)
 
@@ -57,13 +57,13 @@ class BoundedProtocol(H11Protocol):
         if self.conn.their_state is h11.SEND_BODY:
             self._unread_timer = self.loop.call_later(self.unread_seconds, self.transport.close)
         elif self._is_between_requests():
-            self._open_connections().became_idle(self, self._host())
+            self._open_connections().became_idle(self.transport, self._host())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone."""
         for timer in (self._head_timer, self._unread_timer, self._unsent_timer):
             _cancelled(timer)
-        self._open_connections().closed(self)
+        self._open_connections().closed(self.transport)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -76,10 +76,6 @@ class BoundedProtocol(H11Protocol):
         """The client has read."""
         self._unsent_timer = _cancelled(self._unsent_timer)
         super().resume_writing()
-
-    def close_idle(self) -> None:
-        """Make room for another connection."""
-        self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, in JSON like every refusal."""

@@ -1,8 +1,7 @@
 -- One row: events that wait, and events given up.
 SELECT
-    count(*) FILTER (WHERE attempts = 0) AS untried,
-    count(*) FILTER (WHERE attempts > 0) AS tried,
-    coalesce(extract(EPOCH FROM clock_timestamp() - min(received_at)), 0) AS oldest_seconds,
+    count(*) AS waiting,
+    coalesce(extract(EPOCH FROM clock_timestamp() - min(received_at)), 0)::double precision AS oldest_seconds,
     (SELECT count(*) FROM asleep.webhook_events WHERE processed_at IS NOT NULL AND error IS NOT NULL) AS parked
 FROM asleep.webhook_events
 WHERE processed_at IS NULL

@@ -1,7 +1,4 @@
-"""Looking after the inbox: how full it is, what is parked, what may go.
-
-Lives here: counts, the parked list, another chance, pruning.  Not here: put and take.
-"""
+"""Looks after the inbox: how full it is, which events were given up, what may go."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,15 +11,13 @@ _PRUNE = text("DELETE FROM asleep.webhook_events WHERE processed_at < :before")
 
 
 @dataclass(frozen=True, slots=True)
-class InboxCounts:
-    """How full the inbox is."""
+class QueueCounts:
+    """How full the inbox or the outbox is."""
 
-    untried: int
-    """Waiting for the first attempt."""
-    tried: int
-    """Being handled, or waiting for another attempt."""
+    waiting: int
+    """Not handled yet."""
     oldest_seconds: float
-    """Age of the oldest event that is not handled; 0 when there is none."""
+    """Age of the oldest of them; 0 when there is none."""
     parked: int
     """Given up after too many attempts: a person has to look."""
 
@@ -38,14 +33,18 @@ class ParkedEvent:
     error: str
 
 
-def count_inbox(connection: Connection) -> InboxCounts:
-    """Count what waits and what is parked; quick however many events were handled."""
-    row = connection.execute(load_sql(__package__, "count_events")).one()
-    return InboxCounts(row.untried, row.tried, float(row.oldest_seconds), row.parked)
+def count_inbox(connection: Connection) -> QueueCounts:
+    """Count events that wait and that are parked; quick however many events were handled."""
+    return QueueCounts(*connection.execute(load_sql(__package__, "count_events")).one())
+
+
+def count_outbox(connection: Connection) -> QueueCounts:
+    """Count notifications that wait and that are parked."""
+    return QueueCounts(*connection.execute(load_sql(__package__, "count_notifications")).one())
 
 
 def list_parked(connection: Connection, limit: int = 20) -> list[ParkedEvent]:
-    """The events given up last."""
+    """Return the events that were given up last."""
     return [ParkedEvent(*row) for row in connection.execute(load_sql(__package__, "parked_events"), {"limit": limit})]
 
 

@@ -2,14 +2,11 @@
 
 A trigger writes a row in the very transaction that makes a session final, by whatever writer, so that no crash and no
 long transaction can lose one. Rows appear only while the switch is on.
-
-Lives here: the switch, claiming, marking, counting.  Not here: HTTP, signatures.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select, text
 
@@ -33,6 +30,8 @@ ON CONFLICT (only_row) DO NOTHING
 """)
 
 _TURN_OFF = text("DELETE FROM asleep.notification_switch")
+
+_IS_ON = text("SELECT EXISTS (SELECT FROM asleep.notification_switch)")
 
 _DELIVERED = text("""
 UPDATE asleep.notifications
@@ -71,16 +70,6 @@ class Notification:
 
 
 @dataclass(frozen=True, slots=True)
-class OutboxCounts:
-    """How full the outbox is."""
-
-    is_on: bool
-    waiting: int
-    oldest_seconds: float
-    parked: int
-
-
-@dataclass(frozen=True, slots=True)
 class UndeliveredNotification:
     """A notification that waits or was given up, without ids."""
 
@@ -104,6 +93,11 @@ def turn_off(connection: Connection) -> None:
     connection.execute(_TURN_OFF)
 
 
+def is_on(connection: Connection) -> bool:
+    """Whether sessions that become final are noted."""
+    return bool(connection.scalar(_IS_ON))
+
+
 def take_notifications(
     connection: Connection, limit: int, *, lease_seconds: float = LEASE_SECONDS
 ) -> list[Notification]:
@@ -120,16 +114,9 @@ def take_notifications(
     if gone := [row.notification_id for row in taken if row.session_id not in sessions]:
         connection.execute(_DROP, {"ids": gone})
     kept = (
-        Notification(
-            row.notification_id,
-            row.session_id,
-            row.user_id,
-            row.became_final_at,
-            row.attempts,
-            sessions[row.session_id],
-        )
-        for row in taken
-        if row.session_id in sessions
+        Notification(n.notification_id, n.session_id, n.user_id, n.became_final_at, n.attempts, sessions[n.session_id])
+        for n in taken
+        if n.session_id in sessions
     )
     return sorted(kept, key=lambda notification: notification.notification_id)
 
@@ -161,12 +148,6 @@ def mark_undelivered(connection: Connection, notification_id: int, error: str) -
 def release_notifications(connection: Connection, ids: Iterable[int], *, seconds: float) -> None:
     """Give notifications back untried; the attempt does not count."""
     connection.execute(_RELEASE, {"ids": list(ids), "seconds": seconds})
-
-
-def count_outbox(connection: Connection) -> OutboxCounts:
-    """Count what waits and what is parked."""
-    row: Any = connection.execute(load_sql(__package__, "count_notifications")).one()
-    return OutboxCounts(bool(row.is_on), row.waiting, float(row.oldest_seconds), row.parked)
 
 
 def list_undelivered(connection: Connection, limit: int = 100) -> list[UndeliveredNotification]:

@@ -16,7 +16,7 @@ from pipelines.notifications.alert_sensors import (
 from pipelines.notifications.heartbeat import heartbeat
 from pipelines.settings import Settings
 from resources.database.resource import Database
-from resources.notifications.alerts import ATTEMPTS, AlertNotDelivered
+from resources.notifications.deliver import ATTEMPTS, NotDelivered
 from resources.rate_limit.shared_row import key_id_of
 from tests.conftest import Simulator
 from tests.integration.pipelines.runtime.conftest import KEY, api, definitions_for
@@ -76,7 +76,7 @@ def test_a_chat_that_is_down_or_moved_is_an_error_of_the_sensor(tell: Callable[[
     """It shows as a failed tick; a redirect is not followed, for the address itself is a secret."""
     listener.status = 302
 
-    with pytest.raises(AlertNotDelivered, match="status 302"):
+    with pytest.raises(NotDelivered, match="status 302"):
         tell(listener.url)
 
     assert len(listener.heard) == ATTEMPTS

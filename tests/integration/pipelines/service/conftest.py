@@ -33,6 +33,7 @@ def serve_app() -> Iterator[Callable[..., Service]]:
             ws="none",
             log_config=None,
             timeout_graceful_shutdown=5,
+            timeout_keep_alive=60,  # a busy machine must not close what a test holds open
             proxy_headers=bool(trusted_proxies),
             forwarded_allow_ips=list(trusted_proxies),
         )

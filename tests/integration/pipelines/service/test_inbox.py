@@ -163,7 +163,7 @@ def test_counts_tell_what_waits(connection: Connection):
     first, second = take_events(connection, 2)
     mark_done(connection, [first.event_id])
     counts = count_inbox(connection)
-    assert (counts.untried, counts.tried, counts.parked) == (1, 1, 0)
+    assert (counts.waiting, counts.parked) == (2, 0)
     assert counts.oldest_seconds < 60
     assert second.event_id > first.event_id
 

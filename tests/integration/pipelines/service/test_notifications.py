@@ -11,9 +11,9 @@ from sqlalchemy import Connection, Engine, insert, text, update
 
 from pipelines.service.options import ServiceOptions
 from resources.database.schema.tables import sleep_sessions
+from resources.database.service.inbox_care import count_outbox
 from resources.database.service.outbox import (
     MAX_ATTEMPTS,
-    count_outbox,
     prune_outbox,
     requeue_notifications,
     take_notifications,
