@@ -73,6 +73,7 @@ def batches_for(database: Database, users_a_batch: int) -> int:
 
 def _batches_like(database: Database, like: Batch, users_a_batch: int) -> int:
     """Few users make few batches: all that are named make one."""
+    database.require_migrated()
     if like.pseudonyms is not None:
         return 1
     if not like.failed_only:
