@@ -190,6 +190,9 @@ def _root(error: Any) -> str:
 @contextmanager
 def _progress(engine: Engine, run_id: str, console: Console) -> Iterator[None]:
     """Show a bar of users done while the block runs; the batches note their progress in the database."""
+    if not console.is_terminal:
+        yield
+        return
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -198,7 +201,6 @@ def _progress(engine: Engine, run_id: str, console: Console) -> Iterator[None]:
         TimeElapsedColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
     )
     ended = threading.Event()
     with bar:
@@ -221,11 +223,9 @@ def _progress(engine: Engine, run_id: str, console: Console) -> Iterator[None]:
                 )
 
         thread = threading.Thread(target=follow, name="progress", daemon=True)
-        if console.is_terminal:
-            thread.start()
+        thread.start()
         try:
             yield
         finally:
             ended.set()
-            if console.is_terminal:
-                thread.join()
+            thread.join()
