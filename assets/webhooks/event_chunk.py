@@ -18,8 +18,8 @@ from resources.database.sync.event_context import KnownSession, known_sessions
 from resources.database.users import registry
 
 NEWS = (timedelta(days=-7), timedelta(days=1))
-"""How far from its arrival a night may begin to be stored from the event's own body: whatever the event said, the next
-syncs list those days and read it once more."""
+"""How far from its arrival a night may begin to be stored from the event's own body: the next syncs list those days and
+read the session once more."""
 SERVER_ERROR = 500
 
 
@@ -37,7 +37,7 @@ class Chunk:
     failed: list[FailedEvent] = field(default_factory=list)
     postponed: list[int] = field(default_factory=list)
     to_ask: list[int] = field(default_factory=list)
-    """Events that must ask the API, found out just now."""
+    """Events that were found to need a request."""
     changed: set[str] = field(default_factory=set)
     """Users whose cached list no longer holds."""
 
@@ -46,12 +46,23 @@ class Chunk:
         return [event_id for event_id, action in self.actions.items() if action in actions]
 
     def fail(self, event_id: int, message: str, *, is_hopeless: bool = False) -> None:
-        """Note that an event could not be handled."""
+        """Note that an event could not be handled.
+
+        Args:
+            event_id: which event.
+            message: why, without ids or values.
+            is_hopeless: whether trying again cannot help.
+        """
         event = self.events[event_id]
         self.failed.append(FailedEvent(event_id, message, event.user_id, event.session_id, is_hopeless))
 
     def store(self, event_id: int, session: SleepSession) -> None:
-        """Note the session that an event brought."""
+        """Note the session that an event brought.
+
+        Args:
+            event_id: which event.
+            session: as the event's body or the API gave it.
+        """
         self.rows.append(session_row(session))
         if stages_contradict(session):
             self.event_only.append(session.session_id)
@@ -59,7 +70,7 @@ class Chunk:
         self.done.append(event_id)
 
     def questions(self) -> dict[tuple[str, str], list[int]]:
-        """Events by the user and session that they make us ask for."""
+        """Events by the user and session to request for them."""
         found: dict[tuple[str, str], list[int]] = {}
         for event_id in self.ids_of(Action.FETCH_SESSION):
             event = self.events[event_id]
@@ -69,10 +80,16 @@ class Chunk:
         return found
 
     def take(self, event_id: int, user_id: str, answer: SleepSession | Exception) -> None:
-        """Note what the API said about an event's session."""
+        """Note the API's answer about an event's session.
+
+        Args:
+            event_id: which event.
+            user_id: whose session was requested.
+            answer: the session, or the error that the request ended with.
+        """
         if isinstance(answer, SleepSession):
             self.store(event_id, answer)
-        elif isinstance(answer, Gone):  # the next sync looks a second time before anything is called deleted
+        elif isinstance(answer, Gone):  # the next sync reads it once more before it is marked deleted
             self.changed.add(user_id)
             self.done.append(event_id)
         elif isinstance(answer, Unavailable) and (answer.status or 0) < SERVER_ERROR:
@@ -94,7 +111,12 @@ class Chunk:
 
 
 def read_chunk(engine: Engine, taken: Sequence[TakenEvent]) -> Chunk:
-    """Find out what events need; whole nights are stored from their bodies, unless the event must ask the API."""
+    """Find out what events need; whole nights are stored from their bodies, unless the event must ask the API.
+
+    Args:
+        engine: the database.
+        taken: events that this process holds.
+    """
     events = {event.event_id: read_event(event.body, event.headers) for event in taken}
     with engine.begin() as connection:
         known = known_sessions(connection, (e.session_id for e in events.values() if e.session_id))
@@ -121,7 +143,7 @@ def read_chunk(engine: Engine, taken: Sequence[TakenEvent]) -> Chunk:
 
 
 def _store_body(chunk: Chunk, taken: TakenEvent, event: Event) -> bool:
-    """Store the night as the event tells it, if it can be read and has just been slept."""
+    """Store the night from the event's body, if it can be read and is recent."""
     assert event.user_id is not None  # noqa: S101 `decide` stores only what names its user
     try:
         session = parse_session_result(event.result, user_id=event.user_id, asked_at=taken.received_at)

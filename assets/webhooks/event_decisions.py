@@ -1,9 +1,7 @@
-"""What a webhook event says, and what follows from it.
+"""What a webhook event contains, and what follows from it; pure functions.
 
-Versions V1 to V3 and both spellings of the outer names are read; whatever cannot be read in full is asked from
-the API instead, which always has the last word.
-
-Lives here: event body → `Event` → `Action`, pure.  Not here: the inbox, fetching, storing.
+Versions V1 to V3 and both spellings of the outer names are read. What cannot be read in full is read from the API
+instead, which always has the last word.
 """
 
 from collections.abc import Mapping
@@ -32,12 +30,12 @@ class EventKind(Enum):
 
 
 class Action(Enum):
-    """What an event asks for."""
+    """What an event needs."""
 
     STORE_BODY = "store_body"
     """Write the session from the event's own body."""
     FETCH_SESSION = "fetch_session"
-    """Ask the API for the session."""
+    """Read the session from the API."""
     LIST_USER = "list_user"
     """Only the user is known: list the user's recent sessions."""
     KEEP = "keep"
@@ -45,7 +43,7 @@ class Action(Enum):
     DROP = "drop"
     """The user was erased here: remove the event."""
     PARK = "park"
-    """Names no user: an operator has to look."""
+    """Names no user: an operator has to decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,12 @@ def decide(event: Event, *, known: KnownSession | None, user_is_erased: bool) ->
 
 
 def user_to_ask(event: Event, known: KnownSession | None) -> str | None:
-    """Whose session to ask the API for: the stored owner, so that a false name never makes a session look deleted."""
+    """Whose session to request: the stored owner's, so that a false name never makes a session look deleted.
+
+    Args:
+        event: as read.
+        known: the event's session as stored, None when it is not.
+    """
     return event.user_id if known is None else known.user_id
 
 
@@ -139,7 +142,7 @@ def _kind(name: Any) -> EventKind:
 
 
 def _is_whole(result: dict[str, Any]) -> bool:
-    """Whether nothing that the API would tell is missing: all parts are there, and the session is finished."""
+    """Whether the result has every part that the API's would have, and the session is finished."""
     session, stat = _object(result.get("session")), result.get("stat")
     return (
         result.keys() >= _WHOLE_RESULT

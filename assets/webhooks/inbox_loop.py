@@ -1,7 +1,7 @@
 """Takes events from the inbox, chunk after chunk, until none has come for a while.
 
 Two loops run beside each other, so that events that must ask the API hold up no others: one stores what events bring,
-the other sends requests. Both wait while the database is away.
+the other sends requests. Both wait while the database is down.
 """
 
 import contextvars
@@ -38,7 +38,7 @@ def handle_inbox(engine: Engine, store: Handle, ask: Handle | None, *, idle_seco
         The sums of the counts that `store` and `ask` returned.
 
     Raises:
-        Exception: whatever `store` or `ask` raised, unless the database was away.
+        Exception: whatever `store` or `ask` raised, unless the database was down.
     """
     ends_at = time.monotonic() + MAX_SECONDS
     storing = _Loop(engine, store, must_ask=False)
@@ -76,7 +76,7 @@ class _Loop:
         """Taken, and not known to be handled."""
 
     def handle_next(self) -> int | None:
-        """Handle a chunk. Returns how many events it had; None when the database is away.
+        """Handle a chunk. Returns how many events it had; None when the database is down.
 
         Events that a failure of the database interrupted are given back as soon as it is there again.
         """

@@ -31,15 +31,15 @@ from resources.pseudonyms import pseudonym
 DAYS_LISTED = 7
 """Of a user whose event names no session."""
 PAUSE_SECONDS = 60.0
-"""Before events are tried again that found the API away."""
+"""Before events are tried again that the API did not answer."""
 
 
 class InboxOptions(dg.Config):
     """What a run handles."""
 
     idle_seconds: float = 0.0
-    """It ends when nothing has come for so long, and after five minutes at the latest. Nights end together: a run that
-    stays has the next one in the tables within a second, where a run for each would start a process every time."""
+    """The run ends when no event has come for this long, and after five minutes at the latest. Nights end together: a
+    run that stays stores the next one within a second, while a run for each would start a process every time."""
     may_ask: bool = True
     """False while the API refuses the account: then events that need a request stay in the inbox."""
 
@@ -51,7 +51,14 @@ def handle_events(
     asleep_api: dg.ResourceParam[AsleepApi],
     database: dg.ResourceParam[Database],
 ) -> None:
-    """Register the users that events name, store finished sessions, and ask the API for what is not whole."""
+    """Register the users that events name, store finished sessions, and read from the API what is not whole.
+
+    Args:
+        context: of the step.
+        config: what the run handles.
+        asleep_api: the API.
+        database: the database.
+    """
     tally, engine = RequestCounts(), database.engine
     with as_dagster_failure(context), asleep_api.client(engine, tally) as client:
         database.require_migrated()
@@ -68,11 +75,11 @@ def handle_events(
 
 
 def one_by_one(engine: Engine, handle: Handle) -> Handle:
-    """As `handle`, but events that cannot be handled together are handled one by one: one shall not spoil all.
+    """As `handle`, but events that cannot be handled together are handled one by one: none stops the others.
 
     Args:
         engine: the database.
-        handle: raises when an event cannot be handled; `Rejected`, and that the database is away, concern all events.
+        handle: raises when an event cannot be handled; `Rejected`, and that the database is down, concern all events.
     """
 
     def handle_each(taken: Sequence[TakenEvent]) -> Counter[str]:
@@ -92,7 +99,12 @@ def one_by_one(engine: Engine, handle: Handle) -> Handle:
 
 
 def store_events(engine: Engine, taken: Sequence[TakenEvent]) -> Counter[str]:
-    """Store what events bring themselves, and mark those that must ask the API. Returns counts."""
+    """Store what events bring themselves, and mark those that must ask the API. Returns counts.
+
+    Args:
+        engine: the database.
+        taken: events that this process holds.
+    """
     return _write(engine, read_chunk(engine, taken))
 
 
@@ -126,7 +138,7 @@ def ask_for_events(
 
 
 def _fetch(chunk: Chunk, client: AsleepClient, workers: int) -> None:
-    """Ask for each session once, however many events name it."""
+    """Request each session once, however many events name it."""
     questions = chunk.questions()
     asked = fan_out(iter(questions), lambda whose: client.read_session(*whose), workers=workers)
     for whose, answer in asked:

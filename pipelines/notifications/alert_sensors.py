@@ -1,4 +1,4 @@
-"""Which events in Dagster and the database become alerts: failed runs, silent webhooks, an API that is away."""
+"""Which events in Dagster and the database become alerts: failed runs, silent webhooks, an API that is down."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -159,7 +159,7 @@ def _alert_of_run(settings: Settings, run: DagsterRun, reasons: Sequence[str]) -
 
 
 def reasons_of(context: dg.RunFailureSensorContext) -> list[str]:
-    """What the failed steps said, each once; what the run itself said when no step failed."""
+    """The messages of the failed steps, each once; the run's own message when no step failed."""
     said: dict[str, None] = {}
     for event in context.get_step_failure_events():
         failure = event.step_failure_data
@@ -176,14 +176,19 @@ def _plain(reason: str) -> str:
 
 
 def job_of(run: DagsterRun) -> str:
-    """The job's name as people know it: runs launched from an asset's page have no job of their own."""
+    """The job's name for people: runs launched from an asset's page have no job of their own."""
     if not run.job_name.startswith("__ASSET_JOB"):
         return run.job_name
     return ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ())) or "assets"
 
 
 def message_of(run: DagsterRun, reasons: Sequence[str]) -> str:
-    """A few plain lines: what failed, why, and what happens next."""
+    """A few plain lines: what failed, why, and what happens next.
+
+    Args:
+        run: the run that failed.
+        reasons: why, at most a few.
+    """
     will_retry = run.tags.get(WILL_RETRY) == "true"
     lines = [f"asleep-sync: {job_of(run)} failed (run {run.run_id})", *(f"- {reason}" for reason in reasons)]
     lines.append(

@@ -1,1 +1,1 @@
-"""The service: webhooks in, a small read API, health. Not here: calls to the Asleep API, Dagster, SQL."""
+"""The service: webhooks in, a small read API, health. Does not belong here: Dagster, SQL, calls to the Asleep API."""

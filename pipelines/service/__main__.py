@@ -53,7 +53,7 @@ def _secrets(several: SecretStr | None) -> tuple[str, ...]:
 
 
 def _asleep_api(connection: Connection) -> dict[str, object]:
-    """What the sync's shared circuit breaker says of the API; asking the API itself would cost requests."""
+    """The state of the shared circuit breaker; a check of the API itself would cost requests."""
     states = read_state(connection)
     is_well = not states or (states[0]["circuit"] == "closed" and states[0]["paused_until"] is None)
     if not states:

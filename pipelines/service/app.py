@@ -26,7 +26,7 @@ Every answer but `/metrics` is JSON; every refusal has one field, `detail`."""
 
 
 def create_app(options: ServiceOptions) -> FastAPI:
-    """Put the service together. Nothing is connected before the first request; the database may be away.
+    """Put the service together. Nothing is connected before the first request; the database may be down.
 
     The framework's own traces stay off: they would carry paths with user ids in them.
     """

@@ -1,7 +1,7 @@
 """Blocking database work for the event loop: in threads of its own, each with a deadline.
 
 A server that hangs answers neither statements nor their time-outs. So the caller stops waiting, and the thread, a
-daemon, ends when the server answers or the connection breaks. Not here: SQL, what a caller answers instead.
+daemon, ends when the server answers or the connection breaks.
 """
 
 import asyncio

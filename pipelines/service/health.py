@@ -1,7 +1,7 @@
-"""Answers whether the process lives, whether it may get traffic, and the state of each dependency.
+"""Reports whether the process lives, whether it may get traffic, and the state of each dependency.
 
-The answer comes within two seconds whatever the database does, and it is found out by doing: a connection is used and
-an event is written and rolled back. Not here: what to do about it (the runbook).
+The answer comes within two seconds whatever the database does. It is found by trying: a connection is used, and an
+event is written and rolled back.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ class Status(BaseModel):
 
 
 class HealthCheck:
-    """Checks the dependencies at most once a second, however many requests ask for it. Belongs to one event loop."""
+    """Checks the dependencies at most once a second, however many requests come. Belongs to one event loop."""
 
     def __init__(self, calls: DatabaseCalls, inbox: InboxWriter, options: ServiceOptions) -> None:
         """Prepare; nothing is checked yet.

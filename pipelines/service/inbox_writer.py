@@ -1,7 +1,7 @@
 """Writes events into the inbox, many per commit.
 
 While one commit runs, the events that arrive wait together for the next, so that the cost of a commit is shared exactly
-when many events arrive. An event is answered only after its commit. Not here: SQL, HTTP.
+when many events arrive. An event is answered only after its commit.
 """
 
 import asyncio

@@ -1,7 +1,4 @@
-"""Keys that clients show, compared in constant time.
-
-Lives here: the comparison, pure.  Not here: headers, which keys are valid where.
-"""
+"""Keys that clients send, compared in constant time."""
 
 import hashlib
 import hmac

@@ -1,7 +1,4 @@
-"""Delivering notifications while the service runs.
-
-Lives here: the loop, its start and its end.  Not here: what is sent.
-"""
+"""The thread that delivers notifications while the service runs."""
 
 import threading
 
@@ -26,7 +23,7 @@ class Notifying(threading.Thread):
         self._stop_asked = threading.Event()
 
     def run(self) -> None:
-        """Turn the switch, then deliver until asked to stop; while the database is away, wait."""
+        """Turn the switch, then deliver until `stop` is called; while the database is down, wait."""
         url, secret = self._options.notify_url, self._options.notify_secret
         notifier = Notifier(url, secret) if url and secret else None
         is_switched = False

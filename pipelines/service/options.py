@@ -1,4 +1,4 @@
-"""The service's options, and which of them contradict each other. Not here: the environment."""
+"""The service's options, and which of them contradict each other."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -47,7 +47,7 @@ class ServiceOptions:
     levels: Levels | None = None
     """Receives the figures of the dependencies at each health check."""
     checks: Mapping[str, Callable[[Connection], Mapping[str, object]]] = field(default_factory=dict)
-    """More dependencies for /health by name: each answers with a `state` (up, degraded, down) and figures."""
+    """More dependencies for /health by name: each returns a `state` (up, degraded, down) and figures."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work.

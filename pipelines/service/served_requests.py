@@ -38,7 +38,7 @@ Levels = Callable[[str, str, float], None]
 """Receives dependency, figure and value at each health check."""
 
 _QUIET = frozenset({"/live", "/ready", "/health", "/metrics", "/webhooks/asleep"})
-"""Asked so often that only their failures are worth a line; stored events are counted and stand in the inbox."""
+"""Requested so often that only their failures are worth a line; stored events are counted and stand in the inbox."""
 
 
 def log_served(served: Served) -> None:
@@ -84,7 +84,7 @@ def report_levels(statsd: DogStatsd) -> Levels:
 
 
 class ServedRequests:
-    """Reports each request to the listeners, adds `request.state.headers` to its answer, and bounds how many run."""
+    """Reports each request to the listeners, adds `request.state.headers` to its response, and bounds how many run."""
 
     def __init__(self, app: ASGIApp, listeners: Sequence[Listener], at_once: int) -> None:
         """Wrap an application.

@@ -1,7 +1,4 @@
-"""Receives Asleep's events: checks key, signature and form, and puts them into the inbox.
-
-Not here: what an event means.
-"""
+"""Receives Asleep's events: checks key, signature and form, and puts them into the inbox."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
@@ -46,7 +43,13 @@ class EventAccepted(BaseModel):
 
 
 def webhook_routes(options: ServiceOptions, clients: Clients, inbox: InboxWriter) -> APIRouter:
-    """The route that receives events."""
+    """The route that receives events.
+
+    Args:
+        options: keys, secrets and limits.
+        clients: counts requests per address.
+        inbox: where events are stored.
+    """
     router = APIRouter()
     keys, memory = KeyRing(options.api_keys), BodyMemory(options.unfinished_bodies_bytes)
 
@@ -60,7 +63,7 @@ def webhook_routes(options: ServiceOptions, clients: Clients, inbox: InboxWriter
         request: Request,
         _shown: Annotated[str | None, Security(_asleep_key)],
     ) -> EventAccepted:
-        """Store an event in the inbox; it is handled later. Answers after the commit."""
+        """Store an event in the inbox; it is handled later. Responds after the commit."""
         request.state.client = keys.client_of(request.headers.getlist("x-api-key"))
         if request.state.client is None:
             raise clients.refuse(request, "The key is missing or not valid.", "wrong_key")
@@ -84,7 +87,7 @@ def webhook_routes(options: ServiceOptions, clients: Clients, inbox: InboxWriter
 
 
 def _is_signed_well(secrets: Sequence[str], request: Request, body: bytes) -> bool:
-    """A signature that we cannot check is as bad as a wrong one; without a secret none is expected."""
+    """A signature that cannot be checked counts as a wrong one; without a secret none is expected."""
     shown = request.headers.getlist("x-signature")
     if not secrets:
         return not shown

@@ -2,7 +2,7 @@
 
 A page that a browser opens can send requests to any address the browser reaches, the UI's included. So the guard
 refuses unknown names of this server (`Host`), requests that another site's page sends (`Origin`), and GraphQL by GET,
-which needs no consent of any kind. No page may show the UI in a frame. Not here: Dagster, who may log in.
+which needs no consent of any kind. No page may show the UI in a frame.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Connections to Postgres: URL, driver, time-outs, application name. Not here: statements, the sessions' settings."""
+"""Connections to Postgres: URL, driver, time-outs, application name."""
 
 import re
 from typing import Any

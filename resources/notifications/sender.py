@@ -1,7 +1,4 @@
-"""Telling the organisation's backend about finished sessions: one signed POST each, at least once.
-
-Lives here: the payload and its delivery.  Not here: the outbox, when deliveries run.
-"""
+"""Notifies the organisation's backend of finished sessions: one signed POST each, at least once."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -52,6 +49,10 @@ class Notifier:
     def post(self, body: bytes, notification_id: int) -> None:
         """Send one body, signed. Redirects are refusals: the signature is for this receiver only.
 
+        Args:
+            body: as `payload_of` makes it.
+            notification_id: sent in a header, so that a receiver can tell repetitions.
+
         Raises:
             NotDelivered: no answer, or any but 2xx. The message holds no part of the answer.
         """
@@ -82,7 +83,12 @@ class Notifier:
 
 
 def payload_of(notification: Notification, sent_at: datetime) -> bytes:
-    """What the receiver reads: ids and figures, no stages. `sent_at` is signed with it, against replays."""
+    """The body of a notification: ids and figures, no stages. `sent_at` is signed with it, against replays.
+
+    Args:
+        notification: what happened.
+        sent_at: the current moment, in UTC.
+    """
     return orjson.dumps(
         {
             "event": "SESSION_FINAL",
@@ -100,6 +106,11 @@ def deliver_due(engine: Engine, notifier: Notifier, *, should_stop: Callable[[],
     """Send what is due, one batch; several processes may do so at once. No transaction is open while we wait.
 
     After three failures in a row the rest of the batch goes back untried: the receiver is down.
+
+    Args:
+        engine: the database.
+        notifier: where to.
+        should_stop: ends the batch early when it returns true.
     """
     with engine.begin() as connection:
         waiting = take_notifications(connection, _BATCH)

@@ -1,7 +1,4 @@
-"""Signatures over raw bodies: HMAC-SHA256 with a shared secret, in hexadecimal.
-
-Lives here: signing and verifying, pure.  Not here: headers, secrets kept.
-"""
+"""Signatures over raw bodies: HMAC-SHA256 with a shared secret, in hexadecimal."""
 
 import hashlib
 import hmac
@@ -10,11 +7,22 @@ _PREFIX = b"sha256="
 
 
 def sign(secret: str, body: bytes) -> str:
-    """The header value that proves that a holder of the secret wrote this body."""
+    """The header value that proves that a holder of the secret wrote this body.
+
+    Args:
+        secret: shared with the receiver.
+        body: the bytes sent.
+    """
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
 def verify(secret: str, body: bytes, signature: bytes) -> bool:
-    """Whether a signature belongs to a body, in constant time; with or without `sha256=`, any case."""
+    """Whether a signature belongs to a body, in constant time; with or without `sha256=`, any case.
+
+    Args:
+        secret: shared with the sender.
+        body: the bytes received.
+        signature: the header's value.
+    """
     expected = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest().encode()
     return hmac.compare_digest(expected, signature.strip().lower().removeprefix(_PREFIX))

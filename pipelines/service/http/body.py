@@ -11,7 +11,7 @@ from pipelines.service.http.http_errors import RETRY_SECONDS, Refused
 
 _GZIP = b"\x1f\x8b"
 _SWALLOWED_BYTES = 4 * 1024 * 1024
-"""So much beyond the limit is read and thrown away, so that a client still sending can hear the refusal."""
+"""Read beyond the limit and thrown away, so that a client that is still sending receives the refusal."""
 
 
 class BodyMemory:
@@ -41,7 +41,7 @@ class BodyMemory:
 
 
 async def read_body(request: Request, *, limit_bytes: int, seconds: float, memory: BodyMemory) -> bytes:
-    """The whole body, counted while reading: a declared length is not believed.
+    """The whole body, counted while reading: a declared length may be false.
 
     Args:
         request: whose body.
@@ -125,7 +125,12 @@ def _too_large(limit_bytes: int) -> Refused:
 
 
 def is_deeper_than(levels: int, value: object) -> bool:
-    """Whether more than so many objects and lists lie one within the other; found level by level, not by recursion."""
+    """Whether more than `levels` objects and lists lie one within the other; found level by level, not by recursion.
+
+    Args:
+        levels: how many are allowed.
+        value: decoded JSON.
+    """
     containers = [value]
     for _ in range(levels):
         containers = [inner for outer in containers for inner in _within(outer) if isinstance(inner, dict | list)]

@@ -1,6 +1,6 @@
 """Client addresses: which are trusted proxies, and how many requests each one sent, counted in this worker's memory.
 
-Not here: the read API's limits, which all workers share.
+Does not belong here: the read API's limits, which all workers share.
 """
 
 import ipaddress
@@ -36,7 +36,13 @@ class Clients:
         self._count(self._admitted, "admitted", request)
 
     def refuse(self, request: Request, detail: str, outcome: str) -> Refused:
-        """The answer to a wrong key or signature: 401, or 429 for a client who keeps trying."""
+        """Return the refusal of a wrong key or signature: 401, or 429 for a client that keeps trying.
+
+        Args:
+            request: of the client.
+            detail: why, for the client.
+            outcome: why, for log and metrics.
+        """
         self._count(self._refused, "refused", request)
         return Refused(401, detail, outcome=outcome, headers={"www-authenticate": "ApiKey"})
 

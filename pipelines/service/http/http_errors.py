@@ -1,4 +1,4 @@
-"""Turns errors into HTTP answers: JSON with one field, `detail`, that never repeats what was sent."""
+"""Turns errors into HTTP responses: JSON with one field, `detail`, that never repeats what was sent."""
 
 import structlog
 from fastapi import FastAPI, Request
@@ -15,7 +15,7 @@ from resources.database.session_settings import DatabaseUnsuitable
 _log = structlog.get_logger("asleep_sync.service")
 
 RETRY_SECONDS = 5
-"""When to try again while the database is away."""
+"""When to try again while the database is down."""
 
 
 class Problem(BaseModel):
@@ -48,7 +48,7 @@ def database_unavailable() -> Refused:
 
 
 def too_busy() -> JSONResponse:
-    """The answer to a request beyond those that this worker serves at once."""
+    """The response to a request beyond those that this worker serves at once."""
     headers = {"retry-after": str(RETRY_SECONDS), "connection": "close"}
     return JSONResponse({"detail": "Too many requests are in progress; try again."}, 503, headers)
 
@@ -119,7 +119,7 @@ async def _database_failed(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _statement_refused(request: Request, error: Exception) -> JSONResponse:
-    """A mistake of ours, reported by its kind: the database's own words may repeat a row."""
+    """An error in this program, reported by its kind: the database's message may quote a row."""
     _log.error("database_refused", kind=type(error).__name__, route=request.scope["path"].split("/")[1])
     return _answer(Refused(500, "Something went wrong here.", outcome="failed"), request)
 

@@ -30,14 +30,24 @@ class OpenConnections:
         self._idle_of: defaultdict[str, dict[asyncio.Transport, None]] = defaultdict(dict)
 
     def opened(self, connection: asyncio.Transport, host: str) -> None:
-        """A client has connected and sent nothing yet."""
+        """A client has connected and sent nothing yet.
+
+        Args:
+            connection: of the client.
+            host: the client's address.
+        """
         self._open += 1
         self.became_idle(connection, host)
         if self._open > self._at_most:
             self._close_longest_idle(self._idle)
 
     def became_idle(self, connection: asyncio.Transport, host: str) -> None:
-        """A connection has no request in progress from now on."""
+        """A connection has no request in progress from now on.
+
+        Args:
+            connection: of the client.
+            host: the client's address.
+        """
         address = address_group(host)
         self._idle[connection] = address
         theirs = self._idle_of[address]

@@ -1,7 +1,7 @@
-"""HTTP/1.1 with deadlines for heads and unread answers, and bounds for open connections.
+"""HTTP/1.1 with deadlines for heads and unread responses, and bounds for open connections.
 
-Uvicorn waits for ever for a client that connects and sends nothing, or one byte a minute, or reads nothing. Bodies are
-bounded where they are read. Not here: routes, bodies.
+Uvicorn sets no deadline for a client that connects and sends nothing, or one byte a minute, or reads nothing. Bodies
+are bounded where they are read.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ _OPEN: WeakKeyDictionary[ServerState, OpenConnections] = WeakKeyDictionary()
 
 
 class BoundedProtocol(H11Protocol):
-    """Closes connections that take too long over a head, a body that nothing reads, or an answer; and idle ones."""
+    """Closes connections that take too long over a head, a body that nothing reads, or a response; and idle ones."""
 
     head_seconds = 10.0
     unread_seconds = 3.0
     """For a client that goes on sending a body that was answered before its end."""
     unsent_seconds = 30.0
-    """For a client that does not read its answer."""
+    """For a client that does not read its response."""
     max_connections = 2000
     max_idle_per_address = 200
     _head_timer: asyncio.TimerHandle | None = None

@@ -42,7 +42,13 @@ _LIMITS = {
 
 
 def read_routes(options: ServiceOptions, calls: DatabaseCalls, clients: Clients) -> APIRouter:
-    """The routes that answer questions about sessions and users."""
+    """The routes that answer queries about sessions and users.
+
+    Args:
+        options: keys and limits.
+        calls: how the tables are read.
+        clients: counts requests with a wrong key.
+    """
     router = APIRouter(prefix="/api", responses=_REFUSALS)
     keys, reader = KeyRing(options.service_api_keys), _Reader(calls)
     overall = Limit("all", options.read_requests_per_hour, 3600)
@@ -66,7 +72,7 @@ def read_routes(options: ServiceOptions, calls: DatabaseCalls, clients: Clients)
 
 
 class _Reader:
-    """Answers, each from one transaction."""
+    """The responses, each from one transaction."""
 
     def __init__(self, calls: DatabaseCalls) -> None:
         self._calls = calls

@@ -1,7 +1,4 @@
-"""The read API's answers, field by field as the tables describe them.
-
-Lives here: models made from the tables' columns, so that names, types and meanings have one author.  Not here: reads.
-"""
+"""The read API's responses, made from the tables' columns, so that names, types and meanings stand in one place."""
 
 from collections.abc import Iterable
 from datetime import date, datetime, time
@@ -46,7 +43,7 @@ _RecentFigures = _model("RecentFigures", "Figures of a user's last dates.", RECE
 
 
 class RecentNights(_RecentFigures):  # type: ignore[misc, valid-type]
-    """A user's nights on the last so many dates of waking up, today (UTC) included."""
+    """A user's nights on that many last dates of waking up, today (UTC) included."""
 
     days: int = Field(description="7 or 30")
     first_date: date = Field(description="First of these dates")
@@ -61,9 +58,9 @@ class SessionPage(BaseModel):
 
 
 class Freshness(BaseModel):
-    """How current the answer is."""
+    """How current the response is."""
 
-    last_synced_at: datetime | None = Field(description="Last time everything asked for this user landed")
+    last_synced_at: datetime | None = Field(description="Last time everything requested for this user was stored")
     newest_change_at: datetime | None = Field(description="Last time one of the user's sessions changed here")
     stale_months: int = Field(description="Months whose averages are about to be computed again")
 

@@ -11,14 +11,14 @@ from sqlalchemy import Connection, text
 from resources.load_sql import load_sql
 
 MAX_ATTEMPTS = 5
-"""So many failures park an event."""
+"""Failures after which an event is parked."""
 
 FIRST_PAUSE_SECONDS = 30
 """Four times as long after each further failure."""
 LEASE_SECONDS = 15
 """An event taken by a process that died is taken again after this."""
 ASK_LEASE_SECONDS = 600
-"""The same for an event that must ask the API."""
+"""The same for an event that needs a request."""
 
 _DONE = text("""
 UPDATE asleep.webhook_events
@@ -93,6 +93,10 @@ def put_events(connection: Connection, events: Sequence[IncomingEvent]) -> list[
     """Write events in the connection's transaction, each body once; True where the body was new.
 
     The answer False holds even when the other copy is being written right now: we wait for its commit.
+
+    Args:
+        connection: open, in a transaction.
+        events: as received.
     """
     hashes = [event.digest for event in events]
     first = dict(reversed(list(zip(hashes, events, strict=True))))
@@ -128,60 +132,67 @@ def take_events(
 
 
 def mark_done(connection: Connection, event_ids: Iterable[int]) -> None:
-    """These events were handled; do it in the transaction that stored what they brought."""
+    """These events were handled; do it in the transaction that stored what they brought.
+
+    Args:
+        connection: open, in a transaction.
+        event_ids: which events.
+    """
     connection.execute(_DONE, {"ids": list(event_ids)})
 
 
 def postpone_events(connection: Connection, event_ids: Iterable[int], *, seconds: float) -> None:
-    """Give events back untried, for example while the API is away; the attempt does not count."""
+    """Give events back untried, for example while the API does not answer; the attempt does not count.
+
+    Args:
+        connection: open, in a transaction.
+        event_ids: which events.
+        seconds: after which they are due again.
+    """
     connection.execute(_POSTPONE, {"ids": list(event_ids), "seconds": seconds})
 
 
 def let_ask(connection: Connection, event_ids: Iterable[int]) -> None:
-    """Give events back untried, marked as those that must ask the API."""
+    """Give events back untried, marked as those that must ask the API.
+
+    Args:
+        connection: open, in a transaction.
+        event_ids: which events.
+    """
     connection.execute(_LET_ASK, {"ids": list(event_ids)})
 
 
 def mark_failed(connection: Connection, failures: Sequence[FailedEvent]) -> frozenset[int]:
-    """Try these later: after 30 s, 2, 8, 32 minutes; the fifth failure parks an event in `sync_failures`.
+    """Try these later: after 30 s, 2, 8, 32 minutes; the fifth failure parks an event and is recorded as missing data.
 
-    An event whose user is not registered is recorded there under the empty user id: no sync could ever mend it.
+    Args:
+        connection: open, in a transaction.
+        failures: at most one per event.
 
     Returns:
         The events that are parked now.
     """
-    by_id = {failure.event_id: failure for failure in failures}
+    if not failures:
+        return frozenset()
     values = {
-        "ids": list(by_id),
-        "messages": [failure.message for failure in by_id.values()],
-        "hopeless": [failure.is_hopeless for failure in by_id.values()],
+        "ids": [failure.event_id for failure in failures],
+        "messages": [failure.message for failure in failures],
+        "hopeless": [failure.is_hopeless for failure in failures],
+        "users": [failure.user_id for failure in failures],
+        "sessions": [failure.session_id for failure in failures],
         "max_attempts": MAX_ATTEMPTS,
         "first_pause_seconds": FIRST_PAUSE_SECONDS,
     }
-    rows = connection.execute(load_sql(__package__, "fail_events"), values).all()
-    parked = {row.event_id: row.attempts for row in rows if row.parked}
-    _record_failures(connection, [(by_id[event_id], attempts) for event_id, attempts in parked.items()])
-    return frozenset(parked)
-
-
-def _record_failures(connection: Connection, parked: Iterable[tuple[FailedEvent, int]]) -> None:
-    by_place = {
-        (failure.user_id or "", failure.session_id): (f"event {failure.event_id}: {failure.message}", attempts)
-        for failure, attempts in parked
-    }
-    if not by_place:
-        return
-    values = {
-        "users": [user_id for user_id, _ in by_place],
-        "sessions": [session_id for _, session_id in by_place],
-        "messages": [message for message, _ in by_place.values()],
-        "attempts": [attempts for _, attempts in by_place.values()],
-    }
-    connection.execute(load_sql(__package__, "record_event_failures"), values)
+    return frozenset(connection.scalars(load_sql(__package__, "fail_events"), values))
 
 
 def drop_events(connection: Connection, event_ids: Iterable[int]) -> None:
-    """Remove events that we may not keep, such as those of an erased user."""
+    """Remove events that we may not keep, such as those of an erased user.
+
+    Args:
+        connection: open, in a transaction.
+        event_ids: which events.
+    """
     connection.execute(_DROP, {"ids": list(event_ids)})
 
 

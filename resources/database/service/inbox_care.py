@@ -1,4 +1,4 @@
-"""Looks after the inbox: how full it is, which events were given up, what may go."""
+"""Maintains inbox and outbox: how full they are, which events were given up, what may be deleted."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +19,7 @@ class QueueCounts:
     oldest_seconds: float
     """Age of the oldest of them; 0 when there is none."""
     parked: int
-    """Given up after too many attempts: a person has to look."""
+    """Given up after too many attempts: a person has to decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,12 @@ def count_outbox(connection: Connection) -> QueueCounts:
 
 
 def list_parked(connection: Connection, limit: int = 20) -> list[ParkedEvent]:
-    """Return the events that were given up last."""
+    """Return the events that were given up last.
+
+    Args:
+        connection: open.
+        limit: how many at most.
+    """
     return [ParkedEvent(*row) for row in connection.execute(load_sql(__package__, "parked_events"), {"limit": limit})]
 
 
@@ -83,5 +88,10 @@ def _take_off(connection: Connection, event_ids: list[int]) -> int:
 
 
 def prune_inbox(connection: Connection, *, before: datetime) -> int:
-    """Remove events handled or given up before a moment; those that wait stay. Returns how many went."""
+    """Remove events handled or given up before a moment; those that wait stay. Returns how many went.
+
+    Args:
+        connection: open, in a transaction.
+        before: aware.
+    """
     return connection.execute(_PRUNE, {"before": before}).rowcount

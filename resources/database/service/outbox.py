@@ -16,7 +16,7 @@ from resources.load_sql import load_sql
 from resources.pseudonyms import pseudonym
 
 MAX_ATTEMPTS = 12
-"""So many failures park a notification, after about two days."""
+"""Failures after which a notification is parked: about two days."""
 FIRST_PAUSE_SECONDS = 10
 """Tripled by each further failure."""
 MAX_PAUSE_SECONDS = 21_600
@@ -58,7 +58,7 @@ _PRUNE = text("DELETE FROM asleep.notifications WHERE delivered_at < :before")
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A finished session that this process may tell until its lease ends."""
+    """A finished session of which this process may notify the receiver until its lease ends."""
 
     notification_id: int
     session_id: str
@@ -101,7 +101,13 @@ def is_on(connection: Connection) -> bool:
 def take_notifications(
     connection: Connection, limit: int, *, lease_seconds: float = LEASE_SECONDS
 ) -> list[Notification]:
-    """Claim notifications that are due; commit before sending. Those whose session is gone are removed."""
+    """Claim notifications that are due; commit before sending. Those whose session is gone are removed.
+
+    Args:
+        connection: open, in a transaction.
+        limit: how many at most.
+        lease_seconds: until when the claim holds.
+    """
     taken = connection.execute(
         load_sql(__package__, "take_notifications"), {"limit": limit, "lease_seconds": lease_seconds}
     ).all()
@@ -122,19 +128,35 @@ def take_notifications(
 
 
 def is_still_wanted(connection: Connection, notification_id: int) -> bool:
-    """Whether the notification and its session still exist; otherwise no notification is sent."""
+    """Whether the notification and its session still exist; otherwise no notification is sent.
+
+    Args:
+        connection: open.
+        notification_id: which.
+    """
     return bool(
         connection.scalar(load_sql(__package__, "notification_is_wanted"), {"notification_id": notification_id})
     )
 
 
 def mark_delivered(connection: Connection, notification_id: int) -> None:
-    """The receiver accepted it."""
+    """The receiver accepted it.
+
+    Args:
+        connection: open, in a transaction.
+        notification_id: which.
+    """
     connection.execute(_DELIVERED, {"notification_id": notification_id})
 
 
 def mark_undelivered(connection: Connection, notification_id: int, error: str) -> bool:
-    """Try it later: after 10 s, 30 s, 90 s … 6 h. True when it is parked now."""
+    """Try it later: after 10 s, 30 s, 90 s … 6 h. True when it is parked now.
+
+    Args:
+        connection: open, in a transaction.
+        notification_id: which.
+        error: why, without ids.
+    """
     values = {
         "notification_id": notification_id,
         "error": error,
@@ -146,12 +168,23 @@ def mark_undelivered(connection: Connection, notification_id: int, error: str) -
 
 
 def release_notifications(connection: Connection, ids: Iterable[int], *, seconds: float) -> None:
-    """Give notifications back untried; the attempt does not count."""
+    """Give notifications back untried; the attempt does not count.
+
+    Args:
+        connection: open, in a transaction.
+        ids: which.
+        seconds: after which they are due again.
+    """
     connection.execute(_RELEASE, {"ids": list(ids), "seconds": seconds})
 
 
 def list_undelivered(connection: Connection, limit: int = 100) -> list[UndeliveredNotification]:
-    """Return the notifications that were given up, then those that wait, oldest first."""
+    """Return the notifications that were given up, then those that wait, oldest first.
+
+    Args:
+        connection: open.
+        limit: how many at most.
+    """
     return [
         UndeliveredNotification(row.notification_id, pseudonym(row.user_id), *row[2:])
         for row in connection.execute(load_sql(__package__, "undelivered_notifications"), {"limit": limit})
@@ -159,10 +192,20 @@ def list_undelivered(connection: Connection, limit: int = 100) -> list[Undeliver
 
 
 def requeue_notifications(connection: Connection, ids: list[int] | None = None) -> int:
-    """Give parked notifications new attempts; all of them when none are named. Returns how many."""
+    """Give parked notifications new attempts; all of them when none are named. Returns how many.
+
+    Args:
+        connection: open, in a transaction.
+        ids: which; None for all.
+    """
     return connection.execute(_REQUEUE, {"ids": ids}).rowcount
 
 
 def prune_outbox(connection: Connection, *, before: datetime) -> int:
-    """Remove notifications delivered before a moment. Returns how many went."""
+    """Remove notifications delivered before a moment. Returns how many went.
+
+    Args:
+        connection: open, in a transaction.
+        before: aware.
+    """
     return connection.execute(_PRUNE, {"before": before}).rowcount

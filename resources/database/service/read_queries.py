@@ -1,7 +1,4 @@
-"""What the read API asks: one session, a user's sessions page by page, a user at a glance.
-
-Lives here: reads of our own tables, a fixed number of statements each.  Not here: HTTP, cursors as text, limits.
-"""
+"""The read API's queries: one session, a user's sessions page by page, a user at a glance."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -65,7 +62,12 @@ class Glance:
 
 
 def read_session(connection: Connection, session_id: str) -> RowMapping | None:
-    """One session with its stages; None when there is none, or it was deleted at the source."""
+    """One session with its stages; None when there is none, or it was deleted at the source.
+
+    Args:
+        connection: open.
+        session_id: which session.
+    """
     statement = select(*SESSION_COLUMNS).where(
         sleep_sessions.c.session_id == session_id, sleep_sessions.c.deleted_at.is_(None)
     )
@@ -81,7 +83,16 @@ def read_page(  # noqa: PLR0913 each is a condition of its own
     after: Place | None,
     limit: int,
 ) -> list[RowMapping]:
-    """A user's sessions whose local date is in the range, newest first, without stages."""
+    """A user's sessions whose local date is in the range, newest first, without stages.
+
+    Args:
+        connection: open.
+        user_id: whose.
+        first_day: first local date, included; None for no bound.
+        last_day: last local date, included; None for no bound.
+        after: where the page before ended; None for the first page.
+        limit: how many at most.
+    """
     s = sleep_sessions.c
     statement = select(*OVERVIEW_COLUMNS).where(s.user_id == user_id, s.deleted_at.is_(None))
     if first_day is not None:
@@ -103,12 +114,22 @@ def read_page(  # noqa: PLR0913 each is a condition of its own
 
 
 def pseudonym_of(connection: Connection, user_id: str) -> str:
-    """The user's short name, for the log. The database computes it: the service may not read the key."""
+    """The user's short name, for the log. The database computes it: the service may not read the key.
+
+    Args:
+        connection: open.
+        user_id: whose.
+    """
     return str(connection.scalar(select(func.asleep.pseudonym(user_id))))
 
 
 def is_registered(connection: Connection, user_id: str) -> bool:
-    """Whether a user is in the registry."""
+    """Whether a user is in the registry.
+
+    Args:
+        connection: open.
+        user_id: who.
+    """
     return bool(connection.scalar(select(exists().where(users.c.user_id == user_id))))
 
 

@@ -1,4 +1,4 @@
--- One row per number of days: a user's nights on the last so many dates, with the sessions behind them.
+-- One row per number of days: a user's nights on that many last dates, with the sessions behind them.
 SELECT
     span.days,
     CAST(:today AS date) - span.days + 1 AS first_date,

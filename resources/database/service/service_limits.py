@@ -1,8 +1,6 @@
 """The read API's limits: a sliding counter per client and scope in Postgres, shared by all workers and machines.
 
 The window before counts by the share of it that still lies within one period of now. Refused requests use nothing up.
-
-Lives here: the counter and its verdict.  Not here: keys, headers, which limits there are.
 """
 
 import math
@@ -17,7 +15,7 @@ from resources.load_sql import load_sql
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """So many requests in so many seconds."""
+    """Requests permitted in a number of seconds."""
 
     scope: str
     requests: int
@@ -35,7 +33,7 @@ class Counter:
 
 @dataclass(frozen=True, slots=True)
 class LimitDecision:
-    """What the tightest limit says."""
+    """The result of the tightest limit."""
 
     is_allowed: bool
     limit: Limit
@@ -47,7 +45,13 @@ class LimitDecision:
 
 
 def take_turn(connection: Connection, client: str, limits: Sequence[Limit]) -> LimitDecision:
-    """Count one request against all limits if each of them allows it; one at a time for each client."""
+    """Count one request against all limits if each of them allows it; one at a time for each client.
+
+    Args:
+        connection: open, in a transaction.
+        client: short name of the client's key.
+        limits: all of them have to allow the request.
+    """
     by_scope = {limit.scope: limit for limit in limits}
     rows = connection.execute(
         load_sql(__package__, "lock_limits"), {"client": client, "scopes": sorted(by_scope)}
@@ -65,7 +69,13 @@ def take_turn(connection: Connection, client: str, limits: Sequence[Limit]) -> L
 
 
 def slide(counter: Counter, limit: Limit, now: datetime) -> Counter:
-    """The counter with its windows moved on to the one that holds `now`."""
+    """The counter with its windows moved on to the one that holds `now`.
+
+    Args:
+        counter: as stored.
+        limit: whose window's length counts.
+        now: by the database's clock.
+    """
     windows = max(0, int((now - counter.window_start).total_seconds() // limit.seconds))
     start = counter.window_start + timedelta(seconds=windows * limit.seconds)
     if windows == 0:
