@@ -52,6 +52,7 @@ def everything_of(connection: Connection, user_id: str) -> None:
         "INSERT INTO asleep.sync_failures (user_id, kind, message) VALUES (:user, 'malformed', 'x')",
         "INSERT INTO asleep.notifications (session_id, user_id) VALUES (:session, :user)",
         "INSERT INTO asleep.event_only_sessions (session_id) VALUES (:session)",
+        "INSERT INTO asleep.unconfirmed_lists VALUES (:user, now(), now(), 'run', 1, 1, :session)",
         METRICS,
     ):
         connection.execute(text(statement), {"user": user_id, "session": first.session_id})
