@@ -1,5 +1,6 @@
 """What `asleep-sync sync`, `retry` and `reconcile` do: a job, then the averages of its months, and the result."""
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from pipelines.cli.common import NOTHING_DONE, Refusal, first_line, with_databas
 from pipelines.cli.users import user_ids
 from pipelines.definitions import asleep_api_of, build_definitions
 from pipelines.notifications.alert_sensors import alert_of_command
+from pipelines.observability import LOGGER
 from pipelines.runtime.dagster_environment import dagster_environment
 from pipelines.runtime.interruption import run_until_signal
 from pipelines.runtime.run_jobs import Runner, RunResult, SyncFlags
@@ -175,6 +177,10 @@ def _run(
     def cancel() -> None:
         if runner is not None:
             runner.cancel()
+
+    if not settings.logs_as_json and "log_level" not in settings.model_fields_set:
+        for name in ("asleep", "alerts"):  # the result that is printed says the same, once
+            logging.getLogger(f"{LOGGER}.{name}").setLevel(logging.CRITICAL)
 
     def work() -> list[RunResult]:
         nonlocal runner
