@@ -1,16 +1,18 @@
 """The whole product on one machine, with real nights and nothing to configure."""
 
 import os
+import shutil
 import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, inspect, select
 
 from assets.sync.window import Window
 from pipelines.cli.common import Refusal, write_private
+from pipelines.cli.development.demo_users import has_other_users, register_demo_users
 from pipelines.cli.development.simulated_api import SimulatedApiFailed, Size, simulated_api
 from pipelines.cli.sync_command import SyncRequest, run_sync
 from pipelines.observability import set_up_logs
@@ -19,7 +21,7 @@ from pipelines.settings import load_settings
 from resources.database.migrate import migrate
 from resources.database.resource import Database
 from resources.database.schema import tables
-from resources.database.users.registry import import_users, users_by_presence
+from resources.database.schema.metadata import SCHEMA
 from resources.embedded_postgres import server as embedded
 
 MONTHS_SHOWN = 12
@@ -50,6 +52,7 @@ Next:
   make psql                       the tables
   .venv/bin/asleep-sync status    what is stored, how fresh it is, what is missing
   .venv/bin/asleep-sync report    the report of any month or user
+  .venv/bin/asleep-sync demo --remove    before your own account uses this folder: removes the demo's data
 """
 
 
@@ -74,7 +77,8 @@ def run_demo(size: Size) -> int:
             database = Database(lambda: url, application_name="asleep-sync demo")
             first = size.first_day
             migrate(database.engine, other_schemas=(DAGSTER_SCHEMA,), first_day=settings.first_day or first)
-            _register(database.engine, api.users())
+            with database.engine.begin() as connection:
+                register_demo_users(connection, api.user_ids())
             console.print(f"3. Dagster job sync_sleep_sessions over {size.days} days, then summarise_months")
             today = datetime.now(UTC).date()
             code = run_sync(settings, database, SyncRequest((first, today)))
@@ -89,14 +93,24 @@ def run_demo(size: Size) -> int:
     return code
 
 
-def _register(engine: Engine, users: list[tuple[str, str | None]]) -> None:
-    with engine.begin() as connection:
-        if users_by_presence(connection).keys() - {user_id for user_id, _ in users}:
+def remove_demo() -> None:
+    """Remove what the demo made: the embedded Postgres with runs and users, the simulated API's state, the reports.
+
+    Raises:
+        Refusal: the embedded database also holds other users.
+    """
+    directory = load_settings().data_directory
+    database = Database(lambda: embedded.start(directory / "postgres").url, application_name="asleep-sync demo")
+    with database.engine.connect() as connection:
+        if inspect(connection).has_table(tables.users.name, SCHEMA) and has_other_users(connection):
             raise Refusal(
-                "the embedded database holds users who are not simulated, and the simulated API would report them as "
-                "deleted. Run the demo in another clone, or with another DATA_DIRECTORY."
+                "the embedded database also holds users who are not of the demo: nothing was removed. "
+                "`asleep-sync users list` shows where each comes from."
             )
-        import_users(connection, users)
+    database.engine.dispose()
+    embedded.destroy(directory / "postgres")
+    for name in ("dagster", "reports", "simulated-api"):
+        shutil.rmtree(directory / name, ignore_errors=True)
 
 
 def _write_report(engine: Engine, directory: Path, today: date) -> Path:

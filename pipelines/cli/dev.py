@@ -19,6 +19,7 @@ from urllib.request import urlopen
 import click
 
 from pipelines.cli.common import Refusal, find_database_url, require_free_port
+from pipelines.cli.development.demo_users import has_other_users, refuse_demo_users, register_demo_users
 from pipelines.cli.development.simulated_api import SimulatedApiFailed, last_size, simulated_api
 from pipelines.observability import set_up_logs
 from pipelines.runtime.dagster_environment import DAGSTER_SCHEMA, dagster_environment
@@ -26,7 +27,6 @@ from pipelines.runtime.run_tags import LOCATION
 from pipelines.settings import APP_ROOT, Settings, load_settings
 from resources.database.migrate import migrate
 from resources.database.resource import Database
-from resources.database.users.registry import import_users, users_by_presence
 
 MODULE = "pipelines.definitions"
 START_SECONDS = 120
@@ -97,21 +97,21 @@ def _simulated_environment(settings: Settings, database: Database, stack: ExitSt
     It is never used on data of a real account: it knows none of those users, so they would count as deleted.
     """
     if settings.calling_key is not None:
+        with database.engine.connect() as connection:
+            refuse_demo_users(connection, settings)
         click.echo(f"Asleep API: {settings.asleep_base_url}, with the first key of ASLEEP_API_KEY")
         return {}
     if settings.database_url is not None:
         click.echo("Asleep API: none. ASLEEP_API_KEY is not set, and DATABASE_URL names a database of your own.")
         return {}
     api = stack.enter_context(simulated_api(settings.data_directory, last_size(settings.data_directory)))
-    users = api.users()
+    user_ids = api.user_ids()
     with database.engine.begin() as connection:
-        registered = users_by_presence(connection)
-        if not registered:
-            import_users(connection, users)
-    if registered.keys() - {user_id for user_id, _ in users}:
-        click.echo("Asleep API: none. ASLEEP_API_KEY is not set, and users who are not simulated are registered.")
-        return {}
-    click.echo(f"Asleep API: simulated, with {len(users)} users, on {api.url} (ASLEEP_API_KEY is not set)")
+        if has_other_users(connection):
+            click.echo("Asleep API: none. ASLEEP_API_KEY is not set, and users who are not simulated are registered.")
+            return {}
+        register_demo_users(connection, user_ids)
+    click.echo(f"Asleep API: simulated, with {len(user_ids)} users, on {api.url} (ASLEEP_API_KEY is not set)")
     set_up_logs(settings)
     return api.environment
 

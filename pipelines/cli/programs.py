@@ -86,14 +86,19 @@ def _environment() -> dict[str, str]:
     "--users", "count", default=40, show_default=True, type=click.IntRange(1, 5000), help="Users of the simulated API."
 )
 @click.option("--days", default=60, show_default=True, type=click.IntRange(1, 350), help="How many days back to sync.")
-def demo(count: int, days: int) -> None:
+@click.option("--remove", is_flag=True, help="Remove the demo's data: Postgres, runs, simulated API, reports.")
+def demo(count: int, days: int, remove: bool) -> None:
     """See it all work: embedded Postgres, the simulated API with real nights, the job, the averages.
 
     Contacts nothing but this machine. A second demo finds everything stored and fetches nothing.
     """
-    from pipelines.cli.demo import run_demo
+    from pipelines.cli.demo import remove_demo, run_demo
     from pipelines.cli.development.simulated_api import Size
 
+    if remove:
+        remove_demo()
+        click.echo("The demo's data are removed.")
+        return
     sys.exit(run_demo(Size(count, days)))
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from sqlalchemy import Connection, Engine, select
 
 from pipelines.cli.common import NOTHING_DONE, Refusal, first_line, with_database_url
+from pipelines.cli.development.demo_users import refuse_demo_users
 from pipelines.cli.users import user_ids
 from pipelines.definitions import asleep_api_of, build_definitions
 from pipelines.notifications.alert_sensors import alert_of_command
@@ -143,6 +144,8 @@ def _require_ready(settings: Settings, database: Database) -> None:
     if settings.calling_key is None:
         raise Refusal(f"{KeyMissing.__doc__} `make dev` and `make demo` work without: they simulate the API.")
     database.require_migrated()
+    with database.engine.connect() as connection:
+        refuse_demo_users(connection, settings)
     if settings.dagster_executor != "in_process":
         _console(stderr=True).print(
             f"asleep-sync: DAGSTER_EXECUTOR={settings.dagster_executor} is for the runs that Dagster launches; this "

@@ -282,3 +282,30 @@ def test_ctrl_c_ends_dev_within_ten_seconds_without_a_trace(dev):
     assert rest == ""
     with socket.socket() as client:
         assert client.connect_ex(("127.0.0.1", int(dev.url.rpartition(":")[2]))) != 0
+
+
+def _typed(folder: Path, *arguments: str, **settings: str) -> tuple[int, str]:
+    ended = subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env=_environment(folder) | settings,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+def test_a_real_key_never_meets_the_demos_users_and_one_command_removes_them(folder, first):
+    """A newcomer sets the key next; made-up users would be requested from the account, and count as gone."""
+    assert "demo --remove" in first
+    account = {"ASLEEP_API_KEY": "a-real-key", "ASLEEP_BASE_URL": "http://127.0.0.1:9"}
+    for command in ("sync", "dev"):
+        code, said = _typed(folder, command, **account)
+        assert code == 2
+        assert said.splitlines()[-1].endswith("asleep-sync demo --remove")
+
+    assert _typed(folder, "demo", "--remove")[0] == 0
+    assert _typed(folder, "migrate")[0] == 0
+    code, said = _typed(folder, "users", "list")
+    assert (code, said.count("\n")) == (0, 1), "the heading and no user"

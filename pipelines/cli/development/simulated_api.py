@@ -55,9 +55,9 @@ class SimulatedApi:
         with urlopen(f"{self.url}/_simulator/{path}", timeout=ANSWER_SECONDS) as answer:  # noqa: S310 loopback, our own server
             return json.load(answer)
 
-    def users(self) -> list[tuple[str, str | None]]:
-        """Return user ids without time zones: those follow from the sessions, as for most registries."""
-        return [(user["user_id"], None) for user in self.ask("users")]
+    def user_ids(self) -> list[str]:
+        """Return the ids of its users."""
+        return [user["user_id"] for user in self.ask("users")]
 
     @property
     def environment(self) -> dict[str, str]:

@@ -41,7 +41,7 @@ users = Table(
     metadata,
     Column("user_id", Text, primary_key=True, comment="Id issued by Asleep; opaque, case-sensitive"),
     Column("timezone", Text, comment="Registered time zone, as imported: IANA name or offset"),
-    Column("source", Text, nullable=False, comment="Where the user was registered from: import, webhook"),
+    Column("source", Text, nullable=False, comment="Where the user was registered from: import, webhook, demo"),
     Column("active", Boolean, nullable=False, server_default=text("true"), comment="Synced only while true"),
     Column(
         "to_be_deleted",

@@ -221,7 +221,7 @@ def upgrade() -> None:
         "users",
         "source",
         existing_type=sa.TEXT(),
-        comment="Where the user was registered from: import, webhook",
+        comment="Where the user was registered from: import, webhook, demo",
         existing_comment="How we learnt of the user: import, webhook",
         existing_nullable=False,
         schema="asleep",
