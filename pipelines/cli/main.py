@@ -10,7 +10,15 @@ from pathlib import Path
 
 import click
 
-from pipelines.cli.common import Commands, Refusal, id_of_user, read_database, read_settings, write_private
+from pipelines.cli.common import (
+    Commands,
+    Refusal,
+    id_of_user,
+    quick_imports,
+    read_database,
+    read_settings,
+    write_private,
+)
 from pipelines.cli.doctor import doctor
 from pipelines.cli.export import export
 from pipelines.cli.programs import demo, dev, execute, serve, simulate, ui
@@ -100,8 +108,9 @@ def sync(
       asleep-sync sync --from 2026-01-01 --accept-deletions
       asleep-sync sync --from 2026-03-01 --to 2026-03-31 --refetch
     """
-    from pipelines.cli.sync_command import SyncRequest, run_sync
-    from pipelines.runtime.run_jobs import SyncFlags
+    with quick_imports():
+        from pipelines.cli.sync_command import SyncRequest, run_sync
+        from pipelines.runtime.run_jobs import SyncFlags
 
     settings = read_settings()
     days = _days(first, last, settings.recent_days)
@@ -119,7 +128,8 @@ def retry() -> None:
     Example:
       asleep-sync retry
     """
-    from pipelines.cli.sync_command import run_retry
+    with quick_imports():
+        from pipelines.cli.sync_command import run_retry
 
     settings = read_settings()
     sys.exit(run_retry(settings, read_database(settings)))
@@ -136,7 +146,8 @@ def reconcile(days: int) -> None:
     Example:
       asleep-sync reconcile --days 30
     """
-    from pipelines.cli.sync_command import run_reconcile
+    with quick_imports():
+        from pipelines.cli.sync_command import run_reconcile
 
     settings = read_settings()
     sys.exit(run_reconcile(settings, read_database(settings), days))
