@@ -1,9 +1,6 @@
-"""The door for sessions: an answer's `result` becomes a record here, once, and nowhere else.
+"""Makes records of the list of sessions and of a session in full.
 
-Lives here: the list of sessions and the session in full.  Not here: HTTP, the envelope around `result`, the
-answers about a user (those are in `parsing_users`), table rows.
-
-What is merely odd is noted and left out; what makes the answer useless raises `Malformed`.
+What is merely odd is noted and left out; what makes the response useless raises `Malformed`.
 """
 
 import hashlib
@@ -14,9 +11,9 @@ from typing import Any
 import orjson
 
 from resources.asleep.errors import Malformed
-from resources.asleep.parsing import parse_values as fields
-from resources.asleep.parsing.parse_common import optional, peculiarities_of, required_start, stat_of, state_of
-from resources.asleep.parsing.parse_values import ContractViolations, Object, malformed
+from resources.asleep.parsing import parse_values as values
+from resources.asleep.parsing.parse_common import Fields, peculiarities_of, required_start, stat_of, state_of
+from resources.asleep.parsing.parse_values import Object, identifier, malformed
 from resources.asleep.records import UNKNOWN_STATE, ListedSession, SleepSession
 
 _RESULT_NAMES = frozenset({"timezone", "peculiarities", "missing_data_ratio", "session", "stat"})
@@ -32,7 +29,7 @@ _ROW_NAMES = frozenset(
 )
 
 
-@fields.raises_only_malformed
+@values.raises_only_malformed
 def parse_session_list(result: Object) -> tuple[ListedSession, ...]:
     """One page of the list of sessions. A row that cannot be read keeps its place, for pages are by offset.
 
@@ -48,32 +45,36 @@ def parse_session_list(result: Object) -> tuple[ListedSession, ...]:
 
 
 def _listed_session(row: Any) -> ListedSession:
-    odd = ContractViolations()
     try:
         if type(row) is not dict:
             malformed("sleep_session_list[]: not an object", row)
-        session_id = fields.identifier(row.get("session_id"), "session_id", row)
+        session_id = identifier(row.get("session_id"), "session_id", row)
     except Malformed as problem:
         number = hashlib.blake2b(problem.raw or b"", digest_size=8).hexdigest()
         return ListedSession(f"unreadable row {number}", UNKNOWN_STATE, None, problem=problem)
-    if not _ROW_NAMES.issuperset(row):
-        odd.unknown_fields("", row.keys() - _ROW_NAMES)
+    violations: list[str] = []
+    fields = Fields(row, violations, names=_ROW_NAMES)
     return ListedSession(
         session_id=session_id,
-        state=state_of(row, odd),
-        session_start_time=fields.timestamp(row.get("session_start_time"), "session_start_time", odd),
-        session_end_time=optional(row, "session_end_time", fields.timestamp, odd),
-        unexpected_end_time=optional(row, "unexpected_end_time", fields.timestamp, odd),
-        created_timezone=optional(row, "created_timezone", fields.text, odd),
-        last_received_seq_num=optional(row, "last_received_seq_num", fields.whole_number, odd),
-        time_in_bed=optional(row, "time_in_bed", fields.whole_number, odd),
-        contract_violations=tuple(odd),
+        state=state_of(fields),
+        session_start_time=fields.read("session_start_time", values.timestamp, may_be_null=False),
+        session_end_time=fields.read("session_end_time", values.timestamp),
+        unexpected_end_time=fields.read("unexpected_end_time", values.timestamp),
+        created_timezone=fields.read("created_timezone", values.text),
+        last_received_seq_num=fields.read("last_received_seq_num", values.whole_number),
+        time_in_bed=fields.read("time_in_bed", values.whole_number),
+        contract_violations=tuple(violations),
     )
 
 
-@fields.raises_only_malformed
+@values.raises_only_malformed
 def parse_session_result(result: object, *, user_id: str, asked_at: datetime) -> SleepSession:
     """One session in full: the `result` of a read, or the `data` of a webhook.
+
+    Args:
+        result: JSON as received.
+        user_id: whose session was requested.
+        asked_at: when, by the clock that all processes share.
 
     Raises:
         Malformed: not an object, of another user, or without a session, its id or its start.
@@ -84,32 +85,30 @@ def parse_session_result(result: object, *, user_id: str, asked_at: datetime) ->
     session = result.get("session")
     if type(session) is not dict:
         malformed("session: not an object", result)
-    odd = ContractViolations()
-    if not _RESULT_NAMES.issuperset(result):
-        odd.unknown_fields("", result.keys() - _RESULT_NAMES)
-    if not _SESSION_NAMES.issuperset(session):
-        odd.unknown_fields("session.", session.keys() - _SESSION_NAMES)
+    violations: list[str] = []
+    fields = Fields(result, violations, names=_RESULT_NAMES)
+    inner = Fields(session, violations, "session.", _SESSION_NAMES)
     try:
         raw = _as_json(result)
     except RecursionError:
         raise Malformed("result: nested too deeply") from None
     return SleepSession(
-        session_id=fields.identifier(session.get("id"), "session.id", result),
+        session_id=identifier(session.get("id"), "session.id", result),
         user_id=user_id,
-        state=state_of(session, odd, "session."),
+        state=state_of(inner),
         session_start_time=required_start(session.get("start_time"), "session.start_time", result),
-        session_end_time=optional(session, "end_time", fields.timestamp, odd, "session."),
-        unexpected_end_time=optional(session, "unexpected_end_time", fields.timestamp, odd, "session."),
-        created_timezone=optional(session, "created_timezone", fields.time_zone, odd, "session."),
-        peculiarities=peculiarities_of(result, odd),
-        missing_data_ratio=optional(result, "missing_data_ratio", fields.ratio, odd),
-        stat=stat_of(result, odd),
-        sleep_stages=optional(session, "sleep_stages", fields.stages, odd, "session."),
-        breath_stages=optional(session, "breath_stages", fields.stages, odd, "session."),
-        snoring_stages=optional(session, "snoring_stages", fields.stages, odd, "session."),
+        session_end_time=inner.read("end_time", values.timestamp),
+        unexpected_end_time=inner.read("unexpected_end_time", values.timestamp),
+        created_timezone=inner.read("created_timezone", values.time_zone),
+        peculiarities=peculiarities_of(fields),
+        missing_data_ratio=fields.read("missing_data_ratio", values.ratio),
+        stat=stat_of(fields),
+        sleep_stages=inner.read("sleep_stages", values.stages),
+        breath_stages=inner.read("breath_stages", values.stages),
+        snoring_stages=inner.read("snoring_stages", values.stages),
         raw=raw,
         payload_hash=hashlib.blake2b(raw, digest_size=16).digest(),
-        contract_violations=tuple(odd),
+        contract_violations=tuple(violations),
         asked_at=asked_at,
     )
 

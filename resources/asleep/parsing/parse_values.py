@@ -1,11 +1,11 @@
-"""Reads one value of a JSON response: the right type within Postgres' ranges, or None and a violation.
+"""Reads one value of a JSON response: the right type within Postgres' ranges, or a violation of the contract.
 
 Does not belong here: which fields there are (`parse_sessions`, `parse_users`), records.
 """
 
 import functools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
@@ -26,7 +26,7 @@ LARGEST_RATIO = 1.5
 UNKNOWN_ZONE = "unknown time zone"
 FIELD_NAME = re.compile(r"(?=.{1,60}$)[A-Za-z_]+\d{0,2}[A-Za-z_]*")
 """What is shown of an unknown field; another name may be an id."""
-MAX_ODDITIES = 100
+MAX_VIOLATIONS = 100
 
 Parameters = ParamSpec("Parameters")
 Record = TypeVar("Record")
@@ -34,25 +34,30 @@ Json = Any
 Object = dict[str, Any]
 
 
-class ContractViolations(list[str]):
-    """Deviations found so far, each once and not endlessly many."""
+class Violation(Exception):
+    """A value is not what the contract allows."""
 
-    def note(self, where: str, what: str) -> None:
-        """Remember that the field `where` is `what`."""
-        text = f"{where}: {what}"
-        if len(self) < MAX_ODDITIES and text not in self:
-            self.append(text)
+    def __init__(self, what: str, *, kept: Any = None, where: str = "") -> None:
+        """Describe it.
 
-    def unknown_fields(self, prefix: str, names: Iterable[str]) -> None:
-        """Remember fields that the contract does not have."""
-        for name in sorted(names):
-            self.note(
-                f"{prefix}{name if FIELD_NAME.fullmatch(name) else '(a name with other characters)'}", "unknown field"
-            )
+        Args:
+            what: how it deviates, without the value.
+            kept: what is stored all the same.
+            where: place within the field.
+        """
+        super().__init__(what)
+        self.what = what
+        self.kept = kept
+        self.where = where
 
 
 def malformed(message: str, answer: Json) -> NoReturn:
-    """Give up on an answer whose structure is impossible, keeping it for people to look at."""
+    """Give up on a response whose structure is impossible.
+
+    Args:
+        message: what is wrong, without a value.
+        answer: kept for people to look at.
+    """
     try:
         raw = orjson.dumps(answer)
     except (TypeError, RecursionError):
@@ -76,116 +81,107 @@ def raises_only_malformed(parse: Callable[Parameters, Record]) -> Callable[Param
     return parse_or_refuse
 
 
-def timestamp(value: Json, where: str, odd: ContractViolations) -> datetime | None:
+def timestamp(value: Json) -> datetime:
     """An ISO 8601 date and time with an offset, in UTC."""
-    if type(value) is str:
-        try:
-            moment = datetime.fromisoformat(value)
-            if moment.tzinfo is UTC:
-                return moment
-            if moment.tzinfo is not None:
-                return moment.astimezone(UTC)
-        except (ValueError, OverflowError):
-            odd.note(where, "not a timestamp")
-            return None
-        odd.note(where, "a timestamp without an offset")
-        return None
-    odd.note(where, "not a timestamp")
-    return None
+    if type(value) is not str:
+        raise Violation("not a timestamp")
+    try:
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is UTC:
+            return moment
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise Violation("not a timestamp") from None
+    raise Violation("a timestamp without an offset")
 
 
-def timestamp_or_utc(value: Json, where: str, odd: ContractViolations) -> datetime | None:
+def timestamp_or_utc(value: Json) -> datetime:
     """Like `timestamp`, but a missing offset means UTC: so the user's last session is documented."""
     try:
         moment = datetime.fromisoformat(value)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
-        odd.note(where, "not a timestamp")
-        return None
+        raise Violation("not a timestamp") from None
 
 
-def timestamps(value: Json, where: str, odd: ContractViolations) -> list[datetime] | None:
+def timestamps(value: Json) -> list[datetime]:
     """The timestamps of an array; an element that is none is left out."""
     if type(value) is not list:
-        odd.note(where, "not a list")
-        return None
-    moments = [timestamp(element, f"{where}[]", odd) for element in value]
-    return [moment for moment in moments if moment is not None]
+        raise Violation("not a list")
+    moments, violation = [], None
+    for element in value:
+        try:
+            moments.append(timestamp(element))
+        except Violation as found:
+            violation = found
+    if violation is not None:
+        raise Violation(violation.what, kept=moments, where="[]")
+    return moments
 
 
-def clock_time(value: Json, where: str, odd: ContractViolations) -> time | None:
+def clock_time(value: Json) -> time:
     """A clock time without a zone."""
     try:
         moment = time.fromisoformat(value)
     except (TypeError, ValueError):
-        odd.note(where, "not a clock time")
-        return None
+        raise Violation("not a clock time") from None
     if moment.tzinfo is not None:
-        odd.note(where, "a clock time with an offset")
-        return None
+        raise Violation("a clock time with an offset")
     return moment
 
 
-def day(value: Json, where: str, odd: ContractViolations) -> date | None:
+def day(value: Json) -> date:
     """A calendar date."""
     try:
         return date.fromisoformat(value)
     except (TypeError, ValueError):
-        odd.note(where, "not a date")
-        return None
+        raise Violation("not a date") from None
 
 
-def whole_number(value: Json, where: str, odd: ContractViolations) -> int | None:
+def whole_number(value: Json) -> int:
     """An integer that a Postgres `integer` holds; 2.0 counts as one."""
     if type(value) is int:
         if -INT4_LIMIT <= value < INT4_LIMIT:
             return value
-        odd.note(where, "out of range")
-        return None
+        raise Violation("out of range")
     if type(value) is not float:
-        odd.note(where, "not a number")
-        return None
+        raise Violation("not a number")
     if value.is_integer():
-        return whole_number(int(value), where, odd)
-    odd.note(where, "not a whole number")
-    return None
+        return whole_number(int(value))
+    raise Violation("not a whole number")
 
 
-def number(value: Json, where: str, odd: ContractViolations) -> float | None:
+def number(value: Json) -> float:
     """Any finite number of a sensible size."""
-    if type(value) is float or type(value) is int:
-        if -FLOAT_LIMIT <= value <= FLOAT_LIMIT:
-            return float(value)
-        odd.note(where, "out of range")
-        return None
-    odd.note(where, "not a number")
-    return None
+    if type(value) is not float and type(value) is not int:
+        raise Violation("not a number")
+    if -FLOAT_LIMIT <= value <= FLOAT_LIMIT:
+        return float(value)
+    raise Violation("out of range")
 
 
-def ratio(value: Json, where: str, odd: ContractViolations) -> float | None:
-    """A number that should be 0 to 1; kept, and recorded as a violation, when it is not."""
-    checked = number(value, where, odd)
-    if checked is not None and not 0 <= checked <= 1:
-        odd.note(where, "outside 0 to 1")
-    return checked
+def ratio(value: Json) -> float:
+    """A number that should be 0 to 1; kept when it is not."""
+    checked = number(value)
+    if 0 <= checked <= 1:
+        return checked
+    raise Violation("outside 0 to 1", kept=checked)
 
 
-def efficiency(value: Json, where: str, odd: ContractViolations) -> float | None:
-    """A ratio that some answers give as a percentage.
+def efficiency(value: Json) -> float:
+    """A ratio that some responses give as a percentage.
 
     Between 1 and 1.5 it is a rounding error or a defect, not a percentage, and kept as it is.
     """
-    checked = number(value, where, odd)
-    if checked is None or 0 <= checked <= 1:
+    checked = number(value)
+    if 0 <= checked <= 1:
         return checked
     if 1 < checked <= LARGEST_RATIO:
-        odd.note(where, "outside 0 to 1")
-        return checked
+        raise Violation("outside 0 to 1", kept=checked)
     if LARGEST_RATIO < checked <= 100:  # noqa: PLR2004 per cent
-        odd.note(where, "a percentage, divided by 100")
-        return round(checked / 100, 12)
-    odd.note(where, "outside 0 to 100")
-    return None
+        raise Violation("a percentage, divided by 100", kept=round(checked / 100, 12))
+    raise Violation("outside 0 to 100")
 
 
 def is_storable(value: str) -> bool:
@@ -199,37 +195,43 @@ def is_storable(value: str) -> bool:
     return "\x00" not in value
 
 
-def text(value: Json, where: str, odd: ContractViolations) -> str | None:
+def text(value: Json) -> str:
     """Text that Postgres can hold."""
     if type(value) is not str:
-        odd.note(where, "not text")
-        return None
+        raise Violation("not text")
     if is_storable(value):
         return value
-    odd.note(where, "holds characters that cannot be stored")
-    return None
+    raise Violation("holds characters that cannot be stored")
 
 
-def time_zone(value: Json, where: str, odd: ContractViolations) -> str | None:
-    """The name of a time zone as it came; one that means nothing is kept and noted."""
-    name = text(value, where, odd)
-    if name is not None and local_zone(name) is None:
-        odd.note(where, UNKNOWN_ZONE)
+def time_zone(value: Json) -> str:
+    """The name of a time zone as received; one that means nothing is kept."""
+    name = text(value)
+    if local_zone(name) is None:
+        raise Violation(UNKNOWN_ZONE, kept=name)
     return name
 
 
 def identifier(value: Json, where: str, answer: Json) -> str:
-    """A session's or user's id, without which an answer is of no use."""
+    """A session's or user's id, without which a response is of no use.
+
+    Args:
+        value: of the field.
+        where: name of the field.
+        answer: kept with the error.
+
+    Raises:
+        Malformed: it is no id.
+    """
     if type(value) is not str or not value or len(value) > MAX_ID_LENGTH or not is_storable(value):
         malformed(f"{where}: not an identifier", answer)
     return value
 
 
-def stages(value: Json, where: str, odd: ContractViolations) -> list[int] | None:
+def stages(value: Json) -> list[int]:
     """An array of small whole numbers; all of it or nothing, for a gap would shift the night."""
     if type(value) is not list:
-        odd.note(where, "not a list")
-        return None
+        raise Violation("not a list")
     if not value:
         return value
     try:
@@ -237,10 +239,8 @@ def stages(value: Json, where: str, odd: ContractViolations) -> list[int] | None
     except TypeError:
         as_json = b"?"
     if as_json.translate(None, b"0123456789-,") != b"[]":
-        odd.note(where, "not all whole numbers")
-        return None
+        raise Violation("not all whole numbers")
     all_single_digits = len(as_json) - as_json.count(b"-") == 2 * len(value) + 1
     if all_single_digits or (min(value) >= -SMALLINT_LIMIT and max(value) < SMALLINT_LIMIT):
         return value
-    odd.note(where, "out of range")
-    return None
+    raise Violation("out of range")
