@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -206,7 +207,7 @@ def main() -> None:
             asleep_base_url=world.api_url,
             asleep_requests_per_second=1000.0,
             database_url=SecretStr(url),
-            data_directory=home,
+            data_directory=Path(home),
         )
         set_up_logs(settings)
         os.environ.update(dagster_environment(settings))
