@@ -1,7 +1,9 @@
 """SQL files as statements with bound parameters."""
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from typing import Any, NamedTuple
 
 from sqlalchemy import TextClause, text
 
@@ -20,3 +22,13 @@ def load_sql(package: str | None, name: str) -> TextClause:
     if package is None:
         raise ValueError("load_sql needs the __package__ of the module that calls it")
     return text(files(package).joinpath(f"{name}.sql").read_text("utf-8"))
+
+
+def arrays_of(rows: Sequence[NamedTuple]) -> dict[str, list[Any]]:
+    """Parameters for `unnest`: one array for each field of the rows, under the field's name.
+
+    Args:
+        rows: at least one.
+    """
+    columns = zip(*rows, strict=True)
+    return {name: list(column) for name, column in zip(rows[0]._fields, columns, strict=True)}

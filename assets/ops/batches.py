@@ -2,10 +2,10 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 
@@ -22,15 +22,6 @@ from resources.database.sync.run_health import lock_of_batch
 API_POOL = "asleep_api"
 """Dagster pool of everything that asks the API about users by the batch: one run at a time, as in `dagster.yaml`."""
 
-ACCEPT_DELETIONS_TAG = "asleep-sync/accept_deletions"
-"""Tag of a run, value `true`: sessions that the API does not find are marked as deleted, however many they are."""
-
-REFETCH_TAG = "asleep-sync/refetch"
-"""Tag of a run, value `true`: every session of its days is read in full, whatever is stored."""
-
-REFRESH_TAG = "asleep-sync/refresh"
-"""Tag of a run, value `true`: users who were synced within CACHE_TTL_SECONDS are listed again."""
-
 COUNTED = (
     *("users", "users_fresh", "users_gone", "users_not_found", "users_failed"),
     *("sessions_inserted", "sessions_updated", "sessions_unchanged", "sessions_deleted", "deletions_held", "failures"),
@@ -38,6 +29,27 @@ COUNTED = (
     *("answers_throttled", "answers_unavailable", "answers_malformed"),
 )
 """Shown even when 0, so that the UI's charts have no gaps."""
+
+
+class SyncFlags(NamedTuple):
+    """Choices for one run, each a tag `asleep-sync/<name>` with the value `true`."""
+
+    accept_deletions: bool = False
+    """Sessions that the API does not find are marked as deleted, however many they are."""
+    refetch: bool = False
+    """Every session of the run's days is read in full, whatever is stored."""
+    refresh: bool = False
+    """Users who were synced within CACHE_TTL_SECONDS are listed again."""
+
+    @classmethod
+    def of_tags(cls, tags: Mapping[str, str]) -> "SyncFlags":
+        """The flags of a run with these tags."""
+        return cls(*(tags.get(f"asleep-sync/{name}") == "true" for name in cls._fields))
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags of a run with these flags."""
+        return {f"asleep-sync/{name}": "true" for name, is_set in self._asdict().items() if is_set}
 
 
 @dataclass(frozen=True, slots=True)

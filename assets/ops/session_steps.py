@@ -10,12 +10,10 @@ from dagster._core.storage.tags import RETRY_STRATEGY_TAG
 from sqlalchemy import Connection
 
 from assets.ops.batches import (
-    ACCEPT_DELETIONS_TAG,
     API_POOL,
     COUNTED,
-    REFETCH_TAG,
-    REFRESH_TAG,
     BatchNames,
+    SyncFlags,
     SyncOptions,
     batches_for,
     run_batch,
@@ -67,18 +65,17 @@ def sync_users(
 ) -> None:
     """The sync of one batch; see `assets.sync.sync_batch`."""
     number, batches = BatchNames.read(context.get_mapping_key() or "")
-    refetch = context.run.tags.get(REFETCH_TAG) == "true"
-    refresh = context.run.tags.get(REFRESH_TAG) == "true"
+    flags = SyncFlags.of_tags(context.run.tags)
     batch = Batch(
         run_id=context.run_id,
         number=number,
         of=batches,
         window=window_of(context),
         workers=asleep_api.max_connections,
-        cache_ttl_seconds=0 if refetch or refresh else sync_options.cache_ttl_seconds,
+        cache_ttl_seconds=0 if flags.refetch or flags.refresh else sync_options.cache_ttl_seconds,
         mode=Mode(sync_options.detail),
-        refetch=refetch,
-        accept_deletions=context.run.tags.get(ACCEPT_DELETIONS_TAG) == "true",
+        refetch=flags.refetch,
+        accept_deletions=flags.accept_deletions,
     )
     run_batch(context, asleep_api, database, batch)
 
@@ -117,7 +114,7 @@ def _note_on_skipped(counts: dict[str, Any]) -> dict[str, str]:
         return {}
     return {
         "skipped": f"{skipped} of {counts.get('users', 0)} users were skipped: they were synced within "
-        f"CACHE_TTL_SECONDS. The tag {REFRESH_TAG}=true on a run, or `asleep-sync sync --refresh`, lists them again."
+        "CACHE_TTL_SECONDS. `asleep-sync sync --refresh`, or the tag asleep-sync/refresh=true, lists them again."
     }
 
 

@@ -15,7 +15,7 @@ from assets.sync.user_steps import UserOutcome
 from resources.asleep.errors import AsleepError, KeyRejected, Malformed, Unavailable
 from resources.asleep.records import SessionList
 from resources.database.sync.list_cache import ListEnd
-from resources.database.sync.sync_state import DISAGREES, Failure, FinishedUser
+from resources.database.sync.sync_state import DISAGREES, Deletion, Failure, FinishedUser
 from resources.database.sync.upsert import SESSION_COLUMNS
 
 _USER_ID = SESSION_COLUMNS.index("user_id")
@@ -42,13 +42,13 @@ class BatchState:
     """Filled response by response, emptied by each write. One thread uses it."""
 
     rows: list[tuple[Any, ...]] = field(default_factory=list)
-    deletions: list[tuple[str, str, datetime]] = field(default_factory=list)
+    deletions: list[Deletion] = field(default_factory=list)
     completed_times: list[tuple[str, datetime]] = field(default_factory=list)
     last_chunks: list[tuple[str, int | None]] = field(default_factory=list)
     done: list[UserOutcome] = field(default_factory=list)
     held: list[UserOutcome] = field(default_factory=list)
     """Done as well, but found gone or without sessions: not believed until the API is seen to know a user."""
-    held_deletions: list[tuple[str, str, datetime]] = field(default_factory=list)
+    held_deletions: list[Deletion] = field(default_factory=list)
     unconfirmed: list[Failure] = field(default_factory=list)
     """Lists whose end, and sessions whose owner, could not be confirmed."""
     moved: list[str] = field(default_factory=list)
@@ -67,7 +67,7 @@ class BatchState:
         self.completed_times += outcome.completed_times
         self.last_chunks += outcome.last_chunks
         deletions = self.deletions if self.is_key_right else self.held_deletions
-        deletions.extend((outcome.user.user_id, session_id, sent_at) for session_id, sent_at in outcome.deletions)
+        deletions += outcome.deletions
         outcome.forget_taken()
         if progress.is_done and outcome.averaging_formula is not None:
             self.formulas.append(FittingFormula(outcome.averaging_formula, _of_another_formula(outcome)))
@@ -102,7 +102,7 @@ class BatchState:
         """Users about whom there is something to write."""
         return (
             {row[_USER_ID] for row in self.rows}
-            | {user_id for user_id, _, _ in self.deletions}
+            | {deletion.user_id for deletion in self.deletions}
             | {outcome.user.user_id for outcome in self.done}
             | {failure.user_id for failure in self.unconfirmed}
         )
@@ -174,7 +174,7 @@ class BatchState:
         for outcome in self.done:
             again = {failure.session_id for failure in outcome.failures}
             if None not in again and not outcome.gone:
-                before = zip(outcome.user.failure_ids, outcome.user.failed_sessions, strict=True)
+                before = zip(outcome.user.failure_ids, outcome.user.failed, strict=True)
                 found.extend(failure_id for failure_id, session_id in before if session_id not in again)
         return found
 

@@ -65,7 +65,6 @@ def reconcile(
 
 @dataclass(slots=True)
 class _StatisticsSync(UserSteps):
-    stored: dict[str, StoredSession] = field(default_factory=dict)
     reads_in_full: bool = False
     """True to read in full what is new or differs; False to store the statistics alone."""
     formula: AveragingFormula | None = None
@@ -145,7 +144,7 @@ class _StatisticsSync(UserSteps):
         wanted.update(s.session_id for s in self.stored.values() if s.session_id not in named and self.is_due(s))
         if not self.reads_in_full:
             wanted |= self.changed(self.listed.keys() - analysed.keys())
-            wanted.update(self.outcome.user.failed_session_ids)
+            wanted |= self.outcome.failed_session_ids
             for session_id in sorted(self.listed.keys() & self.stored.keys() - wanted):
                 self.note_chunk(self.listed[session_id], self.stored[session_id])
         return wanted
@@ -205,13 +204,10 @@ class _StatisticsSync(UserSteps):
         theirs = self.analysed().get(session.session_id)
         completed = theirs.completed_time if theirs is not None else None
         self.outcome.rows.append(self.full_row(session, completed))
-        stored = self.stored.get(session.session_id)
         if self.was_left_out(session, theirs):
             self.outcome.list_lacked_a_session = True
             self.outcome.fail(None, Malformed(NOT_LISTED))
-        is_number_known = stored is not None and stored.last_received_seq_num is not None
-        if not is_number_known and session.session_id not in self.listed:
-            self.touched[session.session_id] = session.session_start_time.date()
+        self.note_touched(session)
         stat = session.stat or Stat()
         if session.stat is not None:
             self.stats[session.session_id] = stat
@@ -243,9 +239,9 @@ class _StatisticsSync(UserSteps):
         else:
             self.outcome.session_is_gone(session_id, sent_at)
 
-    def known(self) -> dict[str, StoredSession]:
-        """Stored sessions."""
-        return self.stored
+    def known(self) -> set[str]:
+        """Sessions that a table, the list or average-stats name."""
+        return self.stored.keys() | self.listed.keys() | self.analysed().keys()
 
     def compare_averages(self) -> None:
         """Compare each period's averages with those of what is stored of the same sessions."""

@@ -1,6 +1,5 @@
 """What the sync of one user finds, and the steps that every mode shares: read sessions, ask whether the user exists."""
 
-from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
@@ -12,7 +11,7 @@ from resources.asleep.errors import AsleepError, Malformed, SessionGone, UserGon
 from resources.asleep.records import ListedSession, SessionList, SleepSession
 from resources.database.sync.list_cache import ListEnd
 from resources.database.sync.stored_sessions import StoredSession
-from resources.database.sync.sync_state import DAMAGED, DISAGREES, Failure, UserToSync
+from resources.database.sync.sync_state import DAMAGED, DISAGREES, Deletion, Failure, UserToSync
 
 NOT_LISTED = "The API returns sessions that it does not list, so others may be missing, too."
 EXISTS_AFTER_ALL = "The API reported the user as not found, but returned the user when requested directly."
@@ -27,8 +26,7 @@ class UserOutcome:
     user: UserToSync
     window: Window
     rows: list[Row] = field(default_factory=list)
-    deletions: list[tuple[str, datetime]] = field(default_factory=list)
-    """Sessions that no longer exist, and when the request was sent."""
+    deletions: list[Deletion] = field(default_factory=list)
     completed_times: list[tuple[str, datetime]] = field(default_factory=list)
     """When stored sessions were analysed, by average-stats."""
     last_chunks: list[tuple[str, int | None]] = field(default_factory=list)
@@ -51,6 +49,11 @@ class UserOutcome:
     is_repeated: bool = False
     """The user was synced before in this batch, by a list that was cut."""
 
+    @property
+    def failed_session_ids(self) -> set[str]:
+        """Sessions that failed before."""
+        return {session_id for session_id in self.user.failed if session_id is not None}
+
     def fail(self, session_id: str | None, error: AsleepError, message: str = "") -> None:
         """Record that a session, or without `session_id` the window, could not be synced."""
         self._add(session_id, error.kind, message or str(error), error.raw, has_window=session_id is None)
@@ -66,7 +69,7 @@ class UserOutcome:
 
     def session_is_gone(self, session_id: str, sent_at: datetime) -> None:
         """The session no longer exists, as the response to a request sent at that moment says."""
-        self.deletions.append((session_id, sent_at))
+        self.deletions.append(Deletion(self.user.user_id, session_id, sent_at))
         self.not_found.add(session_id)
 
     def user_is_gone(self) -> None:
@@ -88,6 +91,7 @@ class UserSteps:
     """One user's sync over one window; the modes derive from it."""
 
     outcome: UserOutcome
+    stored: dict[str, StoredSession] = field(default_factory=dict)
     requested: set[str] = field(default_factory=set)
     """Sessions requested."""
     listed: Rows = field(default_factory=dict)
@@ -196,9 +200,16 @@ class UserSteps:
         """Take that a session does not exist."""
         raise NotImplementedError
 
-    def known(self) -> Container[str]:
-        """Sessions that a table or an answer of the API names."""
-        raise NotImplementedError
+    def known(self) -> set[str]:
+        """Sessions that a table or a list names."""
+        return self.stored.keys() | self.listed.keys()
+
+    def note_touched(self, session: SleepSession) -> None:
+        """Note a session read in full whose last chunk no list has given."""
+        stored = self.stored.get(session.session_id)
+        is_chunk_known = stored is not None and stored.last_received_seq_num is not None
+        if not is_chunk_known and session.session_id not in self.listed:
+            self.touched[session.session_id] = session.session_start_time.date()
 
     def refused(self, response: Response, error: AsleepError) -> Steps[None]:
         """Record what failed; a user reported as not found is requested directly, once."""

@@ -40,7 +40,6 @@ def fill(outcome: UserOutcome, stored: Iterable[StoredSession]) -> Steps[None]:
 
 @dataclass(slots=True)
 class _ListSync(UserSteps):
-    stored: dict[str, StoredSession] = field(default_factory=dict)
     refetch: bool = False
     doubtful: dict[str, tuple[SessionGone, datetime]] = field(default_factory=dict)
     """Listed, but not found when they were read; and when that request was sent."""
@@ -59,7 +58,7 @@ class _ListSync(UserSteps):
         if is_doubtful and not (yield from self.user_exists()):
             return
         unchecked = {s.session_id for s in self.stored.values() if s.deletion_is_unchecked}
-        wanted = self.changed(rows) | due | unchecked | set(self.outcome.user.failed_session_ids)
+        wanted = self.changed(rows) | due | unchecked | self.outcome.failed_session_ids
         old_days = sorted({s.session_start_time.date() for s in self.missing() if s.session_id not in wanted})
         reads = (self.read(session_id) for session_id in sorted(wanted))
         yield from together([*reads, *(self.look_at_old_day(day) for day in old_days)])
@@ -107,13 +106,8 @@ class _ListSync(UserSteps):
         was_due = self.outcome.listed_at is not None and session.session_start_time in self.outcome.window
         if was_due and session.session_id not in self.listed:
             self.unlisted.add(session.session_id)
-        elif session.session_id not in self.listed and not self.is_chunk_known(session.session_id):
-            self.touched[session.session_id] = session.session_start_time.date()
-
-    def is_chunk_known(self, session_id: str) -> bool:
-        """True when a list gave the session's last chunk before."""
-        stored = self.stored.get(session_id)
-        return stored is not None and stored.last_received_seq_num is not None
+        else:
+            self.note_touched(session)
 
     def not_found(self, session_id: str, error: SessionGone, sent_at: datetime) -> None:
         """Deleted, unless the list names it: then one of the two answers is wrong."""
@@ -121,10 +115,6 @@ class _ListSync(UserSteps):
             self.doubtful[session_id] = (error, sent_at)
         else:
             self.outcome.session_is_gone(session_id, sent_at)
-
-    def known(self) -> set[str]:
-        """Stored or listed."""
-        return self.stored.keys() | self.listed.keys()
 
     def is_contradicted(self) -> bool:
         """True when list and sessions contradict each other."""

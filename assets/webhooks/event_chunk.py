@@ -14,7 +14,7 @@ from resources.asleep.errors import AsleepError, Gone, Malformed, Rejected, Requ
 from resources.asleep.parsing.parse_sessions import parse_session_result
 from resources.asleep.records import SleepSession
 from resources.database.service.inbox import FailedEvent, TakenEvent
-from resources.database.sync.event_context import KnownSession, known_sessions
+from resources.database.sync.stored_sessions import KnownSession, known_sessions
 from resources.database.users import registry
 
 NEWS = (timedelta(days=-7), timedelta(days=1))

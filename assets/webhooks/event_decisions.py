@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from resources.asleep.identifiers import can_be_sent
-from resources.database.sync.event_context import KnownSession
+from resources.database.sync.stored_sessions import KnownSession
 from resources.json_decoding import decode
 
 _WHOLE_RESULT = frozenset({"timezone", "peculiarities", "missing_data_ratio", "session", "stat"})

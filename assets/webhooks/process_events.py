@@ -22,8 +22,8 @@ from resources.asleep.resource import AsleepApi
 from resources.database.resource import Database
 from resources.database.service import inbox
 from resources.database.service.inbox import FailedEvent, TakenEvent
-from resources.database.sync.event_context import note_event_only
 from resources.database.sync.list_cache import expire_lists
+from resources.database.sync.stored_sessions import note_event_only
 from resources.database.sync.upsert import upsert_sessions
 from resources.database.users import registry
 from resources.pseudonyms import pseudonym

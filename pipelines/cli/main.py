@@ -109,8 +109,8 @@ def sync(
       asleep-sync sync --from 2026-03-01 --to 2026-03-31 --refetch
     """
     with quick_imports():
+        from assets.ops.batches import SyncFlags
         from pipelines.cli.sync_command import SyncRequest, run_sync
-        from pipelines.runtime.run_jobs import SyncFlags
 
     settings = read_settings()
     days = _days(first, last, settings.recent_days)

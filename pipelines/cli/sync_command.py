@@ -11,6 +11,7 @@ from dagster_postgres.utils import DagsterPostgresException
 from rich.console import Console
 from sqlalchemy import Connection, Engine, select
 
+from assets.ops.batches import SyncFlags
 from pipelines.cli.common import NOTHING_DONE, Refusal, first_line, with_database_url
 from pipelines.cli.development.demo_users import refuse_demo_users
 from pipelines.cli.users import user_ids
@@ -19,7 +20,7 @@ from pipelines.notifications.alert_sensors import alert_of_command
 from pipelines.observability import LOGGER
 from pipelines.runtime.dagster_environment import dagster_environment
 from pipelines.runtime.interruption import run_until_signal
-from pipelines.runtime.run_jobs import Runner, RunResult, SyncFlags
+from pipelines.runtime.run_jobs import Runner, RunResult
 from pipelines.settings import Settings
 from resources.asleep.errors import AsleepError
 from resources.asleep.resource import KeyMissing

@@ -25,7 +25,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from assets.metrics.monthly_summary import stale_months
-from assets.ops.batches import ACCEPT_DELETIONS_TAG, REFETCH_TAG, REFRESH_TAG, totals_of_run
+from assets.ops.batches import SyncFlags, totals_of_run
 from assets.ops.failures import MISSING, NO_RUN_RETRY, PERMANENT
 from assets.partitions import day_key, month_keys, months_from
 from pipelines.runtime.run_launcher import HELD_TAG, lock_of
@@ -49,25 +49,6 @@ class RunResult:
     """Why it failed; empty on success, and when only users or sessions are missing, which the caller lists."""
     permanent: str | None = None
     """The kind of a failure that a repetition cannot mend; None when there was none."""
-
-
-@dataclass(frozen=True, slots=True)
-class SyncFlags:
-    """Options of a sync."""
-
-    accept_deletions: bool = False
-    refetch: bool = False
-    refresh: bool = False
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """The flags as tags of a run; `assets.ops.batches` describes each."""
-        chosen = {
-            ACCEPT_DELETIONS_TAG: self.accept_deletions,
-            REFETCH_TAG: self.refetch,
-            REFRESH_TAG: self.refresh,
-        }
-        return {tag: "true" for tag, is_set in chosen.items() if is_set}
 
 
 @dataclass(frozen=True, slots=True)

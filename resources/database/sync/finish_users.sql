@@ -2,8 +2,8 @@
 WITH finished AS (
     SELECT user_id, window_start, window_end, listed_at
     FROM unnest(
-        CAST(:user_ids AS text []), CAST(:starts AS timestamptz []),
-        CAST(:ends AS timestamptz []), CAST(:listed_at AS timestamptz [])
+        CAST(:user_id AS text []), CAST(:window_start AS timestamptz []),
+        CAST(:window_end AS timestamptz []), CAST(:listed_at AS timestamptz [])
     ) AS done (user_id, window_start, window_end, listed_at)
 ),
 seen AS (

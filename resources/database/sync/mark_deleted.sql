@@ -4,7 +4,7 @@
 -- session that is marked already has now been read a second time. One row: ids of the sessions deleted, number held.
 WITH found AS (
     SELECT user_id, session_id, asked_at
-    FROM unnest(CAST(:user_ids AS text []), CAST(:session_ids AS text []), CAST(:asked_at AS timestamptz []))
+    FROM unnest(CAST(:user_id AS text []), CAST(:session_id AS text []), CAST(:asked_at AS timestamptz []))
         AS gone (user_id, session_id, asked_at)
 ),
 candidates AS (

@@ -4,8 +4,8 @@ INSERT INTO asleep.sync_failures AS stored (
 )
 SELECT user_id, session_id, window_start, window_end, kind, message, raw_body
 FROM unnest(
-    CAST(:user_ids AS text []), CAST(:session_ids AS text []), CAST(:starts AS timestamptz []),
-    CAST(:ends AS timestamptz []), CAST(:kinds AS text []), CAST(:messages AS text []), CAST(:raw_bodies AS bytea [])
+    CAST(:user_id AS text []), CAST(:session_id AS text []), CAST(:window_start AS timestamptz []),
+    CAST(:window_end AS timestamptz []), CAST(:kind AS text []), CAST(:message AS text []), CAST(:raw_body AS bytea [])
 ) AS failed (user_id, session_id, window_start, window_end, kind, message, raw_body)
 ORDER BY user_id, session_id
 ON CONFLICT (user_id, coalesce(session_id, '')) WHERE resolved_at IS NULL DO UPDATE

@@ -4,7 +4,20 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Text, and_, any_, bindparam, column, func, literal, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    column,
+    delete,
+    func,
+    literal,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from resources.database.schema.bookkeeping import event_only_sessions
@@ -58,6 +71,16 @@ class StoredSession(NamedTuple):
     """Marked as deleted at least 20 hours ago and not requested since."""
     analysis: Analysis | None = None
     """Where it was asked for."""
+
+
+class KnownSession(NamedTuple):
+    """A session as far as an event is concerned with it."""
+
+    user_id: str
+    is_final: bool
+    """COMPLETE and read in full."""
+    is_deleted: bool
+    """Found deleted at the source."""
 
 
 Sessions = dict[str, list[StoredSession]]
@@ -115,6 +138,48 @@ def _sessions(
             session = session._replace(analysis=Analysis(completed, fetched, never_slept, tuple(stat)))
         by_user.setdefault(session.user_id, []).append(session)
     return by_user
+
+
+def known_sessions(connection: Connection, session_ids: Iterable[str]) -> dict[str, KnownSession]:
+    """Return those of the sessions that are stored.
+
+    Args:
+        connection: to read with.
+        session_ids: as events name them.
+    """
+    query = select(_S.session_id, _S.user_id, _S.is_final, _S.deleted_at.is_not(None))
+    found = connection.execute(query.where(_S.session_id == any_(bindparam("ids", [*session_ids], ARRAY(Text)))))
+    return {session_id: KnownSession(*known) for session_id, *known in found}
+
+
+_EVENT_ONLY = text("""
+INSERT INTO asleep.event_only_sessions (session_id)
+SELECT session_id FROM unnest(CAST(:ids AS text[])) AS of_events (session_id) ORDER BY session_id
+ON CONFLICT (session_id) DO NOTHING
+""")
+
+
+def note_event_only(connection: Connection, session_ids: Iterable[str]) -> None:
+    """Note sessions that were stored from an event: the next sync reads them once from the API.
+
+    Args:
+        connection: in a transaction.
+        session_ids: the sessions.
+    """
+    if wanted := sorted(set(session_ids)):
+        connection.execute(_EVENT_ONLY, {"ids": wanted})
+
+
+def note_verified(connection: Connection, session_ids: Iterable[str]) -> None:
+    """Note sessions that were read from the API.
+
+    Args:
+        connection: in a transaction.
+        session_ids: the sessions.
+    """
+    if wanted := sorted(set(session_ids)):
+        events = event_only_sessions.c.session_id
+        connection.execute(delete(event_only_sessions).where(events == any_(bindparam("ids", wanted, ARRAY(Text)))))
 
 
 def note_completed_times(connection: Connection, known: Sequence[tuple[str, datetime]]) -> None:

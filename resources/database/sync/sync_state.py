@@ -1,11 +1,9 @@
-"""What a sync reads from the database before it starts, and what it writes.
+"""What a sync reads of users before it starts, and what it records of users, failures, deletions and batches.
 
-Lives here: the questions and answers of the sync, a fixed number of statements whatever the number of users.
-Not here: decisions, transactions, the sessions themselves (`upsert.py`).
+A fixed number of statements, whatever the number of users.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -17,7 +15,7 @@ from resources.database.schema.bookkeeping import sync_batches, sync_failures
 from resources.database.schema.tables import users
 from resources.database.sync.list_cache import expire_lists
 from resources.database.sync.local_zones import settle_local_zones
-from resources.load_sql import load_sql
+from resources.load_sql import arrays_of, load_sql
 
 DELETION_HELD_MESSAGE = (
     "The API does not find this session. Too many sessions vanished within 24 hours, so it is not marked as deleted. A "
@@ -38,20 +36,19 @@ believes what it gets."""
 
 
 class UserToSync(NamedTuple):
-    """A registered user, and what failed for them before."""
+    """A registered user, and what failed for them before. A row of `users_to_sync.sql`."""
 
     user_id: str
     fresh: bool
-    """The same window was synced in full so recently that nothing need be asked."""
-    failure_ids: tuple[int, ...]
-    failed_session_ids: tuple[str, ...]
-    failed_window_start: datetime | None
-    failed_window_end: datetime | None
-    failed_sessions: tuple[str | None, ...] = ()
-    """What failed, in the order of `failure_ids`; None for a list."""
+    """The same window was synced in full so recently that nothing is requested."""
+    failure_ids: Sequence[int] = ()
+    failed: Sequence[str | None] = ()
+    """What failed, in the order of `failure_ids`: a session, or None for a list."""
+    failed_window_start: datetime | None = None
+    failed_window_end: datetime | None = None
     is_suspected: bool = False
     """The API reported the user as not found, which is not confirmed yet."""
-    damaged_session_ids: tuple[str, ...] = ()
+    damaged_session_ids: Sequence[str] = ()
     """Of these sessions the stages contradicted the statistics when they were last read."""
     listed_from: datetime | None = None
     """Start of the window that was last listed to its end."""
@@ -77,8 +74,7 @@ class NotFound(NamedTuple):
     """Reported for the first time, or less than 20 hours after it."""
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedUser:
+class FinishedUser(NamedTuple):
     """A user whose whole window landed."""
 
     user_id: str
@@ -87,9 +83,8 @@ class FinishedUser:
     listed_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A hole: a user, or one session of theirs, that could not be synced."""
+class Failure(NamedTuple):
+    """A user, or one session of theirs, that could not be synced."""
 
     user_id: str
     session_id: str | None
@@ -99,6 +94,15 @@ class Failure:
     kind: str
     message: str
     raw_body: bytes | None
+
+
+class Deletion(NamedTuple):
+    """A session that the API did not find."""
+
+    user_id: str
+    session_id: str
+    asked_at: datetime
+    """When the request was sent."""
 
 
 def count_users(connection: Connection) -> int:
@@ -149,29 +153,17 @@ def users_to_sync(  # noqa: PLR0913 each is a condition of its own
         contradictions: the failures meant are those of kind `DISAGREES`; else all others.
     """
     first_hash, last_hash = hashes_of_batch(batch, batches)
-    found = connection.execute(
-        load_sql(__package__, "users_to_sync"),
-        {
-            "first_hash": first_hash, "last_hash": last_hash, "window_start": window[0], "window_end": window[1],
-            "cache_ttl_seconds": cache_ttl_seconds, "detail": detail, "failed_only": failed_only,
-            "pseudonyms": None if pseudonyms is None else list(pseudonyms),
-            "contradictions": contradictions,
-        },
-    )  # fmt: skip
-    return [
-        UserToSync(
-            row.user_id, row.fresh, tuple(row.failure_ids or ()),
-            tuple(i for i in row.failed_sessions or () if i is not None),
-            row.failed_window_start, row.failed_window_end, tuple(row.failed_sessions or ()), row.is_suspected,
-            tuple(row.damaged_sessions or ()), row.listed_from, row.listed_until, row.listed_at,
-        )
-        for row in found
-    ]  # fmt: skip
+    values = {
+        "first_hash": first_hash, "last_hash": last_hash, "window_start": window[0], "window_end": window[1],
+        "cache_ttl_seconds": cache_ttl_seconds, "detail": detail, "failed_only": failed_only,
+        "pseudonyms": None if pseudonyms is None else list(pseudonyms), "contradictions": contradictions,
+    }  # fmt: skip
+    return [UserToSync(*row) for row in connection.execute(load_sql(__package__, "users_to_sync"), values)]
 
 
 def mark_deleted(
     connection: Connection,
-    deleted: Sequence[tuple[str, str, datetime]],
+    deleted: Sequence[Deletion],
     *,
     window: tuple[datetime, datetime],
     accept: bool = False,
@@ -180,7 +172,7 @@ def mark_deleted(
 
     Args:
         connection: in a transaction.
-        deleted: user id, session id, and when the request was sent that did not find the session.
+        deleted: sessions that the API did not find.
         window: start and end (exclusive); more than max(20, 10 % of the sessions stored in it) within 24 hours, or all
             sessions of more than 3 users, are held back.
         accept: believe the API whatever the number.
@@ -188,30 +180,23 @@ def mark_deleted(
     if not deleted:
         return Deletions(0, 0)
     connection.execute(_DELETION_LOCK)
-    parameters = {
-        "user_ids": [d[0] for d in deleted], "session_ids": [d[1] for d in deleted],
-        "asked_at": [d[2] for d in deleted],
-        "window_start": window[0], "window_end": window[1], "accept": accept, "message": DELETION_HELD_MESSAGE,
-    }  # fmt: skip
-    found = connection.execute(load_sql(__package__, "mark_deleted"), parameters).one()
-    settle_local_zones(connection, {user_id for user_id, _, _ in deleted})
+    choices = {"window_start": window[0], "window_end": window[1], "accept": accept, "message": DELETION_HELD_MESSAGE}
+    found = connection.execute(load_sql(__package__, "mark_deleted"), arrays_of(deleted) | choices).one()
+    settle_local_zones(connection, {each.user_id for each in deleted})
     assign_nights(connection, [ChangedSession(session_id) for session_id in found.deleted])
     return Deletions(len(found.deleted), found.held)
 
 
 def finish_users(connection: Connection, finished: Sequence[FinishedUser], *, detail: str) -> None:
-    """Remember users whose whole window landed."""
+    """Remember users whose whole window landed.
+
+    Args:
+        connection: in a transaction.
+        finished: the users.
+        detail: `full` or `statistics`.
+    """
     if finished:
-        connection.execute(
-            load_sql(__package__, "finish_users"),
-            {
-                "user_ids": [f.user_id for f in finished],
-                "starts": [f.window_start for f in finished],
-                "ends": [f.window_end for f in finished],
-                "listed_at": [f.listed_at for f in finished],
-                "detail": detail,
-            },
-        )
+        connection.execute(load_sql(__package__, "finish_users"), arrays_of(finished) | {"detail": detail})
 
 
 def users_not_found(connection: Connection, user_ids: Sequence[str]) -> NotFound:
@@ -235,22 +220,9 @@ def users_found(connection: Connection, user_ids: Sequence[str]) -> None:
 
 def record_failures(connection: Connection, failures: Sequence[Failure]) -> None:
     """Record failures; the same failure again counts as one more attempt. Its user will be listed anew next time."""
-    unique = {(f.user_id, f.session_id): f for f in failures}.values()
-    if not unique:
-        return
-    connection.execute(
-        load_sql(__package__, "record_failures"),
-        {
-            "user_ids": [f.user_id for f in unique],
-            "session_ids": [f.session_id for f in unique],
-            "starts": [f.window_start for f in unique],
-            "ends": [f.window_end for f in unique],
-            "kinds": [f.kind for f in unique],
-            "messages": [f.message for f in unique],
-            "raw_bodies": [f.raw_body for f in unique],
-        },
-    )
-    expire_lists(connection, {f.user_id for f in unique})
+    if unique := list({(f.user_id, f.session_id): f for f in failures}.values()):
+        connection.execute(load_sql(__package__, "record_failures"), arrays_of(unique))
+        expire_lists(connection, {f.user_id for f in unique})
 
 
 def resolve_failures(connection: Connection, failure_ids: Sequence[int], not_found: Iterable[str] = ()) -> None:

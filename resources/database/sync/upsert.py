@@ -35,8 +35,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from resources.database.copy import copy_in, copy_text, encoder_of
 from resources.database.nights.assign import ChangedSession, assign_nights
 from resources.database.schema.tables import OWN_NIGHT_DATE, session_payloads, sleep_sessions
-from resources.database.sync.event_context import note_verified
 from resources.database.sync.local_zones import BORROWED, borrowed_zones, local_columns, settle_local_zones
+from resources.database.sync.stored_sessions import note_verified
 
 _SLEPT, _DOUBTFUL = (
     f"({computed.sqltext})" for name in ("slept", "doubtful") if (computed := sleep_sessions.c[name].computed)

@@ -12,12 +12,12 @@ SELECT
         AND f.failure_ids IS NULL,
         FALSE
     ) AS fresh,
-    u.not_found_since IS NOT NULL AS is_suspected,
-    f.failure_ids,
-    f.failed_sessions,
-    f.damaged_sessions,
+    coalesce(f.failure_ids, '{}') AS failure_ids,
+    coalesce(f.failed, '{}') AS failed,
     least(f.window_start, e.window_start) AS failed_window_start,
     greatest(f.window_end, e.window_end) AS failed_window_end,
+    u.not_found_since IS NOT NULL AS is_suspected,
+    coalesce(f.damaged, '{}') AS damaged_session_ids,
     l.window_start AS listed_from,
     l.window_end AS listed_until,
     l.listed_at
@@ -27,8 +27,8 @@ LEFT JOIN asleep.sync_ledger AS l
 LEFT JOIN LATERAL (
     SELECT
         array_agg(failure_id ORDER BY failure_id) AS failure_ids,
-        array_agg(session_id ORDER BY failure_id) AS failed_sessions,
-        array_agg(session_id) FILTER (WHERE kind = 'damaged_stages') AS damaged_sessions,
+        array_agg(session_id ORDER BY failure_id) AS failed,
+        array_agg(session_id) FILTER (WHERE kind = 'damaged_stages') AS damaged,
         min(window_start) AS window_start,
         max(window_end) AS window_end
     FROM asleep.sync_failures

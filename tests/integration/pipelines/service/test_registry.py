@@ -2,8 +2,8 @@
 
 from sqlalchemy import Connection, text
 
-from resources.database.sync.event_context import KnownSession, known_sessions
 from resources.database.sync.list_cache import expire_lists
+from resources.database.sync.stored_sessions import KnownSession, known_sessions
 from resources.database.users.registry import erased_among, import_users, register_users
 from resources.pseudonyms import pseudonym
 

@@ -83,7 +83,7 @@ def run(api, stored, of=None, between=lambda _number: None):
             break
         assert len(api.asked) < 200, "this never ends"
     assert not todo, "it ended although a request was open"
-    return outcome, {row[ID]: row for row in outcome.rows}, {session_id for session_id, _ in outcome.deletions}
+    return outcome, {row[ID]: row for row in outcome.rows}, {deletion.session_id for deletion in outcome.deletions}
 
 
 def counted(api, endpoint):
@@ -188,7 +188,7 @@ def test_what_failed_before_is_read_although_nothing_in_the_list_moved():
     """The list cannot tell that we have a hole."""
     row = listed("s1", 10)
     api = Api([row])
-    run(api, [stored(row)], of=user(failed_session_ids=("s1", "s0")))
+    run(api, [stored(row)], of=user(failed=("s1", "s0")))
     assert {asked for endpoint, asked in api.asked if endpoint is Endpoint.READ_SESSION} == {"s0", "s1"}
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.webhooks.event_decisions import Action, EventKind, decide, read_event, user_to_ask
-from resources.database.sync.event_context import KnownSession
+from resources.database.sync.stored_sessions import KnownSession
 
 USER, SESSION = "G-20260301091502-AbCdEfGhIjKlMnOpQrSt", "20260307140211_q7x4m"
 RESULT: dict[str, Any] = {
