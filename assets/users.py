@@ -1,7 +1,4 @@
-"""Users: who is synced.
-
-Lives here: the asset over the registry.  Not here: how users get into it (`asleep-sync users import`, webhooks).
-"""
+"""Users: who is synced. `asleep-sync users import` and webhooks fill the registry."""
 
 import dagster as dg
 from sqlalchemy import func, select

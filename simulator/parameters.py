@@ -1,7 +1,4 @@
-"""Ids and numbers of a request, checked as the contract says.
-
-Not here: dates and zones of a request, routes.
-"""
+"""Ids and numbers of a request, checked against the contract."""
 
 import re
 

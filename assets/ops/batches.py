@@ -66,7 +66,12 @@ class BatchNames:
 
     @staticmethod
     def of(number: int, batches: int) -> str:
-        """The mapping key of a batch, e.g. `b0003_of_0020`."""
+        """The mapping key of a batch, e.g. `b0003_of_0020`.
+
+        Args:
+            number: of the batch, from 0.
+            batches: how many batches the run has.
+        """
         return f"b{number:04d}_of_{batches:04d}"
 
     @staticmethod
@@ -77,7 +82,12 @@ class BatchNames:
 
 
 def batches_for(database: Database, users_a_batch: int) -> int:
-    """How many batches the registered users make, once it is clear that the database can be used."""
+    """How many batches the registered users make, once it is clear that the database can be used.
+
+    Args:
+        database: holds the registry.
+        users_a_batch: at most so many users in each.
+    """
     database.require_migrated()
     with database.engine.connect() as connection:
         return max(1, -(-sync_state.count_users(connection) // users_a_batch))
@@ -95,7 +105,14 @@ def _batches_like(database: Database, like: Batch, users_a_batch: int) -> int:
 
 
 def run_batch(context: dg.OpExecutionContext, asleep_api: AsleepApi, database: Database, batch: Batch) -> None:
-    """Sync a batch, counting its requests, and tell Dagster what came of it."""
+    """Sync a batch, and show its counts in Dagster.
+
+    Args:
+        context: of the step.
+        asleep_api: makes the client.
+        database: to sync into.
+        batch: which users, which window, and how.
+    """
     tally = RequestCounts()
     with (
         retry_step(context),
@@ -108,7 +125,13 @@ def run_batch(context: dg.OpExecutionContext, asleep_api: AsleepApi, database: D
 
 
 def batch_lock(context: dg.OpExecutionContext, database: Database, batch: Batch) -> AbstractContextManager[None]:
-    """No other run, wherever it was started, syncs the users of this batch meanwhile: it would ask the same twice."""
+    """Keep other runs from syncing the users of this batch meanwhile: every request would be sent twice.
+
+    Args:
+        context: of the step, for a note in the log.
+        database: holds the lock.
+        batch: whose users.
+    """
     name = lock_of_batch(batch.number, batch.of)
     return advisory_lock(
         database.engine, name, on_wait=lambda: context.log.info("Another run syncs these users just now: waiting.")
@@ -138,7 +161,7 @@ class RequestCounts:
             return {**self._counts, "seconds_waited": round(self._waited, 3)}
 
     def since(self, before: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-        """Return a function that counts what came after `before`, itself a result of `counts`."""
+        """Return a function that counts what was added after `before`, itself a result of `counts`."""
 
         def counts() -> dict[str, Any]:
             return {name: round(value - before.get(name, 0), 3) for name, value in self.counts().items()}
@@ -159,7 +182,15 @@ def totals_of_run(batches: list[dict[str, Any]]) -> dict[str, Any]:
 def sync_batch_after_batch(
     context: dg.OpExecutionContext, asleep_api: AsleepApi, database: Database, like: Batch, *, users_a_batch: int
 ) -> dict[str, Any]:
-    """Sync every registered user as `like` says, `users_a_batch` at a time; returns the counts of all."""
+    """Sync every registered user as `like` says, `users_a_batch` at a time; returns the counts of all.
+
+    Args:
+        context: of the step.
+        asleep_api: makes the client.
+        database: to sync into.
+        like: a batch with the window and the mode; its number does not count.
+        users_a_batch: at most so many users in each batch.
+    """
     tally, totals = RequestCounts(), Counter[str]()
     with as_dagster_failure(context), asleep_api.client(database.engine, tally) as client:
         batches = _batches_like(database, like, users_a_batch)

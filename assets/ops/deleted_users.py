@@ -1,8 +1,4 @@
-"""Users who leave: noticed at the source, erased here after a grace.
-
-Lives here: asking about each user, and the erasures that are due.  Not here: what belongs to a user
-(`resources.database.users.erase`), when it runs.
-"""
+"""Users deleted at the source: noticed by one request each, erased here after a grace period."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -40,10 +36,10 @@ USERS_AT_ONCE = 500
 def look_for_departures(
     context: dg.OpExecutionContext, asleep_api: dg.ResourceParam[AsleepApi], database: dg.ResourceParam[Database]
 ) -> Iterator[dg.Output[None]]:
-    """One request for each user, two for one who is gone; what could not be asked is asked again next time.
+    """One request for each user, two for one who is gone; what failed is requested again next time.
 
-    Those taken for gone before are asked about as well, so that a mistake mends itself before anything is erased; and
-    inactive ones, because an erasure at the source concerns them as well.
+    Includes users taken for gone before, so that a mistake is corrected before anything is erased; and inactive ones,
+    because an erasure at the source concerns them as well.
     """
     tally, counts = RequestCounts(), Counter[str]()
     with as_dagster_failure(context), asleep_api.client(database.engine, tally) as client:
@@ -74,7 +70,7 @@ class _Answers(NamedTuple):
 
 
 def _ask(client: AsleepClient, user_ids: Sequence[str], *, workers: int) -> _Answers:
-    """Request every user, and the lists of those not found: only both together say that a user is gone."""
+    """Request every user, and the lists of those not found: a user is gone only when neither finds it."""
     answers, suspected = _Answers([], [], []), list[str]()
     for user_id, answer in fan_out(iter(user_ids), client.read_user, workers=workers):
         if isinstance(answer, UserProfile):

@@ -1,6 +1,6 @@
-"""Errors of the outside as Dagster failures; a permanent one is retried by nothing.
+"""Errors of API and database as Dagster failures, in one place; a permanent one is never retried.
 
-Lives here: the one place that translates.  Not here: HTTP, SQL, deciding what is permanent (the error tree does).
+The error classes decide what is permanent.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,18 +18,18 @@ from resources.database.sync.missing_data import read_missing_data
 
 NO_RUN_RETRY = {"dagster/max_retries": "0"}
 STOPPED = "asleep-sync/stopped"
-"""Tag of a run that was refused, value `<run id> <kind>`: its other steps need not knock, too."""
+"""Tag of a run that was refused, value `<run id> <kind>`: its other steps send no request."""
 REFUSED = "asleep-sync/refused"
 """Tag of the same runs, value `true`: by it automation finds them, and waits."""
 MISSING = "missing"
-"""Key of the failure's metadata that says how many users or sessions are missing."""
+"""Key of the failure's metadata: how many users or sessions are missing."""
 PERMANENT = "permanent"
-"""Key of the failure's metadata that says: nothing will be better by trying again."""
+"""Key of the failure's metadata: the kind of a failure that a repetition cannot mend."""
 
 
 @contextmanager
 def as_dagster_failure(context: dg.OpExecutionContext) -> Iterator[None]:
-    """Turn what goes wrong into a `Failure` that says what to do, and stop every retry when none can help.
+    """Turn an error into a `Failure` that names the next step, and stop every retry when none can help.
 
     Three mechanisms retry in Dagster: the op's policy (stopped by `allow_retries=False`), the run's (stopped by
     a tag), and automation (which looks for another, see `pipelines.runtime.pauses`). Only what time can mend keeps its
@@ -58,7 +58,12 @@ def as_dagster_failure(context: dg.OpExecutionContext) -> Iterator[None]:
 
 
 def stopped(run_id: str, kind: str) -> dict[str, str]:
-    """Tags of a run that was refused; automation waits after a refusal, not after a network that was away."""
+    """Tags of a run that was refused; automation waits after a refusal, not after a network that was away.
+
+    Args:
+        run_id: of the refused run.
+        kind: of the refusal.
+    """
     return {STOPPED: f"{run_id} {kind}"} | ({} if kind == NoContact.kind else {REFUSED: "true"})
 
 

@@ -15,7 +15,12 @@ class MetricsOptions:
 
 
 def recompute_metrics(engine: Engine, options: MetricsOptions) -> dict[str, int]:
-    """Recompute every stale period; returns what became of them, as the asset's metadata."""
+    """Recompute every stale period; returns what became of them, as the asset's metadata.
+
+    Args:
+        engine: the database.
+        options: which days are free.
+    """
     from assets.metrics.sleep_metrics import compute_metrics
 
     return compute_metrics(engine, datetime.now(UTC).date(), options.free_days)._asdict()

@@ -1,6 +1,4 @@
-"""Another try of a step whose failure time can mend.
-
-Lives here: how often, and after how long.  Not here: which failures those are (`failures.py` says so).
+"""Retries a step whose failure may pass with time; `failures.py` decides which failures those are.
 
 Dagster's own retry policy of an op is not used: it takes the cancelling of a run for a failure, tries the step again,
 and the cancelled run ends as a success.

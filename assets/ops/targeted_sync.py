@@ -1,8 +1,4 @@
-"""The same sync for some users only: those that failed, or those named.
-
-Lives here: the steps of the jobs that are not a whole partition, so that none is shown as done for all.  Not here:
-the sync (`sync_batch.py`).
-"""
+"""Steps of the jobs that sync some users only: those that failed, or those named. No partition is reported as done."""
 
 from datetime import date
 from typing import Any

@@ -46,7 +46,7 @@ Result = SessionList | SleepSession | UserProfile | AverageStats | AsleepError
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came of a request."""
+    """The result of a request, or its error as a value."""
 
     request: Request
     sent_at: datetime
@@ -115,5 +115,11 @@ def _call(api: AsleepClient, request: Request) -> Result:
 
 
 def is_made_up(error: AsleepError, request: Request, known: Container[str]) -> bool:
-    """True when the API refuses the form of a session id that stands in no list and no row: an event invented it."""
+    """True when the API refuses the form of a session id that stands in no list and no row: an event invented it.
+
+    Args:
+        error: what the API answered.
+        request: the request for the session.
+        known: sessions that a list or a row names.
+    """
     return isinstance(error, IdentifierRefused) and request.session_id is not None and request.session_id not in known

@@ -1,7 +1,7 @@
-"""What has come of a batch since the last write, and what follows for users, failures and the key.
+"""What a batch has found since the last write, and what follows for users, failures and the key.
 
-A key of the other environment finds no user and no session. So no user is believed to be gone, and no session to be
-deleted, before the API has shown that it knows at least one of the users.
+A key of the other environment finds no user and no session. So no user counts as gone, and no session as deleted,
+before the API has returned at least one of the users or sessions.
 """
 
 from collections.abc import Container, Iterable
@@ -146,7 +146,12 @@ class BatchState:
         return [o.user.user_id for o in self.done if o.user.listed_at is not None and o.listed_at is not None]
 
     def not_confirmed(self, end: ListEnd, error: AsleepError) -> None:
-        """Record a list that may have been cut: the next run reads it again."""
+        """Record a list that may have been cut: the next run reads it again.
+
+        Args:
+            end: the end of the list.
+            error: why it could not be requested.
+        """
         message = f"The end of the list could not be confirmed: {error}"
         window = (end.window_start, end.window_end)
         self.unconfirmed.append(Failure(end.user_id, None, *window, error.kind, message, error.raw))

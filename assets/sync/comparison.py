@@ -1,9 +1,6 @@
-"""The API as witness: our statistics and averages held against its own, field by field.
+"""Compares stored statistics and averages with the API's own: how far two figures may lie apart, and why.
 
-Lives here: how far apart two figures may lie before one of them is wrong, and why; pure functions.  Not here:
-fetching, what is done about a difference.
-
-What the API leaves out says nothing. A figure that it gives and we lack is a difference.
+What the API leaves out says nothing. A figure that it gives and the tables lack is a difference.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -87,7 +84,12 @@ class Averages(NamedTuple):
 
 
 def statistics_that_differ(ours: Stat, theirs: Stat) -> list[Difference]:
-    """The fields in which two statistics of one session contradict each other."""
+    """The fields in which two statistics of one session contradict each other.
+
+    Args:
+        ours: as stored.
+        theirs: as average-stats give them.
+    """
     are_alike = _has_two_decimals(ours) and _has_two_decimals(theirs)
     pairs = ((name, getattr(ours, name), getattr(theirs, name)) for name in Stat._fields)
     return [
@@ -198,7 +200,12 @@ def _mean_ratios_that_differ(
 
 
 def differing_averages(mine: dict[str, float | time | None], theirs: AverageStats) -> list[Difference]:
-    """The averages that contradict ours, which go by the API's names: a row of `monthly_averages` without `avg_`."""
+    """The averages that contradict ours, which go by the API's names: a row of `monthly_averages` without `avg_`.
+
+    Args:
+        mine: our averages by the API's names.
+        theirs: the API's answer.
+    """
     return [
         Difference(name, mine[name], said, tolerance)
         for name, said in (theirs.averages or {}).items()

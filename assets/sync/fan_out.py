@@ -49,7 +49,15 @@ def fan_out_with_ticks(
     priority: Callable[[Task], float] = lambda _: 0,
     tick_seconds: float | None,
 ) -> Generator[tuple[Task, Result | Exception] | None]:
-    """As `fan_out`, and yield None whenever `tick_seconds` pass without an answer."""
+    """As `fan_out`, and yield None whenever `tick_seconds` pass without an answer.
+
+    Args:
+        todo: see `fan_out`.
+        do: see `fan_out`.
+        workers: number of threads.
+        priority: see `fan_out`.
+        tick_seconds: length of a silence after which None is yielded; None for never.
+    """
     tasks: _Tasks[Task] = PriorityQueue()
     answers: SimpleQueue[tuple[Task, Result | Exception]] = SimpleQueue()
     numbers = count()

@@ -1,7 +1,4 @@
-"""API record → table row: which column gets which value. Pure functions.
-
-Not here: parsing, SQL.
-"""
+"""API record → table row: which column gets which value. Pure functions."""
 
 from datetime import datetime
 from operator import itemgetter

@@ -256,7 +256,7 @@ class _StatisticsSync(UserSteps):
 
 
 def _contradicts(theirs: Analysed, stored: StoredSession) -> bool:
-    """Whether average-stats says of a session what is not stored of it. What it leaves out says nothing."""
+    """Whether average-stats contradict what is stored of a session. What they leave out contradicts nothing."""
     pairs: list[tuple[object, object]] = [
         (theirs.session_start_time, stored.session_start_time),
         (theirs.session_end_time, stored.session_end_time),

@@ -288,7 +288,7 @@ class _BatchSync:
             self.state.unconfirmed += [fit.failure for fit in fits if fit.formula is not formula]
 
     def settle_owners(self) -> None:
-        """A session never changes its user because a response says so: it is read once for each of the two."""
+        """Read sessions that two users are said to have once for each: one response alone never changes an owner."""
         with self.engine.connect() as connection:
             disputed = disputed_sessions(connection, self.state.rows) if self.state.rows else {}
         for session_id, user_ids in disputed.items():

@@ -1,4 +1,4 @@
-"""What the sync of one user finds, and the steps that every mode shares: read sessions, ask whether the user exists."""
+"""What the sync of one user finds, and the steps that every mode shares: list, read sessions, request the user."""
 
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -43,7 +43,7 @@ class UserOutcome:
     list_lacked_a_session: bool = False
     """A list that was thought to be whole did not name a session that exists."""
     averaging_formula: AveragingFormula | None = None
-    """By which the API averages this user's ratios, where it can be told."""
+    """The only one by which the API's averages of this user agree with ours."""
     violations: set[str] = field(default_factory=set)
     """What average-stats holds that the contract does not allow: names of fields and types."""
     is_repeated: bool = False
@@ -55,11 +55,22 @@ class UserOutcome:
         return {session_id for session_id in self.user.failed if session_id is not None}
 
     def fail(self, session_id: str | None, error: AsleepError, message: str = "") -> None:
-        """Record that a session, or without `session_id` the window, could not be synced."""
+        """Record that a session, or without `session_id` the window, could not be synced.
+
+        Args:
+            session_id: None for the whole window.
+            error: what the API answered.
+            message: in place of the error's own.
+        """
         self._add(session_id, error.kind, message or str(error), error.raw, has_window=session_id is None)
 
     def disagree(self, session_id: str | None, message: str) -> None:
-        """Record that two answers of the API, or its averages and ours, contradict each other."""
+        """Record that two answers of the API, or its averages and ours, contradict each other.
+
+        Args:
+            session_id: None for the averages.
+            message: which fields differ; no values.
+        """
         self._add(session_id, DISAGREES, message, None, has_window=True)
 
     def damaged(self, session_id: str) -> None:
@@ -68,7 +79,12 @@ class UserOutcome:
         self._add(session_id, DAMAGED, message, None, has_window=False)
 
     def session_is_gone(self, session_id: str, sent_at: datetime) -> None:
-        """The session no longer exists, as the response to a request sent at that moment says."""
+        """Note that a session no longer exists.
+
+        Args:
+            session_id: the session.
+            sent_at: when the request was sent.
+        """
         self.deletions.append(Deletion(self.user.user_id, session_id, sent_at))
         self.not_found.add(session_id)
 
@@ -107,7 +123,14 @@ class UserSteps:
         window: Window | None = None,
         until_empty: bool = False,
     ) -> Steps[Response]:
-        """Make one request about this user and wait for its response."""
+        """Make one request about this user and wait for its response.
+
+        Args:
+            endpoint: which call.
+            session_id: of a session.
+            window: of a list or of averages.
+            until_empty: of a list: read until a page brings nothing new.
+        """
         response = yield [Request(self.outcome.user.user_id, endpoint, session_id, window, until_empty)]
         return response
 
@@ -126,7 +149,12 @@ class UserSteps:
                 yield from self.refused(response, error)
 
     def list_window(self, window: Window, *, until_empty: bool = False) -> Steps[Rows | None]:
-        """The rows of a list, by id; None when it could not be had."""
+        """The rows of a list, by id; None when it could not be had.
+
+        Args:
+            window: which days; the list is one day wider on both sides.
+            until_empty: read until a page brings nothing new.
+        """
         response = yield from self.request(Endpoint.LIST_SESSIONS, window=window, until_empty=until_empty)
         if self.outcome.gone:
             return None
@@ -154,7 +182,12 @@ class UserSteps:
         return None if is_sure else ListEnd(self.outcome.user.user_id, window.start, window.end, *rows, last_start)
 
     def note_chunk(self, row: ListedSession, stored: StoredSession) -> None:
-        """Note the last chunk of a session that is not read, when none is stored."""
+        """Note the last chunk of a session that is not read, when none is stored.
+
+        Args:
+            row: of the list.
+            stored: the same session as stored.
+        """
         if stored.last_received_seq_num is None:
             self.outcome.last_chunks.append((row.session_id, row.last_received_seq_num))
 
@@ -183,7 +216,12 @@ class UserSteps:
             self.outcome.fail(session.session_id, problem)
 
     def full_row(self, session: SleepSession, completed_time: datetime | None = None) -> Row:
-        """The table row of a session read in full, with what the list adds."""
+        """The table row of a session read in full, with what the list adds.
+
+        Args:
+            session: as the API returned it.
+            completed_time: when it was analysed, by average-stats.
+        """
         listed = self.listed.get(session.session_id)
         if listed is None:
             return session_row(session, completed_time=completed_time)
@@ -197,7 +235,13 @@ class UserSteps:
         raise NotImplementedError
 
     def not_found(self, session_id: str, error: SessionGone, sent_at: datetime) -> None:
-        """Take that a session does not exist."""
+        """Take that a session does not exist.
+
+        Args:
+            session_id: the session.
+            error: what the API answered.
+            sent_at: when the request was sent.
+        """
         raise NotImplementedError
 
     def known(self) -> set[str]:
@@ -212,7 +256,12 @@ class UserSteps:
             self.touched[session.session_id] = session.session_start_time.date()
 
     def refused(self, response: Response, error: AsleepError) -> Steps[None]:
-        """Record what failed; a user reported as not found is requested directly, once."""
+        """Record what failed; a user reported as not found is requested directly, once.
+
+        Args:
+            response: with the error.
+            error: the same, narrowed.
+        """
         session_id = response.request.session_id
         if isinstance(error, UserGone) and not self._existence_was_checked:
             self._existence_was_checked = True

@@ -1,7 +1,4 @@
-"""The stretch of time that a sync is about.
-
-Lives here: pure arithmetic on half-open UTC intervals.  Not here: partitions, clocks.
-"""
+"""The stretch of time that a sync covers: pure arithmetic on half-open UTC intervals."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,12 +22,17 @@ class Window:
 
     @classmethod
     def of_days(cls, first: date, last: date) -> "Window":
-        """The UTC days from `first` to `last`, both included."""
+        """The UTC days from `first` to `last`, both included.
+
+        Args:
+            first: the first day.
+            last: the last day.
+        """
         return cls(_midnight(first), _midnight(last) + _DAY)
 
     @property
     def days_to_list(self) -> tuple[date, date]:
-        """First and last UTC day to ask the API for: one day wider on each side than the window.
+        """First and last UTC day to request: one day wider on each side than the window.
 
         The API assigns sessions to dates by their start; the day more costs nothing and forgives a source that
         assigns them otherwise.
@@ -39,11 +41,16 @@ class Window:
 
     @property
     def listed(self) -> "Window":
-        """The stretch that is read in full when `days_to_list` are asked for."""
+        """The stretch that `days_to_list` cover."""
         return Window.of_days(*self.days_to_list)
 
     def hull(self, start: datetime | None, end: datetime | None) -> "Window":
-        """The smallest window that also covers `start` to `end`; None on either side adds nothing."""
+        """The smallest window that also covers `start` to `end`; None on either side adds nothing.
+
+        Args:
+            start: of what is covered as well.
+            end: of the same, exclusive.
+        """
         return Window(min(self.start, start or self.start), max(self.end, end or self.end))
 
     def __contains__(self, moment: datetime) -> bool:

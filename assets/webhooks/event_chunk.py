@@ -1,4 +1,4 @@
-"""Events taken together: what each needs, and what has come of it."""
+"""Events taken together: what each needs, and its outcome."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -91,7 +91,13 @@ class PostgresRateLimiter:
             self._talk(self._reserve)
 
     def report(self, permit: Permit, outcome: Outcome, *, retry_after_seconds: float | None = None) -> None:
-        """Report the result: plain responses with the next reservation, all else now or when the database is back."""
+        """Report the result: plain responses with the next reservation, all else now or when the database is back.
+
+        Args:
+            permit: of the attempt.
+            outcome: what came of it.
+            retry_after_seconds: as the response names it.
+        """
         if outcome is Outcome.ANSWERED and not permit.is_probe:
             with self._counting:
                 self._answered += 1

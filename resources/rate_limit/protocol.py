@@ -38,4 +38,10 @@ class RateLimiter(Protocol):
         """Record that the request has just been written to its connection, which is when the server counts it."""
 
     def report(self, permit: Permit, outcome: Outcome, *, retry_after_seconds: float | None = None) -> None:
-        """Report the result of the attempt; exactly once for each permit, sent or not."""
+        """Report the result of the attempt; exactly once for each permit, sent or not.
+
+        Args:
+            permit: of the attempt.
+            outcome: what came of it.
+            retry_after_seconds: as the response names it.
+        """

@@ -57,7 +57,13 @@ class ServerClock:
         self.offset = 0.0  # to be added to a moment of the server's clock to have it by the monotonic clock
 
     def observe(self, *, asked_at: float, server_seconds: float, answered_at: float) -> None:
-        """Learn from one exchange; an interval that contradicts all before means that a clock was set."""
+        """Learn from one exchange; an interval that contradicts all before means that a clock was set.
+
+        Args:
+            asked_at: monotonic seconds before the statement.
+            server_seconds: the server's clock during it.
+            answered_at: monotonic seconds after it.
+        """
         slack = MAX_CLOCK_DRIFT * (answered_at - self._seen_at)
         earliest, latest = asked_at - server_seconds, answered_at - server_seconds
         low, high = max(self._low - slack, earliest), min(self._high + slack, latest)
@@ -82,7 +88,13 @@ class SharedRow:
         return row
 
     def report(self, reserved_at: float, outcome: str, retry_after_seconds: float | None) -> None:
-        """Report one outcome; the arguments are those of `report.sql`."""
+        """Report one outcome; the arguments are those of `report.sql`.
+
+        Args:
+            reserved_at: server's moment of the reservation.
+            outcome: a value of `Outcome`.
+            retry_after_seconds: as the response names it.
+        """
         self._run(_REPORT, reserved_at=reserved_at, outcome=outcome, retry_after_seconds=retry_after_seconds)
 
     def _run(self, statement: TextClause, **values: Any) -> Row[Any]:

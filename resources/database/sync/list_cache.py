@@ -92,14 +92,24 @@ def remove_list_ends(connection: Connection, run_id: str, *, from_page: int = 0)
 
 
 def remove_empty_lists(connection: Connection, user_ids: Iterable[str]) -> None:
-    """Believe that the first lists of these users, which were empty, were right: they were read once more."""
+    """Believe that the first lists of these users, which were empty, were right: they were read once more.
+
+    Args:
+        connection: in a transaction.
+        user_ids: the users.
+    """
     ends, wanted = unconfirmed_lists.c, list(user_ids)
     if wanted:
         connection.execute(delete(unconfirmed_lists).where(ends.rows == 0, ends.user_id.in_(wanted)))
 
 
 def remove_list_end(connection: Connection, end: ListEnd) -> None:
-    """Remove the end of a list that is on record as missing."""
+    """Remove the end of a list that is on record as missing.
+
+    Args:
+        connection: in a transaction.
+        end: of the list.
+    """
     ends, keys = unconfirmed_lists.c, (end.user_id, end.window_start, end.window_end)
     connection.execute(
         delete(unconfirmed_lists).where(

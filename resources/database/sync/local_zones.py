@@ -55,7 +55,12 @@ def own_zone(created_timezone: str | None) -> tuple[str, str]:
 
 
 def borrowed_zones(connection: Connection, session_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Name and source of the zone that each of these sessions, as far as they are stored, borrows now."""
+    """Name and source of the zone that each of these sessions, as far as they are stored, borrows now.
+
+    Args:
+        connection: to read with.
+        session_ids: sessions without a zone of their own.
+    """
     wanted = sorted(session_ids)
     rows = connection.execute(load_sql(__package__, "borrowed_zones"), {"session_ids": wanted}) if wanted else ()
     return {row.session_id: (row.local_zone, row.zone_source) for row in rows}

@@ -70,7 +70,7 @@ class StoredSession(NamedTuple):
     deletion_is_unchecked: bool = False
     """Marked as deleted at least 20 hours ago and not requested since."""
     analysis: Analysis | None = None
-    """Where it was asked for."""
+    """None unless it was selected as well."""
 
 
 class KnownSession(NamedTuple):
@@ -104,7 +104,12 @@ def sessions_in_windows(
 
 
 def sessions_without_stages(connection: Connection, user_ids: Iterable[str]) -> Sessions:
-    """Finished sessions of these users that are stored from statistics only."""
+    """Finished sessions of these users that are stored from statistics only.
+
+    Args:
+        connection: to read with.
+        user_ids: whose sessions.
+    """
     return _sessions(connection, and_(_of(user_ids), ~_S.is_final, _S.state == "COMPLETE"))
 
 
@@ -183,14 +188,24 @@ def note_verified(connection: Connection, session_ids: Iterable[str]) -> None:
 
 
 def note_completed_times(connection: Connection, known: Sequence[tuple[str, datetime]]) -> None:
-    """Note when sessions were analysed, given as session id and time."""
+    """Note when sessions were analysed, given as session id and time.
+
+    Args:
+        connection: in a transaction.
+        known: session id, and when the session was analysed.
+    """
     if known:
         parameters = {"session_ids": [k[0] for k in known], "completed_times": [k[1] for k in known]}
         connection.execute(load_sql(__package__, "note_completed_times"), parameters)
 
 
 def note_last_chunks(connection: Connection, known: Sequence[tuple[str, int | None]]) -> None:
-    """Note the last chunk of sessions that were read before they were ever listed."""
+    """Note the last chunk of sessions that were read before they were ever listed.
+
+    Args:
+        connection: in a transaction.
+        known: session id, and `last_received_seq_num` of the list.
+    """
     if known:
         parameters = {"session_ids": [k[0] for k in known], "numbers": [k[1] for k in known]}
         connection.execute(load_sql(__package__, "note_last_chunks"), parameters)

@@ -200,7 +200,12 @@ def finish_users(connection: Connection, finished: Sequence[FinishedUser], *, de
 
 
 def users_not_found(connection: Connection, user_ids: Sequence[str]) -> NotFound:
-    """Note users whom list and user endpoint report as not found; believed when noted again at least 20 hours later."""
+    """Note users whom list and user endpoint report as not found; believed when noted again at least 20 hours later.
+
+    Args:
+        connection: in a transaction.
+        user_ids: the users.
+    """
     if not user_ids:
         return NotFound(0, 0)
     found = connection.execute(load_sql(__package__, "users_not_found"), {"user_ids": list(user_ids)}).one()
@@ -208,7 +213,12 @@ def users_not_found(connection: Connection, user_ids: Sequence[str]) -> NotFound
 
 
 def users_found(connection: Connection, user_ids: Sequence[str]) -> None:
-    """Forget the suspicion about users whom the API has listed."""
+    """Forget the suspicion about users whom the API has listed.
+
+    Args:
+        connection: in a transaction.
+        user_ids: the users.
+    """
     if user_ids:
         connection.execute(
             update(users)
@@ -219,7 +229,12 @@ def users_found(connection: Connection, user_ids: Sequence[str]) -> None:
 
 
 def record_failures(connection: Connection, failures: Sequence[Failure]) -> None:
-    """Record failures; the same failure again counts as one more attempt. Its user will be listed anew next time."""
+    """Record failures; the same failure again counts as one more attempt. Its user will be listed anew next time.
+
+    Args:
+        connection: in a transaction.
+        failures: of this run.
+    """
     if unique := list({(f.user_id, f.session_id): f for f in failures}.values()):
         connection.execute(load_sql(__package__, "record_failures"), arrays_of(unique))
         expire_lists(connection, {f.user_id for f in unique})
@@ -262,7 +277,15 @@ def begin_batch(
 
 
 def note_progress(connection: Connection, run_id: str, batch: int, counts: dict[str, Any], *, finished: bool) -> None:
-    """Note what a batch has done so far, and whether that was all."""
+    """Note what a batch has done so far, and whether that was all.
+
+    Args:
+        connection: in a transaction.
+        run_id: the Dagster run.
+        batch: its number in the run.
+        counts: to be added to, or to replace, those noted.
+        finished: the batch has ended.
+    """
     values: dict[str, Any] = {"counts": sync_batches.c.counts.op("||")(counts)}
     if finished:
         values["finished_at"] = func.clock_timestamp()
@@ -285,7 +308,12 @@ def are_others_finished(connection: Connection, run_id: str, batch: int) -> bool
 
 
 def counts_of_run(connection: Connection, run_id: str) -> list[dict[str, Any]]:
-    """What the batches of a run have done so far."""
+    """What the batches of a run have done so far.
+
+    Args:
+        connection: to read with.
+        run_id: the Dagster run.
+    """
     found = connection.scalars(
         select(sync_batches.c.counts).where(sync_batches.c.run_id == run_id).order_by(sync_batches.c.batch)
     )
@@ -298,5 +326,10 @@ def has_due_failures(connection: Connection) -> bool:
 
 
 def remove_old_batches(connection: Connection, before: datetime) -> int:
-    """Remove the notes of batches that finished before that moment; returns how many."""
+    """Remove the notes of batches that finished before that moment; returns how many.
+
+    Args:
+        connection: in a transaction.
+        before: aware.
+    """
     return connection.execute(load_sql(__package__, "remove_old_batches"), {"before": before}).rowcount
