@@ -4,14 +4,14 @@ A key of the other environment finds no user and no session. So no user counts a
 before the API has returned at least one of the users or sessions.
 """
 
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Container
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from assets.sync.comparison import AveragingFormula
 from assets.sync.scheduler import Progress
-from assets.sync.user_steps import UserOutcome
+from assets.sync.user_steps import NOT_LISTED, UserOutcome
 from resources.asleep.errors import AsleepError, KeyRejected, Malformed, Unavailable
 from resources.asleep.records import SessionList
 from resources.database.sync.list_cache import ListEnd
@@ -51,6 +51,8 @@ class BatchState:
     held_deletions: list[Deletion] = field(default_factory=list)
     unconfirmed: list[Failure] = field(default_factory=list)
     """Lists whose end, and sessions whose owner, could not be confirmed."""
+    foreign: set[tuple[str, str]] = field(default_factory=set)
+    """User and session where the session is another user's, or the failure of both is recorded."""
     moved: list[str] = field(default_factory=list)
     """Sessions that the API returns for another user than the one under whom they are stored."""
     formulas: list[FittingFormula] = field(default_factory=list)
@@ -156,7 +158,7 @@ class BatchState:
         window = (end.window_start, end.window_end)
         self.unconfirmed.append(Failure(end.user_id, None, *window, error.kind, message, error.raw))
 
-    def settle_owner(self, session_id: str, owner: str | None, user_ids: Iterable[str]) -> None:
+    def settle_owner(self, session_id: str, owner: str | None, user_ids: Collection[str]) -> None:
         """Keep a session's row under its owner alone; when the owner cannot be determined, keep none and record that.
 
         Args:
@@ -164,6 +166,7 @@ class BatchState:
             owner: the user for whom the API returns it, None when it is not one alone.
             user_ids: the users who are said to have it.
         """
+        self.foreign.update((user_id, session_id) for user_id in user_ids if user_id != owner)
         is_kept = [row for row in self.rows if row[_ID] != session_id or row[_USER_ID] == owner]
         self.rows = is_kept
         if owner is not None:
@@ -172,6 +175,13 @@ class BatchState:
             for user_id in sorted(user_ids):
                 failure = Failure(user_id, session_id, None, None, Malformed.kind, _TWO_OWNERS, None)
                 self.unconfirmed.append(failure)
+
+    def settle_lists(self) -> None:
+        """Record users whose list lacks a session of theirs: it may lack others, too."""
+        for outcome in self.done:
+            if any((outcome.user.user_id, session_id) not in self.foreign for session_id in outcome.not_listed):
+                outcome.fail(None, Malformed(NOT_LISTED))
+            outcome.not_listed = set()
 
     def mended(self) -> list[int]:
         """Earlier failures that were not met again. Where a list failed again, nothing can be said."""

@@ -106,7 +106,7 @@ class _StatisticsSync(UserSteps):
         self.listed |= rows or {}
 
     def look_again(self) -> Steps[bool]:
-        """List once more where the list lacks sessions that average-stats name; what it lacks then is on record.
+        """List once more where the list lacks sessions that average-stats name; note what it lacks then.
 
         Returns:
             False when the user no longer exists.
@@ -114,8 +114,7 @@ class _StatisticsSync(UserSteps):
         if self.not_listed():
             self.outcome.list_lacked_a_session = True
             yield from self.list_whole(until_empty=True)
-        if self.not_listed() and not self.outcome.gone:
-            self.outcome.fail(None, Malformed(NOT_LISTED))
+        self.outcome.not_listed = self.not_listed()
         return not self.outcome.gone
 
     def not_listed(self) -> set[str]:

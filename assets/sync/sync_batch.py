@@ -301,6 +301,7 @@ class _BatchSync:
         """
         state, batch = self.state, self.batch
         self.settle_owners()
+        state.settle_lists()
         with self.engine.begin() as connection:
             state.keep_only(hold_registered(connection, state.user_ids))
             done, failures = state.done, state.failures()

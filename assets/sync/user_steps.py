@@ -40,6 +40,8 @@ class UserOutcome:
     """When the list of the window was requested; None while it has not arrived."""
     list_end: ListEnd | None = None
     """How the list of the window ended, when that is to be confirmed."""
+    not_listed: set[str] = field(default_factory=set)
+    """Sessions that average-stats name for this user and no list does."""
     list_lacked_a_session: bool = False
     """A list that was thought to be whole did not name a session that exists."""
     averaging_formula: AveragingFormula | None = None
