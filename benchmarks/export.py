@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -40,21 +40,27 @@ def write(url: str, names: list[str], formats: list[str]) -> str:
     """Export in this process; returns the cells of a table's row. With stage arrays only the last month."""
     engine = make_engine(url, application_name="benchmark")
     request = ExportRequest([BY_NAME[name] for name in names], [MONTH] if names == ["stages"] else None, formats)
-    with engine.connect() as connection:  # goes back to the pool, and the export takes it
-        connection.execute(text("SET max_parallel_workers_per_gather = 0"))
-        connection.commit()
-        server = connection.scalar(text("SELECT pg_backend_pid()"))
+    with engine.connect() as one, engine.connect() as other:  # they return to the pool, and the export uses them
+        servers = [_without_parallel_workers(connection) for connection in (one, other)]
     with tempfile.TemporaryDirectory() as directory:
         before, began, cpu = _memory(), time.perf_counter(), time.process_time()
         done = export(engine, Path(directory), request)
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
         size = sum(file.stat().st_size for file in Path(directory).rglob("*") if file.is_file())
-    served = int(Path(f"/proc/{server}/schedstat").read_text().split()[0]) / 1e9
+    served = sum(int(Path(f"/proc/{server}/schedstat").read_text().split()[0]) for server in servers) / 1e9
     engine.dispose()
     return (
         f"{done.rows:,} in {done.written} months | {seconds:,.1f} s | {cpu:,.1f} s + {served:,.1f} s | "
         f"{_memory():,.0f} MiB ({before:,.0f} before) | {size / 2**20:,.0f} MiB"
     )
+
+
+def _without_parallel_workers(connection: Connection) -> int:
+    """Let the server's process do all its work itself; returns the process."""
+    connection.execute(text("SET max_parallel_workers_per_gather = 0"))
+    process: int = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    connection.commit()
+    return process
 
 
 def _memory() -> float:

@@ -11,8 +11,8 @@ from pyarrow import parquet
 
 BLOCK_BYTES = 1024 * 1024
 """Arrow reads up to 32 blocks ahead."""
-GROUP_BYTES = 12 * 1024 * 1024
-"""Of a row group, before compression."""
+GROUP_BYTES = 4 * 1024 * 1024
+"""Of a row group, before compression. While it is written, a value of a stage array takes a dozen times its byte."""
 
 _TYPES: dict[str, pa.DataType] = {
     "text": pa.string(),
