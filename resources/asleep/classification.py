@@ -1,10 +1,8 @@
-"""What does this answer mean, and may asking again help?
+"""Decides what a response means, and whether another attempt may help, by section 7 of the contract.
 
-Lives here: pure judgement of status and text, after section 7 of the contract.  Not here: HTTP, waiting, records.
-
-Throttling and a spent quota share status 403 and differ only in their text; 404 means a deletion only when its
-text says so, because a proxy's or gateway's own 404 must never make us drop a user or a session. No text of an
-answer goes into an error's message: it may name a user.
+Throttling and a spent quota share status 403 and differ only in their text. A 404 means a deletion only when its text
+says so: a proxy's own 404 must not make us drop a user or a session. No text of a response goes into an error's
+message, because it may name a user.
 """
 
 import re
@@ -39,13 +37,13 @@ _TIMEZONE = re.compile(r"time.?zone")
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """What came of one attempt: a result or an error, and how it bears on the next attempt."""
+    """A result or an error, and what it means for the next attempt."""
 
     outcome: Outcome
     result: dict[str, Any] | None = field(default=None, repr=False)
     error: AsleepError | None = None
     is_garbled: bool = False
-    """True when this was hardly the API's own answer, so that asking again may help, though not for long."""
+    """True when this was hardly the API's own response, so that another attempt may help."""
 
     @property
     def label(self) -> str:
@@ -63,7 +61,7 @@ class _Source(Enum):
 
 
 def judge(endpoint: str, status: int, body: bytes) -> Classification:
-    """Decide what an answer means.
+    """Decide what a response means.
 
     Args:
         endpoint: as in `Attempt.endpoint`; decides what a 404 is about.
@@ -73,18 +71,18 @@ def judge(endpoint: str, status: int, body: bytes) -> Classification:
     if 200 <= status < 300:  # noqa: PLR2004
         return _success(status, body)
     if status >= 500 or status in (408, 425):  # noqa: PLR2004
-        error: AsleepError = errors.Unavailable(f"the Asleep API answered with status {status}")
-        return Classification(Outcome.BROKEN, error=_with_answer(error, status, body))
+        error: AsleepError = errors.Unavailable(f"the Asleep API responded with status {status}")
+        return Classification(Outcome.BROKEN, error=_with_response(error, status, body))
     if status < 400:  # noqa: PLR2004 a redirect: following it would carry the key to another place
-        error = errors.Malformed(f"the Asleep API answered with redirect {status}: check ASLEEP_BASE_URL")
-        return Classification(Outcome.ANSWERED, error=_with_answer(error, status, body))
+        error = errors.Malformed(f"the Asleep API responded with redirect {status}: check ASLEEP_BASE_URL")
+        return Classification(Outcome.ANSWERED, error=_with_response(error, status, body))
     source, words = _message_of(body)
     if _is_throttling(status, words):
-        error = errors.Unavailable("the Asleep API throttled us for longer than we were willing to wait")
-        return Classification(Outcome.THROTTLED, error=_with_answer(error, status, body))
+        error = errors.Unavailable("the Asleep API throttled the request for longer than its time-out")
+        return Classification(Outcome.THROTTLED, error=_with_response(error, status, body))
     error = _refusal(endpoint, status, source, words)
     is_garbled = isinstance(error, errors.Malformed)
-    return Classification(Outcome.ANSWERED, error=_with_answer(error, status, body), is_garbled=is_garbled)
+    return Classification(Outcome.ANSWERED, error=_with_response(error, status, body), is_garbled=is_garbled)
 
 
 def failed(error: Exception) -> Classification:
@@ -96,12 +94,12 @@ def failed(error: Exception) -> Classification:
     return Classification(Outcome.ANSWERED, error=error, is_garbled=isinstance(error, errors.Malformed))
 
 
-def seconds_asked_for(retry_after: str | None, answered_at: str | None) -> float | None:
-    """How long an answer asks us to wait.
+def retry_after_seconds(retry_after: str | None, date: str | None) -> float | None:
+    """The pause that a response demands.
 
     Args:
         retry_after: header `Retry-After`, seconds or an HTTP date.
-        answered_at: header `Date`: a date is meant by the server's clock, not by ours.
+        date: header `Date`: `Retry-After` is by the server's clock.
     """
     if retry_after is None:
         return None
@@ -109,7 +107,7 @@ def seconds_asked_for(retry_after: str | None, answered_at: str | None) -> float
         return float(retry_after)
     try:
         until = parsedate_to_datetime(retry_after)
-        now = parsedate_to_datetime(answered_at) if answered_at else datetime.now(UTC)
+        now = parsedate_to_datetime(date) if date else datetime.now(UTC)
         return max(0.0, (until - now).total_seconds())
     except (ValueError, TypeError):
         return None
@@ -117,38 +115,38 @@ def seconds_asked_for(retry_after: str | None, answered_at: str | None) -> float
 
 def _success(status: int, body: bytes) -> Classification:
     try:
-        answer = decode(body)
+        content = decode(body)
     except ValueError:
-        return _garbled("the Asleep API answered with something that is not JSON", status, body)
-    result = answer.get("result") if isinstance(answer, dict) else None
+        return _garbled("the Asleep API responded with something that is not JSON", status, body)
+    result = content.get("result") if isinstance(content, dict) else None
     if isinstance(result, dict):
         return Classification(Outcome.ANSWERED, result=result)
-    return _garbled("the Asleep API answered without a `result` object", status, body)
+    return _garbled("the Asleep API responded without a `result` object", status, body)
 
 
 def _garbled(message: str, status: int, body: bytes) -> Classification:
-    error = _with_answer(errors.Malformed(message), status, body)
+    error = _with_response(errors.Malformed(message), status, body)
     return Classification(Outcome.ANSWERED, error=error, is_garbled=True)
 
 
-def _with_answer(error: AsleepError, status: int, body: bytes) -> AsleepError:
+def _with_response(error: AsleepError, status: int, body: bytes) -> AsleepError:
     error.status = status
     error.raw = body[:RAW_BYTES_KEPT]
     return error
 
 
 def _message_of(body: bytes) -> tuple[_Source, str]:
-    """Who speaks in an error answer, and what is said, in lower case."""
+    """The author of an error, and its text in lower case."""
     try:
-        answer = decode(body)
+        content = decode(body)
     except ValueError:
         plain = body[: MAX_MESSAGE + 1].decode("utf-8", "replace").strip().lower()
         is_page = not plain or plain.startswith("<") or len(body) > MAX_MESSAGE
         return (_Source.PAGE if is_page else _Source.PLAIN), plain
-    if isinstance(answer, dict):
-        if isinstance(answer.get("detail"), str):
-            return _Source.API, answer["detail"].lower()
-        message = answer.get("message", answer.get("Message"))
+    if isinstance(content, dict):
+        if isinstance(content.get("detail"), str):
+            return _Source.API, content["detail"].lower()
+        message = content.get("message", content.get("Message"))
         if isinstance(message, str):
             return _Source.GATEWAY, message.lower()
     return _Source.PLAIN, body[:MAX_MESSAGE].decode("utf-8", "replace").lower()
@@ -182,7 +180,7 @@ def _refusal(endpoint: str, status: int, source: _Source, words: str) -> AsleepE
 
 def _forbidden(source: _Source, words: str) -> AsleepError:
     if source is _Source.PAGE:
-        return errors.Malformed("something between us and the Asleep API answered 403 with a page of its own")
+        return errors.Malformed("a proxy or gateway returned 403 with a page of its own")
     if _QUOTA.search(words):
         return errors.QuotaExceeded()
     if _PLAN.search(words):
@@ -193,12 +191,12 @@ def _forbidden(source: _Source, words: str) -> AsleepError:
 
 
 def _not_found(endpoint: str, source: _Source, words: str) -> AsleepError:
-    """A deletion, only if the words say so: `Not Found` alone is also what a wrong path or a proxy answers."""
+    """A deletion only if the text says so: a wrong path or a proxy returns `Not Found` as well."""
     if source is _Source.PAGE:
-        return errors.Malformed("something between us and the Asleep API answered 404 with a page of its own")
+        return errors.Malformed("a proxy or gateway returned 404 with a page of its own")
     if _GONE.search(words):
         if endpoint == "read_session" and _SESSION.search(words):
             return errors.SessionGone()
         if _USER.search(words) and not _SESSION.search(words):
             return errors.UserGone()
-    return errors.RequestRefused("the Asleep API answered 404 without saying that the user or session is gone")
+    return errors.RequestRefused("the Asleep API returned 404 without naming the user or session as gone")

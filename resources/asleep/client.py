@@ -20,7 +20,7 @@ from resources.asleep.records import AverageStats, ListedSession, SessionList, S
 from resources.asleep.transport import ApiResult
 
 MAX_DAYS = 100
-"""Of one question about averages; whether the API would take 101 dates is unknown."""
+"""Of one request for averages; whether the API allows 101 dates is unknown."""
 
 _UTC = {"timezone": "UTC"}
 
@@ -31,7 +31,7 @@ class Requests(Protocol):
     def get(
         self, endpoint: str, path: str, params: Mapping[str, str], headers: Mapping[str, str], user_id: str
     ) -> ApiResult:
-        """Send a request and return its result."""
+        """Send a request and return its result; the arguments are those of `Transport.get`."""
         ...
 
 
@@ -49,13 +49,21 @@ class AsleepClient:
     def list_page(
         self, user_id: str, first_day: date, last_day: date, *, offset: int, limit: int = PAGE_ROWS
     ) -> tuple[ListedSession, ...]:
-        """One page of a user's sessions that started on the given UTC days, oldest first."""
+        """One page of a user's sessions that started on the given days, oldest first.
+
+        Args:
+            user_id: the user.
+            first_day: first UTC day of starts.
+            last_day: last UTC day of starts.
+            offset: rows to skip.
+            limit: most rows of the page.
+        """
         return parse_session_list(self.get_page(user_id, first_day, last_day, offset=offset, limit=limit).result)
 
     def get_page(
         self, user_id: str, first_day: date, last_day: date, *, offset: int, limit: int = PAGE_ROWS
     ) -> ApiResult:
-        """The same page as the API returns it."""
+        """The same page, with the same arguments, as the API returns it."""
         params = {
             "date_gte": first_day.isoformat(),
             "date_lte": last_day.isoformat(),
@@ -71,8 +79,8 @@ class AsleepClient:
 
         Args:
             user_id: the user.
-            first_day: first day of starts.
-            last_day: last day of starts.
+            first_day: first UTC day of starts.
+            last_day: last UTC day of starts.
             until_empty: end with a page that brings nothing new, whatever page size is known.
 
         Raises:
@@ -86,6 +94,10 @@ class AsleepClient:
     def read_session(self, user_id: str, session_id: str) -> SleepSession:
         """One session in full.
 
+        Args:
+            user_id: the user.
+            session_id: one of the user's sessions.
+
         Raises:
             SessionGone: deleted at the source.
             Malformed: the response is about another session, or not a session at all.
@@ -93,22 +105,28 @@ class AsleepClient:
         response = self.get_session(user_id, session_id)
         session = parse_session_result(response.result, user_id=user_id, asked_at=response.asked_at)
         if session.session_id != session_id:
-            raise Malformed("session.id: not the session asked for", raw=session.raw[:RAW_BYTES_KEPT])
+            raise Malformed("session.id: not the session requested", raw=session.raw[:RAW_BYTES_KEPT])
         return session
 
     def get_session(self, user_id: str, session_id: str) -> ApiResult:
-        """The same session as the API returns it."""
+        """The same session, with the same arguments, as the API returns it."""
         path = f"/data/v3/sessions/{quote(_checked(session_id), safe='')}"
         headers = {"x-user-id": _checked(user_id), **_UTC}
         return self.requests.get("read_session", path, {}, headers, user_id)
 
     def average_stats(self, user_id: str, first_day: date, last_day: date) -> AverageStats:
-        """The API's own averages over at most 100 UTC days, both ends included."""
+        """The API's own averages over at most 100 days.
+
+        Args:
+            user_id: the user.
+            first_day: first UTC day of starts.
+            last_day: last UTC day of starts.
+        """
         response = self.get_average_stats(user_id, first_day, last_day)
         return parse_average_stats(response.result, asked_at=response.asked_at)
 
     def get_average_stats(self, user_id: str, first_day: date, last_day: date) -> ApiResult:
-        """The same averages as the API returns them."""
+        """The same averages, with the same arguments, as the API returns them."""
         if not 0 <= (last_day - first_day).days < MAX_DAYS:
             raise ValueError(f"averages cover 1 to {MAX_DAYS} days")
         path = f"/data/v1/users/{quote(_checked(user_id), safe='')}/average-stats"
@@ -148,7 +166,7 @@ class AsleepClient:
 
         Raises:
             KeyRejected: the key is wrong.
-            AsleepError: the account is refused, or the API does not answer.
+            AsleepError: the account is refused, or the API does not respond.
         """
         with suppress(RequestRefused):
             self.requests.get("list_sessions", "/data/v1/sessions", {"limit": "1"}, _UTC, "")

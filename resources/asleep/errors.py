@@ -1,45 +1,42 @@
-"""What can go wrong with the Asleep API, by what the caller should do about it.
+"""Errors of the Asleep API, by what the caller should do about them.
 
-    AsleepError
-    ├── Rejected               the account is refused: stop the whole run, retry nothing
-    │   ├── KeyRejected        401: the key is wrong or was replaced
-    │   ├── QuotaExceeded      403 `Quota exceeded`
-    │   ├── PlanExpired        403 `Plan is expired`
-    │   ├── OnlyInterimResponses  a gateway puts an interim response before every response
-    │   └── NoContact          the API has never answered from this address, and does not now
-    ├── RequestRefused         400, 422: this one request is wrong, others may be right
-    │   └── IdentifierRefused  the form of a user id or session id is not accepted
-    ├── Gone                   404
-    │   ├── UserGone           the user was deleted at the source
-    │   └── SessionGone        the session was deleted at the source
-    ├── Unavailable            5xx, time-outs, resets, throttled for too long, circuit open: later may work
-    └── Malformed              a response that is not the contract's: needs a human; the raw body is kept
-        └── InterimResponse    a gateway sent an interim response (102, 103) before the response
-
-Lives here: the tree and what each error carries.  Not here: deciding which one, Dagster.
+AsleepError
+├── Rejected               the account is refused: stop the whole run, retry nothing
+│   ├── KeyRejected        401: the key is wrong or was replaced
+│   ├── QuotaExceeded      403 `Quota exceeded`
+│   ├── PlanExpired        403 `Plan is expired`
+│   ├── OnlyInterimResponses  a gateway puts an interim response before every response
+│   └── NoContact          the API has never responded from this address
+├── RequestRefused         400, 422: this one request is wrong, others may be right
+│   └── IdentifierRefused  the form of a user id or session id is not accepted
+├── Gone                   404
+│   ├── UserGone           the user was deleted at the source
+│   └── SessionGone        the session was deleted at the source
+├── Unavailable            5xx, time-outs, resets, throttled for too long, circuit open: a later attempt may succeed
+└── Malformed              a response that is not the contract's: needs a human; the raw body is kept
+    └── InterimResponse    a gateway sent an interim response (102, 103) before the response
 """
 
 RAW_BYTES_KEPT = 64 * 1024
-"""So much of an answer's body is kept with an error for people to look at."""
+"""Of a response's body, kept with an error for people to look at."""
 
 
 class AsleepError(Exception):
-    """The Asleep API could not be used as asked."""
+    """A request to the Asleep API failed."""
 
     kind = "error"
     stops_everything = False
-    """True when no other question would be answered either."""
+    """True when every other request would fail, too."""
 
     def __init__(self, message: str = "", *, status: int | None = None, raw: bytes | None = None) -> None:
         super().__init__(message or (type(self).__doc__ or "").strip())
         self.status = status
         self.raw = raw
-        """The answer's body as received, cut to what is worth keeping. Never part of the message: it may
-        hold health data."""
+        """The response's body as received, cut. Never part of the message: it may hold health data."""
 
 
 class Rejected(AsleepError):
-    """The Asleep API refuses this account; nothing else will be asked until that is mended."""
+    """The Asleep API refuses this account: no request can succeed until that is mended."""
 
     kind = "rejected"
     stops_everything = True
@@ -52,13 +49,13 @@ class KeyRejected(Rejected):
 
 
 class QuotaExceeded(Rejected):
-    """The Asleep API says that the quota is used up: raise it or wait for the next period, then sync again."""
+    """The quota at the Asleep API is used up: raise it or wait for the next period, then sync again."""
 
     kind = "quota_exceeded"
 
 
 class PlanExpired(Rejected):
-    """The Asleep API says that the plan has expired: renew it in the Asleep dashboard, then sync again."""
+    """The plan at the Asleep API has expired: renew it in the Asleep dashboard, then sync again."""
 
     kind = "plan_expired"
 
@@ -70,7 +67,7 @@ class OnlyInterimResponses(Rejected):
 
 
 class NoContact(Rejected):
-    """The Asleep API has never answered from this address, and does not now."""
+    """The Asleep API has never responded from this address, and does not now."""
 
     kind = "no_contact"
 
@@ -106,13 +103,13 @@ class SessionGone(Gone):
 
 
 class Unavailable(AsleepError):
-    """The Asleep API did not answer; later may work."""
+    """The Asleep API did not respond; a later attempt may succeed."""
 
     kind = "unavailable"
 
 
 class Malformed(AsleepError):
-    """The Asleep API answered with something that its contract does not allow."""
+    """The response is not one that the contract of the Asleep API allows."""
 
     kind = "malformed"
 

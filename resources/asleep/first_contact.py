@@ -1,6 +1,6 @@
 """The first contact with an address: without a single response of the API it ends within seconds, with the reason.
 
-Once the API has answered, from this process or an earlier one, outages are waited out as the transport decides.
+Once the API has responded, to this process or an earlier one, the transport waits out outages.
 """
 
 import threading
@@ -19,7 +19,7 @@ REQUEST_SECONDS = 8.0
 
 
 class FirstContact:
-    """Sends requests as `HttpClient` does, and raises `NoContact` when none of the first is answered by the API."""
+    """Sends requests as `HttpClient` does, and raises `NoContact` when the API responds to none of the first."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class FirstContact:
         Args:
             http: sends the requests.
             base_url: named in the error.
-            note_answer: called when the API answers for the first time.
+            note_answer: called when the API responds for the first time.
             clock: monotonic seconds.
         """
         self._http = http
@@ -56,8 +56,15 @@ class FirstContact:
     ) -> HttpResponse:
         """Send one GET request; see `HttpClient.get`.
 
+        Args:
+            path: with its identifiers quoted.
+            params: of the query.
+            headers: beside the key.
+            before_sending: called once a connection is open.
+            sent: called when the request has been written.
+
         Raises:
-            NoContact: the API has not answered any request, and will not be asked again.
+            NoContact: the API has not responded to any request, and no other will be sent.
             AsleepError: as `HttpClient.get`.
         """
         if self._has_contact:

@@ -1,9 +1,7 @@
-"""What the Asleep API says, as frozen values with checked types.
+"""Frozen records of the API's responses, with checked types.
 
-Lives here: the records and the names of the statistics.  Not here: JSON (that is `parsing`), HTTP, table rows.
-
-An *violation* is one deviation from the contract that was survived, such as `stat.sleep_index: not a number`.
-It names the field and the kind of deviation, never the value, which may be health data.
+A violation is one deviation from the contract that was survived, such as `stat.sleep_index: not a number`. It names the
+field and the kind of deviation, never the value, which may be health data.
 """
 
 from collections.abc import Mapping
@@ -92,7 +90,7 @@ class ListedSession:
     state: str
     """As received, or `UNKNOWN` when it was missing or not text."""
     session_start_time: datetime | None
-    """None when it cannot be read; the session in full may tell it."""
+    """None when it cannot be read; the session in full may have it."""
     session_end_time: datetime | None = None
     unexpected_end_time: datetime | None = None
     created_timezone: str | None = None
@@ -100,7 +98,7 @@ class ListedSession:
     time_in_bed: int | None = None
     contract_violations: tuple[str, ...] = ()
     problem: Malformed | None = None
-    """Why not even the id could be read; `session_id` then only tells the row from others."""
+    """Why not even the id could be read; `session_id` then only distinguishes the row from others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +108,7 @@ class SessionList:
     rows: tuple[ListedSession, ...]
     """By start time, each session once; those without one last."""
     requests: int
-    """Pages asked for, repeated reads included, repeated attempts at one page not."""
+    """Pages requested, with repeated reads, without repeated attempts at one page."""
     last_page_rows: int = 0
     """Rows of the page taken for the last one by its length alone; 0 when a request showed that none follow."""
     last_session_id: str = ""
@@ -137,10 +135,10 @@ class SleepSession:
     raw: bytes
     """The `result` object as JSON in UTF-8, keys sorted, without the `user_id` that webhooks add."""
     payload_hash: bytes
-    """16 bytes over `raw`: equal answers have equal hashes, whatever the order of their fields."""
+    """16 bytes over `raw`: equal results have equal hashes, whatever the order of their fields."""
     contract_violations: tuple[str, ...]
     asked_at: datetime
-    """When the turn for the answer was granted, by the clock that all processes share: later beats earlier."""
+    """When the permit for the request was granted, by the clock that all processes share: the later record counts."""
 
 
 @dataclass(frozen=True, slots=True)

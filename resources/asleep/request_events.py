@@ -1,7 +1,4 @@
-"""One frozen event per attempt to talk to the Asleep API; logs and metrics listen to them.
-
-Lives here: the event and how a user is named in it.  Not here: decisions, log formats, metric names.
-"""
+"""One frozen event for each attempt at a request; logs and metrics listen to them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,15 +11,15 @@ class Attempt:
     endpoint: str
     """`list_sessions`, `read_session`, `average_stats` or `read_user`."""
     user: str
-    """Pseudonym of the user asked about."""
+    """Pseudonym of the user concerned."""
     number: int
     """1 for the first attempt at a request, 2 for its first repetition, …"""
     status: int | None
-    """HTTP status, None when no answer came."""
+    """HTTP status, None without a response."""
     outcome: str
     """`ok`, `throttled`, or the `kind` of the error in `resources.asleep.errors`."""
     waited_seconds: float
-    """Time spent waiting for permission of the rate limit."""
+    """Time spent waiting for a permit of the rate limiter."""
     duration_seconds: float
     """Time from sending to the last byte."""
     received_bytes: int

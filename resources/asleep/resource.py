@@ -22,14 +22,24 @@ from resources.rate_limit.limiter import PostgresRateLimiter
 
 
 class AnsweredAddresses(Protocol):
-    """Remembers the addresses from which the API has answered."""
+    """Remembers the addresses from which the API has responded."""
 
     def has_answered(self, engine: Engine, base_url: str) -> bool:
-        """True when the API has answered from this address before."""
+        """True when the API has responded from this address before.
+
+        Args:
+            engine: the database.
+            base_url: the address.
+        """
         ...
 
     def note_answer(self, engine: Engine, base_url: str) -> None:
-        """Record that it has."""
+        """Record that it has.
+
+        Args:
+            engine: the database.
+            base_url: the address.
+        """
         ...
 
 
@@ -47,11 +57,11 @@ class AsleepApi:
     max_connections: int
     timeout_seconds: float
     listeners: Sequence[Listener] = ()
-    patience: RetryPolicy = field(default_factory=RetryPolicy)
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     ca_bundle: Path | None = None
     proxy: str | None = field(default=None, repr=False)
     addresses: AnsweredAddresses | None = None
-    """Where the API has answered before; None to treat every address as known."""
+    """Where the API has responded before; None to treat every address as known."""
 
     @contextmanager
     def client(self, engine: Engine, *more_listeners: Listener) -> Iterator[AsleepClient]:
@@ -80,7 +90,9 @@ class AsleepApi:
                 note_answer = partial(self.addresses.note_answer, engine, self.base_url)
                 client = FirstContact(http, self.base_url, note_answer)
             listeners = (*self.listeners, *more_listeners)
-            yield AsleepClient(Transport(limiter, client, listeners, patience=self.patience), account=self.account)
+            yield AsleepClient(
+                Transport(limiter, client, listeners, retry_policy=self.retry_policy), account=self.account
+            )
 
     @property
     def account(self) -> str:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 from tenacity import RetryCallState, Retrying
 
-from resources.asleep.classification import Classification, failed, judge, seconds_asked_for
+from resources.asleep.classification import Classification, failed, judge, retry_after_seconds
 from resources.asleep.errors import InterimResponse, Malformed, OnlyInterimResponses, Rejected, Unavailable
 from resources.asleep.http.http_client import HttpResponse
 from resources.asleep.request_events import Attempt, Listener
@@ -34,7 +34,7 @@ MAX_INTERIM_IN_A_ROW = 20
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long one question is worth asking."""
+    """How often and how long one request is repeated."""
 
     total_seconds: float = 300.0
     """Waiting for permits included; throttling and an open circuit are waited out within it."""
@@ -46,11 +46,11 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class ApiResult:
-    """The `result` of an answer."""
+    """The `result` of a response."""
 
     result: dict[str, Any] = field(repr=False)
     asked_at: datetime
-    """When the permit for the answered attempt was granted, by the clock that all processes share."""
+    """When the permit of the successful attempt was granted, by the clock that all processes share."""
     date: str | None = None
     """The API's clock: header `Date` of the response."""
 
@@ -67,12 +67,20 @@ class Client(Protocol):
         before_sending: Callable[[], None] = ...,
         sent: Callable[[], None] = ...,
     ) -> HttpResponse:
-        """Call `before_sending`, send one GET request, call `sent`, receive the response."""
+        """Call `before_sending`, send one GET request, call `sent`, receive the response.
+
+        Args:
+            path: with its identifiers quoted.
+            params: of the query.
+            headers: beside the key.
+            before_sending: called once a connection is open.
+            sent: called when the request has been written.
+        """
         ...
 
 
 @dataclass(slots=True)
-class _Question:
+class _PendingRequest:
     endpoint: str
     path: str = field(repr=False)
     params: Mapping[str, str]
@@ -83,11 +91,11 @@ class _Question:
     broken: int = 0
     garbled: int = 0
     retry_after_seconds: float | None = None
-    """As the last answer asked for."""
+    """As the last response demands."""
     date: str | None = None
     """Header `Date` of the last response."""
-    first: "_Judged | None" = None
-    """What came of the first attempt, until it has been judged."""
+    first: "_Attempted | None" = None
+    """The first attempt, until it has been judged."""
 
 
 class _PermitTaker:
@@ -128,16 +136,16 @@ class _PermitTaker:
             raise
 
 
-class _Judged(NamedTuple):
-    verdict: Classification
+class _Attempted(NamedTuple):
+    judged: Classification
     asked_at: datetime | None
     """When the attempt's permit was granted; None when it needed none."""
 
 
 class Transport:
-    """Asks the Asleep API, in turn with all other processes, and repeats what is worth repeating.
+    """Sends requests at the rate shared by all processes, and repeats those that may succeed later.
 
-    Safe to share between threads. Once the account was refused, every later question is refused unasked.
+    Safe to share between threads. Once the account was refused, later requests are refused without being sent.
     """
 
     def __init__(  # noqa: PLR0913 the parts of which it is made
@@ -146,18 +154,18 @@ class Transport:
         client: Client,
         listeners: Sequence[Listener] = (),
         *,
-        patience: RetryPolicy = RetryPolicy(),
+        retry_policy: RetryPolicy = RetryPolicy(),
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """Get ready; nothing is asked yet.
+        """Prepare; nothing is sent yet.
 
         Args:
             limiter: grants a permit for each attempt.
             client: sends one request.
             listeners: each receives every attempt.
-            patience: when to stop asking.
+            retry_policy: when to give up.
             clock: monotonic seconds, those in which the limiter's `give_up_at` is meant.
             sleep: pauses between attempts; by default one that ends early when the account is refused.
             chance: uniform in [0, 1), spreads the pauses.
@@ -165,7 +173,7 @@ class Transport:
         self._limiter = limiter
         self._client = client
         self._listeners = tuple(listeners)
-        self._patience = patience
+        self._retry_policy = retry_policy
         self._clock = clock
         self._chance = chance
         self._rejection: Rejected | None = None
@@ -183,94 +191,94 @@ class Transport:
     def get(
         self, endpoint: str, path: str, params: Mapping[str, str], headers: Mapping[str, str], user_id: str
     ) -> ApiResult:
-        """Ask until there is an answer.
+        """Send a request until there is a result.
 
         Args:
             endpoint: as in `Attempt.endpoint`.
             path: with its identifiers quoted.
             params: of the query.
             headers: beside the key.
-            user_id: whom the request is about; listeners receive a pseudonym only.
+            user_id: the user concerned; listeners receive a pseudonym only.
 
         Raises:
-            AsleepError: each kind means what its docstring in `resources.asleep.errors` says.
+            AsleepError: see `resources.asleep.errors`.
         """
-        give_up_at = self._clock() + self._patience.total_seconds
-        question = _Question(endpoint, path, params, headers, pseudonym(user_id), give_up_at)
-        verdict, asked_at = question.first = self._get_with_permit(question)
-        if _is_worth_repeating(verdict):
-            verdict, asked_at = self._retrying(self._first_or_next, question)
-        if verdict.result is not None and asked_at is not None:
-            return ApiResult(verdict.result, asked_at, question.date)
-        raise verdict.error or Malformed()
+        give_up_at = self._clock() + self._retry_policy.total_seconds
+        request = _PendingRequest(endpoint, path, params, headers, pseudonym(user_id), give_up_at)
+        judged, asked_at = request.first = self._get_with_permit(request)
+        if _is_worth_repeating(judged):
+            judged, asked_at = self._retrying(self._first_or_next, request)
+        if judged.result is not None and asked_at is not None:
+            return ApiResult(judged.result, asked_at, request.date)
+        raise judged.error or Malformed()
 
-    def _first_or_next(self, question: _Question) -> _Judged:
-        """Most questions are answered at once, so the machinery of repetition is set going by a first failure only."""
-        first, question.first = question.first, None
-        return first or self._get_with_permit(question)
+    def _first_or_next(self, request: _PendingRequest) -> _Attempted:
+        """The first attempt was made before: most requests need no other, and no machinery of repetition."""
+        first, request.first = request.first, None
+        return first or self._get_with_permit(request)
 
-    def _get_with_permit(self, question: _Question) -> _Judged:
+    def _get_with_permit(self, request: _PendingRequest) -> _Attempted:
         self._stop_if_rejected()
-        taker = _PermitTaker(self._limiter, question.give_up_at, self._stop_if_rejected, self._clock)
-        question.retry_after_seconds = None
-        verdict = Classification(Outcome.ANSWERED)
+        taker = _PermitTaker(self._limiter, request.give_up_at, self._stop_if_rejected, self._clock)
+        request.retry_after_seconds = None
+        judged = Classification(Outcome.ANSWERED)
         try:
-            verdict = self._get_once(question, taker)
+            judged = self._get_once(request, taker)
         finally:
             if taker.permit is not None:
-                self._limiter.report(taker.permit, verdict.outcome, retry_after_seconds=question.retry_after_seconds)
-        return _Judged(verdict, taker.permit.granted_at if taker.permit else None)
+                self._limiter.report(taker.permit, judged.outcome, retry_after_seconds=request.retry_after_seconds)
+        return _Attempted(judged, taker.permit.granted_at if taker.permit else None)
 
-    def _get_once(self, question: _Question, taker: _PermitTaker) -> Classification:
+    def _get_once(self, request: _PendingRequest, taker: _PermitTaker) -> Classification:
         response: HttpResponse | None = None
         try:
             response = self._client.get(
-                question.path, question.params, question.headers, before_sending=taker.take, sent=taker.sent
+                request.path, request.params, request.headers, before_sending=taker.take, sent=taker.sent
             )
-            verdict = judge(question.endpoint, response.status, response.body)
-            question.date = response.date
-            question.retry_after_seconds = seconds_asked_for(response.retry_after, response.date)
+            judged = judge(request.endpoint, response.status, response.body)
+            request.date = response.date
+            request.retry_after_seconds = retry_after_seconds(response.retry_after, response.date)
         except Exception as error:
             if error is taker.error:
                 raise
-            verdict = failed(error)
-        question.attempts += 1
-        is_interim = isinstance(verdict.error, InterimResponse)
-        question.broken += verdict.outcome is Outcome.BROKEN or is_interim
-        question.garbled += verdict.is_garbled and not is_interim
-        verdict = self._stop_after_interim(verdict, is_interim=is_interim, is_complete=response is not None)
-        self._remember_rejection(verdict)
-        self._tell(
+            judged = failed(error)
+        request.attempts += 1
+        is_interim = isinstance(judged.error, InterimResponse)
+        request.broken += judged.outcome is Outcome.BROKEN or is_interim
+        request.garbled += judged.is_garbled and not is_interim
+        judged = self._stop_after_interim(judged, is_interim=is_interim, is_complete=response is not None)
+        self._remember_rejection(judged)
+        self._notify(
             Attempt(
-                endpoint=question.endpoint,
-                user=question.user,
-                number=question.attempts,
-                status=response.status if response else getattr(verdict.error, "status", None),
-                outcome=verdict.label,
+                endpoint=request.endpoint,
+                user=request.user,
+                number=request.attempts,
+                status=response.status if response else getattr(judged.error, "status", None),
+                outcome=judged.label,
                 waited_seconds=taker.permit.waited_seconds if taker.permit else 0.0,
                 duration_seconds=self._clock() - taker.sends_at,
                 received_bytes=len(response.body) if response else 0,
             )
         )
-        return verdict
+        return judged
 
-    def _stop_after_interim(self, verdict: Classification, *, is_interim: bool, is_complete: bool) -> Classification:
-        """The verdict, or one that stops all requests when a gateway puts interim responses before everything."""
+    def _stop_after_interim(self, judged: Classification, *, is_interim: bool, is_complete: bool) -> Classification:
+        """What was judged, or an error that stops all requests when interim responses precede all others."""
         with self._counting:
             self._interim_in_a_row = 0 if is_complete else self._interim_in_a_row + is_interim
             is_too_many = is_interim and self._interim_in_a_row >= MAX_INTERIM_IN_A_ROW
-        return Classification(verdict.outcome, error=OnlyInterimResponses()) if is_too_many else verdict
+        return Classification(judged.outcome, error=OnlyInterimResponses()) if is_too_many else judged
 
-    def _remember_rejection(self, verdict: Classification) -> None:
-        if isinstance(verdict.error, Rejected) and self._rejection is None:
-            self._rejection = verdict.error
+    def _remember_rejection(self, judged: Classification) -> None:
+        if isinstance(judged.error, Rejected) and self._rejection is None:
+            self._rejection = judged.error
             self._rejected.set()
 
     def _stop_if_rejected(self) -> None:
         if self._rejection is not None:
             raise type(self._rejection)(str(self._rejection), status=self._rejection.status, raw=self._rejection.raw)
 
-    def _tell(self, attempt: Attempt) -> None:
+    def _notify(self, attempt: Attempt) -> None:
         for listener in self._listeners:
             try:
                 listener(attempt)
@@ -278,25 +286,25 @@ class Transport:
                 logger.warning("a listener failed and missed one attempt: %s", type(error).__name__)
 
     def _is_enough(self, state: RetryCallState) -> bool:
-        question: _Question = state.args[0]
+        request: _PendingRequest = state.args[0]
         return (
-            question.broken >= self._patience.broken_attempts
-            or question.garbled >= self._patience.garbled_attempts
-            or self._clock() + state.upcoming_sleep >= question.give_up_at
+            request.broken >= self._retry_policy.broken_attempts
+            or request.garbled >= self._retry_policy.garbled_attempts
+            or self._clock() + state.upcoming_sleep >= request.give_up_at
         )
 
     def _pause_seconds(self, state: RetryCallState) -> float:
-        question: _Question = state.args[0]
-        doubled = self._patience.first_pause_seconds * 2.0 ** min(question.attempts - 1, MAX_DOUBLINGS)
-        pause = min(doubled, self._patience.longest_pause_seconds)
+        request: _PendingRequest = state.args[0]
+        doubled = self._retry_policy.first_pause_seconds * 2.0 ** min(request.attempts - 1, MAX_DOUBLINGS)
+        pause = min(doubled, self._retry_policy.longest_pause_seconds)
         spread = pause * (0.5 + 0.5 * self._chance())
-        return max(spread, question.retry_after_seconds or 0.0)
+        return max(spread, request.retry_after_seconds or 0.0)
 
 
 def _may_help(state: RetryCallState) -> bool:
     return state.outcome is not None and not state.outcome.failed and _is_worth_repeating(state.outcome.result()[0])
 
 
-def _is_worth_repeating(verdict: Classification) -> bool:
-    """Whether another attempt may bring more than the last one did."""
-    return verdict.outcome is not Outcome.ANSWERED or verdict.is_garbled
+def _is_worth_repeating(judged: Classification) -> bool:
+    """Whether another attempt may succeed."""
+    return judged.outcome is not Outcome.ANSWERED or judged.is_garbled

@@ -38,7 +38,7 @@ class Recorder:
     def get(
         self, endpoint: str, path: str, params: Mapping[str, str], headers: Mapping[str, str], user_id: str
     ) -> ApiResult:
-        """Send a request; see `Transport.get`."""
+        """Send a request; the arguments are those of `Transport.get`."""
         query = {name: value for name, value in params.items() if not _DATE.fullmatch(value)}
         try:
             found = self._requests.get(endpoint, path, params, headers, user_id)

@@ -25,7 +25,7 @@ from tests.truth import differences
 CONFIRMING_LIST = 1
 """Each run requests one more list, to confirm that no rows follow the longest page that was taken for a last one."""
 HASTY = RetryPolicy(total_seconds=20, broken_attempts=3, garbled_attempts=3, first_pause_seconds=0.01)
-"""As the real patience, in a hurry."""
+"""The real policy with short pauses."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Syncing:
         """Sync the days, both included; returns the counts."""
         die_at = options.pop("die_at_write", None)
         renamed = {"rate": "requests_per_second"}
-        names = ("rate", "timeout_seconds", "patience", "key", "listeners", "ca_bundle")
+        names = ("rate", "timeout_seconds", "retry_policy", "key", "listeners", "ca_bundle")
         api = self.api(**{renamed.get(name, name): options.pop(name) for name in names if name in options})
         values = {"number": 0, "of": 1, "workers": 8, "cache_ttl_seconds": 0.0, **options}
         batch = Batch(window=Window.of_days(first, last), **{"run_id": str(uuid4()), **values})
@@ -118,7 +118,7 @@ class World:
 
     def sync_days(self, first: date, last: date, **options: Any) -> dict[str, Any]:
         """Sync these days, both included; quick to give up."""
-        return Syncing(self.engine, self.api.url)(first, last, **{"patience": HASTY, **options})
+        return Syncing(self.engine, self.api.url)(first, last, **{"retry_policy": HASTY, **options})
 
     def wrong(self, days: int = 30) -> list[str]:
         """Everything in which the tables differ from the truth of the last days."""

@@ -67,7 +67,7 @@ def run(world: World, mode: Mode, server: Server, gateway: Gateway, *, requests:
             with world.engine.begin() as connection:
                 connection.exec_driver_sql("DELETE FROM asleep.sleep_sessions")
         [(began,)] = world.rows("SELECT clock_timestamp()")
-        counts = sync(first, world.today, mode=mode, patience=HASTY, timeout_seconds=1, **options)
+        counts = sync(first, world.today, mode=mode, retry_policy=HASTY, timeout_seconds=1, **options)
         marked = world.rows("SELECT user_id FROM asleep.users WHERE last_synced_at >= :began", began=began)
         check(world, mode, {row.user_id for row in marked}, first)
         assert counts["users_failed"] >= len(failures_of(world)), "a user whose list is read again may fail only once"
@@ -77,7 +77,7 @@ def run(world: World, mode: Mode, server: Server, gateway: Gateway, *, requests:
         *(mode, len(server.requests), rounds, gateway.played.total(), len(failures_of(world)), server.connections),
     )
     gateway.is_bad = False
-    sync(first, world.today, mode=mode, patience=HASTY, **options)
+    sync(first, world.today, mode=mode, retry_policy=HASTY, **options)
     assert world.missing_data() == []
     check(world, mode, set(world.users), first)
 
@@ -126,7 +126,7 @@ def test_interim_responses_before_everything_end_the_sync_with_the_reason(
 
     server = serve(hint_first)
     with pytest.raises(OnlyInterimResponses, match=r"interim responses .*ASLEEP_BASE_URL"):
-        Syncing(world.engine, server.url)(world.today, world.today, patience=HASTY)
+        Syncing(world.engine, server.url)(world.today, world.today, retry_policy=HASTY)
     assert len(server.requests) < MAX_INTERIM_IN_A_ROW + 20
     assert world.rows("SELECT FROM asleep.sleep_sessions") == []
     assert world.rows("SELECT FROM asleep.users WHERE last_synced_at IS NOT NULL") == []

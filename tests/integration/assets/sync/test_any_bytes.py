@@ -171,7 +171,7 @@ def registered(connection: Connection) -> Connection:
 def test_any_bytes_become_rows_or_failures(registered: Connection, steps: Any, replies: dict[str, tuple[int, bytes]]):
     """One user's strange payload once stopped the sync of all others."""
     outcome = UserOutcome(UserToSync(USER, False, (), (), None, None), WINDOW)
-    client = AsleepClient(Transport(Unlimited(), Api(replies), patience=ONCE, sleep=lambda _: None))
+    client = AsleepClient(Transport(Unlimited(), Api(replies), retry_policy=ONCE, sleep=lambda _: None))
     sync = Sync(outcome, steps(outcome, ()))
     responses = 0
     with suppress(Rejected):

@@ -193,7 +193,7 @@ def test_a_failed_reading_of_old_stages_does_not_widen_the_next_sync(world):
     session = world.rows("SELECT session_id FROM asleep.sleep_sessions")[0].session_id
     world.faults({"kind": "status_503", "endpoint": "read_session", "session": session})
     long_ago = date(2021, 1, 1)
-    Syncing(world.engine, world.api.url)(long_ago, long_ago, patience=HASTY, mode=Mode.FILL)
+    Syncing(world.engine, world.api.url)(long_ago, long_ago, retry_policy=HASTY, mode=Mode.FILL)
     assert len(world.missing_data()) == 1
     world.faults()
     world.api.reset()

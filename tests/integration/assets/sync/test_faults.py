@@ -54,7 +54,7 @@ def test_a_passing_fault_is_waited_out_and_leaves_nothing(population, name):
     """What another attempt mends must not trouble anybody: one run, and all is right."""
     population.faults(*PASSING[name])
     stubborn = RetryPolicy(total_seconds=30, broken_attempts=8, garbled_attempts=8, first_pause_seconds=0.01)
-    counts = population.sync(days=10, timeout_seconds=1.5, patience=stubborn)
+    counts = population.sync(days=10, timeout_seconds=1.5, retry_policy=stubborn)
     hits = population.api.ask("stats")["faults"]
 
     assert sum(hits.values()) > 0, "the fault hit nothing"

@@ -29,7 +29,7 @@ def full(world):
 def test_an_outage_is_waited_out_by_one_probe_at_a_time(full, kind, seconds):
     """A service that comes back must not be met by a herd; and nothing may be missing afterwards."""
     full.faults({"kind": kind, "after": 12, "seconds": seconds})
-    counts = full.sync(workers=8, patience=PATIENT, rate=1000)
+    counts = full.sync(workers=8, retry_policy=PATIENT, rate=1000)
 
     assert counts["failures"] == 0
     assert full.missing_data() == []
@@ -46,7 +46,7 @@ def test_two_processes_share_one_circuit(full):
     """Fleet-wide: what one learnt the hard way, the other one must not learn again."""
     full.faults({"kind": "outage", "after": 12, "seconds": 4})
     with ThreadPoolExecutor(2) as pool:
-        runs = [pool.submit(full.sync, workers=4, patience=PATIENT, rate=1000) for _ in range(2)]
+        runs = [pool.submit(full.sync, workers=4, retry_policy=PATIENT, rate=1000) for _ in range(2)]
         counts = [run.result() for run in runs]
 
     assert [count["failures"] for count in counts] == [0, 0]
@@ -58,12 +58,12 @@ def test_two_processes_share_one_circuit(full):
 def test_an_outage_longer_than_our_patience_is_a_hole_for_each_user_and_then_mended(full):
     """Given up in time, said so, and the next run starts with them."""
     full.faults({"kind": "outage"})
-    counts = full.sync(patience=RetryPolicy(total_seconds=3, first_pause_seconds=0.01))
+    counts = full.sync(retry_policy=RetryPolicy(total_seconds=3, first_pause_seconds=0.01))
 
     assert counts["users_failed"] == 4
     assert {hole.kind for hole in full.missing_data()} == {"unavailable"}
     full.faults()
-    full.sync(patience=PATIENT)
+    full.sync(retry_policy=PATIENT)
     assert full.missing_data() == []
     assert full.wrong() == []
 
@@ -72,7 +72,7 @@ def test_an_outage_longer_than_our_patience_is_a_hole_for_each_user_and_then_men
 def test_a_throttling_storm_slows_everybody_down_and_fails_nothing(full, storm):
     """Throttling is no failure: the sync goes on, slower; no session is given up for it."""
     full.faults({"kind": "throttle_storm", "after": 10, "seconds": 2, **storm})
-    counts = full.sync(workers=8, patience=PATIENT, rate=200)
+    counts = full.sync(workers=8, retry_policy=PATIENT, rate=200)
 
     assert counts["failures"] == 0
     assert full.wrong() == []

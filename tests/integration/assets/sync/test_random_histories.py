@@ -91,7 +91,7 @@ def deliver(world: World, events: list[tuple[str, bytes]]) -> None:
     engine = world.engine
     with engine.begin() as connection:
         put_events(connection, [IncomingEvent(body, {"x-user-id": user_id}) for user_id, body in events])
-    with suppress(Rejected), Syncing(engine, world.api.url).api(patience=HASTY).client(engine) as client:
+    with suppress(Rejected), Syncing(engine, world.api.url).api(retry_policy=HASTY).client(engine) as client:
         store, ask = partial(store_events, engine), partial(ask_for_events, engine, client, "events", 4)
         handle_inbox(engine, one_by_one(engine, store), one_by_one(engine, ask), idle_seconds=0)
 

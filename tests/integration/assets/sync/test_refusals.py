@@ -45,7 +45,7 @@ def test_after_a_refusal_no_other_batch_of_the_run_asks_again(world):
         assets=[users, sleep_sessions],
         jobs=[dg.define_asset_job("sync", selection=dg.AssetSelection.assets("users", "sleep_sessions"))],
         resources={
-            "asleep_api": Syncing(world.engine, world.api.url).api(patience=HASTY, max_connections=1),
+            "asleep_api": Syncing(world.engine, world.api.url).api(retry_policy=HASTY, max_connections=1),
             "database": Database(lambda: url),
             "sync_options": SyncOptions(user_batch_size=1, cache_ttl_seconds=0, detail="full"),
         },

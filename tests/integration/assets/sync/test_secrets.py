@@ -113,7 +113,7 @@ def test_the_key_is_in_no_exception_not_even_with_its_local_variables(populated,
     """Error trackers send local variables along, from the deepest frame up."""
     populated.faults({"kind": kind, "mebibytes": 17})
     api = Syncing(populated.engine, populated.api.url).api(
-        key=KEY, timeout_seconds=0.5 if kind == "timeout" else 5, patience=replace(HASTY, broken_attempts=1)
+        key=KEY, timeout_seconds=0.5 if kind == "timeout" else 5, retry_policy=replace(HASTY, broken_attempts=1)
     )
     with api.client(populated.engine) as client, pytest.raises(AsleepError) as caught:
         client.read_user(populated.users[0])

@@ -92,7 +92,9 @@ def test_a_whole_event_is_stored_while_a_request_for_another_one_hangs(
         other.start()
         away = AsleepApi(
             base_url=url, key="k", requests_per_second=1000, max_connections=1, timeout_seconds=100,
-            patience=RetryPolicy(total_seconds=100, broken_attempts=1, garbled_attempts=1, first_pause_seconds=0.01),
+            retry_policy=RetryPolicy(
+                total_seconds=100, broken_attempts=1, garbled_attempts=1, first_pause_seconds=0.01
+            ),
         )  # fmt: skip
 
         assert run("process_webhook_events", resources={"asleep_api": away}).success

@@ -156,7 +156,7 @@ def test_events_come_back_later_when_the_api_is_away(run: Runner, engine: Engine
     hasty = RetryPolicy(total_seconds=2, broken_attempts=2, garbled_attempts=2, first_pause_seconds=0.01)
     away = AsleepApi(
         base_url="http://127.0.0.1:9", key="k", requests_per_second=1000, max_connections=2, timeout_seconds=1,
-        patience=hasty,
+        retry_policy=hasty,
     )  # fmt: skip
 
     assert run(JOB, resources={"asleep_api": away}).success
@@ -432,7 +432,7 @@ def test_a_session_that_the_api_cannot_serve_is_given_up_in_the_end_and_its_user
     api.ask("faults", [{"kind": "status_500", "endpoint": "read_session"}])
     hasty = RetryPolicy(total_seconds=5, broken_attempts=1, garbled_attempts=1, first_pause_seconds=0.01)
     asleep = AsleepApi(
-        base_url=api.url, key=KEY, requests_per_second=1000, max_connections=1, timeout_seconds=5, patience=hasty
+        base_url=api.url, key=KEY, requests_per_second=1000, max_connections=1, timeout_seconds=5, retry_policy=hasty
     )
     put(engine, {"event": "SESSION_COMPLETE", "data": {"user_id": user_id, "session_id": result["session"]["id"]}})
     try:

@@ -24,7 +24,7 @@ def service(serve_app: Callable[..., Service], database_url: str) -> Service:
 
 
 class Hurried(BoundedProtocol):
-    """As in production, with less patience, and little room for what a client does not read."""
+    """As in production, with shorter time-outs, and little room for what a client does not read."""
 
     head_seconds = 1.0
     unread_seconds = 1.0

@@ -37,7 +37,7 @@ def figures(serve: Serve, authority: Path | None, tls: ssl.SSLContext | None, *,
     server = serve(gateway, tls)
 
     with HttpClient(server.url, "key", timeout_seconds=1, max_connections=6, ca_bundle=authority) as client:
-        transport = Transport(Unlimited(), client, patience=HASTY)
+        transport = Transport(Unlimited(), client, retry_policy=HASTY)
 
         def ask(number: int) -> int | None:
             try:

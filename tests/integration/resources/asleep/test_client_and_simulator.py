@@ -57,7 +57,7 @@ def client_of(
 ) -> Iterator[AsleepClient]:
     listeners = [] if heard is None else [heard.append]
     with HttpClient(api.url, key, timeout_seconds=seconds) as http:
-        yield AsleepClient(Transport(Unlimited(), http, listeners, patience=QUICK))
+        yield AsleepClient(Transport(Unlimited(), http, listeners, retry_policy=QUICK))
 
 
 def truth_of(api: Any) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""A first contact that fails ends within seconds, with address and reason; a known address keeps the usual patience."""
+"""A first contact that fails ends within seconds, with address and reason; a known address is retried as usual."""
 
 import ssl
 import time
@@ -38,7 +38,7 @@ class Clock:
 def first_contact(url: str, clock: Clock, answers: list[str], ca_bundle: Path | None = None) -> Iterator[AsleepClient]:
     with HttpClient(url, "key", timeout_seconds=10, ca_bundle=ca_bundle) as http:
         contact = FirstContact(http, url, lambda: answers.append(url), clock=clock)
-        yield AsleepClient(Transport(Unlimited(), contact, patience=RetryPolicy(), clock=clock, sleep=clock.sleep))
+        yield AsleepClient(Transport(Unlimited(), contact, retry_policy=RetryPolicy(), clock=clock, sleep=clock.sleep))
 
 
 def page(wire: Wire, _: Request) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from resources.asleep import errors
-from resources.asleep.classification import Classification, decode, failed, judge, seconds_asked_for
+from resources.asleep.classification import Classification, decode, failed, judge, retry_after_seconds
 from resources.rate_limit.protocol import Outcome
 
 ENDPOINTS = ("list_sessions", "read_session", "average_stats", "read_user")
@@ -221,11 +221,11 @@ def test_an_exchange_without_an_answer_is_broken_one_that_cannot_be_read_is_garb
 )
 def test_retry_after_is_seconds_or_a_date_by_the_servers_clock(header: str | None, seconds: float | None):
     """Our clock may be wrong by more than the pause."""
-    assert seconds_asked_for(header, "Mon, 23 Nov 2026 15:00:00 GMT") == seconds
+    assert retry_after_seconds(header, "Mon, 23 Nov 2026 15:00:00 GMT") == seconds
 
 
 def test_retry_after_as_a_date_without_the_servers_clock_uses_ours():
-    assert seconds_asked_for("Mon, 23 Nov 2020 15:00:00 GMT", None) == 0
+    assert retry_after_seconds("Mon, 23 Nov 2020 15:00:00 GMT", None) == 0
 
 
 @pytest.mark.parametrize("body", [b"{", b"", b"\xff", b"nope", b"[" * 50_000])

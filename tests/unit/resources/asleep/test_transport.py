@@ -110,7 +110,7 @@ class Stage:
         self,
         *steps: Step,
         listeners: tuple[Listener, ...] = (),
-        patience: RetryPolicy = PATIENCE,
+        retry_policy: RetryPolicy = PATIENCE,
         chance: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self.clock = Clock()
@@ -121,7 +121,7 @@ class Stage:
             self.limiter,
             self.client,
             (*listeners, self.attempts.append),
-            patience=patience,
+            retry_policy=retry_policy,
             clock=self.clock,
             sleep=self.clock.sleep,
             chance=chance,
@@ -260,7 +260,7 @@ def test_a_garbled_answer_is_followed_by_a_good_one():
 
 def test_throttling_is_waited_out_however_often_it_comes():
     """It is no failure: the limiter slows everybody down until it stops."""
-    stage = Stage(*[THROTTLED] * 12, OK, patience=RetryPolicy(longest_pause_seconds=5))
+    stage = Stage(*[THROTTLED] * 12, OK, retry_policy=RetryPolicy(longest_pause_seconds=5))
     assert stage.get().result == {"a": 1}
     assert stage.outcomes.count(Outcome.THROTTLED) == 12
 
@@ -388,7 +388,9 @@ def test_a_pause_ends_early_when_the_account_is_refused():
             return answer
 
     client = BrokenThenRejected(BROKEN, KEY_REJECTED)
-    transport = Transport(Book(Clock()), client, patience=RetryPolicy(first_pause_seconds=60, longest_pause_seconds=60))
+    transport = Transport(
+        Book(Clock()), client, retry_policy=RetryPolicy(first_pause_seconds=60, longest_pause_seconds=60)
+    )
     caught: list[BaseException] = []
 
     def ask() -> None:
