@@ -1,4 +1,4 @@
-"""A failed run tells a person."""
+"""Alerts and heartbeats: when they are sent, and when not."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -33,10 +33,10 @@ def listener() -> Iterator[Listener]:
 
 
 @pytest.fixture
-def tell(engine: Engine, api: Simulator, instance: dg.DagsterInstance) -> Callable[[str], None]:
-    """`tell(url)`: a run fails because the key is refused, and the sensor hears of it."""
+def alert_of_failure(engine: Engine, api: Simulator, instance: dg.DagsterInstance) -> Callable[[str], None]:
+    """`alert_of_failure(url)`: a run fails because the key is refused, and the sensor sends an alert."""
 
-    def tell(url: str) -> None:
+    def alert_of_failure(url: str) -> None:
         wrong = definitions_for(engine, api.url, asleep_api_key=("wrong-key",))
         result = wrong.resolve_job_def("sync_named_users").execute_in_process(
             instance=instance,
@@ -50,7 +50,7 @@ def tell(engine: Engine, api: Simulator, instance: dg.DagsterInstance) -> Callab
         ).for_run_failure()
         sensor(context)
 
-    return tell
+    return alert_of_failure
 
 
 @pytest.fixture(autouse=True)
@@ -62,9 +62,11 @@ def users(engine: Engine, api: Simulator) -> None:
         import_users(connection, [(user["user_id"], None) for user in api.ask("users")])
 
 
-def test_the_message_says_what_failed_why_and_what_to_do(tell: Callable[[str], None], listener: Listener):
-    """At three in the night nobody wants to open a stack trace."""
-    tell(listener.url)
+def test_the_message_names_the_failure_the_reason_and_the_remedy(
+    alert_of_failure: Callable[[str], None], listener: Listener
+):
+    """At three in the night a stack trace does not help."""
+    alert_of_failure(listener.url)
 
     ((message,),) = [list(body.values()) for body in listener.heard]
     assert message.startswith("asleep-sync: sync_named_users failed (run ")
@@ -72,21 +74,23 @@ def test_the_message_says_what_failed_why_and_what_to_do(tell: Callable[[str], N
     assert "wrong-key" not in message
 
 
-def test_a_chat_that_is_down_or_moved_is_an_error_of_the_sensor(tell: Callable[[str], None], listener: Listener):
+def test_a_chat_that_is_down_or_moved_is_an_error_of_the_sensor(
+    alert_of_failure: Callable[[str], None], listener: Listener
+):
     """It shows as a failed tick; a redirect is not followed, for the address itself is a secret."""
     listener.status = 302
 
     with pytest.raises(NotDelivered, match="status 302"):
-        tell(listener.url)
+        alert_of_failure(listener.url)
 
     assert len(listener.heard) == ATTEMPTS
 
 
-def test_a_chat_that_is_busy_for_a_moment_hears_it_all_the_same(tell: Callable[[str], None], listener: Listener):
-    """Dagster's sensor does not come back to a run that it has told of."""
+def test_a_chat_that_is_busy_for_a_moment_gets_the_message(alert_of_failure: Callable[[str], None], listener: Listener):
+    """Dagster's sensor does not come back to a run that it has alerted of."""
     listener.first = [503]
 
-    tell(listener.url)
+    alert_of_failure(listener.url)
 
     assert len(listener.heard) == 2
 

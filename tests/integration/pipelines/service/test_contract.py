@@ -89,7 +89,7 @@ KNOWN = st.sampled_from(["x-user-id", "x-signature", "x-forwarded-for", "content
 
 @settings(QUICK, max_examples=150)
 @given(body=st.binary(max_size=500), headers=st.dictionaries(HEADER_NAMES | KNOWN, HEADER_VALUES, max_size=8))
-def test_no_bytes_and_headers_break_the_door(service: Service, body: bytes, headers: dict[str, str]):
+def test_no_bytes_and_headers_break_the_webhook_endpoint(service: Service, body: bytes, headers: dict[str, str]):
     """Bodies and headers of any shape end in one of the documented answers."""
     sent = {name: value.encode("latin-1") for name, value in headers.items()}
     answer = requests.post(f"{service.url}/webhooks/asleep", body, headers={**sent, "x-api-key": KEY}, timeout=30)

@@ -219,7 +219,7 @@ def test_monitors_that_send_head_are_answered(serve_app: Callable[..., Service],
 
 
 def test_a_killed_worker_is_replaced(start_service: Callable[..., Service], database_url: str):
-    """One crash must not halve the service until somebody looks."""
+    """One crash must not halve the service until a person looks."""
     service = start_service(database_url, workers=2)
     assert service.process is not None
 

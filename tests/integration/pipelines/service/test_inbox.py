@@ -157,7 +157,7 @@ def test_a_postponed_event_has_not_used_up_an_attempt(connection: Connection):
     assert take_events(connection, 1)[0].attempts == 1
 
 
-def test_counts_tell_what_waits(connection: Connection):
+def test_waiting_and_parked_events_are_counted(connection: Connection):
     """The operator's first question."""
     put_events(connection, [event("1"), event("2"), event("3")])
     first, second = take_events(connection, 2)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
-from serving import KEY, Service, await_truth, free_port
+from serving import KEY, Service, free_port
 from sqlalchemy import Engine, text
 
 from pipelines.service.__main__ import options_from
@@ -106,13 +106,3 @@ def test_a_service_without_its_database_reports_just_that(serve_app: Callable[..
     assert found["asleep_sync_database_up"] == [({}, 0)]
     assert "asleep_sync_missing_data" not in found
     assert found["asleep_sync_webhook_events_total"] == [({"outcome": "stored"}, 0)]
-
-
-def test_every_worker_reports_the_events_of_all(start_service: Callable[..., Service], database_url: str):
-    """Prometheus reaches one worker by chance; counts that jump down look like restarts."""
-    service = start_service(database_url, workers=2)
-    for number in range(8):
-        assert service.event(b'{"worker": %d}' % number).ok
-
-    for _ in range(8):
-        await_truth(lambda: events(service).get("stored") == 8)

@@ -24,7 +24,7 @@ def test_a_large_import_is_not_a_statement_per_user(connection: Connection):
     assert import_users(connection, users) == (20_001, 0, 0, 0)
 
 
-def test_webhooks_register_only_whom_nobody_knows(connection: Connection):
+def test_webhooks_register_only_unknown_users(connection: Connection):
     """An event says that a user exists; it does not change what is known of others."""
     import_users(connection, [("G-1", "Asia/Seoul")])
     assert register_users(connection, ["G-1", "G-2", "G-2"], "webhook") == {"G-2"}

@@ -1,7 +1,8 @@
-"""The door for events: who may enter, what is kept, and what a refusal looks like."""
+"""The webhook endpoint: whose events are accepted, what is stored, and the form of a refusal."""
 
 import concurrent.futures
 import gzip
+import re
 from collections.abc import Callable, Iterator
 
 import orjson
@@ -43,7 +44,7 @@ def inbox(engine: Engine) -> list[tuple[bytes, dict[str, str]]]:
         return [(bytes(row.body), row.headers) for row in rows]
 
 
-def test_an_event_is_in_the_inbox_when_the_sender_hears_200(service: Service, engine: Engine):
+def test_an_event_is_in_the_inbox_when_the_sender_receives_200(service: Service, engine: Engine):
     """The sender never sends it again: it must be safe by then."""
     body = b'{"event": "SESSION_COMPLETE", "data": {"user_id": "G-1"}}'
     answer = service.event(body, x_user_id="G-1")
@@ -69,7 +70,7 @@ def test_a_crowd_sending_the_same_event_stores_it_once(service: Service, engine:
     assert len(inbox(engine)) == 5
 
 
-def test_every_valid_key_opens_and_none_is_kept(service: Service, engine: Engine):
+def test_every_valid_key_is_accepted_and_none_is_stored(service: Service, engine: Engine):
     """A key in the inbox would be a key in every backup."""
     assert service.event(b'{"n": 1}', x_api_key=SECOND_KEY, authorization=f"Bearer {KEY}", x_strayed=KEY).ok
     kept = orjson.dumps(inbox(engine)[0][1]).decode()
@@ -177,7 +178,7 @@ def test_a_body_of_a_thousand_levels_is_a_bad_request(service: Service, engine: 
 
 
 @pytest.mark.parametrize("form", [sign, lambda *a: sign(*a).removeprefix("sha256="), lambda *a: sign(*a).upper()])
-def test_a_right_signature_opens(signed: Service, form: Callable[[str, bytes], str]):
+def test_a_right_signature_is_accepted(signed: Service, form: Callable[[str, bytes], str]):
     """In every usual spelling."""
     assert signed.event(b'{"a": 1}', x_signature=form(SECRET, b'{"a": 1}')).status_code == 200
 
@@ -212,7 +213,7 @@ def test_a_signature_that_cannot_be_checked_is_refused(service: Service):
     assert service.event(b"{}", x_signature=sign(SECRET, b"{}")).status_code == 401
 
 
-def test_the_largest_body_enters_and_one_byte_more_does_not(service: Service, engine: Engine):
+def test_the_largest_body_is_accepted_and_one_byte_more_is_not(service: Service, engine: Engine):
     """The limit is exact, and the refusal is heard even by a client that is still sending."""
     frame = b'{"a": "%s"}'
     largest = frame % (b"x" * (1024 * 1024 - len(frame) + 2))
@@ -236,7 +237,7 @@ def test_a_body_of_undeclared_length_is_counted(service: Service, engine: Engine
     assert inbox(engine) == []
 
 
-def test_a_client_that_keeps_guessing_is_told_to_wait(serve_app: Callable[..., Service], database_url: str):
+def test_a_client_that_keeps_guessing_has_to_wait(serve_app: Callable[..., Service], database_url: str):
     """Guessing is slowed down, while the right key still opens from the same address."""
     service = serve_app(ServiceOptions(database_url, api_keys=(KEY,), refusals_per_minute=3))
     statuses = [service.event(b"{}", x_api_key="wrong").status_code for _ in range(5)]
@@ -246,7 +247,7 @@ def test_a_client_that_keeps_guessing_is_told_to_wait(serve_app: Callable[..., S
     assert service.event(b"{}").status_code == 200
 
 
-def test_a_client_that_sends_too_much_is_told_to_wait(serve_app: Callable[..., Service], database_url: str):
+def test_a_client_that_sends_too_much_has_to_wait(serve_app: Callable[..., Service], database_url: str):
     """One sender must not fill the disk."""
     service = serve_app(ServiceOptions(database_url, api_keys=(KEY,), events_per_minute=3))
     answers = [service.event(f'{{"n": {number}}}') for number in range(5)]
@@ -285,6 +286,11 @@ def test_events_of_every_worker_meet_in_one_inbox(
         answers = list(crowd.map(lambda n: services[n % 2].event(f'{{"n": {n // 4}}}').json()["status"], range(200)))
     assert answers.count("stored") == len(inbox(engine)) == 50
     assert services[0].get("/health").json()["dependencies"]["asleep_api"]["state"] == "up"
+    for _ in range(8):  # Prometheus reaches one worker by chance, and each must report the sum of both
+        shown = re.findall(
+            r"^asleep_sync_webhook_events_total\{.*\} (\S+)$", services[0].get("/metrics").text, re.MULTILINE
+        )
+        assert sum(map(float, shown)) == 100
 
 
 def test_a_stopped_service_finishes_what_it_began(start_service: Callable[..., Service], database_url: str):
@@ -300,13 +306,13 @@ def test_a_stopped_service_finishes_what_it_began(start_service: Callable[..., S
     assert service.process.wait(30) in {0, -15}
 
 
-def test_a_switched_off_door_is_no_door(serve_app: Callable[..., Service], database_url: str):
+def test_webhooks_that_are_off_have_no_route(serve_app: Callable[..., Service], database_url: str):
     """Without webhooks there is no such route, and no keys are needed."""
     service = serve_app(ServiceOptions(database_url, enable_webhooks=False))
     assert service.event(b"{}").status_code == 404
 
 
-def test_webhooks_without_a_key_are_a_mistake(database_url: str):
+def test_webhooks_without_a_key_are_refused_at_the_start(database_url: str):
     """A receiver that anybody may feed, or nobody, is never meant."""
     with pytest.raises(ValueError, match="ASLEEP_API_KEY"):
         ServiceOptions(database_url)
