@@ -6,7 +6,7 @@ field and the kind of deviation, never the value, which may be health data.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import datetime, time
 from typing import NamedTuple
 
 from resources.asleep.errors import Malformed
@@ -171,9 +171,6 @@ class AverageStats:
     """The API's own averages of one user over a period, and the sessions they were made from."""
 
     timezone: str | None
-    first_day: date | None
-    last_day: date | None
-    peculiarities: tuple[str, ...] | None
     averages: Mapping[str, float | time | None] | None
     """By the API's names; `start_time`, `end_time`, `sleep_time` and `wake_time` are clock times."""
     slept: tuple[SleptSession, ...]
@@ -185,21 +182,9 @@ class AverageStats:
 
 
 @dataclass(frozen=True, slots=True)
-class LastSession:
-    """A user's latest session, as the profile shows it."""
-
-    session_id: str
-    state: str
-    session_start_time: datetime | None
-    session_end_time: datetime | None
-    completed_time: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
 class UserProfile:
-    """A user. The person's metadata (birth, gender, height, weight) is not kept."""
+    """A user. Metadata (birth, gender, height, weight) and the last session are not kept."""
 
     user_id: str
     to_be_deleted: bool
-    last_session: LastSession | None
     contract_violations: tuple[str, ...] = ()

@@ -12,10 +12,9 @@ from resources.asleep.parsing.parse_common import (
     peculiarities_of,
     read_stat,
     required_start,
-    state_of,
 )
 from resources.asleep.parsing.parse_values import Object, identifier, malformed
-from resources.asleep.records import AverageStats, LastSession, NeverSleptSession, SleptSession, UserProfile
+from resources.asleep.records import AverageStats, NeverSleptSession, SleptSession, UserProfile
 
 Session = TypeVar("Session", SleptSession, NeverSleptSession)
 
@@ -47,11 +46,9 @@ def parse_average_stats(result: Object, *, asked_at: datetime) -> AverageStats:
     problems: list[Malformed] = []
     fields = Fields(result, violations, names=_RESULT_NAMES)
     period = Fields(fields.object("period") or {}, violations, "period.")
+    peculiarities_of(fields)  # a value that the contract lacks is noted
     return AverageStats(
         timezone=period.read("timezone", values.text),
-        first_day=period.read("start_date", values.day),
-        last_day=period.read("end_date", values.day),
-        peculiarities=peculiarities_of(fields),
         averages=_averages(fields.object("average_stats"), violations),
         slept=tuple(_readable(_slept, _rows(result, "slept_sessions"), problems)),
         never_slept=tuple(_readable(_never_slept, _rows(result, "never_slept_sessions"), problems)),
@@ -137,19 +134,4 @@ def parse_user(result: Object, *, user_id: str) -> UserProfile:
     to_be_deleted = result.get("to_be_deleted")
     if type(to_be_deleted) is not bool:
         fields.note("to_be_deleted", "not true or false")
-    last_session = _last_session(Fields(fields.object("last_session_info") or {}, violations, "last_session_info."))
-    return UserProfile(user_id, to_be_deleted is True, last_session, tuple(violations))
-
-
-def _last_session(fields: Fields) -> LastSession | None:
-    session_id = fields.read("session_id", values.text)
-    if not session_id:
-        return None
-    start, end = (fields.named(name, f"session_{name}") for name in ("start_time", "end_time"))
-    return LastSession(
-        session_id=session_id,
-        state=state_of(fields),
-        session_start_time=fields.read(start, values.timestamp_or_utc),
-        session_end_time=fields.read(end, values.timestamp_or_utc),
-        completed_time=fields.read(fields.named("complete_time", "completed_time"), values.timestamp_or_utc),
-    )
+    return UserProfile(user_id, to_be_deleted is True, tuple(violations))

@@ -6,7 +6,7 @@ Does not belong here: which fields there are (`parse_sessions`, `parse_users`), 
 import functools
 import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime, time
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import orjson
@@ -96,15 +96,6 @@ def timestamp(value: Json) -> datetime:
     raise Violation("a timestamp without an offset")
 
 
-def timestamp_or_utc(value: Json) -> datetime:
-    """Like `timestamp`, but a missing offset means UTC: so the user's last session is documented."""
-    try:
-        moment = datetime.fromisoformat(value)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
-        raise Violation("not a timestamp") from None
-
-
 def timestamps(value: Json) -> list[datetime]:
     """The timestamps of an array; an element that is none is left out."""
     if type(value) is not list:
@@ -129,14 +120,6 @@ def clock_time(value: Json) -> time:
     if moment.tzinfo is not None:
         raise Violation("a clock time with an offset")
     return moment
-
-
-def day(value: Json) -> date:
-    """A calendar date."""
-    try:
-        return date.fromisoformat(value)
-    except (TypeError, ValueError):
-        raise Violation("not a date") from None
 
 
 def whole_number(value: Json) -> int:

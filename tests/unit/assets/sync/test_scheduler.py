@@ -28,7 +28,7 @@ def requests(user_id, count):
 
 
 def answer(request):
-    return Response(request, NOW, UserProfile(request.user_id, to_be_deleted=False, last_session=None))
+    return Response(request, NOW, UserProfile(request.user_id, to_be_deleted=False))
 
 
 def good(user_id):

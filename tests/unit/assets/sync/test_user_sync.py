@@ -66,7 +66,7 @@ class Api:
         if request.endpoint is Endpoint.READ_SESSION:
             row = self.rows.get(request.session_id)
             return read(row) if row else SessionGone()
-        return UserProfile(USER, to_be_deleted=False, last_session=None)
+        return UserProfile(USER, to_be_deleted=False)
 
 
 def run(api, stored, of=None, between=lambda _number: None):
