@@ -130,16 +130,18 @@ class _Months:
             progress: called before each month with the dataset's name.
         """
         columns, states, kept = self.columns(), self.states(), _read_manifest(self.folder)
-        shape = f"{zlib.crc32(repr(columns).encode()):08x}"
+        shape, formats = f"{zlib.crc32(repr(columns).encode()):08x}", " ".join(sorted(self.request.formats))
         written = unchanged = rows = 0
         for month, state in states.items():
             if self.request.months is not None and month not in self.request.months:
                 continue
-            key, entry = f"{month:%Y-%m}", f"{state} {shape} {' '.join(sorted(self.request.formats))}"
+            key, entry = f"{month:%Y-%m}", f"{state} {shape} {formats}"
             if kept.get(key) == entry and self.target(key).is_dir():
                 unchanged += 1
                 continue
             progress(self.dataset.name, month)
+            kept[key] = f"unfinished - {formats}"  # refresh() has to know the month, should this process be killed
+            _write_manifest(self.folder, kept)
             rows += self.write_month(month, columns)
             kept[key] = entry
             _write_manifest(self.folder, kept)

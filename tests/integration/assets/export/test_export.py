@@ -1,5 +1,7 @@
 """Parquet and CSV files equal the tables, appear whole, and are private."""
 
+import shutil
+import signal
 import stat
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +18,7 @@ from sqlalchemy import Engine, text
 
 from assets.export import arrow_files
 from assets.export.datasets import DATASETS, EPOCHS, STAGES, Dataset
-from assets.export.export import ExportRequest, export, refresh
+from assets.export.export import MANIFEST, ExportRequest, export, refresh
 from assets.metrics.monthly_summary import summarise
 from assets.metrics.sleep_metrics import compute_metrics
 from resources.database.users.erase import erase
@@ -137,7 +139,7 @@ def test_files_are_private_and_an_interrupted_export_leaves_none_half_written(
         full.setattr("assets.export.arrow_files.write_parquet", fail)
         with pytest.raises(OSError, match="no space left"):
             export(engine, directory)
-    assert [path for path in directory.rglob("*") if path.is_file()] == []
+    assert {path.name for path in directory.rglob("*") if path.is_file()} == {MANIFEST}
 
     export(engine, directory)
 
@@ -156,6 +158,13 @@ def test_an_erasure_reaches_every_format_a_running_export_and_what_a_killed_one_
     killed = tmp_path / "stages" / ".month=2026-11"
     killed.mkdir(parents=True)
     (killed / "stages.csv").write_text(BOB)
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(
+            Path, "rename", lambda old, new: shutil.move(old, new) and signal.raise_signal(signal.SIGINT)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            export(engine, tmp_path, ExportRequest(DATASETS[1:2]))
+    assert list((tmp_path / "nights").glob("month=*")), "in place, but not yet noted as written"
     copied, refreshing = Event(), list[Future[Any]]()
     convert = arrow_files.write_parquet
 
