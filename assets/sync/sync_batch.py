@@ -32,7 +32,6 @@ from resources.database.sync.list_cache import (
     list_ends_to_confirm,
     note_list_ends,
     remove_empty_lists,
-    remove_list_end,
     remove_list_ends,
 )
 from resources.database.sync.stored_sessions import (
@@ -52,8 +51,6 @@ ROWS_PER_WRITE = 500
 """A write comes sooner when this many rows wait."""
 USERS_LOOKED_UP_AT_ONCE = 50
 """What is stored of this many users is in memory at a time, whatever the window."""
-MAX_UNCONFIRMED = 2
-"""When the ends of this many lists could not be confirmed the API is away, and the run has failed anyway."""
 WITNESSES = 3
 """Users read directly, of those in the batch and of others each, before the key is called wrong."""
 
@@ -206,12 +203,14 @@ class _BatchSync:
         with self.engine.begin() as connection:
             note_account(connection, self.api.account, **self.learnt())
             is_last = sync_state.are_others_finished(connection, batch.run_id, batch.number)
-        if not (is_last and batch.mode.covers_the_window):
-            return []
+            if not (is_last and batch.mode.covers_the_window):
+                return []
+            ends = list_ends_to_confirm(connection, batch.run_id, MAX_CONFIRMING_LISTS)
         try:
-            cut_from = self.confirm()
-        except NotConfirmed:
-            return []  # on record
+            cut_from = size_of_cut_pages(self.api, ends)
+        except NotConfirmed as problem:  # this run fails; the next one confirms the others
+            self.state.not_confirmed(problem.end, problem.error)
+            return []
         with self.engine.begin() as connection:
             cut = [] if cut_from is None else remove_list_ends(connection, batch.run_id, from_page=cut_from)
             if not cut:
@@ -228,28 +227,6 @@ class _BatchSync:
         size, clock_ahead = self.api.page_size, self.api.clock_ahead()
         rows: dict[str, int | timedelta] = {"page_rows": size.rows} if size.is_changed else {}
         return rows if clock_ahead is None else {**rows, "clock_ahead": clock_ahead}
-
-    def confirm(self) -> int | None:
-        """Request the confirming page; returns what `size_of_cut_pages` returns.
-
-        Raises:
-            NotConfirmed: neither of two lists could be requested; they are recorded as missing.
-        """
-        for attempt in range(1, MAX_UNCONFIRMED + 1):
-            with self.engine.begin() as connection:
-                ends = list_ends_to_confirm(connection, self.batch.run_id, MAX_CONFIRMING_LISTS)
-            try:
-                cut_from = size_of_cut_pages(self.api, ends)
-            except NotConfirmed as problem:
-                self.state.not_confirmed(problem.end, problem.error)
-                self.write()
-                with self.engine.begin() as connection:
-                    remove_list_end(connection, problem.end)
-                if attempt == MAX_UNCONFIRMED:
-                    raise
-            else:
-                return cut_from
-        return None
 
     def check_the_key(self) -> None:
         """Every user was not found or has no sessions. Is it so, or does the key belong to the other environment?

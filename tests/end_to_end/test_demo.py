@@ -155,9 +155,9 @@ def test_the_demo_says_what_landed_and_where_to_look(first, engine):
     assert f"{USERS} users, {sessions} sessions" in first
     assert f"{months} user-months" in first
     assert "make dev" in first
-    told = re.search(r"requests\s+\d+ \((\d+) lists, \d+ sessions, 0 throttled\)", first)
-    assert told is not None
-    assert USERS <= int(told[1]) <= USERS + 3, "one each, and one more where a page looks as if it were capped"
+    requests = re.search(r"requests\s+\d+ \((\d+) lists, \d+ sessions, 0 throttled\)", first)
+    assert requests is not None
+    assert int(requests[1]) == USERS + 1, "one each, and one for all batches that confirms the page size"
 
 
 def test_psql_opens_with_the_command_that_the_demo_names(folder, first):

@@ -59,11 +59,11 @@ def problems(*statuses: int) -> dict[int | str, dict[str, object]]:
         status: {"model": Problem, "description": _DESCRIPTIONS[status]} for status in statuses
     }
     for status in {429, 503} & set(statuses):
-        found[status]["headers"] = {"Retry-After": whole_number("Seconds after which to come back")}
+        found[status]["headers"] = {"Retry-After": number_header("Seconds after which to come back")}
     return found
 
 
-def whole_number(description: str) -> dict[str, object]:
+def number_header(description: str) -> dict[str, object]:
     """A header that holds a whole number, for the OpenAPI document."""
     return {"description": description, "schema": {"type": "integer", "minimum": 0}}
 

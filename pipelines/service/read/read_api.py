@@ -10,7 +10,7 @@ from sqlalchemy import Connection, RowMapping
 
 from pipelines.service.database_calls import DatabaseCalls
 from pipelines.service.http.clients import Clients
-from pipelines.service.http.http_errors import Refused, problems, whole_number
+from pipelines.service.http.http_errors import Refused, number_header, problems
 from pipelines.service.keys import KeyRing
 from pipelines.service.options import ServiceOptions
 from pipelines.service.read.read_limits import admission
@@ -34,9 +34,9 @@ UserId = Annotated[str, _Id]
 FIRST_YEAR, LAST_YEAR = 2000, 9000
 _REFUSALS = problems(400, 401, 404, 422, 429, 503)
 _LIMITS = {
-    "RateLimit-Limit": whole_number("Requests that the tightest limit permits"),
-    "RateLimit-Remaining": whole_number("Requests that it still permits"),
-    "RateLimit-Reset": whole_number("Seconds until it permits another one; while some remain, until its window ends"),
+    "RateLimit-Limit": number_header("Requests that the tightest limit permits"),
+    "RateLimit-Remaining": number_header("Requests that it still permits"),
+    "RateLimit-Reset": number_header("Seconds until it permits another one; while some remain, until its window ends"),
     "RateLimit-Policy": {"description": "All limits, as requests;w=seconds", "schema": {"type": "string"}},
 }
 

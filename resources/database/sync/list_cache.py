@@ -101,18 +101,3 @@ def remove_empty_lists(connection: Connection, user_ids: Iterable[str]) -> None:
     ends, wanted = unconfirmed_lists.c, list(user_ids)
     if wanted:
         connection.execute(delete(unconfirmed_lists).where(ends.rows == 0, ends.user_id.in_(wanted)))
-
-
-def remove_list_end(connection: Connection, end: ListEnd) -> None:
-    """Remove the end of a list that is on record as missing.
-
-    Args:
-        connection: in a transaction.
-        end: of the list.
-    """
-    ends, keys = unconfirmed_lists.c, (end.user_id, end.window_start, end.window_end)
-    connection.execute(
-        delete(unconfirmed_lists).where(
-            ends.user_id == keys[0], ends.window_start == keys[1], ends.window_end == keys[2]
-        )
-    )

@@ -17,6 +17,10 @@ settled AS (
     WHERE user_id IN (SELECT user_id FROM reported WHERE gone)
         AND resolved_at IS NULL
 ),
+forgotten AS (
+    DELETE FROM asleep.unconfirmed_lists
+    WHERE user_id IN (SELECT user_id FROM reported)
+),
 expired AS (
     DELETE FROM asleep.sync_ledger
     WHERE user_id IN (SELECT user_id FROM reported)
