@@ -15,13 +15,12 @@ from pipelines.cli.common import Refusal, read_database, read_settings, require_
 @click.option("--port", default=8080, show_default=True, help="Port to listen on.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes.")
 def serve(host: str, port: int, workers: int) -> None:
-    """Run the service: webhooks of Asleep, the read API, /live, /ready, /health.
+    """Run the service: webhooks of Asleep, the read API, /live, /ready, /health, /metrics.
 
     Several instances may run at once behind a proxy that ends TLS. The read API is off until SERVICE_API_KEYS is
     set. `/openapi.json` describes all of it.
     """
-    from pipelines.service.__main__ import FACTORY, options_from
-    from pipelines.service.http.server import serve as run
+    from pipelines.service.program import options_from, run_service
 
     settings = with_database_url(read_settings())
     os.environ["DATABASE_URL"] = settings.require_database_url()
@@ -31,7 +30,7 @@ def serve(host: str, port: int, workers: int) -> None:
         raise Refusal(str(error)) from None
     read_database(settings).require_migrated()
     require_free_port(host, port, f"asleep-sync serve --port {port + 1}")
-    run(FACTORY, host=host, port=port, workers=workers, trusted_proxies=settings.trusted_proxies)
+    run_service(settings, host=host, port=port, workers=workers)
 
 
 @click.command()

@@ -146,7 +146,7 @@ def test_only_settings_read_the_environment():
     }
     assert readers <= {
         *("pipelines/settings.py", "pipelines/cli/programs.py", "pipelines/runtime/dagster_environment.py"),
-        "pipelines/service/__main__.py",  # for its workers
+        "pipelines/service/program.py",  # for its workers
     }
 
 

@@ -58,7 +58,8 @@ def start_service() -> Iterator[Callable[..., Service]]:
 
     def start(database_url: str, *, workers: int = 1, **environment: str) -> Service:
         port = free_port()
-        command = [sys.executable, "-m", "pipelines.service", "--port", str(port), "--workers", str(workers)]
+        options = ["--port", str(port), "--workers", str(workers)]
+        command = [sys.executable, "-m", "pipelines.cli.main", "serve", *options]
         settings = {"DATABASE_URL": database_url, "ASLEEP_API_KEY": f"{KEY},{SECOND_KEY}", **environment}
         process = subprocess.Popen(command, env={**os.environ, **settings}, start_new_session=True)
         processes.append(process)

@@ -68,7 +68,7 @@ def test_health_names_each_dependency(serve_app: Callable[..., Service], databas
         levels=lambda dependency, figure, value: told.update({f"{dependency}.{figure}": value}),
     )
     service = serve_app(options)
-    assert service.get("/ready").status_code == 200
+    await_truth(lambda: service.get("/ready").status_code == 200)
     health = service.get("/health")
     assert health.status_code == 200
     assert health.json()["state"] == "degraded"
@@ -205,7 +205,7 @@ def test_trying_whether_events_can_be_stored_leaves_none(
     service = serve_app(ServiceOptions(database_url, api_keys=(KEY,)))
     with engine.connect() as connection:
         before = connection.scalar(text("SELECT count(*) FROM asleep.webhook_events"))
-        assert service.get("/ready").status_code == 200
+        await_truth(lambda: service.get("/ready").status_code == 200)
         assert connection.scalar(text("SELECT count(*) FROM asleep.webhook_events")) == before
 
 
@@ -213,8 +213,8 @@ def test_trying_whether_events_can_be_stored_leaves_none(
 def test_monitors_that_send_head_are_answered(serve_app: Callable[..., Service], database_url: str, path: str):
     """Several uptime monitors request HEAD by default."""
     service = serve_app(ServiceOptions(database_url, enable_webhooks=False))
-    answer = requests.head(f"{service.url}{path}", timeout=30)
-    assert (answer.status_code, answer.content) == (200, b"")
+    await_truth(lambda: requests.head(f"{service.url}{path}", timeout=30).status_code == 200)
+    assert requests.head(f"{service.url}{path}", timeout=30).content == b""
     assert requests.head(f"{service.url}/webhooks/asleep", timeout=30).status_code == 404
 
 

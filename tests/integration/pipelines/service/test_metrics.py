@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving import KEY, Service, free_port
 from sqlalchemy import Engine, text
 
-from pipelines.service.__main__ import options_from
 from pipelines.service.options import ServiceOptions
+from pipelines.service.program import options_from
 from pipelines.settings import Settings
 from resources.rate_limit.shared_row import key_id_of
 

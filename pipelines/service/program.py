@@ -1,10 +1,9 @@
-"""Starts the service: `python -m pipelines.service`, or `asleep-sync serve`. Each worker calls the factory `build`."""
+"""Runs the service for `asleep-sync serve`. Each worker calls the factory `build`."""
 
 import logging
 import os
 import tempfile
 
-import click
 from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy import Connection
@@ -19,7 +18,7 @@ from pipelines.service.served_requests import count_served, report_levels
 from pipelines.settings import Settings, load_settings
 from resources.rate_limit.table import read_state
 
-FACTORY = "pipelines.service.__main__:build"
+FACTORY = "pipelines.service.program:build"
 
 
 def options_from(settings: Settings) -> ServiceOptions:
@@ -73,20 +72,18 @@ def build() -> FastAPI:
     return create_app(options_from(settings))
 
 
-@click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, help="Port to listen on.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes.")
-def main(host: str, port: int, workers: int) -> None:
-    """Receive webhooks, answer the read API, report health."""
-    settings = load_settings()
+def run_service(settings: Settings, *, host: str, port: int, workers: int) -> None:
+    """Serve until SIGTERM or SIGINT, and alert of outages of the database meanwhile.
+
+    Args:
+        settings: the environment.
+        host: address to listen on.
+        port: port to listen on.
+        workers: processes.
+    """
     set_up_logs(settings)
     DatabaseWatch(settings, host, port).start()
     with tempfile.TemporaryDirectory(prefix="asleep-sync-metrics-") as directory:
         if workers > 1:
             os.environ[SHARED_DIRECTORY] = directory
         serve(FACTORY, host=host, port=port, workers=workers, trusted_proxies=settings.trusted_proxies)
-
-
-if __name__ == "__main__":
-    main()
