@@ -83,7 +83,10 @@ def missing_data_failure(connection: Connection, user_ids: Sequence[str] = ()) -
         user_ids: only what is missing of these users; none for all.
     """
     waiting, missing = read_missing_data(connection, user_ids)
-    first = [f" First: user {found.user}, {found.kind}, {' '.join(found.message.split())}" for found in missing[:1]]
+    first = [
+        f" First: user {found.user}, {found.kind}, {' '.join(found.message.split()).rstrip('.')}."
+        for found in missing[:1]
+    ]
     return dg.Failure(
         f"{waiting} users or sessions are missing.{''.join(first)} The hourly retry reads them again; "
         "`asleep-sync retry` does so now, `asleep-sync status` lists them.",
