@@ -6,13 +6,14 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from resources.contract.findings import Findings
+from resources.database.session_settings import SETTINGS
 
 MAX_CLOCK_DIFFERENCE = timedelta(seconds=5)
 OLDEST_POSTGRES = 14
 
 
 def check_database(findings: Findings, connection: Connection) -> None:
-    """Check version, encoding, time zone, rights and clock.
+    """Check version, encoding, settings, pooler, rights and clock; its schema was checked when it was opened.
 
     Args:
         findings: takes what is found.
@@ -25,9 +26,17 @@ def check_database(findings: Findings, connection: Connection) -> None:
     version = int(value("SHOW server_version_num")) // 10000
     findings.check(f"database: Postgres {OLDEST_POSTGRES} or newer", version >= OLDEST_POSTGRES, f"it is {version}")
     encoding = value("SHOW server_encoding")
+    findings.check("database: its schema is this program's", True)
     findings.check("database: encoding UTF8", encoding == "UTF8", f"it is {encoding}")
-    zone = value("SHOW TimeZone")
-    findings.check("database: sessions have time zone UTC", zone in {"UTC", "Etc/UTC"}, "it is another")
+    processes = set()
+    for _ in range(2):
+        processes.add(value("SELECT pg_backend_pid()"))
+        connection.rollback()
+    changed = [name for name, wanted in SETTINGS.items() if value(f"SHOW {name}") != wanted]
+    findings.check("database: sessions keep search path, time zone and other settings", not changed, ", ".join(changed))
+    findings.check(
+        "database: a session stays with one process", len(processes) == 1, "a connection pooler in transaction mode"
+    )
     may_write = value("SELECT has_table_privilege('asleep.sleep_sessions', 'INSERT, UPDATE')")
     findings.check("database: this login may write sessions", bool(may_write), "deploy/postgres/roles.sql grants it")
     difference = abs(value("SELECT clock_timestamp()") - datetime.now(UTC))
