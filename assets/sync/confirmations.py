@@ -2,13 +2,13 @@
 
 The pager takes a page for the last one when it is shorter than the largest page that the API is known to return. If
 the server's pages are shorter than that, lists end too early, each with a page of the server's size. The last batch of
-a run therefore requests one more page: of the user with the longest list, from the second row on and from a year
+a run therefore requests one more page: of the user with the longest list, from the second row on and from four months
 earlier, so that it holds as many rows as the server returns. A page that does not reach the last row shows the size
 exactly; one that is longer than every last page shows that none was cut.
 
-This is exact when the size stays as it is or falls during the run, and some user has more sessions within a year than
-the longest last page has rows. Not noticed in the same run: a size that was smaller for a part of the run only; and,
-where no user has more sessions, a list that was cut to exactly as many rows as a whole one has. The next run that lists
+This is exact when the size stays as it is or falls during the run, and some user has more sessions within four months
+than the longest last page has rows. Not noticed in the same run: a size that was smaller for a part of the run only;
+and, where no user has more sessions, a list that was cut to as many rows as a whole one has. The next run that lists
 those days finds what they lack.
 """
 
@@ -24,8 +24,8 @@ MAX_CONFIRMING_LISTS = 5
 """More than one is needed only where no user has more sessions than the longest page and one has had none for days."""
 QUIET = timedelta(days=3)
 """A list that ends so long before its window may be whole by chance, and others of its length cut."""
-EARLIER = timedelta(days=366)
-"""The confirming page begins so long before the list's window."""
+EARLIER = timedelta(days=120)
+"""The confirming page begins so long before the list's window: enough nights for a page of 100 rows."""
 
 
 class NotConfirmed(Exception):
