@@ -23,16 +23,16 @@ def test_the_command_watches_the_database_and_lets_workers_share_metrics(monkeyp
         def start(self) -> None:
             seen.append("watching")
 
-    monkeypatch.delenv(SHARED_DIRECTORY, raising=False)
+    environment: dict[str, str] = {}
+    monkeypatch.setattr(os, "environ", environment)
     monkeypatch.setattr(program, "DatabaseWatch", Watch)
     monkeypatch.setattr(program, "set_up_logs", lambda _settings: None)
 
     def serve(_factory: str, **options: object) -> None:
-        seen.append((options["workers"], SHARED_DIRECTORY in os.environ))
+        seen.append((options["workers"], SHARED_DIRECTORY in environment))
 
     monkeypatch.setattr(program, "serve", serve)
 
     program.run_service(settings, host="127.0.0.1", port=9, workers=workers)
-    monkeypatch.delenv(SHARED_DIRECTORY, raising=False)
 
     assert seen == [("127.0.0.1", 9), "watching", (workers, workers > 1)]
