@@ -51,7 +51,7 @@ def test_rows_that_come_twice_are_stored_once(busy):
     assert busy.wrong(days=40) == []
 
 
-@pytest.mark.parametrize("cap", [1, 2, 7, 20, 30, 99, 100])
+@pytest.mark.parametrize("cap", [1, 2, 30, 99])
 def test_whatever_the_page_cap_every_session_is_found_and_the_next_run_knows_it(new_world, cap):
     """The contract's 100 is a promise about the request, not about the server: a page of 30 may not be the end."""
     world = new_world("--page-cap", str(cap))
@@ -72,7 +72,7 @@ def test_whatever_the_page_cap_every_session_is_found_and_the_next_run_knows_it(
         assert world.api.requests() == {"list_sessions": least + CONFIRMING_LIST}
 
 
-@pytest.mark.parametrize(("before", "after"), [(100, 30), (30, 12), (12, 100), (100, 1)])
+@pytest.mark.parametrize(("before", "after"), [(100, 30), (12, 100), (100, 1)])
 def test_a_page_cap_that_changes_between_two_runs_loses_nothing(new_world, before, after):
     """What was remembered of the pages' length does not hold for ever."""
     world = new_world("--page-cap", str(before))
@@ -89,7 +89,7 @@ def test_a_page_cap_that_changes_between_two_runs_loses_nothing(new_world, befor
     assert world.wrong(days=40) == []
 
 
-@pytest.mark.parametrize("after", [1, 2, 3])
+@pytest.mark.parametrize("after", [1, 3])
 def test_a_page_cap_that_falls_within_a_run_loses_nothing_in_that_run(new_world, after):
     """Long last pages from before the fall show nothing about the lists read after it."""
     world = new_world()

@@ -27,8 +27,8 @@ FAULTS = (
     *("duplicate_rows", "insert_between_pages", "delete_between_pages", "page_cap", "changing_page_cap"),
     *("missing_user", "missing_session", "empty_list", "all_missing", "damaged_stages", "broken_session"),
 )
-FEW = tuple(range(6))
-MANY = tuple(range(6, 306))
+FEW = tuple(range(4))
+MANY = tuple(range(4, 304))
 NOT_IN_STATISTICS = (": stored None, true", "the raw result differs", "contract_violations", "stored ['NEVER_SLEPT']")
 """In differences that a session has when it is stored from average-stats alone."""
 HOURS_UNTIL_BELIEVED = 21
