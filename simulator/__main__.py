@@ -140,7 +140,12 @@ def _journal(options: argparse.Namespace) -> list[bytes]:
 
 
 async def serve(application: Application, options: argparse.Namespace) -> None:
-    """Listen until told to stop."""
+    """Listen until told to stop.
+
+    Args:
+        application: answers the requests.
+        options: of the command line.
+    """
     from simulator.server import Listener
 
     loop = asyncio.get_running_loop()

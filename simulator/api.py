@@ -26,7 +26,10 @@ Handler = Callable[["Api", Request, str], Response]
 
 
 class Api:
-    """Answers the calls of the contract from the world as it is now."""
+    """Answers the calls of the contract from the world as it is now.
+
+    Each handler takes the request and the id in its path, and returns the response.
+    """
 
     def __init__(self, world: World, changes: Changes) -> None:
         self.world = world

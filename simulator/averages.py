@@ -36,7 +36,13 @@ LONG_NAMES = {"id": "session_id", "start_time": "session_start_time", "end_time"
 
 
 def slept_row(session: Session, stat: Json, zone: tzinfo) -> Json:
-    """One of `slept_sessions`; breathing fields only where they were analysed."""
+    """One of `slept_sessions`; breathing fields only where they were analysed.
+
+    Args:
+        session: the session.
+        stat: its `stat` as the session call returns it.
+        zone: time zone of the timestamps.
+    """
     fields = SLEPT_FIELDS + (BREATHING_FIELDS if session.recording.breathing else [])
     times = never_slept_row(session, zone)
     return {
@@ -48,7 +54,12 @@ def slept_row(session: Session, stat: Json, zone: tzinfo) -> Json:
 
 
 def never_slept_row(session: Session, zone: tzinfo) -> Json:
-    """One of `never_slept_sessions`."""
+    """One of `never_slept_sessions`.
+
+    Args:
+        session: the session.
+        zone: time zone of the timestamps.
+    """
     return {
         "id": session.session_id,
         "start_time": stamp(session.start, zone),
@@ -60,7 +71,15 @@ def never_slept_row(session: Session, zone: tzinfo) -> Json:
 def averages_of(
     sessions: Sequence[Session], now: datetime, zone: tzinfo, behaviour: Behaviour, *, breathing: bool
 ) -> Json:
-    """`peculiarities`, `average_stats` and both lists for the finished `sessions` of a period."""
+    """`peculiarities`, `average_stats` and both lists for the finished `sessions` of a period.
+
+    Args:
+        sessions: finished sessions of one user, by start.
+        now: the simulated moment.
+        zone: time zone of the timestamps.
+        behaviour: the choices in force.
+        breathing: whether the user has breathing analysis.
+    """
     slept, never_slept = [], []
     for session in sessions:
         analysis = visible_analysis(session, now)

@@ -26,7 +26,10 @@ def _stay(_seconds: float) -> None:
 
 @dataclass(slots=True)
 class Control:
-    """Answers the calls of the control plane."""
+    """Answers the calls of the control plane.
+
+    Each handler takes the request and the id in its path, and returns the response.
+    """
 
     world: World
     changes: Changes

@@ -29,7 +29,13 @@ def requested_zone(request: Request) -> tuple[str, tzinfo]:
 
 
 def date_parameter(request: Request, name: str, *, required: bool = False) -> date | None:
-    """A `YYYY-MM-DD` query parameter."""
+    """A `YYYY-MM-DD` query parameter.
+
+    Args:
+        request: the request.
+        name: of the query parameter.
+        required: True to refuse a request without it.
+    """
     text = request.query.get(name)
     if text is None:
         if required:
@@ -44,7 +50,12 @@ def date_parameter(request: Request, name: str, *, required: bool = False) -> da
 
 
 def start_of_day(day: date, zone: tzinfo) -> datetime:
-    """The first moment of `day` in `zone`, as UTC."""
+    """The first moment of `day` in `zone`, as UTC.
+
+    Args:
+        day: calendar date.
+        zone: time zone of the timestamps.
+    """
     try:
         return datetime.combine(day, time(), zone).astimezone(UTC)
     except OverflowError:
@@ -52,7 +63,13 @@ def start_of_day(day: date, zone: tzinfo) -> datetime:
 
 
 def window_of(first: date | None, last: date | None, zone: tzinfo) -> tuple[datetime, datetime]:
-    """Both dates inclusive, as a half-open window in UTC."""
+    """Both dates inclusive, as a half-open window in UTC.
+
+    Args:
+        first: first date; None without a bound.
+        last: last date, included; None without a bound.
+        zone: time zone of the timestamps.
+    """
     start = BEGINNING if first is None else start_of_day(first, zone)
     if last is None or last == date.max:
         return start, END
@@ -60,7 +77,12 @@ def window_of(first: date | None, last: date | None, zone: tzinfo) -> tuple[date
 
 
 def period_of(request: Request, most_dates: int) -> tuple[date, date]:
-    """`start_date` and `end_date` of the average statistics, at most `most_dates` dates."""
+    """`start_date` and `end_date` of the average statistics, at most `most_dates` dates.
+
+    Args:
+        request: the request.
+        most_dates: most calendar dates that are allowed.
+    """
     first = date_parameter(request, "start_date", required=True)
     last = date_parameter(request, "end_date", required=True)
     if first is None or last is None:

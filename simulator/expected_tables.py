@@ -88,7 +88,13 @@ def zone_of_session(session: dict[str, Any], stored: Sequence[dict[str, Any]], r
 
 
 def expected_row(session: dict[str, Any], user_id: str, zone: Zone) -> dict[str, Any]:
-    """What a row must hold for a session of the truth."""
+    """What a row must hold for a session of the truth.
+
+    Args:
+        session: the session.
+        user_id: the user's id.
+        zone: time zone of the timestamps.
+    """
     result = session["result"]
     row = {column: result["session"][name] for column, name in SESSION_FIELDS.items()}
     stat = result["stat"] or {}

@@ -48,7 +48,11 @@ WRONG_FIELDS: dict[str, Json] = {
 
 
 class Effects:
-    """The kinds of fault; those that change the world do it like any other change."""
+    """The kinds of fault; those that change the world do it like any other change.
+
+    Each takes the rule, the target of the request and, after the API has responded, its response; it returns the
+    response to send, or None to leave the request alone.
+    """
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes

@@ -81,7 +81,12 @@ class Rule:
             raise ApiError(422, f"status: {self.status} is no interim response that a server may send unasked")
 
     def applies(self, target: Target, seed: str) -> bool:
-        """Whether this request is hit; each call counts as one request."""
+        """Whether this request is hit; each call counts as one request.
+
+        Args:
+            target: what the request is about.
+            seed: of the simulator: the same seed hits the same requests.
+        """
         if not self._concerns(target, seed):
             return False
         self.matched += 1
@@ -171,7 +176,12 @@ class Faults:
         return None
 
     def after(self, target: Target, response: Response) -> Response:
-        """The contract's answer, spoilt by whichever rules apply."""
+        """The contract's answer, spoilt by whichever rules apply.
+
+        Args:
+            target: what the request is about.
+            response: what the API would return.
+        """
         for number, rule in enumerate(self.rules):
             effect = AFTER.get(rule.kind)
             meant = effect and self._effects.can_hit(rule.kind, target, response)

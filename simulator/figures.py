@@ -34,7 +34,14 @@ class Figures:
 def figures_of(
     stages: Sequence[int], snoring: Sequence[int], breath: Sequence[int] | None, decimals: int = 2
 ) -> Figures:
-    """The statistics of `stages` (one value per 30 s), with its snoring and, if analysed, breathing track."""
+    """The statistics of `stages` (one value per 30 s), with its snoring and, if analysed, breathing track.
+
+    Args:
+        stages: one code for each 30 s.
+        snoring: one code for each 30 s.
+        breath: one code for each 30 s; None without breathing analysis.
+        decimals: of the ratios.
+    """
     asleep = [epoch for epoch, stage in enumerate(stages) if stage in SLEEP]
     if not asleep:
         return _never_slept(len(stages) * EPOCH_SECONDS, breathing=breath is not None)
@@ -170,7 +177,14 @@ def _sleep_index(sleep_seconds: int, scored_seconds: int) -> int:
 
 
 def stat_of(figures: Figures, start: datetime, end: datetime, zone: tzinfo) -> dict[str, Any]:
-    """The 38 fields of a session from `start` to `end`, both UTC; its timestamps are in `zone`."""
+    """The 38 fields of a session from `start` to `end`, both UTC; its timestamps are in `zone`.
+
+    Args:
+        figures: computed from the stages.
+        start: start of the session.
+        end: end of the session.
+        zone: time zone of the timestamps.
+    """
     in_bed = (end - start) // ONE_SECOND
     clock = {
         "sleep_time": stamp(start, zone, figures.sleep_latency) if figures.slept else None,
@@ -185,6 +199,12 @@ def stat_of(figures: Figures, start: datetime, end: datetime, zone: tzinfo) -> d
 
 
 def stamp(moment: datetime, zone: tzinfo, later_seconds: int = 0) -> datetime:
-    """`later_seconds` after `moment`, in `zone`; as JSON it becomes an ISO timestamp with numeric offset."""
+    """`later_seconds` after `moment`, in `zone`; as JSON it becomes an ISO timestamp with numeric offset.
+
+    Args:
+        moment: the moment, in UTC.
+        zone: time zone of the timestamps.
+        later_seconds: added to it.
+    """
     later = moment + timedelta(seconds=later_seconds) if later_seconds else moment
     return later if zone is UTC else later.astimezone(zone)

@@ -40,6 +40,12 @@ def stage_text(source: str, first: int, count: int, *, alternative: bool) -> str
 
     A source is a night's id, several of them joined with `+`, `wake` (awake throughout) or `defects`
     (mostly unknown). A source that is too short starts over.
+
+    Args:
+        source: id of the night, or several joined with `+`.
+        first: first epoch.
+        count: number of epochs.
+        alternative: True for another scorer's stages.
     """
     if source == "wake":
         return "0" * count

@@ -71,12 +71,23 @@ class ApiError(Exception):
 
 
 def json_response(content: Any, status: int = 200) -> Response:
-    """`content` as JSON."""
+    """`content` as JSON.
+
+    Args:
+        content: JSON value.
+        status: of HTTP.
+    """
     return Response(status, orjson.dumps(content))
 
 
 def validation_error(place: str, name: str, message: str) -> ApiError:
-    """A 422 with an array of objects."""
+    """A 422 with an array of objects.
+
+    Args:
+        place: `query` or `body`.
+        name: of the parameter.
+        message: as the API words it.
+    """
     return ApiError(422, [{"loc": [place, name], "msg": message, "type": "value_error"}])
 
 

@@ -25,7 +25,14 @@ def ai_user_id(user_id: str) -> str:
 
 
 def integer(request: Request, name: str, default: int, largest: int | None) -> int:
-    """A whole number from 0 to `largest` in the query."""
+    """A whole number from 0 to `largest` in the query.
+
+    Args:
+        request: the request.
+        name: of the query parameter.
+        default: when the request has none.
+        largest: most that is allowed; None without a bound.
+    """
     text = request.query.get(name)
     if text is None:
         return default

@@ -81,7 +81,12 @@ def clock_zone(name: str) -> ZoneInfo:
 
 
 def new_users(world: World, plan: Plan) -> list[User]:
-    """The users with their tags; the last one of a population with special sessions never tracked a night."""
+    """The users with their tags; the last one of a population with special sessions never tracked a night.
+
+    Args:
+        world: users, sessions, clock and behaviour.
+        plan: what the command line demands.
+    """
     users = []
     for index in range(plan.users):
         dice = Random(f"{world.seed} person {index}")
@@ -128,6 +133,11 @@ def ordinary_sessions(world: World, user: User, plan: Plan) -> Iterator[Session]
     """A night on most days, a nap now and then; an exact number of nights when the plan has one.
 
     What happens on an ordinary date does not depend on when the simulator is started.
+
+    Args:
+        world: users, sessions, clock and behaviour.
+        user: the user.
+        plan: what the command line demands.
     """
     if plan.sessions_per_user is None:
         yield from _natural_sessions(world, user, plan)
@@ -172,7 +182,12 @@ def _counted_sessions(world: World, user: User, count: int, days: int) -> Iterat
 
 
 def zone_of_day(user: User, day: date) -> str:
-    """Where the user is that day; some move every ten days."""
+    """Where the user is that day; some move every ten days.
+
+    Args:
+        user: the user.
+        day: calendar date.
+    """
     if "moving_zones" not in user.tags:
         return user.timezone
     home = ZONES.index(user.timezone) if user.timezone in ZONES else 0
@@ -180,7 +195,13 @@ def zone_of_day(user: User, day: date) -> str:
 
 
 def local_moment(day: date, minute: float, zone: str) -> datetime:
-    """`minute` minutes of wall-clock time after midnight of `day` in `zone`, as UTC."""
+    """`minute` minutes of wall-clock time after midnight of `day` in `zone`, as UTC.
+
+    Args:
+        day: calendar date.
+        minute: minutes after local midnight.
+        zone: time zone of the timestamps.
+    """
     wall = datetime.combine(day, time()) + timedelta(seconds=round(minute * 60))
     return wall.replace(tzinfo=clock_zone(zone)).astimezone(UTC)
 
@@ -188,7 +209,16 @@ def local_moment(day: date, minute: float, zone: str) -> datetime:
 def night(  # noqa: PLR0913 (each is a property of the night)
     world: World, user: User, start: datetime, dice: Random, *, source: str | None = None, epochs: int | None = None
 ) -> Session:
-    """A finished session that plays a night (a random one unless named) from its first epoch on."""
+    """A finished session that plays a night (a random one unless named) from its first epoch on.
+
+    Args:
+        world: users, sessions, clock and behaviour.
+        user: the user.
+        start: start of the session.
+        dice: source of randomness.
+        source: id of the night, or several joined with `+`.
+        epochs: length in 30 s.
+    """
     nights = all_nights()
     source = source or dice.choice(list(nights))
     count = epochs or (len(nights[source].stages) if source in nights else WHOLE_NIGHT_EPOCHS)

@@ -36,7 +36,12 @@ class RateLimit:
         self.rate = rate
 
     def allows(self, key: str, now: float) -> bool:
-        """Whether a request of `key` at `now` is let through. Refused requests do not count."""
+        """Whether a request of `key` at `now` is let through. Refused requests do not count.
+
+        Args:
+            key: the API key.
+            now: monotonic seconds.
+        """
         if not self.rate:
             return True
         window = self._windows.get(key)

@@ -28,7 +28,14 @@ STAMP_IN_UTC = re.compile(rb'("\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\+00:00"')
 
 
 def row_of(session: Session, now: datetime, zone: tzinfo, behaviour: Behaviour) -> Json:
-    """The session as `GET /data/v1/sessions` lists it."""
+    """The session as `GET /data/v1/sessions` lists it.
+
+    Args:
+        session: the session.
+        now: the simulated moment.
+        zone: time zone of the timestamps.
+        behaviour: the choices in force.
+    """
     received = session.received(now)
     return {
         "session_id": session.session_id,
@@ -43,7 +50,14 @@ def row_of(session: Session, now: datetime, zone: tzinfo, behaviour: Behaviour) 
 
 
 def row_json(session: Session, now: datetime, zone: tzinfo, behaviour: Behaviour) -> bytes:
-    """The list row as JSON; a finished session's row in UTC is made once."""
+    """The list row as JSON; a finished session's row in UTC is made once.
+
+    Args:
+        session: the session.
+        now: the simulated moment.
+        zone: time zone of the timestamps.
+        behaviour: the choices in force.
+    """
     if zone is not UTC:
         return orjson.dumps(row_of(session, now, zone, behaviour))
     if session.row_json is not None:
@@ -55,7 +69,15 @@ def row_json(session: Session, now: datetime, zone: tzinfo, behaviour: Behaviour
 
 
 def result_of(session: Session, now: datetime, zone_name: str, zone: tzinfo, behaviour: Behaviour) -> Json:
-    """The session as `GET /data/v3/sessions/{id}` shows it. Stage tracks are ready-made JSON fragments."""
+    """The session as `GET /data/v3/sessions/{id}` shows it. Stage tracks are ready-made JSON fragments.
+
+    Args:
+        session: the session.
+        now: the simulated moment.
+        zone_name: as the response names the zone.
+        zone: time zone of the timestamps.
+        behaviour: the choices in force.
+    """
     complete = session.state(now) == "COMPLETE"
     analysis = visible_analysis(session, now)
     finding = finding_of(session, analysis)
@@ -83,7 +105,14 @@ def result_of(session: Session, now: datetime, zone_name: str, zone: tzinfo, beh
 
 
 def shown_stat(session: Session, analysis: Analysis, zone: tzinfo, behaviour: Behaviour) -> Json:
-    """The statistics of a finished session, in the form that this copy of the service has chosen."""
+    """The statistics of a finished session, in the form that this copy of the service has chosen.
+
+    Args:
+        session: the session.
+        analysis: the result that is in force.
+        zone: time zone of the timestamps.
+        behaviour: the choices in force.
+    """
     figures = analysis.figures
     stat = stat_of(figures, session.start, session.end or session.start, zone)
     marks = figures.cycle_marks
@@ -98,14 +127,24 @@ def shown_stat(session: Session, analysis: Analysis, zone: tzinfo, behaviour: Be
 
 
 def in_chosen_form(body: bytes, behaviour: Behaviour) -> bytes:
-    """JSON with its timestamps in the form that this copy of the service has chosen."""
+    """JSON with its timestamps in the form that this copy of the service has chosen.
+
+    Args:
+        body: a response as JSON.
+        behaviour: the choices in force.
+    """
     if behaviour.timestamp_form == "z":
         return STAMP_IN_UTC.sub(rb'\1Z"', body)
     return STAMP.sub(rb'\1"', body) if behaviour.timestamp_form == "bare" else body
 
 
 def visible_analysis(session: Session, now: datetime) -> Analysis | None:
-    """What can be seen of the analysis by `now`: nothing when too short, part of it while running."""
+    """What can be seen of the analysis by `now`: nothing when too short, part of it while running.
+
+    Args:
+        session: the session.
+        now: the simulated moment.
+    """
     running = session.state(now) != "COMPLETE"
     if session.finding == TOO_SHORT or (running and NO_POLLING_TAG in session.tags):
         return None
@@ -118,7 +157,12 @@ def visible_analysis(session: Session, now: datetime) -> Analysis | None:
 
 
 def finding_of(session: Session, analysis: Analysis | None) -> str | None:
-    """The peculiarity that the analysis finds; NEVER_SLEPT for a recording without sleep."""
+    """The peculiarity that the analysis finds; NEVER_SLEPT for a recording without sleep.
+
+    Args:
+        session: the session.
+        analysis: the result that is in force.
+    """
     if session.finding is None and analysis and not analysis.figures.slept:
         return NEVER_SLEPT
     return session.finding

@@ -16,7 +16,12 @@ Maker = Callable[[World, User, Random], Iterator[Session]]
 
 
 def populate(world: World, plan: Plan) -> None:
-    """Fill the world: first each user's special sessions, then ordinary ones where there is room."""
+    """Fill the world: first each user's special sessions, then ordinary ones where there is room.
+
+    Args:
+        world: users, sessions, clock and behaviour.
+        plan: what the command line demands.
+    """
     for user in new_users(world, plan):
         if "without_sessions" in user.tags:
             continue

@@ -39,7 +39,12 @@ class Traffic:
         self.log: deque[Exchange] = deque(maxlen=LOG_LENGTH)
 
     def note(self, client: str, exchange: Exchange) -> None:
-        """One request was answered."""
+        """One request was answered.
+
+        Args:
+            client: its `user-agent`.
+            exchange: the request and its outcome.
+        """
         self.requests[exchange.endpoint] += 1
         self.by_status[exchange.status] += 1
         self.per_client[client] += 1

@@ -54,7 +54,12 @@ def users_csv(world: World) -> str:
 
 
 def truth_chunks(world: World, request: Request) -> Iterator[bytes]:
-    """The truth as one JSON document, in pieces, so that it need not fit into memory twice."""
+    """The truth as one JSON document, in pieces, so that it need not fit into memory twice.
+
+    Args:
+        world: users, sessions, clock and behaviour.
+        request: the request.
+    """
     window = window_of(date_parameter(request, "from"), date_parameter(request, "to"), UTC)
     wanted = request.query.get("user")
     users = [user for user in world.users.values() if wanted in (None, user.user_id)]
@@ -75,7 +80,12 @@ def truth_chunks(world: World, request: Request) -> Iterator[bytes]:
 
 
 def expected_tables(world: World, request: Request) -> Json:
-    """The rows of a mirror of the window. With `registered=zones` its users are registered with their zones."""
+    """The rows of a mirror of the window. With `registered=zones` its users are registered with their zones.
+
+    Args:
+        world: users, sessions, clock and behaviour.
+        request: the request.
+    """
     truth = orjson.loads(b"".join(truth_chunks(world, request)))
     with_zones = request.query.get("registered") == "zones"
     users = [user for user in truth["users"] if not user["deleted"]]
@@ -108,7 +118,12 @@ def _session_truth(world: World, session: Session) -> bytes:
 
 
 def least_requests(world: World, request: Request) -> Json:
-    """Lists and details for a first sync of a window, by pages as large as the service gives."""
+    """Lists and details for a first sync of a window, by pages as large as the service gives.
+
+    Args:
+        world: users, sessions, clock and behaviour.
+        request: the request.
+    """
     window = window_of(date_parameter(request, "from"), date_parameter(request, "to"), UTC)
     page = min(100, world.behaviour.page_cap)
     users = {user.user_id: len(world.between(user, *window)) for user in world.users.values() if not user.deleted}

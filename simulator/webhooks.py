@@ -41,7 +41,13 @@ class Order:
 
 
 def body_of(order: Order, user_id: str, result: Json) -> Json:
-    """The event's body about a session whose full result is `result`."""
+    """The event's body about a session whose full result is `result`.
+
+    Args:
+        order: what the control plane demands.
+        user_id: the user's id.
+        result: of the session call.
+    """
     data = _inference(order, user_id, result) if order.event == "INFERENCE_COMPLETE" else _final(order, user_id, result)
     spelling = order.spelling or ("callback" if order.version == "V2" else "plain")
     if spelling == "callback":
@@ -83,7 +89,13 @@ def _inference(order: Order, user_id: str, result: Json) -> Json:
 
 
 def send(order: Order, user_id: str, result: Json) -> Json:
-    """Send the event and say what came back; status 0 when nothing did. Blocks: for a thread."""
+    """Send the event and say what came back; status 0 when nothing did. Blocks: for a thread.
+
+    Args:
+        order: what the control plane demands.
+        user_id: the user's id.
+        result: of the session call.
+    """
     body = order.raw.encode() if order.raw is not None else orjson.dumps(body_of(order, user_id, result))
     headers = {"content-type": "application/json", "x-api-key": order.api_key, "x-user-id": user_id}
     if order.secret is not None:

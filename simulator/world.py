@@ -65,7 +65,13 @@ class World:
         return user.sessions[: bisect_right(user.sessions, self.clock.now(), key=_start)]
 
     def between(self, user: User, start: datetime, end: datetime) -> list[Session]:
-        """The user's sessions with a start in `[start, end)`, as far as they have begun."""
+        """The user's sessions with a start in `[start, end)`, as far as they have begun.
+
+        Args:
+            user: the user.
+            start: first moment of session starts.
+            end: end of session starts, exclusive.
+        """
         first = bisect_left(user.sessions, start, key=_start)
         last = bisect_left(user.sessions, end, key=_start)
         last = min(last, bisect_right(user.sessions, self.clock.now(), key=_start))
@@ -92,7 +98,13 @@ class World:
         self.version += 1
 
     def new_session_id(self, user_id: str, start: datetime, *, old_form: bool = False) -> str:
-        """An id that no session had: 14 digits of the start, and five characters in the newer form."""
+        """An id that no session had: 14 digits of the start, and five characters in the newer form.
+
+        Args:
+            user_id: the user's id.
+            start: start of the session.
+            old_form: True for an id of digits only.
+        """
         moment = start.strftime("%Y%m%d%H%M%S")
         if old_form:
             return moment
