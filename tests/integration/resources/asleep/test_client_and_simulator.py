@@ -43,7 +43,7 @@ def busy_world(simulate: Simulate) -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def no_faults(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Faults end with the test that asked for them."""
+    """Faults end with the test that set them."""
     yield
     for name in {"world", "busy_world"} & set(request.fixturenames):
         api = request.getfixturevalue(name)
@@ -207,7 +207,7 @@ def test_odd_fields_cost_themselves_only(world: Any):
     ],
 )
 def test_a_refused_account_stops_all_threads(world: Any, fault: dict[str, Any], kind: type[errors.Rejected]):
-    """Hundreds of users are queued behind it: none of them may be asked about in vain."""
+    """Hundreds of users are queued behind it: no request about them may be wasted."""
     users = list(truth_of(world)) * 20
     world.ask("faults", [fault])
     world.reset()

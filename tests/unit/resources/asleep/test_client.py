@@ -22,7 +22,7 @@ class Api:
 
     def __init__(self, result: Any) -> None:
         self.result = result
-        self.asked: list[tuple[str, dict[str, str], dict[str, str]]] = []
+        self.requests: list[tuple[str, dict[str, str], dict[str, str]]] = []
 
     def get(
         self,
@@ -36,7 +36,7 @@ class Api:
         """Note the question."""
         before_sending()
         sent()
-        self.asked.append((path, dict(params), dict(headers)))
+        self.requests.append((path, dict(params), dict(headers)))
         return HttpResponse(200, json.dumps({"detail": "OK", "result": self.result}).encode())
 
 
@@ -49,7 +49,7 @@ def test_a_page_is_asked_for_in_utc_and_oldest_first():
     api = Api({"timezone": "UTC", "sleep_session_list": [list_row()]})
     (row,) = client_of(api).list_page(USER, DAY, NEXT_DAY, offset=40, limit=7)
     assert row.session_id == SESSION
-    assert api.asked == [
+    assert api.requests == [
         (
             "/data/v1/sessions",
             {"date_gte": "2026-03-07", "date_lte": "2026-03-08", "order_by": "ASC", "offset": "40", "limit": "7"},
@@ -62,14 +62,14 @@ def test_a_list_is_asked_for_in_the_largest_pages():
     api = Api({"timezone": "UTC", "sleep_session_list": []})
     listed = client_of(api).list_sessions(USER, DAY, NEXT_DAY)
     assert (listed.rows, listed.requests) == ((), 1)
-    assert api.asked[0][1]["limit"] == "100"
+    assert api.requests[0][1]["limit"] == "100"
 
 
 def test_a_session_is_asked_for_by_user_and_id():
     api = Api(session_result())
     session = client_of(api).read_session(USER, SESSION)
     assert (session.session_id, session.user_id) == (SESSION, USER)
-    assert api.asked == [(f"/data/v3/sessions/{SESSION}", {}, {"x-user-id": USER, "timezone": "UTC"})]
+    assert api.requests == [(f"/data/v3/sessions/{SESSION}", {}, {"x-user-id": USER, "timezone": "UTC"})]
 
 
 def test_another_session_than_asked_for_is_malformed():
@@ -84,7 +84,7 @@ def test_averages_are_asked_for_by_user_and_days():
     api = Api(averages_result())
     stats = client_of(api).average_stats(USER, DAY, NEXT_DAY)
     assert len(stats.slept) == 1
-    assert api.asked == [
+    assert api.requests == [
         (
             f"/data/v1/users/{USER}/average-stats",
             {"start_date": "2026-03-07", "end_date": "2026-03-08"},
@@ -101,13 +101,13 @@ def test_averages_cover_at_most_100_dates():
         client_of(api).average_stats(USER, date(2026, 1, 1), date(2026, 4, 11))
     with pytest.raises(ValueError, match="100"):
         client_of(api).average_stats(USER, NEXT_DAY, DAY)
-    assert len(api.asked) == 1
+    assert len(api.requests) == 1
 
 
 def test_a_profile_is_asked_for_by_user():
     api = Api(user_result())
     assert client_of(api).read_user(USER).user_id == USER
-    assert api.asked == [(f"/ai/v1/users/{USER}", {}, {})]
+    assert api.requests == [(f"/ai/v1/users/{USER}", {}, {})]
 
 
 def test_an_identifier_stays_one_piece_of_the_path():
@@ -115,14 +115,14 @@ def test_an_identifier_stays_one_piece_of_the_path():
     odd = "a/../b?c=d#e%2F é"
     api = Api(session_result() | {"session": session_result()["session"] | {"id": odd}})
     assert client_of(api).read_session(USER, odd).session_id == odd
-    assert api.asked[0][0] == "/data/v3/sessions/a%2F..%2Fb%3Fc%3Dd%23e%252F%20%C3%A9"
+    assert api.requests[0][0] == "/data/v3/sessions/a%2F..%2Fb%3Fc%3Dd%23e%252F%20%C3%A9"
 
 
 @pytest.mark.parametrize(
     "bad", ["", ".", "..", " G-1", "G-1 ", "G-1\r\nx-evil: 1", "G\x00", "G\x7f", "Ж", "\ud800", "a\u00a0"]
 )
 def test_an_identifier_that_cannot_be_sent_unchanged_is_refused_unasked(bad: str):
-    """It would be stripped, resolved or split on its way: somebody else's data would come back, or worse."""
+    """It would be stripped, resolved or split on its way: another user's data would come back, or worse."""
     api = Api({})
     client = client_of(api)
     for ask in (
@@ -135,4 +135,4 @@ def test_an_identifier_that_cannot_be_sent_unchanged_is_refused_unasked(bad: str
     ):
         with pytest.raises(IdentifierRefused):
             ask()
-    assert api.asked == []
+    assert api.requests == []

@@ -196,7 +196,7 @@ def test_a_cycle_may_have_a_fraction(sent: float):
 
 @pytest.mark.parametrize("sent", [None, "NEVER_SLEPT", {}, 3])
 def test_peculiarities_that_are_no_list_are_unknown_not_none_at_all(sent: Any):
-    """An empty list says that nothing was unusual; nobody said that."""
+    """An empty list would mean that nothing was unusual, which the response does not say."""
     session = parsed(session_result() | {"peculiarities": sent})
 
     assert session.peculiarities is None
@@ -379,7 +379,7 @@ def test_a_row_without_identity_keeps_its_place_and_is_told(bad: Any):
 
 
 def test_a_row_without_a_readable_start_is_a_row_all_the_same():
-    """The session in full may tell it."""
+    """The session in full may have it."""
     (listed,) = parse_session_list({"sleep_session_list": [list_row() | {"session_start_time": "?"}]})
 
     assert (listed.session_id, listed.session_start_time, listed.problem) == (SESSION, None, None)

@@ -102,14 +102,14 @@ def test_a_session_without_identity_hides_no_other(name: str, bad: Any):
     """One odd session of ninety; the others are right."""
     whole = parsed(averages_result())
     rows = averages_result()[name]
-    told = parsed(averages_result() | {name: [bad, *rows]})
+    damaged = parsed(averages_result() | {name: [bad, *rows]})
 
-    assert len(told.problems) == 1
-    assert (told.slept, told.never_slept) == (whole.slept, whole.never_slept)
+    assert len(damaged.problems) == 1
+    assert (damaged.slept, damaged.never_slept) == (whole.slept, whole.never_slept)
 
 
 def test_a_profile_is_read_and_the_person_left_out():
-    """Birth, gender, height and weight are nobody's business here."""
+    """Birth, gender, height and weight are not needed, so they are not kept."""
     profile = parse_user(user_result(), user_id=USER)
 
     assert (profile.user_id, profile.to_be_deleted, profile.contract_violations) == (USER, False, ())
@@ -133,8 +133,8 @@ def test_an_odd_profile_is_read_as_far_as_it_goes():
 
 
 @pytest.mark.parametrize("user_id", [None, "G-other", USER.lower(), 5])
-def test_the_profile_of_somebody_else_is_refused_and_its_metadata_not_kept(user_id: Any):
-    """Mixed-up people are the worst thing that can happen here."""
+def test_the_profile_of_another_user_is_refused_and_its_metadata_not_kept(user_id: Any):
+    """Two users' data must never be confused."""
     with pytest.raises(Malformed) as caught:
         parse_user(user_result() | {"user_id": user_id}, user_id=USER)
     assert b"1990" not in caught.value.raw

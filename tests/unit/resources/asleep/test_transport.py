@@ -1,4 +1,4 @@
-"""When a question is asked again, when not, and who is told."""
+"""When a request is repeated, when not, and what listeners receive."""
 
 import itertools
 import json
@@ -36,7 +36,7 @@ KEY_REJECTED = reply(401, {"detail": "Unauthorized"})
 
 
 class Clock:
-    """Time that passes only when somebody sleeps."""
+    """Time that passes only during a sleep."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -57,7 +57,7 @@ class Script:
 
     def __init__(self, *steps: Step) -> None:
         self.steps = list(steps)
-        self.asked: list[tuple[str, dict[str, str], dict[str, str]]] = []
+        self.requests: list[tuple[str, dict[str, str], dict[str, str]]] = []
 
     def get(
         self,
@@ -71,7 +71,7 @@ class Script:
         """The next step of the script."""
         before_sending()
         sent()
-        self.asked.append((path, dict(params), dict(headers)))
+        self.requests.append((path, dict(params), dict(headers)))
         step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
         if isinstance(step, Exception):
             raise step
@@ -142,7 +142,7 @@ def test_an_answer_comes_with_the_time_of_its_permit():
     stage = Stage(BROKEN, OK)
     answer = stage.get()
     assert answer == ApiResult({"a": 1}, FIRST_TURN + timedelta(seconds=2))
-    assert stage.client.asked == [("/path", {"a": "b"}, {"x-user-id": USER})] * 2
+    assert stage.client.requests == [("/path", {"a": "b"}, {"x-user-id": USER})] * 2
 
 
 def test_every_attempt_is_told_to_every_listener_without_the_user():
@@ -223,7 +223,7 @@ def test_interim_responses_before_everything_stop_all_requests():
     for _ in range(MAX_INTERIM_IN_A_ROW):
         with pytest.raises(errors.AsleepError):
             stage.get()
-    assert len(stage.client.asked) == MAX_INTERIM_IN_A_ROW
+    assert len(stage.client.requests) == MAX_INTERIM_IN_A_ROW
     with pytest.raises(errors.OnlyInterimResponses, match="interim responses"):
         stage.get()
 
@@ -337,7 +337,7 @@ def test_a_refused_account_stops_every_later_question_unasked(step: HttpResponse
         with pytest.raises(kind) as caught:
             stage.get()
         assert caught.value.status == step.status
-    assert len(stage.client.asked) == 1
+    assert len(stage.client.requests) == 1
     assert len(stage.limiter.reported) == 1
 
 
@@ -373,7 +373,7 @@ def test_a_refused_account_stops_those_who_already_wait():
     waiting.join(10)
 
     assert [type(error) for error in caught] == [errors.KeyRejected] * 2
-    assert len(client.asked) == 1
+    assert len(client.requests) == 1
     assert len(limiter.reported) == 2
 
 
