@@ -369,5 +369,5 @@ def test_users_as_csv_register_everybody(service: Any):
     assert len(lines) == 41
 
 
-def test_now_is_what_it_was_told_to_be(service: Any):
+def test_now_is_the_moment_that_was_set(service: Any):
     assert service.control("GET", "stats")["now"] == datetime(2026, 11, 23, 15, tzinfo=UTC).isoformat()

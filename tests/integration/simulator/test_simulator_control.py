@@ -48,7 +48,7 @@ def test_a_wrong_order_is_refused_and_nothing_changes(changing: Any, own_user: s
     assert len(changing.truth(own_user)["sessions"]) == 45
 
 
-def test_a_night_plays_as_asked(changing: Any, own_user: str):
+def test_a_night_plays_as_ordered(changing: Any, own_user: str):
     order = {"user_id": own_user, "start": "2026-09-02T13:00:00Z", "night_id": "dodh-001", "zone": "Europe/Paris"}
     name = changing.control("POST", "sessions", order)["session_id"]
     session = changing.result(own_user, name)["session"]
@@ -156,7 +156,7 @@ def test_keys_can_be_revoked_and_the_limit_is_each_keys_own(changing: Any, own_u
     assert statuses == [200, 200, 403]
 
 
-def test_a_key_of_the_test_environment_is_valid_but_sees_nobody(start_service: Any):
+def test_a_key_of_the_test_environment_is_valid_but_finds_no_user(start_service: Any):
     """Live and Test data are apart; the wrong kind of key is no 401."""
     with start_service("--users", 1, "--test-key", "test") as service:
         user = service.control("GET", "users")[0]["user_id"]
@@ -166,7 +166,7 @@ def test_a_key_of_the_test_environment_is_valid_but_sees_nobody(start_service: A
         assert service.get("/data/v1/sessions", user).status_code == 200
 
 
-def test_the_log_tells_each_request(changing: Any, own_user: str):
+def test_the_log_has_each_request(changing: Any, own_user: str):
     changing.control("POST", "stats/reset")
     name = changing.rows(own_user)[0]["session_id"]
     changing.result(own_user, name)
@@ -469,7 +469,7 @@ def dig(place: Any, path: str):
     return place
 
 
-def test_a_webhook_may_carry_anything_and_tells_when_nobody_is_there(changing: Any, own_user: str, receiver: Any):
+def test_a_webhook_may_carry_anything_and_reports_when_no_receiver_answers(changing: Any, own_user: str, receiver: Any):
     name = changing.rows(own_user)[0]["session_id"]
     order = {"url": receiver.url, "session_id": name, "raw": "not json"}
     changing.control("POST", "webhooks", order)

@@ -82,7 +82,7 @@ def test_the_service_loses_everything_for_a_while(changing: Any, own_user: str):
     assert lists(changing, own_user, 1) == [(200, 45)]
 
 
-def test_an_empty_list_says_nothing_about_single_sessions(changing: Any, own_user: str):
+def test_an_empty_list_leaves_single_sessions_readable(changing: Any, own_user: str):
     name = changing.rows(own_user)[0]["session_id"]
     changing.fault(kind="empty_list")
     changing.fault(kind="missing_session", count=1)

@@ -143,7 +143,7 @@ def test_a_row_follows_the_clock_until_the_session_is_finished():
     assert states == ["OPEN", "CLOSED", "COMPLETE", "COMPLETE"]
 
 
-def test_nobody_tracks_two_ordinary_nights_at_once():
+def test_no_user_tracks_two_ordinary_nights_at_once():
     for user in world(users=20, special=False).users.values():
         for one, two in zip(user.sessions[:-1], user.sessions[1:], strict=True):
             assert one.end <= two.start

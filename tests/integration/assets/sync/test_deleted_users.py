@@ -66,7 +66,7 @@ def test_users_gone_or_to_be_deleted_are_erased_when_their_grace_is_over(simulat
         assert sessions.isdisjoint(leaving | {gone})
 
 
-def test_one_false_answer_makes_nobody_depart(simulate, syncing, engine, run):
+def test_one_false_response_marks_no_user_as_gone(simulate, syncing, engine, run):
     """Whoever is called gone here is erased a month later."""
     with simulate("--users", "5", "--days", "5", "--seed", "6") as api:
         sync = syncing(api.url)
@@ -84,7 +84,7 @@ def gone(engine):
         return set(connection.scalars(text("SELECT user_id FROM asleep.users WHERE gone_at IS NOT NULL")))
 
 
-def test_a_user_once_taken_for_gone_is_synced_again_when_the_api_knows_them(simulate, syncing, engine, run):
+def test_a_user_once_marked_as_gone_is_synced_again_when_the_api_returns_the_user(simulate, syncing, engine, run):
     """A mistake must mend itself before the grace is over."""
     with simulate("--users", "5", "--days", "5", "--seed", "6") as api:
         sync = syncing(api.url)
@@ -96,7 +96,7 @@ def test_a_user_once_taken_for_gone_is_synced_again_when_the_api_knows_them(simu
     assert gone(engine) == set()
 
 
-def test_nobody_is_erased_while_the_api_knows_nobody(simulate, syncing, engine, run):
+def test_no_user_is_erased_while_the_api_finds_none(simulate, syncing, engine, run):
     """A key of the other environment sees no user at all, week after week."""
     with simulate("--users", "2", "--days", "5", "--seed", "7") as api:
         sync = syncing(api.url)

@@ -61,7 +61,7 @@ def test_all_sessions_of_more_than_three_users_are_held_back(world: Any):
     assert len(held(world)) == 34
 
 
-def test_twenty_deletions_are_believed_and_the_rest_of_the_day_is_held_back(world: Any):
+def test_twenty_deletions_are_accepted_and_the_rest_of_the_day_is_held_back(world: Any):
     """Deletions are counted over 24 hours in the database, so that many small runs do not pass one by one."""
     for _ in range(3):
         world.add_user(nights=20)

@@ -82,7 +82,7 @@ def test_what_the_list_leaves_out_is_no_reason_to_read_again(world):
 
 
 @pytest.mark.parametrize("unknown", ["404", "empty"])
-def test_users_who_left_are_told_from_a_key_that_sees_nobody(new_world, unknown):
+def test_deleted_users_are_distinguished_from_a_key_that_finds_no_user(new_world, unknown):
     """Three left, five have no session in these days: one of the five, asked for, settles it."""
     world = new_world("--unknown-user-list", unknown)
     leaving = {world.add_user(nights=1) for _ in range(3)}
@@ -100,7 +100,7 @@ def test_users_who_left_are_told_from_a_key_that_sees_nobody(new_world, unknown)
     assert finished(world) == staying
 
 
-def test_a_key_that_sees_nobody_is_noticed_before_anything_is_stored(new_world):
+def test_a_key_that_finds_no_user_is_noticed_before_anything_is_stored(new_world):
     """A first sync with the wrong key, where the list of an unknown user is empty, would look like a quiet week."""
     world = new_world("--test-key", "the-other-key", "--unknown-user-list", "empty")
     for _ in range(2):
@@ -113,7 +113,7 @@ def test_a_key_that_sees_nobody_is_noticed_before_anything_is_stored(new_world):
     assert world.wrong() == []
 
 
-def test_a_key_that_sees_nobody_deletes_no_old_session_either(world):
+def test_a_key_that_finds_no_user_deletes_no_old_session(world):
     """Still open a month ago, outside the window: asked for by itself, and unknown to the other environment."""
     world.add_nights(world.add_user(), world.ago(40), state="OPEN", epochs=100)
     world.sync(days=60)
@@ -129,7 +129,7 @@ def test_a_key_that_sees_nobody_deletes_no_old_session_either(world):
 
 
 @pytest.mark.parametrize("users", [1, 2])
-def test_not_even_one_user_is_given_up_on_the_word_of_a_key_that_sees_nobody(world, users):
+def test_a_key_that_finds_no_user_marks_no_user_as_gone(world, users):
     """Erased a month later, because of a mistyped key."""
     for _ in range(users):
         world.add_user(nights=2)
@@ -141,7 +141,7 @@ def test_not_even_one_user_is_given_up_on_the_word_of_a_key_that_sees_nobody(wor
     assert gone(world) == set()
 
 
-def test_while_the_api_is_away_nobody_is_given_up_and_nothing_is_forgotten(world):
+def test_an_outage_marks_no_user_as_gone_and_loses_nothing(world):
     """Three are unknown, one cannot be asked: nobody knows, so all four are holes, tried again by the next run."""
     leaving = [world.add_user(nights=1) for _ in range(3)]
     other = world.add_user(nights=2)
@@ -278,7 +278,7 @@ def test_times_and_zones_are_held_against_average_stats_as_well(world):
     assert world.wrong() == []
 
 
-def test_sleep_that_one_answer_knows_and_the_other_denies_is_a_contradiction(world):
+def test_sleep_in_one_response_and_none_in_the_other_is_a_contradiction(world):
     """The session in full has hours of sleep; average-stats lists it among those without."""
     world.add_user(nights=2)
     world.sync()
@@ -292,7 +292,7 @@ def test_sleep_that_one_answer_knows_and_the_other_denies_is_a_contradiction(wor
     assert [(hole.kind, hole.session_id) for hole in world.missing_data()] == [("disagrees", session.session_id)]
 
 
-def test_a_session_that_average_stats_knows_is_not_deleted_on_one_404(world):
+def test_a_session_that_average_stats_name_is_not_deleted_after_one_404(world):
     """Two answers contradict each other: the list decides, with the next sync."""
     world.add_user(nights=2)
     world.sync()
@@ -309,7 +309,7 @@ def test_a_session_that_average_stats_knows_is_not_deleted_on_one_404(world):
     assert world.wrong() == []
 
 
-def test_a_contradiction_does_not_hide_a_hole(world):
+def test_a_contradiction_does_not_hide_missing_data(world):
     """The check of holes would turn green over one that is still there."""
     user = world.add_user(nights=2)
     with world.engine.begin() as connection:

@@ -65,7 +65,7 @@ def test_a_passing_fault_is_waited_out_and_leaves_nothing(population, name):
 
 
 @pytest.mark.parametrize("name", LASTING)
-def test_a_lasting_fault_leaves_holes_that_are_told_and_mended_first(population, name):
+def test_a_lasting_fault_is_recorded_as_missing_data_and_mended_first(population, name):
     """What no attempt mends: every session that is missing is a row, and the next good run has it."""
     population.faults(*LASTING[name])
     counts = population.sync(days=10)
@@ -109,7 +109,7 @@ def _busiest(population: Any) -> str:
     return str(max(population.api.ask("users"), key=lambda user: user["sessions"])["user_id"])
 
 
-def test_one_users_failure_stops_nobody_else(population):
+def test_one_users_failure_stops_no_other_user(population):
     """All others are whole, and the ledger knows it."""
     victim = _busiest(population)
     population.faults({"kind": "not_json", "user": victim})

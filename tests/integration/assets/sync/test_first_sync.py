@@ -38,7 +38,7 @@ def test_after_the_first_sync_every_field_is_what_the_api_answers(api, syncing, 
     assert sum(len(user["sessions"]) for user in truth["users"]) > 500
 
 
-def test_the_first_sync_asked_no_more_than_it_must(api, engine):
+def test_the_first_sync_makes_the_fewest_requests_possible(api, engine):
     """Requests are the scarce good: one list for each hundred sessions of a user, one reading for each session."""
     least = api.ask("least_requests?from=2026-09-23&to=2026-11-23")
     assert api.requests() == {
@@ -60,7 +60,7 @@ def test_a_second_sync_with_nothing_new_lists_only_and_writes_nothing(api, synci
     assert _stored(engine) == before
 
 
-def test_inside_the_cache_time_nothing_is_asked_at_all(api, syncing):
+def test_inside_the_cache_time_no_request_is_made(api, syncing):
     """Somebody starts the run twice: the ledger answers."""
     api.reset()
     counts = syncing(api.url)(FIRST, LAST, cache_ttl_seconds=300.0)

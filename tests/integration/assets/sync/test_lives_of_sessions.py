@@ -50,7 +50,7 @@ def test_a_session_whose_analysis_ends_later_is_read_again(world):
     assert world.wrong() == []
 
 
-def test_a_finished_session_without_statistics_is_not_asked_for_again(world):
+def test_a_finished_session_without_statistics_is_not_read_again(world):
     """Too short to analyse is final: asking for ever would cost a request a night and session."""
     user = world.add_user()
     world.add_nights(user, world.ago(1), finding="TOO_SHORT_FOR_ANALYSIS", epochs=5)
@@ -104,7 +104,7 @@ def test_a_session_missing_from_a_list_that_broke_off_is_not_called_deleted(worl
     assert world.wrong() == []
 
 
-def test_a_list_that_stays_incomplete_is_a_hole_and_said_so(world):
+def test_a_list_that_stays_incomplete_is_missing_data(world):
     """The API knows sessions that it does not list: then others may be missing, too."""
     world.add_user(nights=3)
     world.sync()
@@ -207,7 +207,7 @@ def test_a_session_that_moved_to_another_user_stays_with_the_new_one(world, firs
     assert world.averages() == world.averages_from_nothing()
 
 
-def test_a_user_who_is_gone_is_marked_and_no_longer_asked_for(world):
+def test_a_user_who_is_gone_is_marked_and_no_longer_requested(world):
     """Deleted at the source: list and user endpoint agree, twice, a day apart; then no more requests."""
     stays, goes = world.add_user(nights=2), world.add_user(nights=2)
     world.sync()
@@ -304,7 +304,7 @@ def test_a_failed_list_does_not_lose_the_sessions_that_were_still_running(world)
 
 
 @pytest.mark.parametrize("unknown", ["404", "empty"])
-def test_a_key_of_the_other_environment_makes_nobody_disappear(new_world, unknown):
+def test_a_key_of_the_other_environment_marks_no_user_as_gone(new_world, unknown):
     """The Test key sees no Live user: believing it would mark everybody as gone, and erase them a month later."""
     world = new_world("--test-key", "the-other-key", "--unknown-user-list", unknown)
     for _ in range(3):

@@ -52,7 +52,7 @@ def test_rows_that_come_twice_are_stored_once(busy):
 
 
 @pytest.mark.parametrize("cap", [1, 2, 30, 99])
-def test_whatever_the_page_cap_every_session_is_found_and_the_next_run_knows_it(new_world, cap):
+def test_every_session_is_found_with_any_page_cap_which_the_next_run_remembers(new_world, cap):
     """The contract's 100 is a promise about the request, not about the server: a page of 30 may not be the end."""
     world = new_world("--page-cap", str(cap))
     many = world.add_user()
@@ -244,7 +244,7 @@ def test_the_end_of_a_list_is_confirmed_once_per_run_not_per_batch(world):
     assert world.api.requests()["list_sessions"] == 3 + CONFIRMING_LIST
 
 
-def test_a_list_that_never_settles_is_a_hole_until_it_does(busy):
+def test_a_list_that_never_settles_is_missing_data_until_it_does(busy):
     """A service that inserts between any two pages: give up, say so, try again next time."""
     busy.faults({"kind": "delete_between_pages"})
     counts = busy.sync(days=40)

@@ -35,7 +35,7 @@ def test_a_refusal_in_mid_run_stops_it_keeps_what_landed_and_the_next_run_fetche
     assert world.missing_data() == []
 
 
-def test_after_a_refusal_no_other_batch_of_the_run_asks_again(world):
+def test_after_a_refusal_no_other_batch_of_the_run_sends_a_request(world):
     """Twenty batches must not knock twenty times at a door that was shut."""
     for _ in range(12):
         world.add_user(nights=2)

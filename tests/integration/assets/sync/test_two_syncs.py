@@ -48,7 +48,7 @@ def test_an_older_answer_that_arrives_late_does_not_overwrite_a_newer_one(world)
     assert world.rows("SELECT state FROM asleep.sleep_sessions")[0].state == "COMPLETE"
 
 
-def test_inside_the_cache_time_only_who_changed_or_failed_is_asked(world):
+def test_inside_the_cache_time_only_users_who_changed_or_failed_are_listed(world):
     """The ledger is no excuse: a webhook or a failure makes the next run ask."""
     calm, changed, failed = (world.add_user(nights=2) for _ in range(3))
     world.faults({"kind": "not_json", "endpoint": "list_sessions", "user": failed})
@@ -74,7 +74,7 @@ def test_a_wider_window_is_not_covered_by_the_cache_of_a_narrow_one(world):
     assert world.wrong() == []
 
 
-def test_a_named_user_is_synced_although_inactive_and_nobody_else_is(world):
+def test_only_the_named_user_is_synced_although_inactive(world):
     """`--user` means that user, whatever the registry says about later runs."""
     from resources.pseudonyms import pseudonym
 

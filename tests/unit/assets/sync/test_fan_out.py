@@ -20,7 +20,7 @@ def test_every_task_comes_back_once_with_its_answer(tasks, workers):
     assert sorted(answers) == sorted((task, task * 2) for task in tasks)
 
 
-def test_what_one_answer_adds_is_asked_too():
+def test_tasks_that_an_answer_adds_are_done_too():
     """A list brings sessions to read: the iterator may be empty for a while and then have more."""
     todo = deque([3])
 
@@ -80,7 +80,7 @@ def test_never_more_threads_ask_at_once_than_agreed():
     assert most[0] <= 3
 
 
-def test_leaving_early_ends_the_threads_and_asks_no_more():
+def test_leaving_early_ends_the_threads_and_starts_no_task():
     """A refused account: what is under way may end, nothing else is asked."""
     asked = []
     before = threading.active_count()

@@ -192,7 +192,7 @@ def test_what_failed_before_is_read_although_nothing_in_the_list_moved():
     assert {asked for endpoint, asked in api.asked if endpoint is Endpoint.READ_SESSION} == {"s0", "s1"}
 
 
-def test_a_list_that_forgets_the_last_chunk_makes_nobody_read_again():
+def test_a_list_without_the_last_chunk_causes_no_reading():
     row = listed("s1", 10)
     api = Api([replace(row, last_received_seq_num=None)])
     run(api, [stored(row)])
