@@ -41,7 +41,7 @@ def plan_batches(
     """One batch for every USER_BATCH_SIZE users, once it is clear that the days can be synced.
 
     Should the run's process die, Dagster starts the run again with all its steps: "from failure" it leaves out mapped
-    steps that had not begun.
+    steps that had not started.
     """
     context.instance.add_run_tags(context.run_id, {RETRY_STRATEGY_TAG: ReexecutionStrategy.ALL_STEPS.value})
     with as_dagster_failure(context):
@@ -94,7 +94,7 @@ def report_sessions(
     window = window_of(context.op_execution_context)
     span = {"window_start": window.start, "window_end": window.end}
     with as_dagster_failure(context.op_execution_context), database.engine.connect() as connection:
-        _refuse_if_not_all_were_asked(context, connection, sync_options)
+        _refuse_if_users_were_left_out(context, connection, sync_options)
         counts = totals_of_run(sync_state.counts_of_run(connection, context.run.run_id))
         by_day = {row.day: row.sessions for row in connection.execute(load_sql(__package__, "sessions_by_day"), span)}
     note = _note_on_skipped(counts)
@@ -118,18 +118,18 @@ def _note_on_skipped(counts: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _refuse_if_not_all_were_asked(
+def _refuse_if_users_were_left_out(
     context: dg.AssetExecutionContext, connection: Connection, sync_options: SyncOptions
 ) -> None:
-    """Dagster continues a run that died "from failure" without the batches that it had not begun."""
+    """Dagster continues a run that died "from failure" without the batches that it had not started."""
     record = context.instance.get_run_record_by_id(context.run.root_run_id or context.run.run_id)
     began = record.create_timestamp if record else datetime.now(UTC)
     since = began.replace(tzinfo=began.tzinfo or UTC) - timedelta(seconds=sync_options.cache_ttl_seconds)
-    left_out = connection.scalar(load_sql(__package__, "users_not_asked"), {"since": since})
+    left_out = connection.scalar(load_sql(__package__, "users_not_synced"), {"since": since})
     if left_out:
         raise dg.Failure(
-            f"{left_out} users were not asked: this run was continued from one that died, without the batches that had "
-            'not begun. Start it again with all steps ("Re-execute all"); what is stored is not fetched again.',
-            metadata={"users_not_asked": left_out},
+            f"{left_out} users were not synced: this run continued one that died, without the batches that had "
+            'not started. Start it again with all steps ("Re-execute all"); what is stored is not fetched again.',
+            metadata={"users_not_synced": left_out},
             allow_retries=False,
         )

@@ -115,7 +115,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
             self._without_worker[run.run_id] = found
             return _RUNNING
         message = (
-            f"The Celery worker of {', '.join(sorted(gone))} is gone: killed, out of memory, or its machine is off. "
+            f"The Celery worker of {', '.join(sorted(gone))} was lost: killed, out of memory, or its machine is off. "
             "The run is started again with all its steps; what is stored is not fetched again. See the worker's log, "
             "and start another worker if none is left: docs/how-to/celery.md."
         )
@@ -152,7 +152,7 @@ def _health_at(server: dict[str, Any], run_id: str) -> CheckRunHealthResult:
             CanCancelExecutionResult,
         )
     except DagsterError:
-        return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "the code server that ran it is gone")
+        return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "the code server that ran it has stopped")
     if answer.can_cancel or server.get("socket") or server.get("host") in LOCAL:
         return _RUNNING
     return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "the code server that ran it was started again")

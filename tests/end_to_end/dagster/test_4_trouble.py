@@ -135,7 +135,7 @@ def test_a_run_whose_machine_lost_power_is_found_and_done_again(
         with dagster.code_server(), dagster.daemon():
             assert dagster.finished(run_id, seconds=200)["status"] == "FAILURE"
             messages = [str(event["message"]) for event in dagster.events(run_id)]
-            assert any("the code server that ran it is gone" in message for message in messages)
+            assert any("the code server that ran it has stopped" in message for message in messages)
             second = until("the run is started again", lambda: _retry_of(dagster, run_id), seconds=100)
             assert dagster.finished(second["runId"], seconds=200)["status"] == "SUCCESS"
         assert _missing(engine, api, days) == []

@@ -96,7 +96,7 @@ def test_a_run_whose_worker_is_gone_fails_at_the_second_check(
 
     assert (held, first, second.status) == ([WorkerStatus.RUNNING] * 2, WorkerStatus.RUNNING, WorkerStatus.NOT_FOUND)
     [failure] = instance.all_logs(run.run_id, of_type=DagsterEventType.RUN_FAILURE)
-    assert "The Celery worker of users is gone" in failure.message
+    assert "The Celery worker of users was lost" in failure.message
     assert "start another worker" in failure.message
     assert server.interrupted == 1, "the run's process waits for the worker's answer"
 

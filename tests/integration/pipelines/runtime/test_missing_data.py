@@ -28,9 +28,9 @@ def users(engine: Engine, api: Simulator) -> None:
         connection.execute(text("UPDATE asleep.users SET registered_at = now() - interval '10 days'"))
 
 
-def not_asked(engine: Engine, since: datetime) -> int:
+def not_synced(engine: Engine, since: datetime) -> int:
     with engine.connect() as connection:
-        return connection.scalar(load_sql("assets.ops", "users_not_asked"), {"since": since}) or 0
+        return connection.scalar(load_sql("assets.ops", "users_not_synced"), {"since": since}) or 0
 
 
 def test_after_a_whole_run_no_user_is_left_out(run: Callable[..., dg.ExecuteInProcessResult], engine: Engine):
@@ -39,7 +39,7 @@ def test_after_a_whole_run_no_user_is_left_out(run: Callable[..., dg.ExecuteInPr
 
     assert run("sync_sleep_sessions", tags=range_tags(DAYS[0], DAYS[-1])).success
 
-    assert not_asked(engine, began) == 0
+    assert not_synced(engine, began) == 0
 
 
 def test_users_whose_batch_never_began_are_counted(engine: Engine):
@@ -58,7 +58,7 @@ def test_users_whose_batch_never_began_are_counted(engine: Engine):
             {"id": ids[4]},
         )
 
-    assert not_asked(engine, now - timedelta(hours=1)) == len(ids) - 5
+    assert not_synced(engine, now - timedelta(hours=1)) == len(ids) - 5
 
 
 def test_a_run_that_left_users_out_is_red_and_says_what_to_do(
