@@ -162,7 +162,7 @@ def cpu_seconds(process: int) -> float:
 
 def build() -> object:
     """The application of one worker; with NO_INSERT set its inbox accepts without writing."""
-    from pipelines.service import __main__, app
+    from pipelines.service import app, program
 
     if "NO_INSERT" in os.environ:
 
@@ -171,7 +171,7 @@ def build() -> object:
                 return True
 
         app.InboxWriter = NoInbox  # type: ignore[misc]
-    return __main__.build()
+    return program.build()
 
 
 async def with_restart(sender: Sender, directory: Path, after_seconds: float) -> tuple[Heard, float]:

@@ -20,6 +20,8 @@ EVENTS_AT_ONCE = 200
 MAX_SECONDS = 300.0
 """Of one run: then it ends, and the sensor starts the next one."""
 LOOK_SECONDS = 1.0
+DATABASE_WAIT_SECONDS = 1800.0
+"""For a database that does not come back, as when it was removed: then the run fails."""
 
 Handle = Callable[[Sequence[TakenEvent]], Counter[str]]
 DATABASE_AWAY = (OperationalError, InterfaceError)
@@ -38,7 +40,7 @@ def handle_inbox(engine: Engine, store: Handle, ask: Handle | None, *, idle_seco
         The sums of the counts that `store` and `ask` returned.
 
     Raises:
-        Exception: whatever `store` or `ask` raised, unless the database was down.
+        Exception: whatever `store` or `ask` raised; that the database is down, after half an hour.
     """
     ends_at = time.monotonic() + MAX_SECONDS
     storing = _Loop(engine, store, must_ask=False)
@@ -74,6 +76,7 @@ class _Loop:
         self._must_ask = must_ask
         self._held: list[int] = []
         """Taken, and not known to be handled."""
+        self._down_since: float | None = None
 
     def handle_next(self) -> int | None:
         """Handle a chunk. Returns how many events it had; None when the database is down.
@@ -93,7 +96,11 @@ class _Loop:
                 self.counts["events"] += 0 if self._must_ask else len(taken)
             self._held = []
         except DATABASE_AWAY:
+            self._down_since = self._down_since or time.monotonic()
+            if time.monotonic() - self._down_since >= DATABASE_WAIT_SECONDS:
+                raise
             return None
+        self._down_since = None
         return len(taken)
 
 

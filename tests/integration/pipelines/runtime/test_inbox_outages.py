@@ -106,6 +106,18 @@ def test_a_whole_event_is_stored_while_a_request_for_another_one_hangs(
         assert left.all() == [(True,)]
 
 
+def test_a_database_that_never_comes_back_ends_the_run(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    """A process that waits without end stays behind when a deployment is removed."""
+    put(engine, {"n": "never handled"})
+    monkeypatch.setattr("assets.webhooks.inbox_loop.DATABASE_WAIT_SECONDS", 0)
+
+    def store(_taken: Sequence[TakenEvent]) -> Counter[str]:
+        raise OperationalError("", None, Exception())
+
+    with pytest.raises(OperationalError):
+        handle_inbox(engine, store, None, idle_seconds=0)
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Engine]:
     """The database of a server that the test may stop."""
