@@ -1,1 +1,1 @@
-"""WHAT: which data exists, and how one table follows from another. Not here: HTTP, connections, cron."""
+"""Which data exist, and how one table is derived from another."""

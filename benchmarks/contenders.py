@@ -6,8 +6,7 @@ One pass. The first fetches everything; a second one finds nothing new and must 
 JSON line: seconds of wall and processor time of the work (imports are not counted, they show in the process's total),
 and the peak of resident memory.
 
-Lives here: our engine, and one pass of any contender.  Not here: the peers (`peers.py`), starting and comparing
-(`engine.py`, `memory.py`).
+The other contenders are in `peers.py`; `engine.py` and `memory.py` start and compare them.
 """
 
 import argparse

@@ -1,7 +1,4 @@
-"""What a contender is told, and how it asks.
-
-Lives here: the order.  Not here: contenders.
-"""
+"""The order that a contender carries out: addresses, days and users, read from the command line."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

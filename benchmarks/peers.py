@@ -1,7 +1,4 @@
-"""What our engine is held against: a bare fetch with COPY, requests in threads, dlt.
-
-Lives here: peers, each doing the same job in its own usual way.  Not here: our engine, measuring.
-"""
+"""The contenders beside our engine, each doing the same job in its usual way: a bare fetch with COPY, requests in threads, dlt."""
 
 import asyncio
 import os

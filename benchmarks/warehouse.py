@@ -5,8 +5,6 @@
 Without --server an embedded Postgres is started in a temporary directory and destroyed after. Stage arrays are the
 real nights of the simulator. Peer of the averages: pandas over the same rows, in a process of its own (up to two
 million sessions: it holds them all). Peers of the arrays: the other ways to store a hypnogram.
-
-Lives here: measuring and the page.  Not here: tests.
 """
 
 import argparse

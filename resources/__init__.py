@@ -1,1 +1,1 @@
-"""The OUTSIDE: how we reach the API and the database. Not here: assets, schedules, business rules."""
+"""How we reach what is outside of this process: the Asleep API, Postgres, receivers of notifications."""

@@ -42,7 +42,15 @@ def local_zone(text: str | None) -> LocalZone | None:
 
 
 def on_the_clock(moment: datetime | None, zone: tzinfo) -> datetime | None:
-    """What a clock in the zone showed at that moment, without a zone; at the ends of time the clock of UTC."""
+    """Return what a local clock showed at a moment; where Python cannot compute it, the clock of UTC.
+
+    Args:
+        moment: aware; None gives None.
+        zone: of the clock.
+
+    Returns:
+        A time without a zone.
+    """
     if moment is None:
         return None
     try:

@@ -1,7 +1,4 @@
-"""What tests of every tier may ask for: a database, the simulated API, a Dagster instance; and the socket guard.
-
-Not here: test data.
-"""
+"""Fixtures for tests of every tier: a database, the simulated API, a Dagster instance; and the socket guard."""
 
 import json
 import os

@@ -1,7 +1,4 @@
-"""Which session belongs to which night, by the stated rules in plain Python: no SQL and none of our code.
-
-Not here: databases; the callers compare.
-"""
+"""Which session belongs to which night, by the stated rules in plain Python: no SQL and none of our code."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

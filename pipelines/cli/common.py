@@ -83,7 +83,12 @@ def id_of_user(text: str) -> str:
 
 
 def first_line(error: object, otherwise: str = "no reason given") -> str:
-    """The first line of what an error says."""
+    """Return the first line of an error's text.
+
+    Args:
+        error: an exception or a text.
+        otherwise: returned when the text is empty.
+    """
     return next(iter(str(error or "").strip().splitlines()), otherwise)
 
 

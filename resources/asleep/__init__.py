@@ -1,1 +1,1 @@
-"""The Asleep API: transport, client, records. Not here: table names, Dagster (but for resource.py)."""
+"""The Asleep API: HTTP, classification of responses, parsing, records."""

@@ -1,1 +1,1 @@
-"""Postgres: tables, migrations, statements. Not here: which rows are worth writing."""
+"""Postgres: tables, migrations, statements. Does not belong here: which rows are worth writing."""

@@ -7,7 +7,12 @@ from resources.database.schema.bookkeeping import sync_batches
 
 
 def read_checkpoint(connection: Connection, operation: str) -> str:
-    """The last session id that the operation has dealt with; empty when it ended, or never began."""
+    """Return the last session id that the operation has dealt with; empty when it ended, or never began.
+
+    Args:
+        connection: to read with.
+        operation: name of the operation.
+    """
     query = select(sync_batches.c.counts["after"].as_string()).where(sync_batches.c.run_id == operation)
     return connection.scalar(query) or ""
 
@@ -29,5 +34,10 @@ def write_checkpoint(connection: Connection, operation: str, after: str) -> None
 
 
 def clear_checkpoint(connection: Connection, operation: str) -> None:
-    """Forget it: the operation has ended."""
+    """Remove the checkpoint of an operation that has ended.
+
+    Args:
+        connection: in a transaction.
+        operation: name of the operation.
+    """
     connection.execute(delete(sync_batches).where(sync_batches.c.run_id == operation))

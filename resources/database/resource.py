@@ -1,7 +1,4 @@
-"""Postgres as a Dagster resource named `database`.
-
-Lives here: where the database is, and one engine for each process.  Not here: SQL.
-"""
+"""Postgres as the Dagster resource `database`: its address, and one engine per process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

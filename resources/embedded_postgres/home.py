@@ -92,7 +92,12 @@ def open_home(directory: Path) -> Iterator[Home]:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Replace a file in one step; only its owner may read it."""
+    """Replace a file in one step; only its owner may read it.
+
+    Args:
+        path: the file.
+        text: its new content.
+    """
     (new := _unfinished(path)).unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
@@ -104,7 +109,15 @@ def _unfinished(path: Path) -> Path:
 
 
 def lock(path: Path, *, wait: bool = False) -> IO[str] | None:
-    """Lock a file until it is closed; return None when another process holds the lock and we do not wait."""
+    """Lock a file until it is closed.
+
+    Args:
+        path: the file; it is created when there is none.
+        wait: until another process has released the lock.
+
+    Returns:
+        The open file; None when another process holds the lock and we do not wait.
+    """
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -99,14 +99,25 @@ def _end(directory: Path, *, remove: bool) -> bool:
 
 
 def create_database(server: EmbeddedPostgres, name: str, *, template: str = "template1") -> str:
-    """Create a database as a copy of a template without connections, and return its URL."""
+    """Create a database and return its URL.
+
+    Args:
+        server: running.
+        name: of the new database.
+        template: the database to copy; it must have no connections.
+    """
     names = [sql.Identifier(part) for part in (name, APPLICATION, template)]
     _execute(server.superuser_dsn, sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(*names))
     return server.url_for(name)
 
 
 def drop_database(server: EmbeddedPostgres, name: str) -> None:
-    """Remove a database together with its connections; nothing happens when there is none."""
+    """Remove a database together with its connections; does nothing when there is none.
+
+    Args:
+        server: running.
+        name: of the database.
+    """
     _execute(server.superuser_dsn, sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 

@@ -1,1 +1,1 @@
-"""Real hypnograms as CSV, with their licences. Not here: code."""
+"""Real hypnograms as CSV, with their licences."""

@@ -14,6 +14,10 @@ SOURCE = "demo"
 def register_demo_users(connection: Connection, user_ids: list[str]) -> None:
     """Register simulated users.
 
+    Args:
+        connection: in a transaction.
+        user_ids: of the simulated API.
+
     Raises:
         Refusal: other users are registered. The simulated API would report them as deleted.
     """

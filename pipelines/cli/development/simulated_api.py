@@ -79,7 +79,12 @@ def last_size(data_directory: Path) -> Size:
 
 
 def state_file(data_directory: Path, size: Size) -> Path:
-    """Return the file that fixes the history of a size."""
+    """Return the file that fixes the history of a size.
+
+    Args:
+        data_directory: where the simulated API keeps its state.
+        size: users and days.
+    """
     return _memory(data_directory).with_name(f"{size.users}-users-{size.days}-days.jsonl")
 
 

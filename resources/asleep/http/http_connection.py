@@ -113,7 +113,13 @@ class CheckedHttpConnection(HTTPConnection):
             exchange.written()
 
     def response_class(self, sock: Any, debuglevel: int = 0, method: str | None = None) -> "CheckedResponse":  # type: ignore[override] # a factory serves as well as a class
-        """Make the response that `http.client` reads; also for a proxy's response to CONNECT."""
+        """Make the response that `http.client` reads; also for a proxy's response to CONNECT.
+
+        Args:
+            sock: the connected socket.
+            debuglevel: of `http.client`.
+            method: of the request.
+        """
         return CheckedResponse(self, sock, debuglevel, method)
 
     def end_response(self, *, may_be_reused: bool) -> None:

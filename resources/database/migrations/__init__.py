@@ -1,1 +1,1 @@
-"""Steps from one schema to the next, run by alembic. Not here: what the schema is (`tables.py`)."""
+"""Steps from one schema to the next, run by alembic. `resources/database/schema` describes the result."""

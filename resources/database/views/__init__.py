@@ -1,1 +1,1 @@
-"""Views as SQL files, applied in the order of their names after every migration. Not here: tables."""
+"""Views and functions as SQL files, applied in the order of their names after every migration."""

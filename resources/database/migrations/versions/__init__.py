@@ -1,1 +1,1 @@
-"""Steps from one schema to the next, run by alembic. Not here: what the schema is (`tables.py`)."""
+"""One module per migration, in the order of their numbers."""

@@ -1,6 +1,6 @@
 """The monthly averages against an independent computation with pandas and numpy.
 
-Not here: our SQL, our shaping: the expectation starts from the API's records and the definitions alone.
+The expectation starts from the API's records and the definitions alone; it uses neither our SQL nor our rows.
 """
 
 import calendar

@@ -1,7 +1,4 @@
-"""Which user-months are computed again, and that no interleaving of writers leaves stale averages unqueued.
-
-Not here: the arithmetic.
-"""
+"""Which user-months are computed again, and that no interleaving of writers leaves stale averages unqueued."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,4 @@
-"""What asleep_analyst may and may not do, by trying it with a login of that role.
-
-Not here: what the queries answer.
-"""
+"""What asleep_analyst may and may not do, by trying it with a login of that role."""
 
 import secrets
 from collections.abc import Iterator

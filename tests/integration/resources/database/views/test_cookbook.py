@@ -1,6 +1,6 @@
 """The cookbook's questions, run as an analyst on 200,000 sessions: they answer, by an index, reading what they must.
 
-Not here: timing. Rows read and the way to them do not depend on the machine.
+Timing does not belong here: rows read and the way to them do not depend on the machine.
 """
 
 import json

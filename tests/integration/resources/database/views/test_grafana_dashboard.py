@@ -1,6 +1,6 @@
 """The ready dashboard: each of its questions runs on our views with an analyst's rights.
 
-Not here: Grafana itself; the file's form follows its documentation.
+Grafana itself does not run here; the form of the file follows its documentation.
 """
 
 import json
