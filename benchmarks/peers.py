@@ -1,4 +1,4 @@
-"""The contenders beside our engine, each doing the same job in its usual way: a bare fetch with COPY, requests in threads, dlt."""
+"""The other contenders, each doing the job in its usual way: bare fetch with COPY, requests in threads, dlt."""
 
 import asyncio
 import os
