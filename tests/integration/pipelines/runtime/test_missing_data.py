@@ -108,11 +108,11 @@ def test_a_sync_of_one_user_is_red_for_that_users_hole_only(
 ):
     """The person who repairs one user reads who is missing, why, and what to type."""
     other = str(api.ask("users")[1]["user_id"])
+    assert run("sync_named_users", run_config=named(other)).success
+
     [message] = failure_messages(run("sync_named_users", run_config=named(broken)))
     assert f"First: user {pseudonym(broken)}, malformed, " in message
     assert "`asleep-sync retry`" in message
-
-    assert run("sync_named_users", run_config=named(other)).success
 
 
 def test_a_user_set_inactive_keeps_no_run_red_and_is_a_hole_again_when_active(
