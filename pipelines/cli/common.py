@@ -127,31 +127,41 @@ def read_database(settings: Any) -> Any:
     return Database(lambda: find_database_url(settings), application_name="asleep-sync cli")
 
 
-def open_database() -> Any:
-    """Return the migrated database of the environment's settings.
+def open_database(settings: Any = None) -> Any:
+    """Return the migrated database of the settings; without settings, of the environment's.
 
     Raises:
         NotMigrated: its schema is another one.
     """
-    database = read_database(read_settings())
+    database = read_database(settings or read_settings())
     database.require_migrated()
     return database
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print rows under headings; moments without fractions of a second.
+def print_table(
+    headings: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None, console: Any = None
+) -> None:
+    """Print rows under headings; moments without fractions of a second, "-" for what is not there.
 
     Args:
         headings: one for each column.
         rows: as many cells each.
+        title: above the table.
+        console: a rich console; the standard output by default.
     """
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*headings)
+    table = Table(*headings, title=title, title_justify="left")
     for row in rows:
-        table.add_row(*(f"{cell:%Y-%m-%d %H:%M:%S}" if hasattr(cell, "strftime") else str(cell or "-") for cell in row))
-    Console(markup=False, emoji=False, highlight=False).print(table)
+        table.add_row(*map(_shown, row))
+    (console or Console(markup=False, emoji=False, highlight=False)).print(table)
+
+
+def _shown(cell: Any) -> str:
+    if cell is None:
+        return "-"
+    return f"{cell:%Y-%m-%d %H:%M:%S}" if hasattr(cell, "strftime") else str(cell)
 
 
 def find_database_url(settings: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pipelines.cli.common import Refusal, id_of_user, read_database, read_settings, write_private
+from pipelines.cli.common import Refusal, id_of_user, open_database, read_settings, write_private
 
 
 @click.command()
@@ -50,8 +50,7 @@ def doctor(user_id: str | None, probe_unknown_user: bool, as_json: bool, file: P
     findings = Findings()
     settings = read_settings()
     findings.check("configuration: every variable is known", not unknown_variables(), "see the warnings above")
-    database = read_database(settings)
-    database.require_migrated()
+    database = open_database(settings)
     user_id = _check_database(findings, database, user_id)
     check = partial(probe, unknown_user=probe_unknown_user)
     try:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from pipelines.cli.common import Refusal, read_database, read_settings
+from pipelines.cli.common import Refusal, open_database, read_settings
 
 
 @click.command()
@@ -43,8 +43,7 @@ def export(
         raise Refusal("name a folder with --to, or set EXPORT_DIRECTORY.")
     if epochs and not months:
         raise Refusal("--epochs writes about 900 rows a night: name a month with --month, such as --month 2026-10.")
-    database = read_database(settings)
-    database.require_migrated()
+    database = open_database(settings)
     datasets = (*DATASETS, *((STAGES,) if stages else ()), *((EPOCHS,) if epochs else ()))
     request = ExportRequest(datasets, [month.date() for month in months] or None, formats)
     try:

@@ -6,6 +6,7 @@ when it runs, so that `--help` is quick.
 
 import sys
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from pipelines.cli.common import (
     Commands,
     Refusal,
     id_of_user,
+    open_database,
     quick_imports,
     read_database,
     read_settings,
@@ -129,10 +131,11 @@ def retry() -> None:
       asleep-sync retry
     """
     with quick_imports():
-        from pipelines.cli.sync_command import run_retry
+        from pipelines.cli.sync_command import run_for_all_users
+        from pipelines.runtime.run_jobs import Runner
 
     settings = read_settings()
-    sys.exit(run_retry(settings, read_database(settings)))
+    sys.exit(run_for_all_users(settings, read_database(settings), "Retry of what failed", Runner.retry))
 
 
 @main.command()
@@ -147,10 +150,12 @@ def reconcile(days: int) -> None:
       asleep-sync reconcile --days 30
     """
     with quick_imports():
-        from pipelines.cli.sync_command import run_reconcile
+        from pipelines.cli.sync_command import run_for_all_users
+        from pipelines.runtime.run_jobs import Runner
 
     settings = read_settings()
-    sys.exit(run_reconcile(settings, read_database(settings), days))
+    title = f"Reconciliation of {days} days"
+    sys.exit(run_for_all_users(settings, read_database(settings), title, partial(Runner.reconcile, days=days)))
 
 
 def _days(first: datetime | None, last: datetime | None, recent_days: int) -> tuple[date, date]:
@@ -180,8 +185,7 @@ def status() -> None:
     from pipelines.cli.status import show_status
 
     settings = read_settings()
-    database = read_database(settings)
-    database.require_migrated()
+    database = open_database(settings)
     sys.exit(SOME_FAILED if show_status(database.engine, settings) else 0)
 
 
@@ -199,8 +203,7 @@ def reshape(restart: bool) -> None:
     def show(total: Reshaped) -> None:
         click.echo(f"{total.read} read, {total.changed} changed, {total.unreadable} unreadable", err=True)
 
-    database = read_database(read_settings())
-    database.require_migrated()
+    database = open_database()
     total = rebuild(database.engine, progress=show, restart=restart)
     click.echo(f"{total.read} sessions: {total.changed} changed, {total.unchanged} unchanged.")
     if total.unreadable:
@@ -229,8 +232,7 @@ def forget(user_id: str, yes: bool) -> None:
     if not yes:
         click.confirm("Everything stored of this user will be erased and cannot be brought back. Go on?", abort=True)
     settings = read_settings()
-    database = read_database(settings)
-    database.require_migrated()
+    database = open_database(settings)
     with database.engine.begin() as connection:
         erased_before = last_erasure(connection, user_id)
         removed = erase(connection, user_id, "requested")
@@ -271,8 +273,7 @@ def report(month: datetime | None, user_id: str | None, out: str | None) -> None
     from assets.report.monthly_report import NothingToReport, render_report
 
     first = (month.date() if month else datetime.now(UTC).date() - timedelta(days=1)).replace(day=1)
-    database = read_database(read_settings())
-    database.require_migrated()
+    database = open_database()
     try:
         with database.engine.connect() as connection:
             page = render_report(connection, first, user_id)

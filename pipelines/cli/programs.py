@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from pipelines.cli.common import Refusal, read_database, read_settings, require_free_port, with_database_url
+from pipelines.cli.common import Refusal, open_database, read_settings, require_free_port, with_database_url
 
 
 @click.command()
@@ -28,7 +28,7 @@ def serve(host: str, port: int, workers: int) -> None:
         options_from(settings)
     except ValueError as error:
         raise Refusal(str(error)) from None
-    read_database(settings).require_migrated()
+    open_database(settings)
     require_free_port(host, port, f"asleep-sync serve --port {port + 1}")
     run_service(settings, host=host, port=port, workers=workers)
 

@@ -1,6 +1,7 @@
 """`asleep-sync inbox`, `notifications` and `cache`: an operator's verbs for what waits or was given up."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -8,6 +9,10 @@ from pipelines.cli.common import Refusal, id_of_user, open_database, print_table
 from pipelines.cli.users import user_ids
 
 Numbers = tuple[int, ...]
+LIMIT = click.option(
+    "--limit", default=100, show_default=True, type=click.IntRange(1, 10_000), help="At most this many."
+)
+ALL = click.option("--all", "everything", is_flag=True, help="All that were given up.")
 
 
 @click.group()
@@ -16,7 +21,7 @@ def inbox() -> None:
 
 
 @inbox.command("list")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000), help="At most so many.")
+@LIMIT
 def list_events(limit: int) -> None:
     """Show how many events wait, and those that were given up, with the reason.
 
@@ -36,7 +41,7 @@ def list_events(limit: int) -> None:
 
 @inbox.command("retry")
 @click.argument("numbers", nargs=-1, type=int, metavar="[EVENT…]")
-@click.option("--all", "everything", is_flag=True, help="All that were given up.")
+@ALL
 def retry_events(numbers: Numbers, everything: bool) -> None:
     """Give events five more attempts. EVENT is a number that `inbox list` shows.
 
@@ -47,16 +52,13 @@ def retry_events(numbers: Numbers, everything: bool) -> None:
     """
     from resources.database.service.inbox_care import requeue_parked
 
-    wanted = _wanted(numbers, everything=everything)
-    with open_database().engine.begin() as connection:
-        found = requeue_parked(connection, wanted)
-        _require_all(found, wanted, "event")
+    found = _change(requeue_parked, numbers, "event", everything=everything)
     click.echo(f"{found} events wait again; the sensor webhook_inbox starts a run within seconds.")
 
 
 @inbox.command("drop")
 @click.argument("numbers", nargs=-1, type=int, metavar="[EVENT…]")
-@click.option("--all", "everything", is_flag=True, help="All that were given up.")
+@ALL
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def drop_events(numbers: Numbers, everything: bool, yes: bool) -> None:
     """Delete events that were given up. Their sessions still come with the next sync, if their users are registered.
@@ -67,12 +69,9 @@ def drop_events(numbers: Numbers, everything: bool, yes: bool) -> None:
     """
     from resources.database.service.inbox_care import drop_parked
 
-    wanted = _wanted(numbers, everything=everything)
-    if not yes:
+    if not yes and (numbers or everything):
         click.confirm("These events will be deleted and cannot be brought back. Go on?", abort=True)
-    with open_database().engine.begin() as connection:
-        found = drop_parked(connection, wanted)
-        _require_all(found, wanted, "event")
+    found = _change(drop_parked, numbers, "event", everything=everything)
     click.echo(f"{found} events deleted.")
 
 
@@ -82,7 +81,7 @@ def notifications() -> None:
 
 
 @notifications.command("list")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000), help="At most so many.")
+@LIMIT
 def list_notifications(limit: int) -> None:
     """Show how many notifications wait, and those not delivered, with the reason.
 
@@ -109,7 +108,7 @@ def list_notifications(limit: int) -> None:
 
 @notifications.command("retry")
 @click.argument("numbers", nargs=-1, type=int, metavar="[NOTIFICATION…]")
-@click.option("--all", "everything", is_flag=True, help="All that were given up.")
+@ALL
 def retry_notifications(numbers: Numbers, everything: bool) -> None:
     """Deliver notifications that were given up. NOTIFICATION is a number that `notifications list` shows.
 
@@ -119,10 +118,7 @@ def retry_notifications(numbers: Numbers, everything: bool) -> None:
     """
     from resources.database.service.outbox import requeue_notifications
 
-    wanted = _wanted(numbers, everything=everything)
-    with open_database().engine.begin() as connection:
-        found = requeue_notifications(connection, wanted)
-        _require_all(found, wanted, "notification")
+    found = _change(requeue_notifications, numbers, "notification", everything=everything)
     click.echo(f"{found} notifications wait again; the service delivers them within seconds.")
 
 
@@ -152,15 +148,25 @@ def clear_cache(names: tuple[str, ...]) -> None:
     click.echo(f"The lists of {expired} users are read again by the next sync.")
 
 
-def _wanted(numbers: Sequence[int], *, everything: bool) -> list[int] | None:
-    """The numbers typed; None for all."""
+def _change(change: Callable[[Any, list[int] | None], int], numbers: Numbers, what: str, *, everything: bool) -> int:
+    """Change what was given up: all of these numbers, or none; returns how many.
+
+    Args:
+        change: a function of a connection and of numbers (None for all) that returns how many it found.
+        numbers: as typed.
+        what: name of one, for the error.
+        everything: whether --all was typed.
+
+    Raises:
+        Refusal: neither numbers nor --all were typed, or a number belongs to none that was given up.
+    """
     if everything == bool(numbers):
         raise Refusal("name numbers, as `list` shows them, or --all.")
-    return None if everything else sorted(set(numbers))
-
-
-def _require_all(found: int, wanted: list[int] | None, what: str) -> None:
-    if wanted is not None and found < len(wanted):
-        raise Refusal(
-            f"{len(wanted) - found} of these numbers are of no {what} that was given up. Nothing was changed."
-        )
+    wanted = None if everything else sorted(set(numbers))
+    with open_database().engine.begin() as connection:
+        found = change(connection, wanted)
+        if wanted is not None and found < len(wanted):
+            raise Refusal(
+                f"{len(wanted) - found} of these numbers are of no {what} that was given up. Nothing was changed."
+            )
+    return found

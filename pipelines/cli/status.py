@@ -5,9 +5,9 @@ from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from sqlalchemy import Connection, Engine, func, select
 
+from pipelines.cli.common import print_table
 from pipelines.settings import Settings
 from resources.contract.drift import check_stored
 from resources.database.schema import tables
@@ -44,12 +44,12 @@ def show_status(engine: Engine, settings: Settings, console: Console | None = No
         synced in time.
     """
     console = console or Console(markup=False, emoji=False)
-    console.print(_table("In use", ("what", "value"), _in_use(engine, settings)))
+    print_table(("what", "value"), _in_use(engine, settings), "In use", console)
     with engine.connect() as connection:
-        console.print(_table("Stored", ("table", "rows"), _counts(connection)))
-        console.print(_table("Freshness", ("what", "when (UTC)"), _freshness(connection)))
-        console.print(_table("Rate limit", ("what", "value"), _rates(connection)))
-        console.print(_table("Webhooks and notifications", ("what", "value"), _boxes(connection)))
+        print_table(("table", "rows"), _counts(connection), "Stored", console)
+        print_table(("what", "when (UTC)"), _freshness(connection), "Freshness", console)
+        print_table(("what", "value"), _rates(connection), "Rate limit", console)
+        print_table(("what", "value"), _boxes(connection), "Webhooks and notifications", console)
         drift = [each for each in check_stored(connection, max_sessions=SESSIONS_CHECKED) if each.contradicted]
         waiting, missing = read_missing_data(connection)
         never = connection.scalar(_NEVER_SYNCED) or 0
@@ -57,11 +57,11 @@ def show_status(engine: Engine, settings: Settings, console: Console | None = No
     stopped, stalled = stopped_runs(engine), stalled_runs(engine)
     if drift:
         shown = [(each.statement, each.detail or "-", each.contradicted) for each in drift]
-        console.print(_table("Contradicts the API's contract, in the last week", ("assumed", "found", "times"), shown))
+        print_table(("assumed", "found", "times"), shown, "Contradicts the API's contract, in the last week", console)
     if missing:
         headings = ("user", "session", "kind", "attempts", "since (UTC)", "what happened")
         rows = [(h.user, h.what, h.kind, h.attempts, h.since, h.message) for h in missing]
-        console.print(_table(f"Missing: {waiting} waiting to be tried again", headings, rows))
+        print_table(headings, rows, f"Missing: {waiting} waiting to be tried again", console)
         console.print(
             "The next run tries these first; `asleep-sync sync` does it now. Users are shown by pseudonym: "
             "asleep.pseudonym(user_id)."
@@ -103,19 +103,6 @@ def _in_use(engine: Engine, settings: Settings) -> list[tuple[Any, ...]]:
         ("API key", f"{key_id_of(key)} (first digits of its SHA-256)" if key else "ASLEEP_API_KEY is not set"),
         ("environment", settings.environment.value),
     ]
-
-
-def _table(title: str, headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Table:
-    table = Table(*headings, title=title, title_justify="left")
-    for row in rows:
-        table.add_row(*(_shown(value) for value in row))
-    return table
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:%Y-%m-%d %H:%M:%S}" if hasattr(value, "strftime") else str(value)
 
 
 def _counts(connection: Connection) -> list[tuple[Any, ...]]:

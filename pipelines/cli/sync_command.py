@@ -34,34 +34,28 @@ from resources.notifications.deliver import NotDelivered, deliver
 from resources.pseudonyms import pseudonym
 
 ALL_SYNCED, SOME_FAILED = 0, 1
-_LINES: tuple[tuple[str, str, dict[str, str]], ...] = (
-    (
-        "users",
-        "users",
-        {
-            "users_fresh": "just synced before",
-            "users_gone": "gone",
-            "users_not_found": "not found",
-            "users_failed": "failed",
-        },
-    ),
-    (
-        "sessions",
-        "sessions",
-        {
-            "sessions_inserted": "new",
-            "sessions_updated": "changed",
-            "sessions_unchanged": "unchanged",
-            "sessions_deleted": "deleted",
-            "deletions_held": "deletions held back",
-        },
-    ),
-    (
-        "requests",
-        "requests",
-        {"requests_list_sessions": "lists", "requests_read_session": "sessions", "answers_throttled": "throttled"},
-    ),
-)
+_FRESH = "users_fresh"
+_LINES = {
+    "users": {
+        _FRESH: "just synced before",
+        "users_gone": "gone",
+        "users_not_found": "not found",
+        "users_failed": "failed",
+    },
+    "sessions": {
+        "sessions_inserted": "new",
+        "sessions_updated": "changed",
+        "sessions_unchanged": "unchanged",
+        "sessions_deleted": "deleted",
+        "deletions_held": "deletions held back",
+    },
+    "requests": {
+        "requests_list_sessions": "lists",
+        "requests_read_session": "sessions",
+        "answers_throttled": "throttled",
+    },
+}
+"""Printed counts of a run, each with the counts that it is made of and their words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,30 +109,18 @@ def _extend_partitions(database: Database, first: date) -> None:
             )
 
 
-def run_retry(settings: Settings, database: Database) -> int:
-    """Sync what failed before; returns the exit code.
+def run_for_all_users(settings: Settings, database: Database, title: str, run: Callable[[Runner], RunResult]) -> int:
+    """Run a job that needs registered users, and print the result; returns the exit code.
 
     Args:
         settings: the environment.
         database: where data go.
+        title: heads the result.
+        run: starts the job.
     """
     _require_ready(settings, database)
     _require_users(settings, database)
-    return _print_result("Retry of what failed", database, _run(settings, database, Runner.retry))
-
-
-def run_reconcile(settings: Settings, database: Database, days: int) -> int:
-    """Compare the last days with the API's own statistics; returns the exit code.
-
-    Args:
-        settings: the environment.
-        database: where data go.
-        days: so many, today included.
-    """
-    _require_ready(settings, database)
-    _require_users(settings, database)
-    outcomes = _run(settings, database, lambda runner: runner.reconcile(days))
-    return _print_result(f"Reconciliation of {days} days", database, outcomes)
+    return _print_result(title, database, _run(settings, database, run))
 
 
 def _require_ready(settings: Settings, database: Database) -> None:
@@ -267,15 +249,15 @@ def _owners(connection: Connection, session_ids: tuple[str, ...]) -> list[str]:
 
 
 def _print_counts(console: Console, title: str, done: RunResult) -> None:
-    if skipped := done.counts.get("users_fresh", 0):
+    if skipped := done.counts.get(_FRESH, 0):
         console.print(
             f"{skipped} of {done.counts.get('users', 0)} users were skipped: they were synced within "
             "CACHE_TTL_SECONDS. --refresh lists them again."
         )
     console.print(f"{title}, run {done.run_id}")
-    for heading, total, parts in _LINES:
+    for total, parts in _LINES.items():
         shown = ", ".join(f"{done.counts.get(key, 0)} {word}" for key, word in parts.items())
-        console.print(f"{heading:<10}{done.counts.get(total, 0)} ({shown})")
+        console.print(f"{total:<10}{done.counts.get(total, 0)} ({shown})")
 
 
 def _list_missing(complain: Console, engine: Engine, ids: Sequence[str], done: RunResult) -> None:
