@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,8 @@ DEFAULTS = {
     "max_limit": "100",
     "page_cap": 100,
     "average_empty_lists": "present",
+    "open_time_in_bed": "null",
+    "never_slept_stat": "object",
 }
 
 Examine = Callable[..., Result]
@@ -91,6 +94,26 @@ def test_a_deviation_is_contradicted_by_name(examine: Examine, behaviour: dict[s
     result = examine("--json", **behaviour)
 
     assert result.exit_code == 1
+    assert statement in contradicted(result)
+
+
+@pytest.mark.parametrize(
+    ("session", "behaviour", "statement"),
+    [
+        ({"state": "OPEN"}, {"open_time_in_bed": "zero"}, "list: `time_in_bed` of a running session is null"),
+        ({"finding": "NEVER_SLEPT"}, {"never_slept_stat": "null"}, "session: NEVER_SLEPT carries a `stat` object"),
+    ],
+)
+def test_a_deviation_shows_with_the_session_that_it_concerns(
+    examine: Examine, api: Simulator, session: dict[str, str], behaviour: dict[str, str], statement: str
+):
+    """Some statements are visible only while a user has such a session; then they must not be missed."""
+    start = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+    order = {"user_id": api.ask("users")[0]["user_id"], "start": start.isoformat(), "epochs": 60, **session}
+    session_id = api.ask("sessions", order)["session_id"]
+    result = examine("--json", **behaviour)
+    api.ask(f"sessions/{session_id}", method="DELETE")
+
     assert statement in contradicted(result)
 
 
