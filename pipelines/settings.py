@@ -236,7 +236,7 @@ class Settings(BaseSettings):
 
     @property
     def logs_as_json(self) -> bool:
-        """True when log lines are JSON: asked for, or outside development."""
+        """True when log lines are JSON: by LOG_FORMAT, or outside development."""
         return (self.log_format or ("console" if self.environment is Environment.DEVELOPMENT else "json")) == "json"
 
 
@@ -249,7 +249,7 @@ def load_settings(env_file: Path | None = None) -> Settings:
     try:
         return Settings(_env_file=env_file or ".env")  # type: ignore[call-arg]
     except ValidationError as error:
-        lines = [*_told(error), *_told_of_the_rest(error, env_file)]
+        lines = [*_problems(error), *_other_problems(error, env_file)]
         raise SettingsInvalid("\n".join(lines)) from None
     except UnicodeDecodeError:
         raise SettingsInvalid(f"{env_file or '.env'}: not UTF-8 text. Save the file as UTF-8.") from None
@@ -257,7 +257,7 @@ def load_settings(env_file: Path | None = None) -> Settings:
         raise SettingsInvalid(f"{env_file or '.env'}: cannot be read ({error.strerror})") from None
 
 
-def _told(error: ValidationError) -> list[str]:
+def _problems(error: ValidationError) -> list[str]:
     lines: list[str] = []
     for problem in error.errors(include_input=False, include_url=False, include_context=False):
         message = problem["msg"].removeprefix("Value error, ")
@@ -266,7 +266,7 @@ def _told(error: ValidationError) -> list[str]:
     return lines
 
 
-def _told_of_the_rest(error: ValidationError, env_file: Path | None) -> list[str]:
+def _other_problems(error: ValidationError, env_file: Path | None) -> list[str]:
     """What is wrong beside the variables of this error: what they contradict is looked at once each can be read.
 
     So they are read again with the defaults of those that were wrong; what is then said of these is not true.
@@ -278,7 +278,7 @@ def _told_of_the_rest(error: ValidationError, env_file: Path | None) -> list[str
     try:
         Settings(_env_file=env_file or ".env", **defaults)  # type: ignore[call-arg]
     except ValidationError as rest:
-        return [line for line in _told(rest) if line.partition(":")[0].lower() not in wrong]
+        return [line for line in _problems(rest) if line.partition(":")[0].lower() not in wrong]
     return []
 
 

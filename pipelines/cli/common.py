@@ -93,7 +93,7 @@ def first_line(error: object, otherwise: str = "no reason given") -> str:
 
 
 def _message_of_database(error: Any) -> str:
-    """Return what the database said, without the statement and its values: most texts of a server may quote a row."""
+    """Return the database's error without the statement and its values: most texts of a server may quote a row."""
     from sqlalchemy.exc import InterfaceError, OperationalError
 
     if isinstance(error, OperationalError | InterfaceError):
@@ -109,7 +109,7 @@ def _message_of_database(error: Any) -> str:
 
 
 def read_settings() -> Any:
-    """The settings, with logs set up by them and a word about variables that look misspelt."""
+    """Return the settings; set up logs and warn about variables that look misspelt."""
     from pipelines.observability import set_up_logs
     from pipelines.settings import load_settings, unknown_variables
 
@@ -121,7 +121,7 @@ def read_settings() -> Any:
 
 
 def read_database(settings: Any) -> Any:
-    """The database of these settings; nothing is connected yet."""
+    """Return the database of these settings; no connection is opened yet."""
     from resources.database.resource import Database
 
     return Database(lambda: find_database_url(settings), application_name="asleep-sync cli")

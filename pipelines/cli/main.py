@@ -42,10 +42,10 @@ def main() -> None:
 
     \b
     First time:
-      asleep-sync migrate                    make the tables
-      asleep-sync users import users.csv     say whose sessions you want
+      asleep-sync migrate                    create the tables
+      asleep-sync users import users.csv     register the users to sync
       asleep-sync sync                       fetch the last days, compute averages
-      asleep-sync status                     see what is there and what failed
+      asleep-sync status                     show what is stored and what failed
     """
 
 
@@ -139,7 +139,9 @@ def retry() -> None:
 
 
 @main.command()
-@click.option("--days", default=98, show_default=True, type=click.IntRange(1, 98), help="So many days back from today.")
+@click.option(
+    "--days", default=98, show_default=True, type=click.IntRange(1, 98), help="Number of days, today included."
+)
 def reconcile(days: int) -> None:
     """Compare what is stored with the API's own statistics and averages, and read again what differs.
 

@@ -1,6 +1,6 @@
 """The files of one embedded Postgres server: paths, modes, locks and passwords.
 
-An ordinary user's server lives in the directory that was asked for. Root's lives below `/var/lib/asleep-sync`, where
+An ordinary user's server lives in the directory that the caller names. Root's lives below `/var/lib/asleep-sync`, where
 the account that runs it can reach it; the directory then holds only a pointer, the file `cluster`.
 """
 
@@ -38,7 +38,7 @@ class Home:
         return {owner: password for *_, owner, password in lines}[role]
 
     def prepare_log(self) -> None:
-        """Begin a log that the server, and nobody else, may write."""
+        """Create an empty log that only the server's account may write."""
         os.close(os.open(self.log, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
         programs.hand_over(self.log)
 

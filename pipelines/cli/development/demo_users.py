@@ -1,4 +1,4 @@
-"""The demo's users in the registry: marked by their source, so that no real account is asked about them."""
+"""The demo's users in the registry: marked by their source, so that they are never requested from a real account."""
 
 from sqlalchemy import Connection, select
 
@@ -35,7 +35,7 @@ def has_other_users(connection: Connection) -> bool:
 
 
 def refuse_demo_users(connection: Connection, settings: Settings) -> None:
-    """Do nothing when the configured account may be asked about the registered users.
+    """Do nothing when the registered users may be requested from the configured account.
 
     Args:
         connection: open.
