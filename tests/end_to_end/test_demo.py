@@ -147,7 +147,7 @@ def test_the_demos_nights_follow_from_the_simulators_truth(folder, engine):
     assert len(naps_at_night) <= 12
 
 
-def test_the_demo_says_what_landed_and_where_to_look(first, engine):
+def test_the_demo_prints_what_it_stored_and_the_next_commands(first, engine):
     """A newcomer sees numbers that are true and commands that can be typed."""
     with engine.connect() as connection:
         sessions = connection.scalar(text("SELECT count(*) FROM asleep.sleep_sessions"))
@@ -174,7 +174,7 @@ def test_psql_opens_with_the_command_that_the_demo_names(folder, first):
     assert f"users: {USERS}" in shown.stdout
 
 
-def test_the_report_is_private_and_where_the_demo_says(folder, first):
+def test_the_report_is_private_and_at_the_printed_path(folder, first):
     """Health data: neither other users of the machine nor git get to see it."""
     report = Path(re.search(r"The month in pictures: (\S+)", first)[1])
     assert report.read_text("utf-8").startswith("<!doctype html>")
@@ -232,7 +232,7 @@ class Dev:
     printed: list[str]
 
 
-def test_dev_without_a_key_says_in_one_line_that_the_api_is_simulated(dev):
+def test_dev_without_a_key_prints_in_one_line_that_the_api_is_simulated(dev):
     """And prints the address last, so that a terminal can open it with a click."""
     assert [line for line in dev.printed if "simulated" in line] == [dev.printed[0]]
     assert f"{USERS} users" in dev.printed[0]

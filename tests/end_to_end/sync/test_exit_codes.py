@@ -63,7 +63,7 @@ def test_all_synced_is_zero_and_some_failed_is_one_until_mended(deployment):
     assert deployment.run("status")[0] == 0
 
 
-def test_who_failed_is_listed_a_screenful_of_them_and_only_whom_one_asked_for(deployment):
+def test_failed_users_are_listed_up_to_a_screenful_and_named_ones_only(deployment):
     """The exit code says that some failed; whoever reads it by mail wants to know who, and not of others."""
     victim = deployment.api.ask("users")[0]["user_id"]
     deployment.api.ask("faults", [{"kind": "html_200", "user": victim}])
@@ -89,7 +89,7 @@ def test_who_failed_is_listed_a_screenful_of_them_and_only_whom_one_asked_for(de
     assert victim not in said
 
 
-def test_a_refused_key_is_two_says_which_and_keeps_what_landed(deployment):
+def test_a_rejected_key_exits_with_two_and_keeps_what_was_stored(deployment):
     """Nothing more can be done by us: a person has to act, and must be told on what."""
     deployment.api.ask("faults", [{"kind": "quota", "after": 40}])
     code, said = deployment.run()
@@ -124,7 +124,7 @@ def test_a_database_that_is_away_is_two(deployment):
     assert "Traceback" not in said
 
 
-def test_a_missing_key_is_two_and_nothing_is_asked(deployment):
+def test_a_missing_key_exits_with_two_before_any_request(deployment):
     code, said = deployment.run(ASLEEP_API_KEY="")
     assert code == 2, said
     assert "ASLEEP_API_KEY" in said

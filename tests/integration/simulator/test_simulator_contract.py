@@ -362,7 +362,7 @@ def test_the_fewest_requests_are_counted_by_full_pages(service: Any):
     assert least["list_sessions_until_empty"] == 40 + sum(count > 0 for count in counts)
 
 
-def test_users_as_csv_register_everybody(service: Any):
+def test_users_as_csv_register_every_user(service: Any):
     lines = service.http.get(f"{service.url}/_simulator/users.csv", timeout=5).text.splitlines()
 
     assert lines[0] == "user_id,timezone"

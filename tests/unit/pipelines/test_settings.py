@@ -42,7 +42,7 @@ def test_the_defaults_are_those_that_are_documented(load: Load):
     }  # fmt: skip
 
 
-def test_every_error_is_told_at_once_by_name_and_without_its_value(load: Load):
+def test_all_errors_are_reported_together_by_name_and_without_values(load: Load):
     """A typo in a secret must not end in a log."""
     with pytest.raises(SettingsInvalid) as refused:
         load(
@@ -67,7 +67,7 @@ def test_production_names_everything_it_lacks(load: Load):
     ]  # fmt: skip
 
 
-def test_production_is_told_of_typos_and_of_what_it_lacks_at_once(load: Load):
+def test_production_reports_typos_and_missing_settings_together(load: Load):
     """Mending one, starting again and finding the next costs a deployment each time."""
     with pytest.raises(SettingsInvalid) as refused:
         load(ENVIRONMENT="production", RECENT_DAYS="x", ASLEEP_BASE_URL="http://example.test")
@@ -110,7 +110,7 @@ def test_a_database_url_that_leads_nowhere_is_refused_without_a_part_of_it(load:
         "http://[::1", "http://a..b", "http://ho st", "ftp://host", "host",
     ],
 )  # fmt: skip
-def test_a_web_address_that_cannot_be_asked_is_refused_by_name(load: Load, name: str, url: str):
+def test_an_invalid_web_address_is_refused_by_name(load: Load, name: str, url: str):
     """Not at the first request, by whatever the HTTP client says then."""
     with pytest.raises(SettingsInvalid) as refused:
         load(**{name: url})
@@ -217,7 +217,7 @@ def test_a_file_is_read_below_the_environment(load: Load):
     assert [key.get_secret_value() for key in settings.asleep_api_key] == ["one", "two"]
 
 
-def test_no_secret_shows_in_the_settings_own_words(load: Load):
+def test_no_secret_shows_in_the_settings_text(load: Load):
     """They are printed in many a traceback."""
     settings = load(
         "WEBHOOK_SECRET=hunter1\nNOTIFY_SECRET=hunter2",

@@ -89,7 +89,7 @@ def test_naps_belong_to_the_sleep_of_their_date(connection: Connection):
     assert "1 user with sleep" in render_report(connection, MAY)
 
 
-def test_a_users_report_shows_the_hypnogram_and_nobody_else(connection: Connection):
+def test_a_users_report_shows_the_hypnogram_and_no_other_user(connection: Connection):
     """One person's report must not carry another person's figures or name, nor its own user's id."""
     some_nights(connection)
     page = render_report(connection, MAY, "user <1>")

@@ -79,7 +79,7 @@ def test_twenty_deletions_are_accepted_and_the_rest_of_the_day_is_held_back(worl
     assert deleted(world) == set(gone[:20])
 
 
-def test_a_run_a_day_later_reads_held_sessions_again_and_believes_the_answer(world: Any):
+def test_a_run_a_day_later_reads_held_sessions_again_and_applies_the_response(world: Any):
     """Whatever its window; a run before that changes nothing."""
     for _ in range(3):
         world.add_user(nights=10)

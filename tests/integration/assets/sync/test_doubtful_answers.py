@@ -49,7 +49,7 @@ def test_a_row_of_the_list_with_an_odd_start_is_read_like_any_other(world, bad):
     assert len(world.rows("SELECT FROM asleep.sleep_sessions WHERE session_start_time IS NOT NULL")) == 5
 
 
-def test_a_row_of_the_list_without_an_id_is_a_hole_and_hides_no_other(world):
+def test_a_list_row_without_an_id_is_missing_data_and_hides_no_other(world):
     """One unreadable row of five: four sessions land, the run says that one is missing, and which answer it was."""
     world.add_user(nights=5)
     world.faults(
@@ -176,7 +176,7 @@ def test_importing_a_user_again_takes_back_that_they_are_gone(world):
 
 @pytest.mark.parametrize("mode", [Mode.LIST, Mode.STATISTICS])
 @pytest.mark.parametrize("session", ["20261101140211_q7x4m", "oops"])
-def test_a_session_that_only_an_event_named_is_no_hole_when_the_api_does_not_know_it(world, mode, session):
+def test_a_session_named_by_an_event_alone_is_not_missing_when_the_api_has_none(world, mode, session):
     """Anybody with the key can name one; every run would be red for ever."""
     user = world.add_user(nights=2)
     fail(world, user, session)

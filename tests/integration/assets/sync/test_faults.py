@@ -93,7 +93,7 @@ def _owner(population: Any, session_id: str) -> str:
     raise AssertionError(session_id)
 
 
-def test_what_was_received_is_kept_with_the_hole_and_out_of_its_message(population):
+def test_the_response_is_kept_with_the_failure_and_out_of_its_message(population):
     """People must be able to look at the answer; nobody should meet health data in a message."""
     population.faults({"kind": "html_200", "endpoint": "read_session", "user": _busiest(population)})
     population.sync(days=10)
@@ -132,7 +132,7 @@ def test_users_that_failed_are_tried_first_next_time(population):
     assert population.api.ask(f"log?since={before}")[0]["user"] == victim
 
 
-def test_a_hole_outside_todays_window_is_mended_all_the_same(population):
+def test_missing_data_outside_todays_window_are_repaired(population):
     """A list failed in a backfill of last month: the daily run of two days asks for that month again."""
     victim = _busiest(population)
     population.faults({"kind": "not_json", "user": victim, "endpoint": "list_sessions"})

@@ -137,7 +137,7 @@ def test_a_stored_session_deleted_while_its_user_is_synced_is_marked_in_the_same
     assert world.wrong() == []
 
 
-def test_a_session_that_is_listed_but_cannot_be_found_is_a_hole_and_not_a_deletion(world):
+def test_a_listed_session_that_is_not_found_is_missing_data_and_not_a_deletion(world):
     """List and reading contradict each other, twice: nobody may guess which one is right."""
     user = world.add_user(nights=2)
     world.sync()
@@ -271,7 +271,7 @@ def test_one_spurious_404_of_average_stats_makes_no_user_disappear(world, mode):
     assert world.missing_data() == []
 
 
-def test_a_gone_user_leaves_no_hole_behind(world):
+def test_a_gone_user_leaves_no_missing_data(world):
     """What failed for somebody who no longer exists can never be mended, so it must not stand for ever."""
     user = world.add_user(nights=3)
     world.faults({"kind": "not_json", "endpoint": "read_session", "user": user})

@@ -55,7 +55,7 @@ def test_two_processes_share_one_circuit(full):
     assert len(broken) <= 2 * 8 + 6
 
 
-def test_an_outage_longer_than_our_patience_is_a_hole_for_each_user_and_then_mended(full):
+def test_a_long_outage_is_missing_data_for_each_user_and_is_repaired_later(full):
     """Given up in time, said so, and the next run starts with them."""
     full.faults({"kind": "outage"})
     counts = full.sync(retry_policy=RetryPolicy(total_seconds=3, first_pause_seconds=0.01))
@@ -69,7 +69,7 @@ def test_an_outage_longer_than_our_patience_is_a_hole_for_each_user_and_then_men
 
 
 @pytest.mark.parametrize("storm", [{"status": 403}, {"status": 429, "retry_after": "2"}], ids=["by text", "429"])
-def test_a_throttling_storm_slows_everybody_down_and_fails_nothing(full, storm):
+def test_a_throttling_storm_slows_all_requests_down_and_fails_nothing(full, storm):
     """Throttling is no failure: the sync goes on, slower; no session is given up for it."""
     full.faults({"kind": "throttle_storm", "after": 10, "seconds": 2, **storm})
     counts = full.sync(workers=8, retry_policy=PATIENT, rate=200)

@@ -62,7 +62,7 @@ def test_a_session_that_the_api_returns_for_neither_user_is_missing_data_for_bot
     assert world.missing_data() == []
 
 
-def test_a_new_session_that_two_users_are_said_to_have_goes_to_the_one_for_whom_it_exists(world, stranger):
+def test_a_new_session_listed_for_two_users_goes_to_the_one_who_has_it(world, stranger):
     """Neither is stored yet: both come in one batch."""
     owns, claims, _ = stranger
     [new] = world.add_nights(owns, world.ago(2, hour=2))

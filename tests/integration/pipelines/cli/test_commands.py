@@ -85,9 +85,7 @@ def test_a_file_that_is_no_text_is_refused(typed: Type, engine: Engine):
         (("--user", "G-\udcff"), "a user id is text"),
     ],
 )
-def test_a_sync_that_makes_no_sense_is_refused_before_anything_is_asked(
-    typed: Type, arguments: tuple[str, ...], told: str
-):
+def test_invalid_options_of_a_sync_are_refused_before_any_request(typed: Type, arguments: tuple[str, ...], told: str):
     """One sentence that names the argument and the remedy."""
     result = typed("sync", *arguments)
 
@@ -95,7 +93,7 @@ def test_a_sync_that_makes_no_sense_is_refused_before_anything_is_asked(
     assert told in result.output
 
 
-def test_status_tells_what_is_missing_and_of_whom_nothing_is_known_yet(typed: Type, engine: Engine):
+def test_status_lists_missing_data_and_users_never_synced(typed: Type, engine: Engine):
     """A monitor looks at the exit code; a person reads whom it concerns, by pseudonym."""
     typed("users", "import", "-", stdin="G-1\nG-2\n")
     fine = typed("status")
@@ -198,7 +196,7 @@ def erasures(engine: Engine) -> int:
         return connection.scalar(text("SELECT count(*) FROM asleep.erasures")) or 0
 
 
-def test_forgetting_says_what_went_and_asks_about_an_id_that_nobody_has(typed: Type, engine: Engine):
+def test_forget_prints_what_was_erased_and_confirms_an_unknown_id(typed: Type, engine: Engine):
     """A mistyped id must not look like an erasure, neither to who typed it nor in the record."""
     typed("users", "import", "-", stdin="G-1\nG-2\n")
 
@@ -215,7 +213,7 @@ def test_forgetting_says_what_went_and_asks_about_an_id_that_nobody_has(typed: T
     assert users(engine) == [("G-2", None)]
 
 
-def test_forgetting_again_says_when_it_was_done(typed: Type, engine: Engine):
+def test_forgetting_again_prints_the_date_of_the_erasure(typed: Type, engine: Engine):
     """Whoever repeats it after a restore, or to be sure, did nothing wrong."""
     typed("users", "import", "-", stdin="G-1\n")
     typed("forget", "G-1", "--yes")
@@ -230,7 +228,7 @@ def test_forgetting_again_says_when_it_was_done(typed: Type, engine: Engine):
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\t"])
-def test_forgetting_nobody_erases_nothing(typed: Type, engine: Engine, blank: str):
+def test_forgetting_an_empty_id_erases_nothing(typed: Type, engine: Engine, blank: str):
     """An unset variable in a script once erased the events and failures that name nobody, which may be anybody's."""
     with engine.begin() as connection:
         put_events(connection, [IncomingEvent(b'{"event": "X", "note": ""}', {"x-user-id": blank})])
@@ -268,7 +266,7 @@ def test_migrating_twice_is_the_same_as_once(typed: Type):
     assert "as before" in again.output
 
 
-def test_a_wrong_environment_is_told_by_name(typed: Type, monkeypatch: pytest.MonkeyPatch):
+def test_an_invalid_environment_is_reported_by_name(typed: Type, monkeypatch: pytest.MonkeyPatch):
     """Not by a traceback, and not one at a time."""
     monkeypatch.setenv("REQUEST_TIMEOUT", "soon")
     monkeypatch.setenv("MAX_CONNECTIONS", "-1")
@@ -301,7 +299,7 @@ def powerless(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("command", ["status", "users import -", "migrate", "forget G-1 --yes", "sync"])
-def test_a_role_without_rights_is_told_what_it_lacks(typed: Type, powerless: str, command: str):
+def test_a_role_without_rights_is_reported_with_the_right_it_lacks(typed: Type, powerless: str, command: str):
     """The grants were forgotten: one line, without the statement and its values."""
     result = typed(*command.split(), stdin="G-1\n")
 
@@ -313,7 +311,7 @@ def test_a_role_without_rights_is_told_what_it_lacks(typed: Type, powerless: str
     assert len(result.output.splitlines()) == 1
 
 
-def test_a_statement_that_fails_is_told_by_its_kind_only(typed: Type, engine: Engine):
+def test_a_failed_statement_is_reported_by_its_kind_only(typed: Type, engine: Engine):
     """What a server says of other errors may quote a row."""
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE asleep.users ADD CONSTRAINT odd CHECK (user_id <> 'G-odd') NOT VALID"))
@@ -343,7 +341,7 @@ def test_a_dagster_home_that_dagster_would_refuse_is_named(
     assert "DAGSTER_HOME must be the absolute path" in result.output
 
 
-def test_what_dagster_refuses_is_told_in_one_line(typed: Type, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_refusal_by_dagster_is_reported_in_one_line(typed: Type, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """A typo in a `dagster.yaml` of one's own."""
     typed("users", "import", "-", stdin="G-1\n")
     (tmp_path / "dagster.yaml").write_text("no_such_section: 1\n")
@@ -356,7 +354,7 @@ def test_what_dagster_refuses_is_told_in_one_line(typed: Type, monkeypatch: pyte
     assert len(result.output.splitlines()) == 1
 
 
-def test_a_role_that_may_not_use_dagsters_schema_is_told_so(typed: Type, engine: Engine, powerless: str):
+def test_a_role_without_access_to_dagsters_schema_is_reported(typed: Type, engine: Engine, powerless: str):
     """Dagster's own tables are in the same database, and so are its errors."""
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO asleep.users (user_id, source) VALUES ('G-1', 'import')"))
@@ -371,7 +369,7 @@ def test_a_role_that_may_not_use_dagsters_schema_is_told_so(typed: Type, engine:
     assert len(result.output.splitlines()) == 1
 
 
-def test_dagsters_tables_out_of_reach_are_told_in_one_line(
+def test_unreachable_tables_of_dagster_are_reported_in_one_line(
     typed: Type, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     """Dagster's storage may be elsewhere: then our own database says nothing of its trouble."""
@@ -419,7 +417,7 @@ def test_a_data_directory_that_cannot_be_made_is_named(
     assert f"DATA_DIRECTORY: {tmp_path}/file cannot be made (File exists)" in result.output
 
 
-def test_a_report_that_cannot_be_written_is_told_in_one_line(typed: Type, monkeypatch: pytest.MonkeyPatch):
+def test_a_report_that_cannot_be_written_is_reported_in_one_line(typed: Type, monkeypatch: pytest.MonkeyPatch):
     """In a container the folder of the program is read-only."""
     monkeypatch.setattr("assets.report.monthly_report.render_report", lambda *_: "a page")
 

@@ -62,7 +62,7 @@ def test_a_user_is_switched_off_and_on_by_id_or_pseudonym(typed: Type, engine: E
     assert _one(engine, "SELECT count(*) FROM asleep.users WHERE active") == 3
 
 
-def test_an_unknown_user_changes_nobody(typed: Type, engine: Engine):
+def test_an_unknown_user_changes_no_other(typed: Type, engine: Engine):
     """A typing error in a list of users must not switch half of them off."""
     result = typed("users", "deactivate", "G-1", "G-9")
 
@@ -156,7 +156,7 @@ def account(
         yield api
 
 
-def test_a_repeated_sync_says_first_whom_it_skipped_and_refresh_lists_them(typed: Type, account: Simulator):
+def test_a_repeated_sync_reports_skipped_users_first_and_refresh_lists_them(typed: Type, account: Simulator):
     """Otherwise "0 requests" reads as a broken sync."""
     first = typed("sync")
     assert first.exit_code == 0, first.output

@@ -158,7 +158,7 @@ def test_an_event_without_a_user_is_never_retried(instance: dg.DagsterInstance, 
     assert isinstance(tick(instance, hourly_retry, database=database), dg.SkipReason)
 
 
-def test_a_refused_account_is_not_asked_again_by_anything_until_something_succeeds(
+def test_after_a_rejected_account_nothing_sends_requests_until_a_run_succeeds(
     instance: dg.DagsterInstance, engine: Engine, database: Database, definitions: dg.Definitions
 ):
     """A person has to renew the plan; until then every run would be one more alarm, every minute."""

@@ -61,7 +61,7 @@ def test_users_whose_batch_never_began_are_counted(engine: Engine):
     assert not_synced(engine, now - timedelta(hours=1)) == len(ids) - 5
 
 
-def test_a_run_that_left_users_out_is_red_and_says_what_to_do(
+def test_a_run_that_left_users_out_fails_and_names_the_remedy(
     run: Callable[..., dg.ExecuteInProcessResult], engine: Engine
 ):
     """Dagster once continued a dead run without two of three batches, and called it a success."""
@@ -103,7 +103,7 @@ def named(*user_ids: str) -> dict[str, Any]:
     return {"ops": {"sync_some_users": {"config": config}}}
 
 
-def test_a_sync_of_one_user_is_red_for_that_users_hole_only(
+def test_a_sync_of_one_user_fails_for_missing_data_of_that_user_only(
     run: Callable[..., dg.ExecuteInProcessResult], api: Simulator, broken: str
 ):
     """The person who repairs one user reads who is missing, why, and what to type."""
@@ -115,7 +115,7 @@ def test_a_sync_of_one_user_is_red_for_that_users_hole_only(
     assert "`asleep-sync retry`" in message
 
 
-def test_a_user_set_inactive_keeps_no_run_red_and_is_a_hole_again_when_active(
+def test_missing_data_count_while_their_user_is_active(
     run: Callable[..., dg.ExecuteInProcessResult], engine: Engine, broken: str
 ):
     """A user who shall not be synced is set inactive by hand; what was missing is not forgotten by that."""

@@ -76,7 +76,7 @@ def rows(engine: Engine, query: str) -> list[Any]:
         return list(connection.execute(text(query)))
 
 
-def test_a_whole_event_is_stored_without_asking_the_api(run: Runner, engine: Engine, api: Simulator):
+def test_a_complete_event_is_stored_without_a_request(run: Runner, engine: Engine, api: Simulator):
     """A night is on the analyst's screen seconds after it ended, and costs no request."""
     [(user_id, result)] = recent(api, engine)
     session_id = result["session"]["id"]
@@ -136,7 +136,7 @@ def test_an_event_during_the_night_stores_no_session(run: Runner, engine: Engine
     assert rows(engine, "SELECT user_id FROM asleep.users") == [(user_id,)]
 
 
-def test_an_event_that_names_nobody_is_given_up_and_shown(run: Runner, engine: Engine):
+def test_an_event_without_a_user_is_given_up_and_shown(run: Runner, engine: Engine):
     """It must not come back every minute, nor make every night's run red: a person looks at it once."""
     put(engine, {"event": "SESSION_COMPLETE", "data": {}})
 
@@ -256,7 +256,7 @@ def test_a_run_that_stays_takes_an_event_as_soon_as_it_comes(engine: Engine):
     later.join()
 
 
-def test_the_sensor_asks_for_a_run_that_stays(
+def test_the_sensor_launches_a_run_that_stays(
     engine: Engine, definitions: dg.Definitions, instance: dg.DagsterInstance
 ):
     """Only while something is due, and never for two at once."""
@@ -296,7 +296,7 @@ def test_an_event_that_a_run_leaves_lying_starts_another_run(
     assert isinstance(look(), dg.RunRequest)
 
 
-def test_while_the_account_is_refused_only_whole_events_are_handled(
+def test_while_the_account_is_rejected_only_complete_events_are_handled(
     engine: Engine, definitions: dg.Definitions, instance: dg.DagsterInstance, run: Runner, api: Simulator
 ):
     """Nights that need no request must not wait until a plan is renewed."""
@@ -335,7 +335,7 @@ def sync_of_last_days(run: Runner) -> dg.ExecuteInProcessResult:
     return run("sync_sleep_sessions", tags=range_tags((today - timedelta(days=8)).isoformat(), today.isoformat()))
 
 
-def test_what_an_event_told_is_read_once_by_the_next_sync(run: Runner, engine: Engine, api: Simulator):
+def test_what_an_event_brought_is_read_once_by_the_next_sync(run: Runner, engine: Engine, api: Simulator):
     """Whoever has the key of an app can tell us anything; the API has the last word."""
     [(user_id, result)] = recent(api, engine)
     truth = result["stat"]["sleep_index"]
@@ -366,7 +366,7 @@ def test_bodies_that_contradict_each_other_are_put_to_the_api(run: Runner, engin
 
 
 @pytest.mark.parametrize("start", ["2015-03-01T14:00:00+00:00", "2099-03-01T14:00:00+00:00"])
-def test_a_night_of_another_time_is_asked_for(run: Runner, engine: Engine, api: Simulator, start: str):
+def test_a_night_of_another_time_is_requested(run: Runner, engine: Engine, api: Simulator, start: str):
     """No sync of the last days would ever look at it again."""
     [(user_id, result)] = recent(api, engine)
     made_up = {**result["session"], "id": "20150301140000_aaaaa", "start_time": start}
@@ -409,7 +409,7 @@ def test_one_event_that_cannot_be_handled_spoils_no_other(run: Runner, engine: E
     assert "IntegrityError" in failed.error
 
 
-def test_a_body_nested_beyond_all_reason_is_asked_for(run: Runner, engine: Engine, api: Simulator):
+def test_a_body_nested_too_deeply_is_requested(run: Runner, engine: Engine, api: Simulator):
     """What cannot be kept as it came is not stored as it came."""
     [(user_id, result)] = recent(api, engine)
     deep: dict[str, Any] = {}
@@ -448,7 +448,7 @@ def test_a_session_that_the_api_cannot_serve_is_given_up_in_the_end_and_its_user
     assert rows(engine, "SELECT user_id FROM asleep.users") == [(user_id,)]
 
 
-def test_an_event_given_up_of_a_user_who_is_not_registered_is_nobodys_hole(run: Runner, engine: Engine):
+def test_a_parked_event_of_an_unregistered_user_is_no_missing_data(run: Runner, engine: Engine):
     """No sync could ever mend it; the run would be red for ever, for an id that somebody made up."""
     put(engine, {"event": "SESSION_COMPLETE", "data": {"user_id": "日本", "session_id": "x1"}})
 

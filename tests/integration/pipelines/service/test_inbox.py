@@ -35,7 +35,7 @@ def test_a_body_is_stored_once_however_often_it_arrives(connection: Connection):
     assert sorted(taken.body for taken in take_events(connection, 10)) == [b"a", b"b", b"c"]
 
 
-def test_two_users_whom_only_a_header_names_are_two_events(connection: Connection):
+def test_two_users_named_by_a_header_only_are_two_events(connection: Connection):
     """The same body, "a session of yours ended", for two people: one of them would be forgotten."""
     one, other = ({"x-user-id": f"G-{name}"} for name in ("one", "two"))
     same = IncomingEvent(b'{"event": "SESSION_COMPLETE"}', one), IncomingEvent(b'{"event": "SESSION_COMPLETE"}', other)

@@ -200,7 +200,7 @@ def test_a_receiver_that_is_down_is_not_hammered(
     assert deliver() == (10, 0)
 
 
-def test_a_session_that_went_away_is_not_told(engine: Engine, deliver: Callable[[], tuple[int, int]]):
+def test_a_session_that_was_deleted_is_not_notified(engine: Engine, deliver: Callable[[], tuple[int, int]]):
     """Erased or deleted before its notification left."""
     with engine.begin() as connection:
         turn_on(connection)
@@ -212,7 +212,7 @@ def test_a_session_that_went_away_is_not_told(engine: Engine, deliver: Callable[
         assert noted(connection) == []
 
 
-def test_a_user_erased_while_others_are_told_is_not_told_any_more(
+def test_a_user_erased_during_a_delivery_is_no_longer_notified(
     engine: Engine, receiver: Receiver, deliver: Callable[[], tuple[int, int]]
 ):
     """A batch is in memory for minutes while a slow receiver takes one after the other."""
@@ -240,7 +240,7 @@ def test_care_of_the_outbox(connection: Connection):
     assert noted(connection) == ["two"]
 
 
-def test_several_services_tell_each_session_once(
+def test_several_services_notify_of_each_session_once(
     serve_app: Callable[..., Service], database_url: str, engine: Engine, receiver: Receiver
 ):
     """Started with an address, every worker shares the work; without one, the switch goes off."""

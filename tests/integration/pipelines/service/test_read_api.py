@@ -182,7 +182,7 @@ def test_a_wrong_parameter_is_named_and_not_repeated(service: Service, parameter
     assert "yesterday" not in answer.text
 
 
-def test_a_summary_tells_the_last_session_the_months_and_how_fresh(service: Service, engine: Engine):
+def test_a_summary_holds_the_last_session_the_months_and_the_freshness(service: Service, engine: Engine):
     """What an app shows on its first page."""
     with engine.begin() as connection:
         connection.execute(
@@ -235,7 +235,7 @@ def test_a_summary_counts_the_last_7_and_30_dates(service: Service, engine: Engi
 
 @pytest.mark.parametrize("path", ["/api/sessions/s03", f"/api/users/{USER}/sessions", f"/api/users/{USER}/summary"])
 @pytest.mark.parametrize("key", [None, "wrong"])
-def test_nobody_reads_without_a_key(service: Service, path: str, key: str | None):
+def test_reading_requires_a_key(service: Service, path: str, key: str | None):
     """It is health data."""
     answer = service.get(path, key)
     assert answer.status_code == 401
@@ -258,7 +258,7 @@ def test_without_keys_there_is_no_read_api(serve_app: Callable[..., Service], da
     assert "/api/sessions/{session_id}" not in service.get("/openapi.json").json()["paths"]
 
 
-def test_the_limits_are_those_promised_and_the_headers_tell(limited: Service):
+def test_the_limits_are_as_documented_and_stand_in_the_headers(limited: Service):
     """10 a minute for sessions, 5 for summaries."""
     answers = [limited.get("/api/sessions/s03", READ_KEY) for _ in range(11)]
     assert [answer.status_code for answer in answers] == [200] * 10 + [429]

@@ -115,7 +115,7 @@ class FreezingProxy:
             sink.shutdown(socket.SHUT_WR)
 
 
-def test_a_connection_that_hangs_costs_one_refusal_and_nobody_waits_for_it_at_the_end(
+def test_a_hanging_connection_costs_one_refusal_and_does_not_delay_the_exit(
     serve_app: Callable[..., Service], database_url: str
 ):
     """A failover may leave a connection that never answers: it must not stop every event after it, nor the exit."""

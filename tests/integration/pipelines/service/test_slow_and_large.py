@@ -96,7 +96,7 @@ def test_a_second_slow_head_on_one_connection_is_given_up(service: Service):
         assert b"200" not in drip(connection, b"a")
 
 
-def test_a_body_that_nobody_waits_for_ends_the_connection(service: Service):
+def test_an_unread_body_ends_the_connection(service: Service):
     """A stranger with a wrong key may not keep a connection busy with an endless body."""
     with connected(service) as connection:
         connection.sendall(

@@ -69,7 +69,7 @@ def truth_of(api: Any) -> dict[str, dict[str, Any]]:
     }
 
 
-def test_every_list_and_every_session_is_what_the_simulator_knows(world: Any):
+def test_every_list_and_every_session_equals_the_simulators_truth(world: Any):
     """All users, all kinds of session the contract describes, raw and typed."""
     with client_of(world) as client:
         for user, sessions in truth_of(world).items():
@@ -156,7 +156,7 @@ def test_what_passes_costs_repetitions_and_nothing_else(world: Any, kind: str):
     assert "ok" not in {attempt.outcome for attempt in heard if attempt.number == 1}
 
 
-def test_a_dripping_answer_is_given_up_and_asked_for_again(world: Any):
+def test_a_dripping_response_is_given_up_and_requested_again(world: Any):
     """It would hold a thread, and a turn, for half a minute each."""
     heard: list[Attempt] = []
     user = next(iter(truth_of(world)))
@@ -233,7 +233,7 @@ def test_a_wrong_key_is_named(world: Any):
     assert "wrong-key" not in repr(caught.value)
 
 
-def test_what_is_gone_is_told_from_what_is_refused(simulate: Simulate):
+def test_what_is_gone_is_distinguished_from_what_is_refused(simulate: Simulate):
     """Only what the API itself calls gone may disappear here."""
     with (
         simulate("--users", "3", "--days", "20", "--ordinary-only", "--now", NOW) as api,

@@ -135,7 +135,7 @@ def test_half_an_answer_is_none(serve: Serve, behaviour: Behaviour):
             assert type(fail(client)) is Unavailable
 
 
-def test_nobody_there_is_unavailable(serve: Serve):
+def test_a_closed_port_is_unavailable(serve: Serve):
     server = serve(answering())
     server.stop()
     with HttpClient(server.url, KEY) as client:
@@ -292,7 +292,7 @@ def test_an_answer_of_just_the_size_allowed_is_read(serve: Serve):
         assert len(ask(client).body) == 1_000_000
 
 
-def test_an_answer_not_compressed_as_it_says_is_malformed(serve: Serve):
+def test_a_response_with_a_wrong_content_encoding_is_malformed(serve: Serve):
     with HttpClient(serve(answering(200, b"plain", "Content-Encoding: gzip")).url, KEY, max_connections=1) as client:
         for _ in range(3):
             assert type(fail(client)) is Malformed
@@ -406,7 +406,7 @@ BAD = [reset, truncate, say_nothing, endless, speak_another_protocol]
 
 
 @pytest.mark.parametrize("behaviour", BAD)
-def test_no_failure_tells_the_key_or_the_user(serve: Serve, behaviour: Behaviour, caplog: pytest.LogCaptureFixture):
+def test_no_failure_contains_the_key_or_the_user(serve: Serve, behaviour: Behaviour, caplog: pytest.LogCaptureFixture):
     """Errors, tracebacks with local variables and library logs end up in event logs, tickets and chats."""
     caplog.set_level(logging.DEBUG)
     with HttpClient(serve(behaviour).url, KEY, timeout_seconds=0.3, max_body_bytes=100) as client:

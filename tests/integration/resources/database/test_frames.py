@@ -50,7 +50,7 @@ def test_clock_times_are_timedeltas(analyst: Connection):
     assert months["month"].dtype == "datetime64[s]"
 
 
-def test_only_what_was_asked_for_is_read(analyst: Connection):
+def test_only_the_requested_rows_are_read(analyst: Connection):
     """By user and dates, both dates included."""
     some = frames.nights(analyst, users=["two"], first=date(2026, 3, 8), last=date(2026, 3, 8))
 

@@ -286,7 +286,7 @@ def test_a_cluster_never_finished_can_be_destroyed(newcomer: Person):
 
 
 @pytest.mark.parametrize("state", ["sleeping", "zombie"])
-def test_a_stranger_under_the_old_process_id_is_neither_believed_nor_hurt(person: Person, state: str):
+def test_another_process_under_the_old_process_id_is_neither_used_nor_stopped(person: Person, state: str):
     """Process ids are recycled, and in containers the dead linger as zombies; both look alive to kill(pid, 0)."""
     server = person.starts()
     os.kill(server.postmaster, signal.SIGKILL)
@@ -307,7 +307,7 @@ def test_a_stranger_under_the_old_process_id_is_neither_believed_nor_hurt(person
             stranger.kill()
 
 
-def test_stop_says_whether_there_was_something_to_stop(person: Person):
+def test_stop_reports_whether_a_server_was_running(person: Person):
     """`make stop` twice is no error."""
     server = person.starts()
 

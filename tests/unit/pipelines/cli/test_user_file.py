@@ -95,7 +95,7 @@ def test_an_unknown_time_zone_costs_the_zone_and_not_the_user():
     assert warnings[0].startswith("line 3: unknown time zone")
 
 
-def test_every_bad_line_is_told_at_once_up_to_a_screenful():
+def test_all_bad_lines_are_reported_together_up_to_a_screenful():
     """Mending one line after the other takes a day."""
     with pytest.raises(UserFileInvalid) as refused:
         read("user_id\n" + "bad id\n" * 50)

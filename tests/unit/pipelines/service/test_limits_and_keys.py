@@ -29,7 +29,7 @@ def test_a_counter_slides_on_window_by_window(after_seconds: float, expected: Co
     assert slide(Counter(START, 7, 3), MINUTE, START + timedelta(seconds=after_seconds)) == expected
 
 
-def test_a_key_is_found_among_several_and_named_without_being_told():
+def test_a_key_is_found_among_several_and_named_without_its_value():
     """The name may be logged, the key may not."""
     ring = KeyRing(["one", "two", ""])
     assert ring.client_of(["one"]) != ring.client_of(["two"])

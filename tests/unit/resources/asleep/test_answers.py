@@ -61,7 +61,7 @@ def test_a_huge_answer_is_kept_in_part():
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 599, 408])
-def test_a_failing_service_is_broken_whatever_it_says(status: int):
+def test_a_5xx_status_is_unavailable_whatever_its_body(status: int):
     verdict = judged(status, detail("Quota exceeded"))
     assert isinstance(verdict.error, errors.Unavailable)
     assert verdict.outcome is Outcome.BROKEN
@@ -81,7 +81,7 @@ def test_a_failing_service_is_broken_whatever_it_says(status: int):
         (429, b""),
     ],
 )
-def test_throttling_is_told_by_its_text(status: int, answer: Any):
+def test_throttling_is_recognised_by_its_text(status: int, answer: Any):
     """It shares its status with a spent quota: the one is waited out, the other stops everything."""
     verdict = judged(status, answer)
     assert verdict.outcome is Outcome.THROTTLED
@@ -134,14 +134,14 @@ def test_refusals_by_the_contracts_table(endpoint: str, status: int, answer: Any
         "Unable to find the user of id G-20260301091502-AbCdEfGhIjKlMnOpQrSt",
     ],
 )
-def test_a_deleted_user_is_told_by_the_words(endpoint: str, text: str):
+def test_a_deleted_user_is_recognised_by_the_text(endpoint: str, text: str):
     verdict = judged(404, detail(text), endpoint)
     assert type(verdict.error) is errors.UserGone
     assert "G-2026" not in str(verdict.error)
 
 
 @pytest.mark.parametrize("text", ["session does not exist", "Session not found", "session of this user not found"])
-def test_a_deleted_session_is_told_by_the_words(text: str):
+def test_a_deleted_session_is_recognised_by_the_text(text: str):
     assert type(judged(404, detail(text)).error) is errors.SessionGone
     assert type(judged(404, detail(text), "read_user").error) is errors.RequestRefused
 
@@ -162,13 +162,13 @@ def test_a_deleted_session_is_told_by_the_words(text: str):
         detail("endpoint of users does not accept GET"),
     ],
 )
-def test_a_404_of_somebody_else_is_no_deletion(endpoint: str, answer: Any):
+def test_a_404_of_another_server_is_no_deletion(endpoint: str, answer: Any):
     """A wrong path or a proxy in the way would otherwise erase every user."""
     verdict = judged(404, answer, endpoint)
     assert type(verdict.error) in {errors.RequestRefused, errors.Malformed}
 
 
-def test_a_page_with_403_is_not_the_apis_word():
+def test_an_html_page_with_403_is_not_the_apis_response():
     """Its text may speak of plans and quotas without meaning ours."""
     verdict = judged(403, b"<html>Upgrade your plan</html>")
     assert type(verdict.error) is errors.Malformed

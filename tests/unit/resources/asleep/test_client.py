@@ -44,7 +44,7 @@ def client_of(api: Api) -> AsleepClient:
     return AsleepClient(Transport(Unlimited(), api))
 
 
-def test_a_page_is_asked_for_in_utc_and_oldest_first():
+def test_a_page_is_requested_in_utc_and_oldest_first():
     """Any other zone would move sessions to other dates; any other order would let pages shift."""
     api = Api({"timezone": "UTC", "sleep_session_list": [list_row()]})
     (row,) = client_of(api).list_page(USER, DAY, NEXT_DAY, offset=40, limit=7)
@@ -58,21 +58,21 @@ def test_a_page_is_asked_for_in_utc_and_oldest_first():
     ]
 
 
-def test_a_list_is_asked_for_in_the_largest_pages():
+def test_a_list_is_requested_in_the_largest_pages():
     api = Api({"timezone": "UTC", "sleep_session_list": []})
     listed = client_of(api).list_sessions(USER, DAY, NEXT_DAY)
     assert (listed.rows, listed.requests) == ((), 1)
     assert api.requests[0][1]["limit"] == "100"
 
 
-def test_a_session_is_asked_for_by_user_and_id():
+def test_a_session_is_requested_by_user_and_id():
     api = Api(session_result())
     session = client_of(api).read_session(USER, SESSION)
     assert (session.session_id, session.user_id) == (SESSION, USER)
     assert api.requests == [(f"/data/v3/sessions/{SESSION}", {}, {"x-user-id": USER, "timezone": "UTC"})]
 
 
-def test_another_session_than_asked_for_is_malformed():
+def test_another_session_than_requested_is_malformed():
     """A cache in the way that mixes answers up must not mix up nights."""
     with pytest.raises(Malformed) as caught:
         client_of(Api(session_result())).read_session(USER, "20260101000000_aaaaa")
@@ -80,7 +80,7 @@ def test_another_session_than_asked_for_is_malformed():
     assert caught.value.raw
 
 
-def test_averages_are_asked_for_by_user_and_days():
+def test_averages_are_requested_by_user_and_days():
     api = Api(averages_result())
     stats = client_of(api).average_stats(USER, DAY, NEXT_DAY)
     assert len(stats.slept) == 1
@@ -104,7 +104,7 @@ def test_averages_cover_at_most_100_dates():
     assert len(api.requests) == 1
 
 
-def test_a_profile_is_asked_for_by_user():
+def test_a_profile_is_requested_by_user():
     api = Api(user_result())
     assert client_of(api).read_user(USER).user_id == USER
     assert api.requests == [(f"/ai/v1/users/{USER}", {}, {})]
@@ -121,7 +121,7 @@ def test_an_identifier_stays_one_piece_of_the_path():
 @pytest.mark.parametrize(
     "bad", ["", ".", "..", " G-1", "G-1 ", "G-1\r\nx-evil: 1", "G\x00", "G\x7f", "Ж", "\ud800", "a\u00a0"]
 )
-def test_an_identifier_that_cannot_be_sent_unchanged_is_refused_unasked(bad: str):
+def test_an_identifier_that_cannot_be_sent_unchanged_is_refused_without_a_request(bad: str):
     """It would be stripped, resolved or split on its way: another user's data would come back, or worse."""
     api = Api({})
     client = client_of(api)

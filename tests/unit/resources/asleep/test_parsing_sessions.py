@@ -203,7 +203,7 @@ def test_peculiarities_that_are_no_list_are_unknown_not_none_at_all(sent: Any):
     assert session.contract_violations == ("peculiarities: not a list",)
 
 
-def test_what_is_new_is_told_and_what_is_unknown_is_kept():
+def test_new_fields_are_recorded_and_unknown_values_kept():
     """The API may grow fields and values at any time; we want to know, and to go on."""
     result = session_result() | {"mood": "fine", "peculiarities": ["NEVER_SLEPT", "SNOWED_IN"]}
     result["session"] |= {"device": "x", "state": "PAUSED"}
@@ -347,7 +347,7 @@ def test_a_page_that_ignores_the_limit_is_read_up_to_a_bound():
     assert len(refused.value.raw or b"") < 2000, "the response is not kept"
 
 
-def test_an_odd_row_is_kept_and_told():
+def test_an_odd_row_is_kept_and_recorded():
     row = list_row() | {"time_in_bed": "long", "session_end_time": "later", "rank": 1, "state": None}
     (listed,) = parse_session_list({"sleep_session_list": [row]})
     assert (listed.time_in_bed, listed.session_end_time, listed.state) == (None, None, "UNKNOWN")
@@ -369,7 +369,7 @@ def test_what_is_no_list_is_malformed(result: Any):
 
 
 @pytest.mark.parametrize("bad", [None, [], {}, list_row() | {"session_id": None}, list_row() | {"session_id": 7}])
-def test_a_row_without_identity_keeps_its_place_and_is_told(bad: Any):
+def test_a_row_without_identity_keeps_its_place_and_is_recorded(bad: Any):
     """Pages are by offset: a row left out would make a full page look like the last one."""
     first, second, third = parse_session_list({"sleep_session_list": [list_row(), bad, bad]})
 

@@ -65,7 +65,7 @@ def test_both_spellings_of_a_session_are_accepted():
     assert parsed(result) == parsed(averages_result())
 
 
-def test_odd_averages_are_left_out_and_told():
+def test_odd_averages_are_left_out_and_recorded():
     result = averages_result()
     result["average_stats"] |= {"waso_count": "many", "sleep_time": 8.5, "mood": 1, "sleep_efficiency": 81.9}
     result["slept_sessions"][0] |= {"waso_count": 2.5, "completed_time": "soon"}

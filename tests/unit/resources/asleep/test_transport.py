@@ -145,7 +145,7 @@ def test_an_answer_comes_with_the_time_of_its_permit():
     assert stage.client.requests == [("/path", {"a": "b"}, {"x-user-id": USER})] * 2
 
 
-def test_every_attempt_is_told_to_every_listener_without_the_user():
+def test_every_listener_receives_every_attempt_without_the_user():
     heard: list[Attempt] = []
     stage = Stage(errors.Unavailable("reset"), THROTTLED, GARBLED, OK, listeners=(heard.append,))
     stage.get()
@@ -228,7 +228,7 @@ def test_interim_responses_before_everything_stop_all_requests():
         stage.get()
 
 
-def test_a_broken_service_is_asked_a_few_times_with_growing_pauses():
+def test_a_failing_service_is_retried_a_few_times_with_growing_pauses():
     stage = Stage(BROKEN)
     with pytest.raises(errors.Unavailable) as caught:
         stage.get()
@@ -245,7 +245,7 @@ def test_pauses_are_spread():
     assert stage.clock.slept == [0.5, 1.5, 4, 4, 8]
 
 
-def test_what_is_not_the_apis_answer_is_asked_for_three_times():
+def test_a_response_of_another_server_is_retried_twice():
     """A proxy's hiccup passes; a wrong base URL does not, and costs little."""
     stage = Stage(GARBLED)
     with pytest.raises(errors.Malformed) as caught:
@@ -294,7 +294,7 @@ def test_a_retry_after_beyond_our_patience_ends_at_once():
     assert stage.limiter.reported == [(Outcome.THROTTLED, 86400)]
 
 
-def test_a_refused_permit_is_not_asked_for_twice():
+def test_a_refused_permit_is_not_requested_twice():
     """The limiter has waited for as long as waiting made sense."""
     stage = Stage(OK)
     stage.limiter.refusal = PermitUnavailable("circuit open")
@@ -314,7 +314,7 @@ def test_a_refused_permit_is_not_asked_for_twice():
         (reply(302, b""), errors.Malformed),
     ],
 )
-def test_what_concerns_one_question_is_asked_once_and_others_go_on(step: HttpResponse, kind: type[errors.AsleepError]):
+def test_a_failure_of_one_request_is_not_retried_and_others_go_on(step: HttpResponse, kind: type[errors.AsleepError]):
     stage = Stage(step, OK)
     with pytest.raises(kind):
         stage.get()
@@ -330,7 +330,7 @@ def test_what_concerns_one_question_is_asked_once_and_others_go_on(step: HttpRes
         (reply(403, {"detail": "Plan is expired"}), errors.PlanExpired),
     ],
 )
-def test_a_refused_account_stops_every_later_question_unasked(step: HttpResponse, kind: type[errors.AsleepError]):
+def test_a_rejected_account_stops_every_later_request_unsent(step: HttpResponse, kind: type[errors.AsleepError]):
     """Asking on would only annoy, and with a spent quota every request may cost."""
     stage = Stage(step, OK)
     for _ in range(3):

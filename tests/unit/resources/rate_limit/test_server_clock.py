@@ -33,7 +33,7 @@ def test_one_fast_exchange_makes_all_slow_ones_harmless():
     assert 505.0 + clock.offset == pytest.approx(15.0, abs=0.0005)
 
 
-def test_a_server_whose_clock_was_set_is_believed_at_once():
+def test_a_changed_server_clock_is_followed_at_once():
     """Else every slot would be an hour away, or an hour late."""
     clock = ServerClock()
     clock.observe(asked_at=10.0, server_seconds=500.0001, answered_at=10.0002)
