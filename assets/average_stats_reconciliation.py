@@ -1,4 +1,4 @@
-"""The weekly comparison of what is stored with the API's own statistics and averages.
+"""The weekly comparison of stored data with the API's own statistics and averages.
 
 Does not belong here: the comparison itself (`assets.sync.statistics_sync`, `assets.sync.comparison`).
 """
@@ -44,10 +44,10 @@ def average_stats_reconciliation(  # noqa: PLR0913, PLR0917 Dagster hands resour
 ) -> dg.MaterializeResult[None]:
     """Every user's statistics and averages of the last 98 days, compared with the API's own.
 
-    Sessions analysed again, changed or deleted since they were stored are read again, and the averages of their months
-    are recomputed. What still disagrees is recorded as a failure of kind `disagrees`, and this asset fails. The
-    contract leaves open how the API averages ratios: the formula that fits most users counts for all, and the metadata
-    name it.
+    Sessions re-analysed, changed or deleted since they were stored are read again, and the averages of their months
+    are recomputed. Remaining differences are recorded as failures of kind `disagrees`, and this asset fails. The
+    contract does not define how the API averages ratios: the formula that fits most users is used for all, and the
+    metadata name it.
     """
     today = datetime.fromisoformat(config.last_day).date() if config.last_day else datetime.now(UTC).date()
     window = Window.of_days(today - timedelta(days=config.days - 1), today)

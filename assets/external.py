@@ -1,9 +1,9 @@
-"""External assets: upstream the API and the sources of users, downstream the views of analysts."""
+"""External assets: the API and the sources of users upstream, the analysts' views downstream."""
 
 import dagster as dg
 
 _VIEWS = {
-    "nights": ("sleep_sessions", "One row per night as analysts need it: neither deleted nor running sessions."),
+    "nights": ("sleep_sessions", "One row per night for analysts, without deleted and running sessions."),
     "sleep_stage_epochs": ("sleep_sessions", "One row per 30 seconds of a session, with its stages."),
     "monthly_overview": ("monthly_averages", "One row per month: the averages of all users."),
     "user_months": ("monthly_averages", "One row per user and month, months without sleep included."),

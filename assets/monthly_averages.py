@@ -17,7 +17,7 @@ from resources.database.schema import tables
 sessions_of_the_month = dg.AssetDep(
     "sleep_sessions", partition_mapping=dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
 )
-"""Days to come do not exist yet: without saying so, Dagster refuses every backfill that takes in the running month."""
+"""Future days do not exist yet: without this, Dagster refuses every backfill that includes the current month."""
 
 
 @dg.asset(
@@ -36,12 +36,12 @@ def monthly_averages(
 ) -> dg.MaterializeResult[None]:
     """Averages of a user's finished nights, one row per user and calendar month (`asleep.monthly_averages`).
 
-    A night belongs to the local date of waking up. Columns named as in the API run over slept sessions, those that end
-    in `_of_night` over main sleeps. Durations and counts are means, ratios are sums divided by sums, clock times are
-    circular means, so that 23:50 and 00:10 give midnight. The running month is included and changes until it is over.
+    A night belongs to the local date of waking up. Columns named as in the API average slept sessions, those that end
+    in `_of_night` main sleeps. Durations and counts are means, ratios are sums divided by sums, clock times are
+    circular means, so that 23:50 and 00:10 give midnight. The current month is included and changes until it ends.
 
-    Only user-months whose sessions changed since the last time are computed again; a month left without sessions
-    disappears.
+    Only user-months whose sessions changed since the last computation are recomputed; the row of a month that has no
+    sessions left is deleted.
     """
     partitions = context.assets_def.partitions_def or monthly
     with as_dagster_failure(context.op_execution_context):

@@ -1,7 +1,4 @@
-"""The month in pictures, for the asset's page in the UI.
-
-Lives here: the asset.  Not here: drawing (`report/`), the HTML report (`asleep-sync report`).
-"""
+"""The asset `monthly_report`: the month's charts for the asset's page in the UI. `report/` draws them."""
 
 from datetime import UTC, datetime
 
@@ -21,9 +18,9 @@ from resources.database.resource import Database
 def monthly_report(
     context: dg.AssetExecutionContext, database: dg.ResourceParam[Database]
 ) -> dg.MaterializeResult[None]:
-    """The organisation's current month against the months before: stages, efficiency, bed times.
+    """The organisation's current month compared with previous months: stages, efficiency, bed times.
 
-    The whole report, also of one user with hypnograms, is an HTML file: `asleep-sync report`.
+    `asleep-sync report` writes the complete report, or one user's report with hypnograms, as an HTML file.
     """
     from assets.report.monthly_report import previews
 

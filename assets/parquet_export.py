@@ -23,9 +23,10 @@ def parquet_export(
     database: dg.ResourceParam[Database],
     export_target: dg.ResourceParam[ExportTarget],
 ) -> dg.MaterializeResult[None]:
-    """Sessions, nights, monthly averages and metrics as Parquet and CSV files in EXPORT_DIRECTORY, one folder a month.
+    """Sessions, nights, monthly averages and metrics as Parquet and CSV in EXPORT_DIRECTORY, one folder per month.
 
-    Only months that changed since the last export are written. Files appear whole, and only their owner can read them.
+    Only months that changed since the last export are written. Files appear complete or not at all, readable only by
+    their owner.
     """
     with as_dagster_failure(context.op_execution_context):
         if export_target.directory is None:

@@ -25,8 +25,8 @@ def sleep_metrics(
 ) -> dg.MaterializeResult[None]:
     """Metrics of a user's weeks and months: coverage, means and spreads over main sleeps, regularity, social jetlag.
 
-    Computed with pandas for the periods whose sessions changed, and for running ones once a day
-    (`asleep.sleep_metrics`). Each column's comment holds its definition, source and rule for null.
+    Computed with pandas for periods whose sessions changed, and for current periods once a day
+    (`asleep.sleep_metrics`). Each column's comment gives its definition, source and null rule.
     """
     with as_dagster_failure(context.op_execution_context):
         database.require_migrated()

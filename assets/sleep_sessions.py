@@ -28,11 +28,11 @@ def sleep_sessions(registered: Any, api: Any) -> Any:
     """Every sleep session of the registered users, one row per session (table `asleep.sleep_sessions`).
 
     A partition is a UTC day of session starts. A row holds the latest version of a session: times, the API's 38
-    statistics under its names, and the stages as one value for each 30 seconds. `deleted_at` marks sessions that
-    vanished at the source. For nights by local date use the view `asleep.nights`, which has neither deleted nor
+    statistics under its names, and the stages as one value per 30 seconds. `deleted_at` marks sessions deleted
+    at the source. For nights by local date use the view `asleep.nights`, which contains neither deleted nor
     running sessions.
 
-    A range of days is one run: each user is listed once for the whole range, and only what is new, unfinished or
-    changed is read in full. Doing it twice changes nothing.
+    A range of days is one run: each user is listed once for the whole range, and only new, unfinished or changed
+    sessions are read in full. Repeating a run changes nothing.
     """
     return report_sessions(plan_batches(registered=registered, api=api).map(sync_users).collect())

@@ -1,4 +1,4 @@
-"""Users: who is synced. `asleep-sync users import` and webhooks fill the registry."""
+"""The registry of users to sync, filled by `asleep-sync users import` and webhooks."""
 
 import dagster as dg
 from sqlalchemy import func, select
@@ -21,9 +21,9 @@ from resources.database.schema import tables
 def users(context: dg.AssetExecutionContext, database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:
     """Registered users, one row per user (table `asleep.users`).
 
-    The API cannot list users, so this registry decides who is synced. It is filled by `asleep-sync users import`
-    and by webhooks. `active` switches the sync of a user off and on; `gone_at` says since when the API no longer
-    knows the user, whose rows stay until they are erased.
+    The API cannot list users, so this registry determines who is synced. `asleep-sync users import` and webhooks
+    fill it. `active` switches the sync of a user on and off; `gone_at` is the time since which the API no longer
+    finds the user, whose rows stay until they are erased.
     """
     gone = tables.users.c.gone_at.is_not(None)
     query = select(

@@ -14,28 +14,28 @@ sync_sleep_sessions = dg.define_asset_job(
     "sync_sleep_sessions",
     owners=["team:data"],
     selection=dg.AssetSelection.assets("users", "sleep_sessions"),
-    description="List every registered user's sessions of the days chosen, and store what is new or changed.",
+    description="List every registered user's sessions of the selected days, and store new and changed ones.",
 )
 
 summarise_months = dg.define_asset_job(
     "summarise_months",
     owners=["team:data"],
     selection=dg.AssetSelection.assets("monthly_averages", "sleep_metrics"),
-    description="Recompute averages of the months chosen, and metrics of all weeks and months, whose sessions changed.",
+    description="Recompute averages of the selected months, and metrics of weeks and months, whose sessions changed.",
 )
 
 reconcile = dg.define_asset_job(
     "reconcile",
     owners=["team:data"],
     selection=dg.AssetSelection.assets("average_stats_reconciliation"),
-    description="Compare what is stored with the API's own statistics and averages, and read again what differs.",
+    description="Compare stored data with the API's own statistics and averages, and read again what differs.",
 )
 
 report_month = dg.define_asset_job(
     "report_month",
     owners=["team:data"],
     selection=dg.AssetSelection.assets("monthly_report"),
-    description="Draw the current month against the months before.",
+    description="Draw charts that compare the current month with previous months.",
 )
 
 
@@ -47,7 +47,7 @@ def sync_some() -> None:
 
 @dg.job(
     owners=["team:data"],
-    description="Sync the users named (by pseudonym), whole window; no partition is marked as done.",
+    description="Sync the named users (by pseudonym) over the whole window; no partition is marked as materialized.",
 )
 def sync_named_users() -> None:
     """Sync named users; the run fails only for them."""
@@ -57,13 +57,13 @@ def sync_named_users() -> None:
 retry_failures = sync_some.to_job(
     name="retry_failures",
     owners=["team:data"],
-    description="Try every user and session that could not be synced again, over the window that failed.",
+    description="Retry every user and session that could not be synced, over the window that failed.",
 )
 
 
 @dg.job(
     owners=["team:data"],
-    description="Handle the webhook events that wait, and bring the averages of their months up to date.",
+    description="Handle waiting webhook events, and bring the averages of their months up to date.",
 )
 def process_webhook_events() -> None:
     """Handle the inbox first, then averages."""
@@ -74,7 +74,7 @@ fill_stage_arrays = sync_some.to_job(
     name="fill_stage_arrays",
     owners=["team:data"],
     description="Read the stages of sessions stored from statistics only (SYNC_DETAIL=statistics): one request "
-    "for each session, nothing is listed again. Lower priority than every other job.",
+    "per session, without listing. Lower priority than every other job.",
     tags={"dagster/priority": "-1"},
     config={
         "ops": {
@@ -92,18 +92,18 @@ fill_stage_arrays = sync_some.to_job(
 
 @dg.job(
     owners=["team:data"],
-    description="Notice users gone or to be deleted at the source; erase them here when their grace is over.",
+    description="Find users deleted or to be deleted at the source; erase them here when their grace period is over.",
 )
 def erase_deleted_users() -> None:
-    """Look for users who left, then erase."""
+    """Look for deleted users, then erase."""
     erase_departed(look_for_departures())
 
 
 @dg.job(
     owners=["team:data"],
-    description="Remove old records of runs and of handled events; data and asset history stay.",
+    description="Delete old records of runs and handled events; data and asset history stay.",
 )
 def delete_old_records() -> None:
-    """Remove old operational records."""
+    """Delete old operational records."""
     remove_old_rows()
     remove_old_runs()

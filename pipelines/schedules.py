@@ -1,7 +1,7 @@
-"""Schedules: cron, and over which days; all times are UTC.
+"""Schedules: when jobs run, and over which days; all times are UTC.
 
-A daemon that was down runs the newest missed tick of each schedule when it is back; the daily sync then reaches back to
-the last day that was synced, so no day is left out.
+After downtime the daemon runs the newest missed tick of each schedule; the daily sync then starts from the last synced
+day, so no day is skipped.
 """
 
 from collections.abc import Collection, Mapping
@@ -72,7 +72,7 @@ def _synced(instance: dg.DagsterInstance) -> set[date]:
 
 
 def daily_sync(recent_days: int, first_day: date = EARLIEST_DAY) -> dg.ScheduleDefinition:
-    """Every day at 06:17: nights of Asia, Europe and Africa are over by then, and no full hour brings other jobs.
+    """Every day at 06:17: nights in Asia, Europe and Africa are over by then, and other jobs start on full hours.
 
     Args:
         recent_days: how many days back, today included, one run covers at least.
@@ -89,7 +89,7 @@ def daily_sync(recent_days: int, first_day: date = EARLIEST_DAY) -> dg.ScheduleD
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         if is_under_way(context.instance, sync_sleep_sessions.name):
-            return dg.SkipReason("A sync waits or runs already; tomorrow's reaches back as far as it must.")
+            return dg.SkipReason("A sync is already queued or running; tomorrow's covers the missing days.")
         first, last = days_to_sync(_today(context), recent_days, _synced(context.instance))
         return dg.RunRequest(tags=range_tags(day_key(max(first, first_day)), day_key(last)))
 
@@ -100,8 +100,8 @@ def daily_sync(recent_days: int, first_day: date = EARLIEST_DAY) -> dg.ScheduleD
     **_ALWAYS,
     job=retry_failures,
     cron_schedule="47 * * * *",
-    description="Every hour at :47, when something could not be synced and a retry may help. What the API "
-    "refuses as wrong is tried once a day.",
+    description="Every hour at :47, when something could not be synced and a retry may help. Requests that the API "
+    "rejects as invalid are retried once a day.",
 )
 def hourly_retry(
     context: dg.ScheduleEvaluationContext, database: dg.ResourceParam[Database]
@@ -113,11 +113,11 @@ def hourly_retry(
         database: where failures are recorded.
     """
     if is_under_way(context.instance, retry_failures.name):
-        return dg.SkipReason("A retry waits or runs already.")
+        return dg.SkipReason("A retry is already queued or running.")
     with database.engine.connect() as connection:
         due = sync_state.has_due_failures(connection)
     if not due:
-        return dg.SkipReason("Nothing failed that is due to be tried again.")
+        return dg.SkipReason("No failure is due for a retry.")
     if reason := why_paused(context.instance, retry_failures.name, asks=True):
         return dg.SkipReason(reason)
     today = day_key(_today(context))
@@ -130,23 +130,23 @@ weekly_reconcile = dg.ScheduleDefinition(
     name="weekly_reconcile",
     job=reconcile,
     cron_schedule="23 9 * * 0",
-    description="Sundays at 09:23: the last 98 days, one request a user; the quietest day, hours after the daily sync.",
+    description="Sundays at 09:23, hours after the daily sync: reconciles the last 98 days, one request per user.",
 )
 
 
 def weekly_departures(grace_days: int) -> dg.ScheduleDefinition:
-    """Saturdays at 09:23, a day before the reconciliation, so that it requests no user who left.
+    """Saturdays at 09:23, a day before the reconciliation, so that it requests no deleted user.
 
     Args:
-        grace_days: how long data of a user gone at the source are kept.
+        grace_days: how long data of a user deleted at the source are kept.
     """
     return dg.ScheduleDefinition(
         **_ALWAYS,
         name="weekly_departures",
         job=erase_deleted_users,
         cron_schedule="23 9 * * 6",
-        description="Saturdays at 09:23: notices users gone or to be deleted at the source, and erases those whose "
-        f"grace of {grace_days} days is over. One request a user.",
+        description="Saturdays at 09:23: finds users deleted or to be deleted at the source, and erases those whose "
+        f"grace period of {grace_days} days is over. One request per user.",
     )
 
 
@@ -162,13 +162,13 @@ def monthly_close(first_day: date = EARLIEST_DAY) -> dg.ScheduleDefinition:
         name="monthly_close",
         job=sync_sleep_sessions,
         cron_schedule="41 8 3 * *",
-        description="On the 3rd at 08:41: lists the whole month before once more, for sessions that came late; its "
-        "averages follow by themselves.",
+        description="On the 3rd at 08:41: lists the whole previous month once more for sessions that arrived late; its "
+        "averages are updated automatically.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         first, last = previous_month(_today(context))
         if last < first_day:
-            return dg.SkipReason(f"No day of the month before has a partition: the first day is {first_day}.")
+            return dg.SkipReason(f"No day of the previous month has a partition: the first day is {first_day}.")
         return dg.RunRequest(tags=range_tags(day_key(max(first, first_day)), day_key(last)))
 
     return schedule
@@ -188,5 +188,5 @@ daily_report = dg.ScheduleDefinition(
     name="daily_report",
     job=report_month,
     cron_schedule="11 8 * * *",
-    description="Every day at 08:11: the month in pictures, when the night's sessions and averages are in.",
+    description="Every day at 08:11: draws the month's report, when the night's sessions and averages are stored.",
 )

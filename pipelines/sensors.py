@@ -1,4 +1,4 @@
-"""Sensors: when a run is requested because of what the database holds."""
+"""Sensors: request runs when data in the database require them."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -61,8 +61,8 @@ def stale_months_sensor(
         job=summarise_months,
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Recomputes averages and metrics of months whose sessions changed, and of the running month once "
-        "a day: when no sync is running, or every 15 minutes while a long one runs.",
+        description="Recomputes averages and metrics of months whose sessions changed, and of the current month once "
+        "a day: when no sync is running, or every 15 minutes during a long one.",
     )
     def sensor(context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]) -> dg.SensorResult:
         now = clock()
@@ -134,9 +134,8 @@ def webhook_inbox(*, enabled: bool, clock: Clock = _utc_now) -> dg.SensorDefinit
         job=process_webhook_events,
         minimum_interval_seconds=4,  # the daemon looks every 5
         default_status=dg.DefaultSensorStatus.RUNNING if enabled else dg.DefaultSensorStatus.STOPPED,
-        description="Starts process_webhook_events when the inbox holds events that are due, one run at a time. A run "
-        f"stays until no event has come for {IDLE_SECONDS:.0f} seconds; a second one starts shortly before its end, or "
-        "when it does not move.",
+        description="Starts process_webhook_events when events in the inbox are due. A run ends when no event has come "
+        f"for {IDLE_SECONDS:.0f} seconds; a second one starts shortly before its end, or when it makes no progress.",
     )
     def sensor(
         context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
@@ -146,12 +145,12 @@ def webhook_inbox(*, enabled: bool, clock: Clock = _utc_now) -> dg.SensorDefinit
             is_due = has_due_events(connection, may_ask=refused is None)
             is_overdue = has_due_events(connection, may_ask=False, seconds=OVERDUE_SECONDS)
         if not is_due:
-            return dg.SkipReason(refused or "The inbox holds nothing that is due.")
+            return dg.SkipReason(refused or "No event in the inbox is due.")
         job, recent = process_webhook_events.name, clock() - HANDOVER
         if not is_overdue and count_under_way(context.instance, job, created_after=recent) > 0:
-            return dg.SkipReason("A run is handling the inbox: it takes new events as well.")
+            return dg.SkipReason("A run is handling the inbox, including new events.")
         if count_under_way(context.instance, job) >= MAX_INBOX_RUNS:
-            return dg.SkipReason(f"{MAX_INBOX_RUNS} runs are under way.")
+            return dg.SkipReason(f"{MAX_INBOX_RUNS} runs are queued or running.")
         if reason := why_paused(context.instance, job, asks=False, first_pause=AFTER_FIRST_FAILURE_OF_INBOX):
             return dg.SkipReason(reason)
         options = {"idle_seconds": IDLE_SECONDS, "may_ask": refused is None}

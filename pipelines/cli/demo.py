@@ -43,7 +43,7 @@ _MONTHS = (
 BATCHES = 4
 """Steps of the demo's sync, each a bar in the run's Gantt chart."""
 NEXT_STEPS = """
-The month in pictures: {report}
+Monthly report: {report}
 
 Still running: Postgres, for {postgres} (`make stop` ends it). The simulated API has ended; `make dev` starts it again.
 

@@ -12,9 +12,9 @@ from pipelines.cli.common import Refusal, open_database, read_settings
 @click.option(
     "--to", "directory", type=click.Path(file_okay=False, path_type=Path), help="Folder. Default: EXPORT_DIRECTORY."
 )
-@click.option("--month", "months", type=click.DateTime(["%Y-%m"]), multiple=True, help="Only this; may be repeated.")
-@click.option("--stages", is_flag=True, help="Sessions with their stage arrays, too.")
-@click.option("--epochs", is_flag=True, help="One row for each 30 seconds, too. Needs --month.")
+@click.option("--month", "months", type=click.DateTime(["%Y-%m"]), multiple=True, help="Only this one; repeatable.")
+@click.option("--stages", is_flag=True, help="Also sessions with their stage arrays.")
+@click.option("--epochs", is_flag=True, help="Also one row per 30 seconds. Needs --month.")
 @click.option(
     "--format", "formats", type=click.Choice(["parquet", "csv"]), multiple=True, default=["parquet", "csv"],
     show_default=True, help="May be repeated.",
@@ -22,10 +22,10 @@ from pipelines.cli.common import Refusal, open_database, read_settings
 def export(
     directory: Path | None, months: tuple[datetime, ...], stages: bool, epochs: bool, formats: tuple[str, ...]
 ) -> None:
-    """Write sessions, nights, monthly averages and metrics as Parquet and CSV, one folder for each month.
+    """Write sessions, nights, monthly averages and metrics as Parquet and CSV, one folder per month.
 
-    Only months that changed since the last export are written. Files appear as a whole and are readable by you only:
-    they hold health data with user ids. `forget` writes the months of an erased user anew in EXPORT_DIRECTORY.
+    Only months that changed since the last export are written. Files appear complete or not at all and only you can
+    read them: they contain health data with user ids. `forget` rewrites an erased user's months in EXPORT_DIRECTORY.
 
     \b
     Examples:
@@ -42,7 +42,7 @@ def export(
     if target is None:
         raise Refusal("name a folder with --to, or set EXPORT_DIRECTORY.")
     if epochs and not months:
-        raise Refusal("--epochs writes about 900 rows a night: name a month with --month, such as --month 2026-10.")
+        raise Refusal("--epochs writes about 900 rows per night: name a month with --month, such as --month 2026-10.")
     database = open_database(settings)
     datasets = (*DATASETS, *((STAGES,) if stages else ()), *((EPOCHS,) if epochs else ()))
     request = ExportRequest(datasets, [month.date() for month in months] or None, formats)

@@ -1,7 +1,7 @@
 """The command `asleep-sync`: arguments, help and exit codes.
 
-Exit codes: 0 all well; 1 some data are missing (they are listed); 2 nothing could be done. A verb imports what it needs
-when it runs, so that `--help` is quick.
+Exit codes: 0 success; 1 some data are missing (they are listed); 2 nothing could be done. A command imports its
+dependencies when it runs, so that `--help` is fast.
 """
 
 import sys
@@ -51,7 +51,7 @@ def main() -> None:
 
 @main.command()
 def migrate() -> None:
-    """Make or upgrade the tables, and apply the views again. Safe to run twice, and at once."""
+    """Create or upgrade the tables and recreate the views. Safe to run repeatedly and concurrently."""
     from pipelines.runtime.dagster_environment import DAGSTER_SCHEMA
     from resources.database.migrate import migrate as upgrade
 
@@ -69,7 +69,7 @@ def migrate() -> None:
 
 @main.command()
 @click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="First UTC day of session starts.")
-@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Last UTC day, included. Default: today.")
+@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Last UTC day, inclusive. Default: today.")
 @click.option(
     "--user",
     "names",
@@ -82,11 +82,11 @@ def migrate() -> None:
     "--session", "session_ids", multiple=True, metavar="ID", help="Read only this stored session; may be repeated."
 )
 @click.option("--refresh", is_flag=True, help="Also list users who were synced within CACHE_TTL_SECONDS.")
-@click.option("--refetch", is_flag=True, help="Read every session of the days in full, whatever is stored.")
+@click.option("--refetch", is_flag=True, help="Read every session of the days in full, even if stored.")
 @click.option(
     "--accept-deletions",
     is_flag=True,
-    help="Mark sessions that the API does not find as deleted, however many they are.",
+    help="Mark all sessions that the API does not find as deleted, whatever their number.",
 )
 def sync(
     first: datetime | None,
@@ -97,9 +97,9 @@ def sync(
 ) -> None:
     """Fetch sessions and bring the monthly averages up to date.
 
-    The same Dagster job that the schedule runs, executed here and recorded in the same Dagster instance. Default
-    window: the last RECENT_DAYS days. What is stored and unchanged is not fetched again, so it can be stopped and
-    started at any time. Exit code 1: some data are missing, and listed.
+    Runs the schedule's Dagster job in this process and records it in the same Dagster instance. Default
+    window: the last RECENT_DAYS days. Stored, unchanged sessions are not fetched again, so you can stop and
+    restart it at any time. Exit code 1: some data are missing; they are listed.
 
     \b
     Examples:
@@ -122,9 +122,9 @@ def sync(
 
 @main.command()
 def retry() -> None:
-    """Read every user and session that could not be synced, over the window that failed.
+    """Retry every user and session that could not be synced, over the window that failed.
 
-    The job that runs every hour. Exit code 1: some are still missing, and listed.
+    Runs the hourly job. Exit code 1: some are still missing; they are listed.
 
     \b
     Example:
@@ -143,9 +143,9 @@ def retry() -> None:
     "--days", default=98, show_default=True, type=click.IntRange(1, 98), help="Number of days, today included."
 )
 def reconcile(days: int) -> None:
-    """Compare what is stored with the API's own statistics and averages, and read again what differs.
+    """Compare stored data with the API's own statistics and averages, and read again what differs.
 
-    The job that runs every Sunday: one request for each user. Exit code 1: something still differs.
+    Runs the Sunday job: one request per user. Exit code 1: something still differs.
 
     \b
     Example:
@@ -179,10 +179,10 @@ def _days(first: datetime | None, last: datetime | None, recent_days: int) -> tu
 
 @main.command()
 def status() -> None:
-    """Show database and account, what is stored, how fresh it is, what failed and waits, and the rate in force.
+    """Show database and account, stored data and their age, failures, queues, and the current rate limit.
 
-    Exit code 1 while data are missing, after a sync that stopped before its end, and when a user has not been synced 26
-    hours after registration, so that a monitor can call it.
+    For monitors: exit code 1 while data are missing, after a sync that stopped before its end, and when a user has not
+    been synced within 26 hours of registration.
     """
     from pipelines.cli.status import show_status
 
@@ -192,12 +192,12 @@ def status() -> None:
 
 
 @main.command()
-@click.option("--restart", is_flag=True, help="Begin anew, although an earlier rebuild was interrupted.")
+@click.option("--restart", is_flag=True, help="Start over instead of resuming an interrupted rebuild.")
 def reshape(restart: bool) -> None:
-    """Rebuild the typed columns from the raw results that are stored, without a request.
+    """Rebuild the typed columns from the stored raw results, without requests.
 
-    For use after an upgrade that corrects how results are read. Rows that do not change are not written. It can be
-    interrupted: the next call goes on where this one stopped. Monthly averages follow by themselves.
+    Use it after an upgrade that corrects how results are parsed. Unchanged rows are not written. You can interrupt
+    it: the next call resumes where this one stopped. Monthly averages are updated automatically.
     """
     from assets.reshape.reshape import Reshaped
     from assets.reshape.reshape import reshape as rebuild
@@ -219,11 +219,11 @@ def reshape(restart: bool) -> None:
 @click.argument("user_id", type=id_of_user)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def forget(user_id: str, yes: bool) -> None:
-    """Erase everything stored of USER_ID here, for good, and keep a record that it was done.
+    """Erase everything stored here about USER_ID, permanently, and record the erasure.
 
-    Nothing is deleted at Asleep: do that in your app's backend, or the next webhook would bring the user's data
-    back. An erased user is not registered again by webhooks, nor by `users import` without --again. An id of which
-    nothing is stored is refused, unless the user was erased before.
+    Nothing is deleted at Asleep: also delete the user in your app's backend. Neither webhooks nor `users import`
+    without --again register an erased user again. An id without stored data is refused, unless the user was
+    erased before.
 
     \b
     Example:
@@ -232,7 +232,7 @@ def forget(user_id: str, yes: bool) -> None:
     from resources.database.users.erase import erase, last_erasure
 
     if not yes:
-        click.confirm("Everything stored of this user will be erased and cannot be brought back. Go on?", abort=True)
+        click.confirm("Everything stored of this user will be erased and cannot be restored. Continue?", abort=True)
     settings = read_settings()
     database = open_database(settings)
     with database.engine.begin() as connection:
@@ -243,7 +243,7 @@ def forget(user_id: str, yes: bool) -> None:
     if removed:
         click.echo(f"Erased: {', '.join(f'{rows} {table}' for table, rows in removed.items())}.")
     else:
-        click.echo(f"This user was erased already, on {erased_before:%Y-%m-%d %H:%M:%S} (UTC): nothing is stored.")
+        click.echo(f"This user was already erased on {erased_before:%Y-%m-%d %H:%M:%S} (UTC): nothing is stored.")
     if settings.export_directory is not None:
         from assets.export.export import refresh
 
@@ -258,14 +258,14 @@ def forget(user_id: str, yes: bool) -> None:
 
 
 @main.command()
-@click.option("--month", type=click.DateTime(["%Y-%m"]), help="Default: the month of yesterday.")
-@click.option("--user", "user_id", type=id_of_user, metavar="ID", help="Of this user; default: of the organisation.")
+@click.option("--month", type=click.DateTime(["%Y-%m"]), help="Default: yesterday's month.")
+@click.option("--user", "user_id", type=id_of_user, metavar="ID", help="Only this user. Default: the organisation.")
 @click.option("--out", type=click.Path(dir_okay=False, writable=True), help="Default: asleep-YYYY-MM.html here.")
 def report(month: datetime | None, user_id: str | None, out: str | None) -> None:
-    """Draw the monthly report as one HTML file: stages, efficiency, bed times, and a user's hypnograms.
+    """Write the monthly report as one HTML file: stages, efficiency, bed times, and a user's hypnograms.
 
-    The file names users by pseudonym, or by id for a login that cannot compute it (an analyst's). It holds health data:
-    delete it when a user in it is erased.
+    The file names users by pseudonym, or by id if the login cannot compute pseudonyms (an analyst's). It contains
+    health data: delete it when a user in it is erased.
 
     \b
     Examples:

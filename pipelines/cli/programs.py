@@ -1,4 +1,4 @@
-"""The commands that start a program and stay with it: serve, ui, dev, simulate, exec, demo."""
+"""The commands that run a program until it ends: serve, ui, dev, simulate, exec, demo."""
 
 import os
 import sys
@@ -17,8 +17,8 @@ from pipelines.cli.common import Refusal, open_database, read_settings, require_
 def serve(host: str, port: int, workers: int) -> None:
     """Run the service: webhooks of Asleep, the read API, /live, /ready, /health, /metrics.
 
-    Several instances may run at once behind a proxy that ends TLS. The read API is off until SERVICE_API_KEYS is
-    set. `/openapi.json` describes all of it.
+    Several instances can run behind a proxy that terminates TLS. The read API is off until SERVICE_API_KEYS is
+    set. `/openapi.json` describes all routes.
     """
     from pipelines.service.program import options_from, run_service
 
@@ -37,10 +37,10 @@ def serve(host: str, port: int, workers: int) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=3000, show_default=True, help="Port to listen on.")
 def ui(host: str, port: int) -> NoReturn:
-    """Serve Dagster's UI, guarded against web pages of other sites.
+    """Serve Dagster's UI, protected against requests from other sites' web pages.
 
-    It has no login: keep it on loopback, or behind a proxy that asks for one. UI_HOSTS names the hosts under which
-    people open it.
+    It has no login: keep it on loopback, or behind a proxy that requires one. UI_HOSTS lists the host names under
+    which people open it.
     """
     from pipelines.cli.dev import ui_command
 
@@ -51,14 +51,14 @@ def ui(host: str, port: int) -> NoReturn:
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def simulate(options: tuple[str, ...]) -> NoReturn:
-    """Run the simulated Asleep API (all its options: `asleep-sync simulate --help`)."""
+    """Run the simulated Asleep API. `asleep-sync simulate --help` lists its options."""
     os.execv(sys.executable, [sys.executable, "-m", "simulator", *options])  # noqa: S606 our own interpreter
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def execute(command: tuple[str, ...]) -> NoReturn:
-    """Run COMMAND in the environment that Dagster's programs need here.
+    """Run COMMAND with the environment variables that Dagster's programs need.
 
     \b
     Examples:
@@ -68,11 +68,11 @@ def execute(command: tuple[str, ...]) -> NoReturn:
     try:
         os.execvpe(command[0], list(command), _environment())  # noqa: S606 as asked
     except FileNotFoundError:
-        raise Refusal(f"there is no program {command[0]}.") from None
+        raise Refusal(f"program not found: {command[0]}.") from None
 
 
 def _environment() -> dict[str, str]:
-    """Ours, what Dagster's programs need here, and our own programs first in the path."""
+    """Our variables, those that Dagster's programs need, and our programs first in the path."""
     from pipelines.runtime.dagster_environment import dagster_environment
 
     environment = dagster_environment(with_database_url(read_settings()))
@@ -87,9 +87,9 @@ def _environment() -> dict[str, str]:
 @click.option("--days", default=60, show_default=True, type=click.IntRange(1, 350), help="How many days back to sync.")
 @click.option("--remove", is_flag=True, help="Remove the demo's data: Postgres, runs, simulated API, reports.")
 def demo(count: int, days: int, remove: bool) -> None:
-    """See it all work: embedded Postgres, the simulated API with real nights, the job, the averages.
+    """Try everything: embedded Postgres, the simulated API with real nights, the job, the averages.
 
-    Contacts nothing but this machine. A second demo finds everything stored and fetches nothing.
+    Makes no network connections outside this machine. A second demo finds everything stored and fetches nothing.
     """
     from pipelines.cli.demo import remove_demo, run_demo
     from pipelines.cli.development.simulated_api import Size
@@ -105,10 +105,10 @@ def demo(count: int, days: int, remove: bool) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on.")
 def dev(host: str, port: int) -> None:
-    """Open Dagster's UI and daemon, until Ctrl-C.
+    """Run Dagster's UI and daemon until Ctrl-C.
 
-    With ASLEEP_API_KEY it works on your account. Without it, it starts the simulated API with the demo's users and
-    nights, so that every schedule, backfill and retry in the UI works. It prints the address when all is ready.
+    With ASLEEP_API_KEY it uses your account. Without it, it starts the simulated API with the demo's users and
+    nights, so that every schedule, backfill and retry in the UI works. It prints the UI's address when it is ready.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`asleep-sync inbox`, `notifications` and `cache`: an operator's verbs for what waits or was given up."""
+"""`asleep-sync inbox`, `notifications` and `cache`: an operator's commands for waiting and given-up items."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,15 +17,15 @@ ALL = click.option("--all", "everything", is_flag=True, help="All that were give
 
 @click.group()
 def inbox() -> None:
-    """Look after webhook events that were given up after five failed attempts."""
+    """Manage webhook events that were given up after five failed attempts."""
 
 
 @inbox.command("list")
 @LIMIT
 def list_events(limit: int) -> None:
-    """Show how many events wait, and those that were given up, with the reason.
+    """Show the number of waiting events, and each event that was given up, with the reason.
 
-    Exit code 1 while an event is given up.
+    Exit code 1 if there are events that were given up.
     """
     from resources.database.service.inbox_care import count_inbox, list_parked
 
@@ -43,7 +43,7 @@ def list_events(limit: int) -> None:
 @click.argument("numbers", nargs=-1, type=int, metavar="[EVENT…]")
 @ALL
 def retry_events(numbers: Numbers, everything: bool) -> None:
-    """Give events five more attempts. EVENT is a number that `inbox list` shows.
+    """Give events five more attempts. EVENT is a number from `inbox list`.
 
     \b
     Examples:
@@ -61,7 +61,7 @@ def retry_events(numbers: Numbers, everything: bool) -> None:
 @ALL
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def drop_events(numbers: Numbers, everything: bool, yes: bool) -> None:
-    """Delete events that were given up. Their sessions still come with the next sync, if their users are registered.
+    """Delete events that were given up. The next sync still fetches their sessions if their users are registered.
 
     \b
     Example:
@@ -70,22 +70,22 @@ def drop_events(numbers: Numbers, everything: bool, yes: bool) -> None:
     from resources.database.service.inbox_care import drop_parked
 
     if not yes and (numbers or everything):
-        click.confirm("These events will be deleted and cannot be brought back. Go on?", abort=True)
+        click.confirm("These events will be deleted and cannot be restored. Continue?", abort=True)
     found = _change(drop_parked, numbers, "event", everything=everything)
     click.echo(f"{found} events deleted.")
 
 
 @click.group()
 def notifications() -> None:
-    """Look after notifications of finished sessions that NOTIFY_URL did not accept."""
+    """Manage notifications of finished sessions that NOTIFY_URL did not accept."""
 
 
 @notifications.command("list")
 @LIMIT
 def list_notifications(limit: int) -> None:
-    """Show how many notifications wait, and those not delivered, with the reason.
+    """Show the number of waiting notifications, and each undelivered one, with the reason.
 
-    Exit code 1 while a notification is given up.
+    Exit code 1 if there are notifications that were given up.
     """
     from resources.database.service.inbox_care import count_outbox
     from resources.database.service.outbox import is_on, list_undelivered
@@ -110,7 +110,7 @@ def list_notifications(limit: int) -> None:
 @click.argument("numbers", nargs=-1, type=int, metavar="[NOTIFICATION…]")
 @ALL
 def retry_notifications(numbers: Numbers, everything: bool) -> None:
-    """Deliver notifications that were given up. NOTIFICATION is a number that `notifications list` shows.
+    """Deliver notifications that were given up. NOTIFICATION is a number from `notifications list`.
 
     \b
     Example:
@@ -124,7 +124,7 @@ def retry_notifications(numbers: Numbers, everything: bool) -> None:
 
 @click.group()
 def cache() -> None:
-    """Look after the record of which users were listed lately, and need not be listed again (CACHE_TTL_SECONDS)."""
+    """Manage the cache of recently listed users, who are not listed again (CACHE_TTL_SECONDS)."""
 
 
 @cache.command("clear")
@@ -132,7 +132,7 @@ def cache() -> None:
     "--user", "names", type=id_of_user, multiple=True, metavar="USER", help="Only this user; may be repeated."
 )
 def clear_cache(names: tuple[str, ...]) -> None:
-    """Make the next sync list every user again. No session is deleted, and none is read again that has not changed.
+    """Make the next sync list every user again. No session is deleted; unchanged sessions are not read again.
 
     \b
     Examples:

@@ -15,19 +15,19 @@ from pipelines.cli.common import Refusal, id_of_user, open_database, write_priva
 
 @click.group()
 def users() -> None:
-    """Say whose sessions are synced. The Asleep API cannot list users, so you have to."""
+    """Manage the users to sync. The Asleep API cannot list users, so register them here."""
 
 
 @users.command("import")
 @click.argument("file", type=click.File("rb"))
-@click.option("--again", is_flag=True, help="Register also users who were erased here.")
+@click.option("--again", is_flag=True, help="Also register users who were erased here.")
 def import_users(file: Any, again: bool) -> None:
-    """Register the users of FILE: all of them, or none when a line is wrong.
+    """Register the users of FILE: all of them, or none if a line is invalid.
 
-    FILE is a CSV with a column user_id (and, if you like, timezone: an IANA name such as Asia/Seoul), separated by
-    commas, semicolons or tabs, or simply one user id a line, in UTF-8 or as Excel writes it. An unknown time zone is
-    left empty. `-` reads from standard input. Doing it twice changes nothing. Users who were erased here stay away
-    without --again.
+    FILE is a CSV file with a column user_id (optionally timezone: an IANA name such as Asia/Seoul), separated by
+    commas, semicolons or tabs, or has one user id per line, in UTF-8 or as Excel writes it. An unknown time zone is
+    left empty. `-` reads from standard input. Importing twice changes nothing. Users who were erased here are
+    skipped without --again.
 
     \b
     Examples:
@@ -57,9 +57,9 @@ def import_users(file: Any, again: bool) -> None:
 @users.command("list")
 @click.option("--out", type=click.Path(dir_okay=False), help="Write to this file, readable by you only.")
 def list_users(out: str | None) -> None:
-    """Print the registered users as CSV, a form that `users import` reads.
+    """Print the registered users as CSV, which `users import` can read.
 
-    The column pseudonym is the name under which a user appears in logs, in `status` and in Dagster.
+    Users appear in logs, in `status` and in Dagster by the name in the column pseudonym.
 
     \b
     Examples:
@@ -88,7 +88,7 @@ def list_users(out: str | None) -> None:
 @users.command()
 @click.argument("names", nargs=-1, required=True, metavar="USER…", type=id_of_user)
 def activate(names: tuple[str, ...]) -> None:
-    """Sync these users again, from the next sync on. USER is an id or a pseudonym.
+    """Sync these users again from the next sync on. USER is an id or a pseudonym.
 
     \b
     Example:
@@ -100,9 +100,9 @@ def activate(names: tuple[str, ...]) -> None:
 @users.command()
 @click.argument("names", nargs=-1, required=True, metavar="USER…", type=id_of_user)
 def deactivate(names: tuple[str, ...]) -> None:
-    """Sync these users no more; what is stored stays, and their missing data count no more.
+    """Stop syncing these users. Their stored data stay, and their missing data no longer count.
 
-    USER is an id or a pseudonym. `asleep-sync forget` erases a user instead.
+    USER is an id or a pseudonym. To erase a user, use `asleep-sync forget`.
 
     \b
     Example:
@@ -143,12 +143,12 @@ _ERASURES_HEADER = ["user_pseudonym", "reason", "erased_at"]
 
 @click.group()
 def erasures() -> None:
-    """Keep the record of erasures beside the backups, and apply it to a restored one."""
+    """Export the record of erasures, and apply it after a restore."""
 
 
 @erasures.command("export")
 def export() -> None:
-    """Write the record of erasures as CSV. It holds pseudonyms, no ids.
+    """Print the record of erasures as CSV. It contains pseudonyms, not ids.
 
     \b
     Example, after each backup and before each restore:
@@ -168,9 +168,9 @@ def export() -> None:
 @erasures.command("apply")
 @click.argument("file", type=click.File("r", encoding="utf-8"))
 def apply(file: Any) -> None:
-    """Erase from a restored database everyone whom FILE records and the database does not.
+    """Erase from a restored database all users whose erasure FILE records and the database does not.
 
-    FILE comes from `erasures export` of the same installation. Doing it twice changes nothing.
+    FILE comes from `erasures export` of the same installation. Applying it twice changes nothing.
 
     \b
     Example, after a restore:

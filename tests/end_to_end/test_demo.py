@@ -176,7 +176,7 @@ def test_psql_opens_with_the_command_that_the_demo_names(folder, first):
 
 def test_the_report_is_private_and_at_the_printed_path(folder, first):
     """Health data: neither other users of the machine nor git get to see it."""
-    report = Path(re.search(r"The month in pictures: (\S+)", first)[1])
+    report = Path(re.search(r"Monthly report: (\S+)", first)[1])
     assert report.read_text("utf-8").startswith("<!doctype html>")
     assert report.stat().st_mode & 0o077 == 0
     assert report.parent.stat().st_mode & 0o077 == 0

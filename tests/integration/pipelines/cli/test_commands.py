@@ -223,7 +223,7 @@ def test_forgetting_again_prints_the_date_of_the_erasure(typed: Type, engine: En
     again = typed("forget", "G-1", "--yes")
 
     assert again.exit_code == 0
-    assert "was erased already, on 2026-03-01 09:15:02 (UTC)" in again.output
+    assert "was already erased on 2026-03-01 09:15:02 (UTC)" in again.output
     assert erasures(engine) == 1
 
 
@@ -280,7 +280,7 @@ def test_an_invalid_environment_is_reported_by_name(typed: Type, monkeypatch: py
 
 
 def test_a_program_that_is_not_there_is_named(typed: Type):
-    assert typed("exec", "--", "no-such-program").output == "asleep-sync: there is no program no-such-program.\n"
+    assert typed("exec", "--", "no-such-program").output == "asleep-sync: program not found: no-such-program.\n"
 
 
 @pytest.fixture
