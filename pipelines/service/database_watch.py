@@ -5,10 +5,10 @@ One thread per `asleep-sync serve`, however many workers it has; it reads what `
 
 import json
 import threading
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime
+from http.client import HTTPException, HTTPResponse
 
 import structlog
 
@@ -37,7 +37,8 @@ class DatabaseWatch(threading.Thread):
         """
         super().__init__(name="database-watch", daemon=True)
         self._settings = settings
-        self._url = f"http://{_ANY_ADDRESS.get(host, host)}:{port}/health"
+        named = f"[{host}]" if ":" in host else host
+        self._url = f"http://{_ANY_ADDRESS.get(host, named)}:{port}/health"
         self._clock = clock or (lambda: datetime.now(UTC))
         self._down_since: datetime | None = None
         self._is_reported = False
@@ -73,14 +74,20 @@ class DatabaseWatch(threading.Thread):
             self._is_reported = ended_at is None
 
 
+class _AnyStatus(urllib.request.HTTPErrorProcessor):
+    def http_response(self, request: urllib.request.Request, response: HTTPResponse) -> HTTPResponse:
+        del request
+        return response
+
+
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _AnyStatus)
+"""Uses no proxy of the environment: it could not reach our own address."""
+
+
 def _is_database_up(url: str) -> bool | None:
-    """Whether the service reaches the database; None when the service does not answer."""
+    """Whether the service reaches the database; None when the service does not say so."""
     try:
-        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as response:  # noqa: S310 our own address
-            found = json.load(response)
-    except urllib.error.HTTPError as error:
-        found = json.load(error)
-    except (OSError, ValueError):
+        with _opener.open(url, timeout=ANSWER_SECONDS) as response:
+            return bool(json.load(response)["dependencies"]["database"]["state"] == "up")
+    except (OSError, HTTPException, ValueError, LookupError, TypeError):
         return None
-    state = found.get("dependencies", {}).get("database", {}).get("state")
-    return None if state is None else state == "up"

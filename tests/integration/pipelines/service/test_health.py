@@ -174,6 +174,19 @@ def test_an_outage_of_the_database_is_alerted_once_and_its_end_once(
     )
 
 
+def test_the_watch_needs_no_proxy_and_survives_an_answer_that_is_not_json(monkeypatch: pytest.MonkeyPatch):
+    """Either ended its thread, and no outage was alerted any more."""
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with listening() as listener:
+        listener.status = 503
+        settings = Settings(_env_file=None, alert_webhook_url=listener.url)  # type: ignore[call-arg]
+
+        DatabaseWatch(settings, "127.0.0.1", listener.server.server_port).look()
+
+    assert (listener.requested, listener.heard) == (["/health"], [])
+
+
 def test_a_full_disk_is_not_ready(serve_app: Callable[..., Service], database_url: str, engine: Engine):
     """Reads still work then, so only an attempt to write finds out, with or without traffic."""
     service = serve_app(ServiceOptions(database_url, api_keys=(KEY,)))
