@@ -9,10 +9,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
+from resources.database.engine import passes_by_itself
 from resources.database.service import inbox
 from resources.database.service.inbox import TakenEvent
 
@@ -24,7 +26,6 @@ DATABASE_WAIT_SECONDS = 1800.0
 """For a database that does not come back, as when it was removed: then the run fails."""
 
 Handle = Callable[[Sequence[TakenEvent]], Counter[str]]
-DATABASE_AWAY = (OperationalError, InterfaceError)
 
 
 def handle_inbox(engine: Engine, store: Handle, ask: Handle | None, *, idle_seconds: float) -> Counter[str]:
@@ -82,12 +83,12 @@ class _Loop:
         """Handle a chunk. Returns how many events it had; None when the database is down.
 
         Events that a failure of the database interrupted are given back as soon as it is there again.
+
+        Raises:
+            DBAPIError: the database refused a statement for good, or did not come back within `DATABASE_WAIT_SECONDS`.
         """
         try:
-            if self._held:
-                with self._engine.begin() as connection:
-                    inbox.postpone_events(connection, self._held, seconds=0)
-                self._held = []
+            self._give_back()
             with self._engine.begin() as connection:
                 taken = inbox.take_events(connection, EVENTS_AT_ONCE, must_ask=self._must_ask)
             self._held = [event.event_id for event in taken]
@@ -95,13 +96,21 @@ class _Loop:
                 self.counts += self._handle(taken)
                 self.counts["events"] += 0 if self._must_ask else len(taken)
             self._held = []
-        except DATABASE_AWAY:
+        except DBAPIError as error:
             self._down_since = self._down_since or time.monotonic()
-            if time.monotonic() - self._down_since >= DATABASE_WAIT_SECONDS:
-                raise
-            return None
+            if passes_by_itself(error) and time.monotonic() - self._down_since < DATABASE_WAIT_SECONDS:
+                return None
+            with suppress(DBAPIError):
+                self._give_back()
+            raise
         self._down_since = None
         return len(taken)
+
+    def _give_back(self) -> None:
+        if self._held:
+            with self._engine.begin() as connection:
+                inbox.postpone_events(connection, self._held, seconds=0)
+            self._held = []
 
 
 class _Asking(threading.Thread):

@@ -7,6 +7,7 @@ from functools import partial
 
 import dagster as dg
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from assets.ops.batches import COUNTED, RequestCounts
 from assets.ops.failures import as_dagster_failure
@@ -15,10 +16,11 @@ from assets.sync.sync_batch import Batch, sync_batch
 from assets.sync.window import Window
 from assets.webhooks.event_chunk import Chunk, read_chunk
 from assets.webhooks.event_decisions import Action
-from assets.webhooks.inbox_loop import DATABASE_AWAY, Handle, handle_inbox
+from assets.webhooks.inbox_loop import Handle, handle_inbox
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import Rejected
 from resources.asleep.resource import AsleepApi
+from resources.database.engine import concerns_every_statement
 from resources.database.resource import Database
 from resources.database.service import inbox
 from resources.database.service.inbox import FailedEvent, TakenEvent
@@ -79,15 +81,18 @@ def one_by_one(engine: Engine, handle: Handle) -> Handle:
 
     Args:
         engine: the database.
-        handle: raises when an event cannot be handled; `Rejected`, and that the database is down, concern all events.
+        handle: raises when an event cannot be handled; `Rejected`, and an outage of the database or a lack of its
+            resources, concern all events.
     """
 
     def handle_each(taken: Sequence[TakenEvent]) -> Counter[str]:
         try:
             return handle(taken)
-        except (Rejected, *DATABASE_AWAY):
+        except Rejected:
             raise
-        except Exception as error:  # noqa: BLE001 whatever it is, it is one event's, and stands in its row
+        except Exception as error:  # whatever it is, it is one event's, and stands in its row
+            if isinstance(error, DBAPIError) and concerns_every_statement(error):
+                raise
             if len(taken) > 1:
                 return sum((handle_each([event]) for event in taken), Counter())
             failure = FailedEvent(taken[0].event_id, f"could not be handled: {type(error).__name__}")

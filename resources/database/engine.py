@@ -6,7 +6,7 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import make_dsn
 from sqlalchemy import URL, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
 from resources.database.session_settings import KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, set_up_session
 
@@ -14,6 +14,8 @@ _HIGHEST_PORT = 65535
 POOL_TIMEOUT_SECONDS = 30
 CONNECT_TIMEOUT_SECONDS = 10
 UNACKNOWLEDGED_MILLISECONDS = 20_000
+_PASSES = ("08", "40", "57P")
+"""SQLSTATE classes of a connection that broke, of a transaction that met another one, and of a server that stops."""
 _SEVERAL_HOSTS = re.compile(r"([\w+]+://(?:[^@/?]*@)?)([^@/?]*,[^@/?]*)(.*)", re.DOTALL)
 
 
@@ -95,3 +97,17 @@ def make_engine(url: str | URL, *, application_name: str, pool_size: int = 5) ->
         set_up_session(connection)
 
     return engine
+
+
+def passes_by_itself(error: DBAPIError) -> bool:
+    """Return whether a later attempt may succeed: the database cannot be reached, or a transaction met another one.
+
+    The class `OperationalError` alone does not say so: it includes a full disk, a time-out, and a value too large.
+    """
+    code = getattr(error.orig, "pgcode", None)
+    return isinstance(error, OperationalError | InterfaceError) and (code is None or code.startswith(_PASSES))
+
+
+def concerns_every_statement(error: DBAPIError) -> bool:
+    """Return whether other statements would meet the same error: an outage, a lack of resources, a lock held."""
+    return passes_by_itself(error) or (getattr(error.orig, "pgcode", None) or "").startswith(("53", "55"))

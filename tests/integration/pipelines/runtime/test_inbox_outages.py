@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from assets.webhooks.inbox_loop import handle_inbox
-from assets.webhooks.process_events import store_events
+from assets.webhooks.process_events import one_by_one, store_events
 from resources.asleep.resource import AsleepApi
 from resources.asleep.transport import RetryPolicy
 from resources.database.engine import make_engine
@@ -29,9 +30,10 @@ SESSION = session_result()["session"]["id"]
 MUST_ASK = {"event": "SESSION_COMPLETE", "data": {"user_id": "U", "session_id": "20260101000000_aaaaa"}}
 
 
-def whole(user_id: str = "V") -> dict[str, Any]:
+def whole(user_id: str = "V", session_id: str = SESSION) -> dict[str, Any]:
     """An event that brings its session."""
     result = session_result()
+    result["session"]["id"] = session_id
     now = time.time()
     for name, hours_ago in (("start_time", 9), ("end_time", 1)):
         moment = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(now - hours_ago * 3600))
@@ -161,3 +163,51 @@ def test_events_in_hand_are_stored_as_soon_as_the_database_is_back(server: Engin
     with server.connect() as connection:
         found = connection.execute(text("SELECT attempts, processed_at IS NOT NULL, error FROM asleep.webhook_events"))
         assert found.all() == [(1, True, None)], "an interrupted attempt does not count"
+
+
+@contextmanager
+def user_refused(engine: Engine, sqlstate: str) -> Iterator[None]:
+    """An empty inbox, and a database that refuses sessions of the user `refused` with an error of this code."""
+    with engine.begin() as connection:
+        connection.execute(
+            text(f"""
+            DELETE FROM asleep.webhook_events;
+            CREATE FUNCTION asleep.refuse() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '{sqlstate}'; END $$;
+            CREATE TRIGGER refuse BEFORE INSERT ON asleep.sleep_sessions
+                FOR EACH ROW WHEN (new.user_id = 'refused') EXECUTE FUNCTION asleep.refuse();
+            """)
+        )
+    yield
+    with engine.begin() as connection:
+        connection.execute(text("DROP FUNCTION asleep.refuse CASCADE"))
+
+
+def left_in_the_inbox(engine: Engine) -> list[tuple[int, str | None]]:
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT attempts, error FROM asleep.webhook_events WHERE processed_at IS NULL"))
+        return [tuple(row) for row in found]
+
+
+@pytest.mark.timeout(60)
+def test_an_event_that_the_database_refuses_holds_up_no_other(engine: Engine):
+    """The driver calls a time-out or a value too large operational, as it does an outage: the run waited for ever."""
+    with user_refused(engine, "54000"):
+        put(engine, whole("refused", "20260101000000_refus"), whole("W", "20260101000000_wwwww"))
+
+        counts = handle_inbox(engine, one_by_one(engine, partial(store_events, engine)), None, idle_seconds=0)
+
+    assert (counts["events_failed"], counts["sessions_inserted"]) == (1, 1)
+    assert left_in_the_inbox(engine) == [(1, "could not be handled: OperationalError")]
+
+
+@pytest.mark.timeout(60)
+def test_a_full_disk_ends_the_run_and_costs_no_attempt(engine: Engine):
+    """A run that waits for disk space shows no failure, so no alert is sent."""
+    with user_refused(engine, "53100"):
+        put(engine, whole("refused", "20260101000000_refus"))
+
+        with pytest.raises(OperationalError, match="refused"):
+            handle_inbox(engine, one_by_one(engine, partial(store_events, engine)), None, idle_seconds=0)
+
+    assert left_in_the_inbox(engine) == [(0, None)]
