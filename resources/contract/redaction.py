@@ -101,9 +101,11 @@ class _Redaction:
         if isinstance(value, dict):
             return {self._field_name(each): self._value(each, held) for each, held in value.items()}
         if isinstance(value, list):
-            if name in _STAGES and value and all(type(each) is int for each in value):
-                return self._random.choices(sorted(set(value)), k=self._random.randrange(100, 1000))
-            return [self._value(name, each) for each in value]
+            is_codes = name in _STAGES and all(each is None or type(each) is int for each in value)
+            copies = value if is_codes else [self._value(name, each) for each in value]
+            if not value or any(isinstance(each, dict | list | str) for each in value):
+                return copies
+            return self._random.choices(list(dict.fromkeys(copies)), k=self._random.randrange(100, 1000))
         if isinstance(value, str):
             return self._text(value)
         return value if value is None or isinstance(value, bool) else self._number(value)
@@ -232,7 +234,7 @@ def _restore_latencies(old: Mapping[str, Json], new: dict[str, Json]) -> None:
     if onsets[0] is not None and onsets[0] == latency:
         new["stat"]["sleep_latency"] = onsets[1]
     stages = old["session"].get("sleep_stages")
-    if not stages or type(latency) is not int:
+    if not stages or type(latency) is not int or any(type(each) is not int for each in stages):
         return
     awake = [0] * (new["stat"]["sleep_latency"] // EPOCH_SECONDS + 1)
     drawn = new["session"]["sleep_stages"]

@@ -75,6 +75,19 @@ def test_no_id_time_text_or_number_stays(copy: dict[str, Any]):
     assert copy["session"]["sleep_stages"] != STAGES
 
 
+@pytest.mark.parametrize("series", [[0, 1, 1, None] * 20, [1, 0.0, 1, 2.5] * 20, [True, False, False] * 20])
+@pytest.mark.parametrize("name", ["sleep_stages", "apnea_events"])
+def test_no_series_of_a_night_stays(name: str, series: list[Any]):
+    """Nulls, 0, 1 and booleans are kept as values: in their order they are the night itself."""
+    changed = {**SESSION, "session": {**SESSION["session"], name: series}}  # type: ignore[dict-item]
+
+    [copied], _ = redacted([exchange(changed)], USER)
+
+    drawn = copied.body["result"]["session"][name]
+    assert len(drawn) >= 100
+    assert drawn[: len(series)] != series
+
+
 def test_relations_between_values_stay(copy: dict[str, Any]):
     """Otherwise the replay would contradict the contract where the original does not."""
     stat, stages = copy["stat"], copy["session"]["sleep_stages"]
