@@ -96,6 +96,7 @@ def fill(connection: Connection, users: int) -> None:
     )
     for number, (sleep, snoring) in enumerate(real_nights()):
         connection.execute(text("INSERT INTO night_pool VALUES (:n, :a, :b)"), {"n": number, "a": sleep, "b": snoring})
+    connection.execute(text("ANALYZE night_pool"))  # else the join writes the rows in random order, not day by day
     generator = (ROOT / "benchmarks" / "warehouse_sessions.sql").read_text("utf-8")
     connection.execute(text(generator), {"users": users, "days": DAYS, "until": UNTIL})
     connection.execute(

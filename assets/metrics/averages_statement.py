@@ -1,8 +1,9 @@
 """The statement that recomputes the monthly averages of the user-months in `stale_months`.
 
 One row of `monthly_averages` is one user and one month of `night_date`. Columns named as the API names them run over
-slept sessions; columns that end in `_of_night` run over main sleeps. All are made of sums and counts, first over
-sessions, main sleeps of one session among them, then over the rare main sleeps of several sessions.
+slept sessions, those that end in `_of_night` or `_of_date` over valid nights. All are made of sums and counts: `slept`
+passes over the slept sessions once; `beside` adds the few dates that hold more, or less, than a main sleep of one
+session, as the view `night_dates` shows them.
 
 Beside concurrent writers: all parts of the statement read one snapshot. A writer raises `version` in the transaction
 that changes the sessions, so where the version is the snapshot's, the sessions are, too. `settled` reads the newest
@@ -11,17 +12,33 @@ a row taken off the queue gets its averages written, so an older snapshot never 
 """
 
 from functools import cache
+from typing import Any
 
-from sqlalchemy import CTE, Date, Executable, and_, bindparam, cast, delete, func, select, text, true, tuple_
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    Date,
+    Executable,
+    Select,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    func,
+    select,
+    text,
+    true,
+    tuple_,
+)
 from sqlalchemy import literal_column as sql
 from sqlalchemy.dialects.postgresql import insert
 
-from resources.database.schema.bookkeeping import stale_months
+from resources.database.schema.bookkeeping import stale_months, sync_ledger
 from resources.database.schema.session_columns import MEANS, RATIOS
 from resources.database.schema.tables import monthly_averages, sleep_sessions
 
 _NOT_INTEGERS = {"sleep_cycle", "breathing_index"}
-"""Summed as numeric: a sum of floating point depends on the order of its rows."""
+"""A sum of floating point depends on the order of its rows: whole numbers and the rest are summed apart, exactly."""
 
 _CLOCKS = {
     "start_time": "session_start_local",
@@ -29,33 +46,68 @@ _CLOCKS = {
     "sleep_time": "sleep_time_local",
     "wake_time": "wake_time_local",
 }
-_CLOCKS_OF_NIGHT = ("onset", "wake", "midpoint")
-
-_IS_NIGHT = "night_role = 'main' AND episode_sessions = 1"
-_IS_PART = "night_role = 'main' AND episode_sessions > 1"
-
-_NIGHT = {
+_CLOCKS_OF_NIGHT = {
     "onset": "asleep_from_local",
     "wake": "asleep_until_local",
     "midpoint": "asleep_from_local + (asleep_until - asleep_from) / 2",
-    "in_bed": "time_in_bed",
+}
+_SUMS_OF_NIGHT = {
     "asleep": "time_in_sleep",
+    "in_bed": "time_in_bed",
     "latency": "sleep_latency",
     "waso": "time_in_wake",
 }
-"""Figures of a main sleep that is one session."""
+"""Figures of a main sleep, in `sleep_sessions` of one session and in the view `night_dates` of several."""
 
-_SPLIT_NIGHT = {
-    "onset": "min(asleep_from_local)",
-    "wake": "max(asleep_until_local)",
-    "midpoint": "min(asleep_from_local) + (max(asleep_until) - min(asleep_from)) / 2",
-    "in_bed": "date_part('epoch', max(session_end_time) - min(session_start_time))::integer",
-    "asleep": "sum(time_in_sleep)",
-    "latency": "max(sleep_latency) FILTER (WHERE session_id = episode_id)",
-    "waso": "sum(time_in_wake) + greatest(date_part('epoch', max(asleep_until) - min(asleep_from) "
-    "- sum(asleep_until - asleep_from)), 0)::integer",
-}
-"""The same of a main sleep that is several sessions: the time between them is wake after sleep onset."""
+_HANDS = {"sine": "sin", "cosine": "cos"}
+
+_CALENDAR_STATUSES = ("no_sleep_found", "not_analysable", "doubtful", "not_synced")
+"""What became of dates that hold sessions but no main sleep."""
+
+_DATES_BESIDE = """
+(
+    SELECT night_date AS listed_date, count(*) FILTER (WHERE NOT slept) AS unslept_sessions
+    FROM asleep.sleep_sessions
+    WHERE user_id = due.user_id AND night_month = due.month
+        AND deleted_at IS NULL AND (night_role IS DISTINCT FROM 'main' OR episode_sessions > 1)
+    GROUP BY night_date
+) AS listed
+CROSS JOIN LATERAL (
+    SELECT
+        *,
+        sessions > 1 AND is_valid_night AS is_valid,
+        asleep.clock_angle(sleep_time_local) AS night_onset_angle,
+        asleep.clock_angle(wake_time_local) AS night_wake_angle,
+        asleep.clock_angle(midpoint_local) AS night_midpoint_angle
+    FROM asleep.night_dates
+    WHERE night_dates.user_id = due.user_id AND night_dates.night_date = listed.listed_date
+    OFFSET 0
+) AS date
+"""
+"""Dates with anything but a main sleep in one session: found by `sleep_sessions_beside_single_nights_idx`."""
+
+_DATES_OVER = "greatest(calendar_end - calendar_begin, 0)"
+_EMPTY_DATES = f"({_DATES_OVER} - (single_nights - single_nights_of_today) - (split_nights - split_nights_of_today)"
+_EMPTY_DATES += "".join(f" - {status}_dates" for status in _CALENDAR_STATUSES) + ")"
+"""Dates that hold no session."""
+
+_MISSING = f"""
+CASE
+    WHEN covered IS NULL OR {_EMPTY_DATES} = 0 THEN 0
+    WHEN asleep.covers_nights(covered, calendar_begin, calendar_end) THEN {_EMPTY_DATES}
+    ELSE (
+        SELECT count(*)
+        FROM generate_series(calendar_begin, calendar_end - 1, interval '1 day') AS date
+        WHERE asleep.covers_nights(covered, date::date, date::date + 1)
+            AND NOT EXISTS (
+                SELECT
+                FROM asleep.sleep_sessions AS s
+                WHERE s.user_id = summed.user_id AND s.night_date = date::date AND s.deleted_at IS NULL
+            )
+    )
+END
+"""
+"""Of the dates that hold no session, those that the user's syncs cover."""
 
 
 @cache
@@ -77,106 +129,135 @@ def averages_statement() -> Executable:
 
 
 def _due() -> CTE:
-    month = cast(bindparam("month"), Date)
-    queued = stale_months.c
+    """The queued user-months, neighbours in the table one after the other, with the dates of their calendars."""
+    month, queued = cast(bindparam("month"), Date), stale_months
+    is_due = month.is_(None) | (queued.c.month == month)
+    users = select(queued.c.user_id).where(is_due).distinct().offset(0).subquery("users")
+    own = and_(sleep_sessions.c.user_id == users.c.user_id, sleep_sessions.c.deleted_at.is_(None))
+    first_date = select(func.min(sleep_sessions.c.night_date)).where(own).correlate(users).scalar_subquery()
+    recorded = select(users.c.user_id, first_date.label("first_date")).offset(0).subquery("recorded")
+    today = select(sql("(now() AT TIME ZONE 'UTC')::date")).scalar_subquery()
+    next_month = sql("(month + interval '1 month')::date", Date)
     return (
-        select(queued.user_id, queued.month, queued.version).where(month.is_(None) | (queued.month == month)).cte("due")
+        select(
+            queued.c.user_id,
+            queued.c.month,
+            queued.c.version,
+            func.greatest(queued.c.month, recorded.c.first_date).label("calendar_begin"),
+            func.least(next_month, today).label("calendar_end"),
+            (next_month <= today).label("is_complete"),
+        )
+        .join(recorded, recorded.c.user_id == queued.c.user_id)
+        .where(is_due)
+        .order_by(queued.c.month, queued.c.user_id)
+        .cte("due")
     )
 
 
 def _summed(due: CTE) -> CTE:
-    """The sums of each user-month: of all sessions, of slept ones, and of main sleeps of several sessions."""
-    own = and_(
-        sleep_sessions.c.user_id == due.c.user_id,
-        sleep_sessions.c.night_month == due.c.month,
-        sleep_sessions.c.deleted_at.is_(None),
-    )
-    every = select(*(sql(over).label(name) for name, over in _COUNTS.items())).where(own).lateral("every")
-    slept = (
-        select(*(sql(over).label(name) for name, over in _sums_of_slept().items()))
-        .where(own, sleep_sessions.c.slept)
-        .lateral("slept")
-    )
-    nights = (
-        select(*(sql(over).label(name) for name, over in _SPLIT_NIGHT.items()))
-        .where(own, text(_IS_PART))
-        .group_by(sleep_sessions.c.night_date)
+    """The sums of each user-month, and what the user's syncs cover."""
+    is_single = "night_role = 'main' AND episode_sessions = 1"
+    columns = {name for name, _ in MEANS} | {"night_date"} | set(_SUMS_OF_NIGHT.values())
+    angles = _CLOCKS | {f"night_{name}": clock for name, clock in _CLOCKS_OF_NIGHT.items()}
+    sessions = (
+        select(
+            *(sleep_sessions.c[name] for name in sorted(columns)),
+            *(sql(f"asleep.clock_angle({clock})").label(f"{name}_angle") for name, clock in angles.items()),
+            sql(f"({is_single})").label("is_single"),
+            sql(f"({is_single} AND asleep.is_valid_night(time_in_bed, missing_data_ratio))").label("is_valid"),
+        )
+        .where(
+            sleep_sessions.c.user_id == due.c.user_id,
+            sleep_sessions.c.night_month == due.c.month,
+            sleep_sessions.c.slept,
+        )
         .correlate(due)
-        .lateral("split_nights")
+        .offset(0)  # else the planner computes each angle twice, for the sine and for the cosine
+        .lateral("session")
     )
-    split = (
-        select(*(sql(over).label(f"split_{name}") for name, over in _sums_of_nights(nights_are=None).items()))
-        .select_from(nights)
-        .lateral("split")
-    )
+    slept = _sums(_sums_of_slept()).select_from(sessions).correlate(due).lateral("slept")
+    beside = _sums(_sums_beside()).select_from(text(_DATES_BESIDE)).correlate(due).lateral("beside")
+    ledger = sync_ledger.c
     return (
-        select(due, every, slept, split)
-        .select_from(due.join(every, true()).join(slept, true()).join(split, true()))
+        select(due, slept, beside, ledger.covered)
+        .select_from(
+            due.join(slept, true()).join(beside, true()).outerjoin(sync_ledger, ledger.user_id == due.c.user_id)
+        )
         .cte("summed")
     )
 
 
-_COUNTS = {
-    "sessions": "count(*)",
-    "never_slept_sessions": "count(*) FILTER (WHERE never_slept)",
-    "doubtful_sessions": "count(*) FILTER (WHERE night_role = 'doubtful')",
-    "overlapping_sessions": "count(*) FILTER (WHERE night_role = 'overlapping')",
-    "naps": "count(*) FILTER (WHERE night_role = 'nap' AND session_id = episode_id)",
-}
-
-
-def _angle(clock: str) -> str:
-    return f"date_part('epoch', ({clock})::time) * (pi() / 43200)"
+def _sums(sums: dict[str, str]) -> Select[Any]:
+    return select(*(sql(over, BigInteger).label(name) for name, over in sums.items()))
 
 
 def _sums_of_slept() -> dict[str, str]:
     found = {"slept_sessions": "count(*)"}
     for name, _ in MEANS:
-        exact = f"{name}::numeric" if name in _NOT_INTEGERS else name
-        found |= {f"{name}_sum": f"sum({exact})", f"{name}_count": f"count({name})"}
+        found |= {f"{name}_sum": f"sum({name})", f"{name}_count": f"count({name})"}
+    for name in _NOT_INTEGERS:
+        whole, rest = f"trunc({name})::bigint", f"({name} - trunc({name}))::numeric"
+        found[f"{name}_sum"] = f"sum({whole}) + coalesce(sum({rest}) FILTER (WHERE {name} <> trunc({name})), 0)"
     for name, over, under in RATIOS:
-        found[f"{name}_over"] = f"sum({over}) FILTER (WHERE {under} IS NOT NULL)"
-        found[f"{name}_under"] = f"sum({under}) FILTER (WHERE {over} IS NOT NULL)"
-    for name, clock in _CLOCKS.items():
-        found[f"{name}_sine"] = f"sum(sin({_angle(clock)}))"
-        found[f"{name}_cosine"] = f"sum(cos({_angle(clock)}))"
-        found[f"{name}_count"] = f"count({clock})"
-    found["asleep_of_dates"] = "sum(time_in_sleep) FILTER (WHERE night_role IN ('main', 'nap'))"
-    return found | _sums_of_nights(_IS_NIGHT)
+        found[f"{name}_over"] = _sum_of_both(over, under)
+        found[f"{name}_under"] = _sum_of_both(under, over)
+    for name in _CLOCKS:
+        found[f"{name}_count"] = f"count({name}_angle)"
+        found |= {f"{name}_{part}": f"sum({turn}({name}_angle))" for part, turn in _HANDS.items()}
+    return found | _sums_of_nights("single", "is_single")
 
 
-def _sums_of_nights(nights_are: str | None) -> dict[str, str]:
-    """Sums over main sleeps: of sessions that are one each, or of rows that have the figures of `_SPLIT_NIGHT`."""
-    figure = _NIGHT if nights_are else {name: name for name in _SPLIT_NIGHT}
+def _sum_of_both(summed: str, known: str) -> str:
+    """The sum over sessions in which both are known; nearly all are, so that the others are summed and subtracted."""
+    return f"(sum({summed}) - coalesce(sum({summed}) FILTER (WHERE {known} IS NULL), 0))"
 
-    def total(over: str, *known: str) -> str:
-        conditions = [*([nights_are] if nights_are else ()), *(f"{each} IS NOT NULL" for each in known)]
-        return (
-            f"coalesce({over} FILTER (WHERE {' AND '.join(conditions)}), 0)" if conditions else f"coalesce({over}, 0)"
-        )
 
-    found = {"nights": total("count(*)")}
-    found["night_asleep"] = total(f"sum({figure['asleep']})", figure["in_bed"])
-    found["night_in_bed"] = total(f"sum({figure['in_bed']})", figure["asleep"])
-    for name in ("latency", "waso"):
-        found[f"night_{name}"] = total(f"sum({figure[name]})")
-        found[f"night_{name}_count"] = total(f"count({figure[name]})")
+def _sums_beside() -> dict[str, str]:
+    counts = ("unslept_sessions", "never_slept_sessions", "doubtful_sessions", "overlapping_sessions", "naps")
+    found = {name: f"coalesce(sum({name}), 0)" for name in counts}
+    for status in _CALENDAR_STATUSES:
+        found[f"{status}_dates"] = f"count(*) FILTER (WHERE status = '{status}' AND night_date < due.calendar_end)"
+    found["asleep_in_naps"] = "coalesce(sum(time_in_sleep_of_naps) FILTER (WHERE is_valid_night), 0)"
+    return found | _sums_of_nights("split", "sessions > 1")
+
+
+def _sums_of_nights(kind: str, is_night: str) -> dict[str, str]:
+    """Counts of main sleeps, and sums over the valid ones, of one kind: of one session each, or of several."""
+    found = {
+        f"{kind}_nights": f"count(*) FILTER (WHERE {is_night})",
+        f"{kind}_nights_of_today": f"count(*) FILTER (WHERE {is_night} AND night_date >= due.calendar_end)",
+        f"{kind}_valid": "count(*) FILTER (WHERE is_valid)",
+    }
+    for name, figure in _SUMS_OF_NIGHT.items():
+        found[f"{kind}_{name}"] = f"coalesce(sum({figure}) FILTER (WHERE is_valid), 0)"
+        found[f"{kind}_{name}_count"] = f"count({figure}) FILTER (WHERE is_valid)"
     for name in _CLOCKS_OF_NIGHT:
-        found[f"night_{name}_sine"] = total(f"sum(sin({_angle(figure[name])}))")
-        found[f"night_{name}_cosine"] = total(f"sum(cos({_angle(figure[name])}))")
+        for part, turn in _HANDS.items():
+            total = f"sum({turn}(night_{name}_angle)) FILTER (WHERE is_valid)"
+            found[f"{kind}_{name}_{part}"] = f"coalesce({total}, 0)"
     return found
 
 
 def _figures() -> dict[str, str]:
     """Each column of `monthly_averages` from the sums, in no particular order."""
+    nights, valid = _both("nights"), _both("valid")
+    days = f"({_DATES_OVER} + {_both('nights_of_today')})"
     found = {
-        "sessions": "sessions",
+        "sessions": "(slept_sessions + unslept_sessions)::integer",
         "slept_sessions": "slept_sessions",
         "never_slept_sessions": "never_slept_sessions",
-        "unanalysed_sessions": "sessions - slept_sessions - never_slept_sessions",
+        "unanalysed_sessions": "unslept_sessions - never_slept_sessions",
         "doubtful_sessions": "doubtful_sessions",
         "overlapping_sessions": "overlapping_sessions",
-        "nights": _night("nights"),
+        "is_complete": "is_complete",
+        "as_of": "calendar_end",
+        "days": days,
+        "nights": nights,
+        "valid_nights": valid,
+        **{f"{status}_nights": f"{status}_dates" for status in _CALENDAR_STATUSES},
+        "missing_nights": "missing_dates",
+        "not_synced_nights": f"not_synced_dates + {_EMPTY_DATES} - missing_dates",
+        "coverage": _ratio(nights, days),
         "naps": "naps",
     }
     for name, _ in MEANS:
@@ -186,17 +267,18 @@ def _figures() -> dict[str, str]:
     for name in _CLOCKS:
         found[f"avg_{name}"] = f"asleep.clock_mean({name}_sine, {name}_cosine, {name}_count)"
     for name in _CLOCKS_OF_NIGHT:
-        sums = ", ".join(_night(part) for part in (f"night_{name}_sine", f"night_{name}_cosine", "nights"))
-        found[f"avg_{name}_of_night"] = f"asleep.clock_mean({sums})"
-    found["avg_efficiency_of_night"] = _ratio(_night("night_asleep"), _night("night_in_bed"))
+        found[f"avg_{name}_of_night"] = (
+            f"asleep.clock_mean({_both(f'{name}_sine')}, {_both(f'{name}_cosine')}, {valid})"
+        )
+    found["avg_efficiency_of_night"] = _ratio(_both("asleep"), _both("in_bed"))
     for name in ("latency", "waso"):
-        found[f"avg_{name}_of_night"] = _ratio(_night(f"night_{name}"), _night(f"night_{name}_count"))
-    found["avg_time_in_sleep_of_date"] = _ratio("asleep_of_dates", _night("nights"))
+        found[f"avg_{name}_of_night"] = _ratio(_both(name), _both(f"{name}_count"))
+    found["avg_time_in_sleep_of_date"] = _ratio(f"({_both('asleep')} + asleep_in_naps)", valid)
     return found
 
 
-def _night(name: str) -> str:
-    return f"({name} + split_{name})"
+def _both(name: str) -> str:
+    return f"(single_{name} + split_{name})"
 
 
 def _ratio(over: str, under: str) -> str:
@@ -205,7 +287,11 @@ def _ratio(over: str, under: str) -> str:
 
 def _taken(summed: CTE) -> CTE:
     """User-months whose newest version is the one summed: locked, and taken off the queue."""
-    computed = select(summed).order_by(summed.c.user_id, summed.c.month).subquery("computed")
+    key = (summed.c.user_id, summed.c.month)
+    counted = select(summed, sql(_MISSING).label("missing_dates")).order_by(*key).subquery("counted")
+    figures = (sql(figure).label(name) for name, figure in _figures().items())
+    key = (counted.c.user_id, counted.c.month)
+    computed = select(*key, counted.c.version, *figures).order_by(*key).subquery("computed")
     queued = stale_months.alias("queued")
 
     def is_same(other: object) -> object:
@@ -226,7 +312,7 @@ def _written(taken: CTE) -> CTE:
     figures = _figures()
     statement = insert(monthly_averages).from_select(
         ["user_id", "month", *figures],
-        select(taken.c.user_id, taken.c.month, *(sql(figure) for figure in figures.values()))
+        select(taken.c.user_id, taken.c.month, *(taken.c[name] for name in figures))
         .where(taken.c.sessions > 0)
         .order_by(taken.c.user_id, taken.c.month),
     )
@@ -245,10 +331,13 @@ def _written(taken: CTE) -> CTE:
 
 
 def _removed(taken: CTE) -> CTE:
+    """User-months without sessions; few, so they are collected first whatever the planner expects."""
+    emptied = select(taken.c.user_id, taken.c.month).where(taken.c.sessions == 0).cte("emptied")
+    emptied = emptied.prefix_with("MATERIALIZED")
     stored = monthly_averages.c
     return (
         delete(monthly_averages)
-        .where(taken.c.sessions == 0, stored.user_id == taken.c.user_id, stored.month == taken.c.month)
+        .where(stored.user_id == emptied.c.user_id, stored.month == emptied.c.month)
         .returning(stored.user_id)
         .cte("removed")
     )

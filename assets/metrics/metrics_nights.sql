@@ -14,7 +14,8 @@ SELECT
     n.time_in_sleep_of_date::double precision AS time_in_sleep_of_date,
     n.sleep_latency::double precision AS latency,
     n.time_in_wake::double precision AS waso,
-    n.naps
+    n.naps,
+    n.is_valid_night
 FROM unnest(CAST(:user_ids AS text []), CAST(:firsts AS date []), CAST(:lasts AS date []))
     AS asked (user_id, first, last)
 CROSS JOIN LATERAL (

@@ -33,7 +33,7 @@ class Summarised(NamedTuple):
 
 
 def stale_months(connection: Connection) -> list[date]:
-    """First days of the months in which sessions changed since their averages were computed."""
+    """First days of the months in which averages wait."""
     return list(connection.scalars(load_sql(__package__, "stale_months")))
 
 
@@ -44,13 +44,14 @@ def months_to_recompute(connection: Connection) -> list[date]:
 
 
 def summarise(connection: Connection, month: date | None = None) -> Summarised:
-    """Compute the averages of every stale user-month, in the connection's transaction.
+    """Compute the averages of every stale user-month, running months of an earlier day among them.
 
     Args:
         connection: open; commit soon after, since writers of the same user-months wait for the commit.
         month: first day of the only month to work on; None for all.
     """
     connection.execute(_WITHOUT_COMPILATION)
+    connection.execute(load_sql(__package__, "mark_running_months"))
     counted = connection.execute(averages_statement(), {"month": month}).one()
     return Summarised(
         user_months=counted.user_months,

@@ -43,10 +43,10 @@ def metrics_of(  # noqa: PLR0913 each is a table of its own
         calendar: `user_id`, `night_date`, `status` (one of `STATUSES`), `is_valid_night`: one row per user and date.
         nights: one row per main sleep: `user_id`, `night_date`, clock times `onset`, `wake` and `midpoint` (seconds
             after midnight), `period_seconds` (onset to wake), `time_in_sleep`, `time_in_bed`,
-            `time_in_sleep_of_date`, `latency`, `waso` (seconds), `naps`.
+            `time_in_sleep_of_date`, `latency`, `waso` (seconds), `naps`, `is_valid_night`: means are over valid ones.
         pairs: as `regularity.pairs_frame` makes them.
         free_days: ISO weekdays (1 Monday to 7 Sunday) of the users that have others than Saturday and Sunday.
-        today: a period is complete when its last date lies before; dates from `today` on count in no coverage.
+        today: a period is complete when its last date lies before; later dates count only when recorded.
 
     Returns:
         The rows of `periods` with the columns of `sleep_metrics`, missing values where a rule gives none.
@@ -55,14 +55,24 @@ def metrics_of(  # noqa: PLR0913 each is a table of its own
     rows["period_end"] = _end_of(rows)
     rows["is_complete"] = rows["period_end"] < pd.Timestamp(today)
     rows["as_of"] = (rows["period_end"] + pd.Timedelta(days=1)).where(rows["is_complete"], pd.Timestamp(today))
-    of_dates = _in_periods(rows, calendar[calendar["night_date"] < pd.Timestamp(today)])
     of_nights = _in_periods(rows, nights)
-    tables = [_counts(of_dates), _clock_statistics(of_nights), _means(of_nights), _regularity(rows, pairs)]
-    tables.append(_free_and_work(of_nights[of_nights["period"] == MONTH], free_days))
+    valid = of_nights[of_nights["is_valid_night"].astype("bool")]
+    tables = [
+        _counts(_in_periods(rows, _dates(calendar, nights, pd.Timestamp(today)))),
+        of_nights.groupby(_KEY)[["naps"]].sum(),
+        _clock_statistics(valid),
+        _means(valid),
+        _regularity(rows, pairs),
+        _free_and_work(valid[valid["period"] == MONTH], free_days),
+    ]
     for table in tables:
         rows = rows.join(table, on=_KEY)
     for count in ("days", *(f"{status}_nights" for status in STATUSES), "valid_nights", "naps", "regularity_pairs"):
         rows[count] = rows[count].fillna(0).astype("int64")
+    rows["free_days"] = [
+        sorted(free_days.get(user_id, WEEKEND)) if period == MONTH else None
+        for user_id, period in zip(rows["user_id"], rows["period"], strict=True)
+    ]
     rows["coverage"] = rows["recorded_nights"] / rows["days"].where(rows["days"] > 0)
     return rows
 
@@ -94,6 +104,13 @@ def _in_periods(rows: pd.DataFrame, dated: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
+def _dates(calendar: pd.DataFrame, nights: pd.DataFrame, today: pd.Timestamp) -> pd.DataFrame:
+    """The dates that count: those that are over, and later ones with a main sleep."""
+    over = calendar.loc[calendar["night_date"] < today, ["user_id", "night_date", "status", "is_valid_night"]]
+    later = nights.loc[nights["night_date"] >= today, ["user_id", "night_date", "is_valid_night"]]
+    return pd.concat([over, later.assign(status="recorded")], ignore_index=True)
+
+
 def _counts(of_dates: pd.DataFrame) -> pd.DataFrame:
     marks = {f"{status}_nights": (of_dates["status"] == status).astype("int64") for status in STATUSES}
     marks["valid_nights"] = of_dates["is_valid_night"].astype("int64")
@@ -112,21 +129,19 @@ def _clock_statistics(of_nights: pd.DataFrame) -> pd.DataFrame:
 def _means(of_nights: pd.DataFrame) -> pd.DataFrame:
     groups = of_nights.astype(dict.fromkeys(_MEANS, "float64")).groupby(_KEY)
     means, spreads = groups[list(_MEANS)].mean(), groups[list(_MEANS)].std()
-    both = of_nights[[*_KEY, "time_in_sleep", "time_in_bed"]].dropna().astype(dict.fromkeys(_EFFICIENCY, "float64"))
-    sums = both.groupby(_KEY)[list(_EFFICIENCY)].sum()
-    nightly = (both["time_in_sleep"] / both["time_in_bed"].where(both["time_in_bed"] > 0)).groupby(
-        [both[key] for key in _KEY]
+    sums = of_nights.astype(dict.fromkeys(_EFFICIENCY, "float64")).groupby(_KEY)[list(_EFFICIENCY)].sum()
+    nightly = (of_nights["time_in_sleep"].astype("float64") / of_nights["time_in_bed"]).groupby(
+        [of_nights[key] for key in _KEY]
     )
     efficiency = pd.DataFrame(
         {
-            "avg_efficiency_of_night": sums["time_in_sleep"] / sums["time_in_bed"].where(sums["time_in_bed"] > 0),
+            "avg_efficiency_of_night": sums["time_in_sleep"] / sums["time_in_bed"],
             "sd_efficiency_of_night": nightly.std(),
         }
     )
     return (
         means.rename(columns={source: f"avg_{name}" for source, name in _MEANS.items()})
         .join(spreads.rename(columns={source: f"sd_{name}" for source, name in _MEANS.items()}))
-        .join(groups["naps"].sum())
         .join(efficiency)
     )
 

@@ -34,8 +34,8 @@ from resources.database.schema.bookkeeping import stale_periods
 from resources.database.schema.tables import sleep_metrics
 from resources.load_sql import load_sql
 
-DEFINITION_VERSION = 1
-"""Raise it when a definition changes, and mark every period stale in a migration."""
+DEFINITION_VERSION = 2
+"""Raise it when a definition changes: rows of another version are recomputed."""
 
 USERS_AT_ONCE = 200
 """Bounds the memory: a user's month of stages takes about 2 MB while its days are compared."""
@@ -77,7 +77,7 @@ class Computed(NamedTuple):
 
 
 def compute_metrics(engine: Engine, today: date, free_days: frozenset[int] = WEEKEND) -> Computed:
-    """Recompute every stale period, and those that were running on an earlier day.
+    """Recompute every stale period, and those that are outdated: see `mark_outdated_periods.sql`.
 
     Args:
         engine: the database.
@@ -85,7 +85,8 @@ def compute_metrics(engine: Engine, today: date, free_days: frozenset[int] = WEE
         free_days: ISO weekdays without work of users that have none of their own.
     """
     with engine.begin() as connection:
-        connection.execute(load_sql(__package__, "mark_running_periods"), {"today": today})
+        values = {"today": today, "version": DEFINITION_VERSION, "free_days": sorted(free_days)}
+        connection.execute(load_sql(__package__, "mark_outdated_periods"), values)
     total, after = Computed(0, 0, 0), ""
     while True:
         snapshot = engine.connect().execution_options(isolation_level="REPEATABLE READ")
@@ -170,7 +171,10 @@ def _values(rows: pd.DataFrame) -> list[tuple[Any, ...]]:
     for name in _DATES:
         shown[name] = shown[name].dt.date
     columns = [
-        [None if pd.isna(value) else int(value) if name in _INTEGERS else value for value in shown[name].tolist()]
+        [
+            value if isinstance(value, list) else None if pd.isna(value) else int(value) if name in _INTEGERS else value
+            for value in shown[name].tolist()
+        ]
         for name in (column.name for column in _incoming.c)
     ]
     return list(zip(*columns, strict=True))

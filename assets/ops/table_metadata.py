@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 from sqlalchemy import Table
 
-from resources.database.schema.session_columns import MEANS, RATIOS
+from resources.database.schema.session_columns import MEANS, NIGHT_COUNTS, RATIOS
 from resources.database.schema.tables import monthly_averages
 
 Lineage = Mapping[str, list[dg.TableColumnDep]]
@@ -44,6 +44,7 @@ SESSIONS_LINEAGE: Lineage = {
     **{name: [dg.TableColumnDep("users", "timezone")] for name in ("local_date", "local_month")},
 }
 
+_VALID = ("night_role", "time_in_bed", "missing_data_ratio")
 _AVERAGED = {
     "user_id": ("user_id",),
     "month": ("night_month",),
@@ -52,13 +53,16 @@ _AVERAGED = {
     "naps": ("night_role", "episode_id"),
     "doubtful_sessions": ("night_role",),
     "overlapping_sessions": ("night_role",),
-    "avg_time_in_sleep_of_date": ("time_in_sleep", "night_role"),
-    "avg_onset_of_night": ("asleep_from_local", "night_role"),
-    "avg_wake_of_night": ("asleep_until_local", "night_role"),
-    "avg_midpoint_of_night": ("asleep_from_local", "asleep_from", "asleep_until", "night_role"),
-    "avg_efficiency_of_night": ("time_in_sleep", "time_in_bed", "night_role"),
-    "avg_latency_of_night": ("sleep_latency", "night_role"),
-    "avg_waso_of_night": ("time_in_wake", "night_role"),
+    **{name: ("night_date", "state", "night_role") for name, _ in NIGHT_COUNTS},
+    "coverage": ("night_date", "night_role"),
+    "valid_nights": _VALID,
+    "avg_time_in_sleep_of_date": ("time_in_sleep", *_VALID),
+    "avg_onset_of_night": ("asleep_from_local", *_VALID),
+    "avg_wake_of_night": ("asleep_until_local", *_VALID),
+    "avg_midpoint_of_night": ("asleep_from_local", "asleep_from", "asleep_until", *_VALID),
+    "avg_efficiency_of_night": ("time_in_sleep", *_VALID),
+    "avg_latency_of_night": ("sleep_latency", *_VALID),
+    "avg_waso_of_night": ("time_in_wake", *_VALID),
     "avg_start_time": ("session_start_local",),
     "avg_end_time": ("session_end_local",),
     "avg_sleep_time": ("sleep_time_local",),

@@ -5,7 +5,7 @@ from datetime import date, datetime, time
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
-from sqlalchemy import ARRAY, Column, Date, DateTime, Double, Integer, Text, Time
+from sqlalchemy import ARRAY, Boolean, Column, Date, DateTime, Double, Integer, Text, Time
 
 from resources.database.service.read_queries import MONTH_COLUMNS, OVERVIEW_COLUMNS, RECENT_COLUMNS, SESSION_COLUMNS
 
@@ -15,6 +15,7 @@ _TYPES: tuple[tuple[type[Any], type[Any]], ...] = (
     (Time, time),
     (Double, float),
     (Integer, int),
+    (Boolean, bool),
     (Text, str),
 )
 

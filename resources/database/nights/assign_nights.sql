@@ -214,12 +214,27 @@ moved AS (
             (assigned.night_date, assigned.episode_id, assigned.episode_sessions, assigned.night_role)
     RETURNING s.session_id, s.user_id, s.night_date
 ),
-dates AS (
+touched AS (
     SELECT user_id, night_date FROM changed
     UNION
     SELECT user_id, night_date FROM moved
     UNION
     SELECT around.user_id, around.night_date FROM around JOIN moved ON moved.session_id = around.session_id
+),
+dates AS (
+    SELECT user_id, night_date FROM touched
+    UNION
+    -- The calendar of nights begins with the first recording: when that moves, so do the counts where it lay before.
+    SELECT earliest.user_id, other.first_date
+    FROM (SELECT user_id, min(night_date) AS night_date FROM touched GROUP BY user_id) AS earliest
+    CROSS JOIN LATERAL (
+        SELECT min(s.night_date) AS first_date
+        FROM asleep.sleep_sessions AS s
+        WHERE s.user_id = earliest.user_id
+            AND s.deleted_at IS NULL
+            AND s.session_id <> ALL (CAST(:session_ids AS text []))
+    ) AS other
+    WHERE other.first_date > earliest.night_date
 ),
 stale_averages AS (
     INSERT INTO asleep.stale_months AS stored (user_id, month)

@@ -1,27 +1,19 @@
 """The table of metrics of users' weeks and months; each column's comment holds its definition."""
 
 from sqlalchemy import Boolean, CheckConstraint, Column, Date, Double, Index, Integer, Table, Text, Time, func, text
+from sqlalchemy.dialects.postgresql import ARRAY, SMALLINT
 
 from resources.database.schema.metadata import metadata
-from resources.database.schema.session_columns import CLOCKS_OF_NIGHT, Timestamp
+from resources.database.schema.session_columns import (
+    AS_OF,
+    CLOCKS_OF_NIGHT,
+    EFFICIENCY_OF_NIGHT,
+    MEANS_OF_NIGHT,
+    NIGHT_COUNTS,
+    Timestamp,
+)
 
-_PERIOD_COUNTS = (
-    ("days", "Dates of the period from the user's first recording up to the day before as_of"),
-    ("recorded_nights", "Dates with a main sleep"),
-    ("valid_nights", "Of those: at least 3 hours in bed, at most a fifth of the audio missing"),
-    ("no_sleep_found_nights", "Dates on which no sleep was found"),
-    ("not_analysable_nights", "Dates with sessions too short or with too much audio missing only"),
-    ("doubtful_nights", "Dates with sleep longer than 24 hours only"),
-    ("missing_nights", "Dates without a session, although the sync covers them"),
-    ("not_synced_nights", "Dates that no sync covers, or whose sessions are not final"),
-    ("naps", "Sleep episodes beside the main sleep of their date"),
-)
-_PERIOD_MEANS = (
-    ("time_in_sleep_of_date", "Sleep of a date with a main sleep, naps included, seconds"),
-    ("latency_of_night", "From the start to the first sleep epoch, seconds"),
-    ("waso_of_night", "Wake after sleep onset, time between two sessions included, seconds"),
-)
-_JETLAG_RULE = "month only; null below 2 free and 3 work main sleeps. Alarms and shifts are not known"
+_JETLAG_RULE = "month only; null below 2 free and 3 work nights. Alarms and shifts are not known"
 
 sleep_metrics = Table(
     "sleep_metrics",
@@ -31,12 +23,14 @@ sleep_metrics = Table(
     Column("period_start", Date, primary_key=True, comment="First date of the period; dates are those of waking up"),
     Column("period_end", Date, nullable=False, comment="Last date of the period"),
     Column("is_complete", Boolean, nullable=False, comment="The period's last date lies before as_of"),
-    Column("as_of", Date, nullable=False, comment="Dates before this one count; a running period is recomputed daily"),
-    *(Column(name, Integer, nullable=False, comment=meaning) for name, meaning in _PERIOD_COUNTS),
+    Column("as_of", Date, nullable=False, comment=AS_OF),
+    Column("recorded_nights", Integer, nullable=False, comment="Dates with a main sleep"),
+    *(Column(name, Integer, nullable=False, comment=meaning) for name, meaning in NIGHT_COUNTS),
+    Column("naps", Integer, nullable=False, comment="Sleep episodes beside the main sleep of their date"),
     Column("coverage", Double, comment="recorded_nights / days"),
     *(
         column
-        for name, meaning in _PERIOD_MEANS
+        for name, meaning in MEANS_OF_NIGHT
         for column in (
             Column(f"avg_{name}", Double, comment=f"Mean. {meaning}"),
             Column(f"sd_{name}", Double, comment=f"Sample standard deviation; null below 2. {meaning}"),
@@ -45,18 +39,18 @@ sleep_metrics = Table(
     Column(
         "avg_efficiency_of_night",
         Double,
-        comment="sum(time_in_sleep) / sum(time_in_bed) of main sleeps with both known",
+        comment=EFFICIENCY_OF_NIGHT,
     ),
     Column(
         "sd_efficiency_of_night",
         Double,
-        comment="Sample standard deviation of time_in_sleep / time_in_bed; null below 2",
+        comment="Sample standard deviation of time_in_sleep / time_in_bed of valid nights; null below 2",
     ),
     *(
         column
         for name, meaning in CLOCKS_OF_NIGHT
         for column in (
-            Column(f"avg_{name}_of_night", Time(timezone=False), comment=f"Circular mean over main sleeps. {meaning}"),
+            Column(f"avg_{name}_of_night", Time(timezone=False), comment=f"Circular mean over valid nights. {meaning}"),
             Column(
                 f"sd_{name}_of_night",
                 Double,
@@ -74,11 +68,16 @@ sleep_metrics = Table(
     ),
     Column("regularity_pairs", Integer, nullable=False, comment="Pairs of consecutive days behind the index"),
     Column(
+        "free_days",
+        ARRAY(SMALLINT),
+        comment="ISO weekdays counted as free, 1 Monday to 7 Sunday: users.free_days, else FREE_DAYS; month only",
+    ),
+    Column(
         "free_nights",
         Integer,
-        comment="Main sleeps that end on a free day: users.free_days, else the weekend; month only",
+        comment="Valid nights that end on one of free_days; month only",
     ),
-    Column("work_nights", Integer, comment="Main sleeps that end on another day; month only"),
+    Column("work_nights", Integer, comment="Valid nights that end on another day; month only"),
     Column(
         "midsleep_free", Time(timezone=False), comment=f"MSF: circular mean of midpoints on free days; {_JETLAG_RULE}"
     ),
@@ -100,7 +99,8 @@ sleep_metrics = Table(
     Column("computed_at", Timestamp, nullable=False, server_default=func.now(), comment="When the row last changed"),
     Index(None, "period_start", "period"),
     Index("sleep_metrics_running_idx", "as_of", postgresql_where=text("NOT is_complete")),
+    Index("sleep_metrics_not_synced_idx", "user_id", postgresql_where=text("not_synced_nights > 0")),
     CheckConstraint("period IN ('week', 'month')", name="period_is_known"),
-    comment="One row per user and week or month with sessions: counts of nights, means and spreads over main sleeps, "
+    comment="One row per user and week or month with sessions: counts of nights, means and spreads over valid nights, "
     "regularity, social jetlag. Computed with pandas; definitions in the column comments.",
 )

@@ -83,4 +83,26 @@ CLOCKS_OF_NIGHT: tuple[tuple[str, str], ...] = (
     ("wake", "Local clock time of the last awakening"),
     ("midpoint", "Local clock time in the middle between the two"),
 )
-"""Averaged as circular means over main sleeps."""
+"""Averaged as circular means over valid nights."""
+
+MEANS_OF_NIGHT: tuple[tuple[str, str], ...] = (
+    ("time_in_sleep_of_date", "Sleep of a date with a valid night, naps included, seconds"),
+    ("latency_of_night", "Valid nights: from the start to the first sleep epoch, seconds"),
+    ("waso_of_night", "Valid nights: wake after sleep onset, time between two sessions included, seconds"),
+)
+AS_OF = "Dates before this one count, and later ones with a main sleep; while the period runs it is recomputed daily"
+EFFICIENCY_OF_NIGHT = "sum(time_in_sleep) / sum(time_in_bed) of valid nights"
+
+NIGHT_COUNTS: tuple[tuple[str, str], ...] = (
+    ("days", "Dates of the period from the user's first recording up to the day before as_of, and later recorded ones"),
+    (
+        "valid_nights",
+        "Main sleeps of at least 3 hours in bed with at most a fifth of the audio missing: means are over these",
+    ),
+    ("no_sleep_found_nights", "Dates on which no sleep was found"),
+    ("not_analysable_nights", "Dates with sessions too short or with too much audio missing only"),
+    ("doubtful_nights", "Dates with sleep longer than 24 hours only"),
+    ("missing_nights", "Dates without a session, although the sync covers them"),
+    ("not_synced_nights", "Dates that no sync covers, or whose sessions are not final"),
+)
+"""Counted in a user's week or month, beside the dates with a main sleep."""

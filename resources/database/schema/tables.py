@@ -25,7 +25,17 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSON, SMALLINT
 
 from resources.database.schema import metrics_table
 from resources.database.schema.metadata import metadata
-from resources.database.schema.session_columns import CLOCKS_OF_NIGHT, MEANS, RATIOS, Timestamp, stat_columns
+from resources.database.schema.session_columns import (
+    AS_OF,
+    CLOCKS_OF_NIGHT,
+    EFFICIENCY_OF_NIGHT,
+    MEANS,
+    MEANS_OF_NIGHT,
+    NIGHT_COUNTS,
+    RATIOS,
+    Timestamp,
+    stat_columns,
+)
 
 _LOCAL = DateTime(timezone=False)
 _NOW = func.now()
@@ -249,7 +259,12 @@ sleep_sessions = Table(
     Index(None, "user_id", "night_date"),  # a user's nights between two dates, through the view `nights`
     Index(None, "night_month", "user_id"),  # averages of a user-month
     Index("sleep_sessions_unassigned_idx", "user_id", postgresql_where=text("slept AND night_role IS NULL")),
-    Index("sleep_sessions_split_nights_idx", "user_id", "night_month", postgresql_where=text("episode_sessions > 1")),
+    Index(
+        "sleep_sessions_beside_single_nights_idx",  # averages of a user-month: what is no main sleep in one session
+        "user_id",
+        "night_month",
+        postgresql_where=text("deleted_at IS NULL AND (night_role IS DISTINCT FROM 'main' OR episode_sessions > 1)"),
+    ),
     Index(None, "local_date"),  # everybody's sessions between two dates; the newest date stored
     Index(None, "created_at"),
     Index(None, "updated_at"),
@@ -307,7 +322,11 @@ monthly_averages = Table(
         nullable=False,
         comment="Slept sessions that share more than 15 minutes with a longer one: in no night",
     ),
-    Column("nights", Integer, nullable=False, comment="Dates with a main sleep"),
+    Column("is_complete", Boolean, nullable=False, comment="The month's last date lies before as_of"),
+    Column("as_of", Date, nullable=False, comment=AS_OF),
+    Column("nights", Integer, nullable=False, comment="Dates with a main sleep (status recorded in night_calendar)"),
+    *(Column(name, Integer, nullable=False, comment=meaning) for name, meaning in NIGHT_COUNTS),
+    Column("coverage", Double, comment="nights / days; null when no date has passed yet"),
     Column(
         "naps", Integer, nullable=False, comment="Sleep episodes beside the main sleep of their date, which is longer"
     ),
@@ -320,30 +339,19 @@ monthly_averages = Table(
         Column(f"avg_{name}", Double, comment=f"sum({over}) / sum({under}) of the sessions in which both are known")
         for name, over, under in RATIOS
     ),
-    Column(
-        "avg_time_in_sleep_of_date",
-        Double,
-        comment="Sleep of a date with a main sleep, naps included: sum over the dates / nights, seconds",
-    ),
+    *(Column(f"avg_{name}", Double, comment=f"Mean. {meaning}") for name, meaning in MEANS_OF_NIGHT),
     *(
-        Column(f"avg_{name}_of_night", Time(timezone=False), comment=f"Circular mean over main sleeps. {meaning}")
+        Column(f"avg_{name}_of_night", Time(timezone=False), comment=f"Circular mean over valid nights. {meaning}")
         for name, meaning in CLOCKS_OF_NIGHT
     ),
-    Column(
-        "avg_efficiency_of_night",
-        Double,
-        comment="sum(time_in_sleep) / sum(time_in_bed) of the main sleeps in which both are known",
-    ),
-    Column("avg_latency_of_night", Double, comment="Mean over main sleeps. From start to first sleep epoch, seconds"),
-    Column(
-        "avg_waso_of_night",
-        Double,
-        comment="Mean over main sleeps. Wake after sleep onset, time between two sessions included, seconds",
-    ),
+    Column("avg_efficiency_of_night", Double, comment=EFFICIENCY_OF_NIGHT),
     Column("computed_at", Timestamp, nullable=False, server_default=_NOW, comment="When the row last changed"),
     Index(None, "month"),
+    Index("monthly_averages_running_idx", "as_of", postgresql_where=text("NOT is_complete")),
+    Index("monthly_averages_not_synced_idx", "user_id", postgresql_where=text("not_synced_nights > 0")),
     comment="One row per user and month with sessions. avg_ columns run over slept sessions as the API computes them; "
-    "those that end in _of_night run over main sleeps.",
+    "those that end in _of_night or _of_date run over valid nights, which are main sleeps of at least 3 hours in bed "
+    "with at most a fifth of the audio missing.",
 )
 
 sleep_metrics = metrics_table.sleep_metrics

@@ -23,8 +23,8 @@ MONTH_COLUMNS: tuple[Column[Any], ...] = tuple(c for c in monthly_averages.c if 
 RECENT_COLUMNS: tuple[Column[Any], ...] = tuple(
     monthly_averages.c[name]
     for name in (
-        "sessions", "nights", "naps", "avg_time_in_sleep_of_date", "avg_onset_of_night", "avg_wake_of_night",
-        "avg_efficiency_of_night", "avg_latency_of_night", "avg_waso_of_night",
+        "sessions", "nights", "valid_nights", "naps", "avg_time_in_sleep_of_date", "avg_onset_of_night",
+        "avg_wake_of_night", "avg_efficiency_of_night", "avg_latency_of_night", "avg_waso_of_night",
     )
 )  # fmt: skip
 """Figures of the last days: what they mean in a month they mean here."""

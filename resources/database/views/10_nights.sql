@@ -12,7 +12,7 @@ SELECT
         WHEN finished_sessions > 0 THEN 'not_analysable'
         ELSE 'not_synced'
     END AS status,
-    sessions > 0 AND time_in_bed >= 10800 AND coalesce(missing_data_ratio, 0) <= 0.2 AS is_valid_night,
+    sessions > 0 AND asleep.is_valid_night(time_in_bed, missing_data_ratio) AS is_valid_night,
     session_id,
     sessions,
     created_timezone,

@@ -6,10 +6,7 @@ SELECT
     day.night_date,
     CASE
         WHEN day.status IS NOT NULL THEN day.status
-        WHEN ledger.covered @> tstzrange(
-            day.night_date::timestamp AT TIME ZONE 'UTC' - interval '1 day',
-            day.night_date::timestamp AT TIME ZONE 'UTC' + interval '1 day'
-        ) THEN 'missing'
+        WHEN asleep.covers_nights(ledger.covered, day.night_date, day.night_date + 1) THEN 'missing'
         ELSE 'not_synced'
     END AS status,
     coalesce(day.is_valid_night, FALSE) AS is_valid_night,

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 from serving import READ_KEY, Service
-from sqlalchemy import Engine, insert, text
+from sqlalchemy import Engine, Integer, insert, text
 
 from pipelines.service.options import ServiceOptions
 from resources.database.schema.tables import monthly_averages, sleep_sessions, users
@@ -28,14 +28,8 @@ def _stored(engine: Engine) -> None:
         for row in (*nights, twin, deleted):
             connection.execute(insert(sleep_sessions), row)
         for month in ("2026-03-01", "2026-04-01"):
-            row = {"user_id": USER, "month": month, "sessions": 3, "slept_sessions": 2, "never_slept_sessions": 1}
-            counts = {
-                "unanalysed_sessions": 0,
-                "doubtful_sessions": 0,
-                "overlapping_sessions": 0,
-                "nights": 2,
-                "naps": 0,
-            }
+            counts = {column.name: 2 for column in monthly_averages.c if isinstance(column.type, Integer)}
+            row = {"user_id": USER, "month": month, "as_of": month, "is_complete": True}
             connection.execute(insert(monthly_averages), {**row, **counts, "avg_sleep_efficiency": 0.9})
 
 
@@ -226,6 +220,7 @@ def test_a_summary_counts_the_last_7_and_30_dates(service: Service, engine: Engi
     week, month = service.get("/api/users/G-recent/summary", READ_KEY).json()["recent"]
 
     assert (week["days"], week["nights"], week["naps"], week["sessions"]) == (7, 3, 1, 4)
+    assert (week["valid_nights"], month["valid_nights"]) == (3, 5)
     assert (month["days"], month["nights"], month["naps"], month["sessions"]) == (30, 5, 1, 6)
     assert week["avg_time_in_sleep_of_date"] == pytest.approx(25200 + 1200)
     assert week["avg_efficiency_of_night"] == pytest.approx(25200 / 28800)

@@ -22,7 +22,7 @@ def night(day: date, onset: float = 23, hours: float = 8, **given: object) -> di
         "period_seconds": hours * HOUR, "time_in_sleep_of_date": hours * HOUR,
         "time_in_sleep": hours * 3240, "time_in_bed": hours * HOUR,
         "latency": 600,
-        "waso": 1200, "naps": 0,
+        "waso": 1200, "naps": 0, "is_valid_night": True,
     } | given  # fmt: skip
 
 
