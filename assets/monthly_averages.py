@@ -37,8 +37,9 @@ def monthly_averages(
     """Averages of a user's finished nights, one row per user and calendar month (`asleep.monthly_averages`).
 
     A night belongs to the local date of waking up. Columns named as in the API average slept sessions, those that end
-    in `_of_night` main sleeps. Durations and counts are means, ratios are sums divided by sums, clock times are
-    circular means, so that 23:50 and 00:10 give midnight. The current month is included and changes until it ends.
+    in `_of_night` or `_of_date` valid nights. Durations and counts are means, ratios are sums divided by sums, clock
+    times are circular means, so that 23:50 and 00:10 give midnight. The current month is included and changes until it
+    ends.
 
     Only user-months whose sessions changed since the last computation are recomputed; the row of a month that has no
     sessions left is deleted.

@@ -226,7 +226,7 @@ def test_the_organisations_hours_are_the_mean_of_its_users(asking: Connection, f
     hours = asking.scalar(
         text(
             "SELECT round(avg(hours), 2) FROM (SELECT avg(time_in_sleep_of_date) / 3600 AS hours FROM asleep.nights "
-            "WHERE night_date >= '2026-05-01' AND night_date < '2026-06-01' GROUP BY user_id) AS users"
+            "WHERE is_valid_night AND night_date BETWEEN '2026-05-01' AND '2026-05-31' GROUP BY user_id) AS users"
         )
     )
 
