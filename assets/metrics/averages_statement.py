@@ -19,7 +19,6 @@ from sqlalchemy import (
     BigInteger,
     Date,
     Executable,
-    Select,
     and_,
     bindparam,
     cast,
@@ -187,7 +186,7 @@ def _summed(due: CTE) -> CTE:
     )
 
 
-def _sums(sums: dict[str, str]) -> Select[Any]:
+def _sums(sums: dict[str, str]) -> Any:
     return select(*(sql(over, BigInteger).label(name) for name, over in sums.items()))
 
 
@@ -287,9 +286,12 @@ def _ratio(over: str, under: str) -> str:
 
 def _taken(summed: CTE) -> CTE:
     """User-months whose newest version is the one summed: locked, and taken off the queue."""
-    key = (summed.c.user_id, summed.c.month)
-    counted = select(summed, sql(_MISSING).label("missing_dates")).order_by(*key).subquery("counted")
-    figures = (sql(figure).label(name) for name, figure in _figures().items())
+    counted = (
+        select(summed, sql(_MISSING).label("missing_dates"))
+        .order_by(summed.c.user_id, summed.c.month)
+        .subquery("counted")
+    )
+    figures: list[Any] = [sql(figure).label(name) for name, figure in _figures().items()]
     key = (counted.c.user_id, counted.c.month)
     computed = select(*key, counted.c.version, *figures).order_by(*key).subquery("computed")
     queued = stale_months.alias("queued")
