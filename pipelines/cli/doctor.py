@@ -24,12 +24,13 @@ from pipelines.cli.common import Refusal, id_of_user, open_database, read_settin
     help="Write the responses, redacted, to this file; `asleep-sync simulate --cassette FILE` replays it.",
 )
 def doctor(user_id: str | None, probe_unknown_user: bool, as_json: bool, file: Path | None) -> None:
-    """Check the configuration, the database, and this program's assumptions about the API.
+    """Check configuration, database and API.
 
-    Makes at most 6 requests about one registered user and stores nothing. Reports each assumption as confirmed,
-    contradicted, or not visible in these responses. The report contains no id, value or key: you can paste it into a
-    public issue. A recording replaces all ids, times, numbers and texts, but shows on which days the user has
-    sessions. Exit code 0 when nothing is contradicted, 1 when something is, 2 when the API could not be checked.
+    Compares the API's responses with this program's assumptions. Makes at most 6 requests about one registered user
+    and stores nothing. Reports each assumption as confirmed, contradicted, or not visible in these responses. The
+    report contains no id, value or key: you can paste it into a public issue. A recording replaces all ids, times,
+    numbers and texts, but shows on which days the user has sessions. Exit code 0 when nothing is contradicted, 1
+    when something is, 2 when the API could not be checked.
 
     \b
     Examples:

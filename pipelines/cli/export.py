@@ -22,8 +22,9 @@ from pipelines.cli.common import Refusal, open_database, read_settings
 def export(
     directory: Path | None, months: tuple[datetime, ...], stages: bool, epochs: bool, formats: tuple[str, ...]
 ) -> None:
-    """Write sessions, nights, monthly averages and metrics as Parquet and CSV, one folder per month.
+    """Write the tables as Parquet and CSV.
 
+    Writes sessions, nights, monthly averages and metrics, one folder per month.
     Only months that changed since the last export are written. Files appear complete or not at all and only you can
     read them: they contain health data with user ids. `forget` rewrites an erased user's months in EXPORT_DIRECTORY.
 

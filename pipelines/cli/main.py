@@ -122,9 +122,10 @@ def sync(
 
 @main.command()
 def retry() -> None:
-    """Retry every user and session that could not be synced, over the window that failed.
+    """Retry what could not be synced.
 
-    Runs the hourly job. Exit code 1: some are still missing; they are listed.
+    Runs the hourly job for every failed user and session, over the window that failed. Exit code 1: some are still
+    missing; they are listed.
 
     \b
     Example:
@@ -143,9 +144,10 @@ def retry() -> None:
     "--days", default=98, show_default=True, type=click.IntRange(1, 98), help="Number of days, today included."
 )
 def reconcile(days: int) -> None:
-    """Compare stored data with the API's own statistics and averages, and read again what differs.
+    """Compare stored data with the API's figures.
 
-    Runs the Sunday job: one request per user. Exit code 1: something still differs.
+    Compares statistics and averages, and reads again what differs. Runs the Sunday job: one request per user. Exit
+    code 1: something still differs.
 
     \b
     Example:
@@ -179,8 +181,9 @@ def _days(first: datetime | None, last: datetime | None, recent_days: int) -> tu
 
 @main.command()
 def status() -> None:
-    """Show database and account, stored data and their age, failures, queues, and the current rate limit.
+    """Show what is stored and what failed.
 
+    Shows database and account, rows and their age, failures, queues, and the current rate limit.
     For monitors: exit code 1 while data are missing, after a sync that stopped before its end, and when a user has not
     been synced within 26 hours of registration.
     """
@@ -194,10 +197,10 @@ def status() -> None:
 @main.command()
 @click.option("--restart", is_flag=True, help="Start over instead of resuming an interrupted rebuild.")
 def reshape(restart: bool) -> None:
-    """Rebuild the typed columns from the stored raw results, without requests.
+    """Rebuild the typed columns from raw results.
 
-    Use it after an upgrade that corrects how results are parsed. Unchanged rows are not written. You can interrupt
-    it: the next call resumes where this one stopped. Monthly averages are updated automatically.
+    Makes no requests. Use it after an upgrade that corrects how results are parsed. Unchanged rows are not written.
+    You can interrupt it: the next call resumes where this one stopped. Monthly averages are updated automatically.
     """
     from assets.reshape.reshape import Reshaped
     from assets.reshape.reshape import reshape as rebuild
@@ -219,8 +222,9 @@ def reshape(restart: bool) -> None:
 @click.argument("user_id", type=id_of_user)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def forget(user_id: str, yes: bool) -> None:
-    """Erase everything stored here about USER_ID, permanently, and record the erasure.
+    """Erase a user's data permanently.
 
+    Erases everything stored here about USER_ID, and records the erasure.
     Nothing is deleted at Asleep: also delete the user in your app's backend. Neither webhooks nor `users import`
     without --again register an erased user again. An id without stored data is refused, unless the user was
     erased before.
@@ -262,8 +266,9 @@ def forget(user_id: str, yes: bool) -> None:
 @click.option("--user", "user_id", type=id_of_user, metavar="ID", help="Only this user. Default: the organisation.")
 @click.option("--out", type=click.Path(dir_okay=False, writable=True), help="Default: asleep-YYYY-MM.html here.")
 def report(month: datetime | None, user_id: str | None, out: str | None) -> None:
-    """Write the monthly report as one HTML file: stages, efficiency, bed times, and a user's hypnograms.
+    """Write the monthly report as an HTML file.
 
+    It shows stages, efficiency and bed times, and for one user also hypnograms.
     The file names users by pseudonym, or by id if the login cannot compute pseudonyms (an analyst's). It contains
     health data: delete it when a user in it is erased.
 

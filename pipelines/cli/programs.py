@@ -15,8 +15,9 @@ from pipelines.cli.common import Refusal, open_database, read_settings, require_
 @click.option("--port", default=8080, show_default=True, help="Port to listen on.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes.")
 def serve(host: str, port: int, workers: int) -> None:
-    """Run the service: webhooks of Asleep, the read API, /live, /ready, /health, /metrics.
+    """Run the webhook service and the read API.
 
+    It also serves /live, /ready, /health and /metrics.
     Several instances can run behind a proxy that terminates TLS. The read API is off until SERVICE_API_KEYS is
     set. `/openapi.json` describes all routes.
     """
@@ -37,10 +38,10 @@ def serve(host: str, port: int, workers: int) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=3000, show_default=True, help="Port to listen on.")
 def ui(host: str, port: int) -> NoReturn:
-    """Serve Dagster's UI, protected against requests from other sites' web pages.
+    """Serve Dagster's UI.
 
-    It has no login: keep it on loopback, or behind a proxy that requires one. UI_HOSTS lists the host names under
-    which people open it.
+    The UI is protected against requests from other sites' web pages, but has no login: keep it on loopback, or
+    behind a proxy that requires one. UI_HOSTS lists the host names under which people open it.
     """
     from pipelines.cli.dev import ui_command
 
@@ -58,7 +59,9 @@ def simulate(options: tuple[str, ...]) -> NoReturn:
 @click.command("exec", context_settings={"ignore_unknown_options": True})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def execute(command: tuple[str, ...]) -> NoReturn:
-    """Run COMMAND with the environment variables that Dagster's programs need.
+    """Run COMMAND in Dagster's environment.
+
+    Sets the environment variables that Dagster's programs need.
 
     \b
     Examples:
@@ -87,9 +90,10 @@ def _environment() -> dict[str, str]:
 @click.option("--days", default=60, show_default=True, type=click.IntRange(1, 350), help="How many days back to sync.")
 @click.option("--remove", is_flag=True, help="Remove the demo's data: Postgres, runs, simulated API, reports.")
 def demo(count: int, days: int, remove: bool) -> None:
-    """Try everything: embedded Postgres, the simulated API with real nights, the job, the averages.
+    """Run the demo on simulated data.
 
-    Makes no network connections outside this machine. A second demo finds everything stored and fetches nothing.
+    Uses an embedded Postgres and the simulated API with real nights, and runs the job and the averages. Makes no
+    network connections outside this machine. A second demo finds everything stored and fetches nothing.
     """
     from pipelines.cli.demo import remove_demo, run_demo
     from pipelines.cli.development.simulated_api import Size

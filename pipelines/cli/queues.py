@@ -17,7 +17,10 @@ ALL = click.option("--all", "everything", is_flag=True, help="All that were give
 
 @click.group()
 def inbox() -> None:
-    """Manage webhook events that were given up after five failed attempts."""
+    """Manage webhook events given up.
+
+    An event is given up after five failed attempts.
+    """
 
 
 @inbox.command("list")
@@ -77,7 +80,10 @@ def drop_events(numbers: Numbers, everything: bool, yes: bool) -> None:
 
 @click.group()
 def notifications() -> None:
-    """Manage notifications of finished sessions that NOTIFY_URL did not accept."""
+    """Manage undelivered notifications.
+
+    These are notifications of finished sessions that NOTIFY_URL did not accept.
+    """
 
 
 @notifications.command("list")
@@ -124,7 +130,10 @@ def retry_notifications(numbers: Numbers, everything: bool) -> None:
 
 @click.group()
 def cache() -> None:
-    """Manage the cache of recently listed users, who are not listed again (CACHE_TTL_SECONDS)."""
+    """Manage the cache of lists.
+
+    A user who was listed within CACHE_TTL_SECONDS is not listed again.
+    """
 
 
 @cache.command("clear")

@@ -143,7 +143,7 @@ _ERASURES_HEADER = ["user_pseudonym", "reason", "erased_at"]
 
 @click.group()
 def erasures() -> None:
-    """Export the record of erasures, and apply it after a restore."""
+    """Export or apply the record of erasures."""
 
 
 @erasures.command("export")
