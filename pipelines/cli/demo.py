@@ -22,6 +22,7 @@ from resources.database.migrate import migrate
 from resources.database.resource import Database
 from resources.database.schema import tables
 from resources.database.schema.metadata import SCHEMA
+from resources.database.service.inbox_care import count_inbox
 from resources.embedded_postgres import server as embedded
 
 MONTHS_SHOWN = 12
@@ -97,19 +98,27 @@ def remove_demo() -> None:
     """Remove what the demo made: the embedded Postgres with runs and users, the simulated API's state, the reports.
 
     Raises:
-        Refusal: the embedded database also holds other users.
+        Refusal: the embedded database also holds other users, or webhook events that were not handled.
     """
-    directory = load_settings().data_directory
+    settings = load_settings()
+    directory = settings.data_directory
     database = Database(lambda: embedded.start(directory / "postgres").url, application_name="asleep-sync demo")
     with database.engine.connect() as connection:
-        if inspect(connection).has_table(tables.users.name, SCHEMA) and has_other_users(connection):
+        is_migrated = inspect(connection).has_table(tables.users.name, SCHEMA)
+        if is_migrated and has_other_users(connection):
             raise Refusal(
                 "the embedded database also holds users who are not of the demo: nothing was removed. "
                 "`asleep-sync users list` shows where each comes from."
             )
+        if is_migrated and (inbox := count_inbox(connection)).waiting + inbox.parked:
+            raise Refusal(
+                "the embedded database also holds webhook events that were not handled, maybe of real users: nothing "
+                "was removed. `make dev` handles those that wait, `asleep-sync inbox list` shows those given up."
+            )
     database.engine.dispose()
     embedded.destroy(directory / "postgres")
-    for name in ("dagster", "reports", "simulated-api"):
+    of_the_database = ("dagster", "reports") if settings.database_url is None else ()
+    for name in (*of_the_database, "simulated-api"):
         shutil.rmtree(directory / name, ignore_errors=True)
 
 

@@ -19,6 +19,7 @@ from sqlalchemy import text
 from pipelines.cli.demo import BATCHES
 from pipelines.cli.development.simulated_api import Size, options_of, state_file
 from resources.database.engine import make_engine
+from resources.database.service.inbox import IncomingEvent, put_events
 from resources.embedded_postgres import server as embedded
 from tests.conftest import ROOT, running_simulator
 from tests.end_to_end.clicks import artefact, launch_backfill
@@ -304,6 +305,15 @@ def test_a_real_key_never_meets_the_demos_users_and_one_command_removes_them(fol
         code, said = _typed(folder, command, **account)
         assert code == 2
         assert said.splitlines()[-1].endswith("asleep-sync demo --remove")
+
+    other = make_engine(embedded.start(folder / "postgres").url, application_name="tests")
+    with other.begin() as connection:
+        put_events(connection, [IncomingEvent(b"{}", {})])
+    code, said = _typed(folder, "demo", "--remove")
+    assert (code, "webhook events that were not handled" in said) == (2, True), "one may be a real user's only trace"
+    with other.begin() as connection:
+        connection.execute(text("DELETE FROM asleep.webhook_events"))
+    other.dispose()
 
     assert _typed(folder, "demo", "--remove")[0] == 0
     assert _typed(folder, "migrate")[0] == 0
