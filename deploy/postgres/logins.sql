@@ -1,5 +1,5 @@
--- The logins of a new server, each with its password from the environment; the container of Postgres runs this file once,
--- while the database is made. On a server of your own: psql -v ON_ERROR_STOP=1 -f deploy/postgres/logins.sql "$ADMIN_URL"
+-- The logins of a new server, with passwords from the environment; the Postgres container runs this file once, when it
+-- creates the database. On your own server: psql -v ON_ERROR_STOP=1 -f deploy/postgres/logins.sql "$ADMIN_URL"
 -- with the three variables set, connected to the new database. Then `asleep-sync migrate` as owner, then roles.sql.
 \getenv owner_password OWNER_PASSWORD
 \getenv pipeline_password PIPELINE_PASSWORD

@@ -1,16 +1,16 @@
 -- Least-privilege roles for the programs of asleep-sync. Run as an administrator, after `asleep-sync migrate`, and again
 -- after every upgrade: psql -v ON_ERROR_STOP=1 -f deploy/postgres/roles.sql "$ADMIN_DATABASE_URL"
--- On a new server run it once before a restore as well: then it makes the roles.
+-- On a new server also run it once before a restore, to create the roles.
 --
---   asleep_pipeline   Dagster, `asleep-sync sync`, `forget`: reads and writes all tables, only adds to the record of
---                     erasures, changes no structure
---   asleep_receiver   `asleep-sync serve`: puts events in the inbox, reads what the read API tells, sends notifications
---   asleep_analyst    people and BI tools: made by the migration, listed here to be complete
+--   asleep_pipeline   Dagster, `asleep-sync sync`, `forget`: reads and writes all tables, can only add to the record of
+--                     erasures, and cannot change the schema
+--   asleep_receiver   `asleep-sync serve`: inserts events, reads the data of the read API, sends notifications
+--   asleep_analyst    people and BI tools: created by the migration, listed here for completeness
 --
--- Migrations run as the schema's owner, who needs no access at any other time. Programs log in with roles of their own:
+-- Migrations run as the schema's owner, who needs no access at any other time. Each program has its own login:
 --   CREATE ROLE receiver_1 LOGIN PASSWORD '…' IN ROLE asleep_receiver;
 --   CREATE ROLE pipeline_1 LOGIN PASSWORD '…' IN ROLE asleep_pipeline;
---   ALTER ROLE pipeline_1 SET role = asleep_pipeline;   -- what it makes belongs to the group
+--   ALTER ROLE pipeline_1 SET role = asleep_pipeline;   -- tables that it creates belong to the group
 DO $$
 DECLARE
     name text;
@@ -27,7 +27,7 @@ DO $$
 DECLARE
     name text;
 BEGIN
-    -- Before the first migration, or before a restore, there are roles to make and nothing to grant yet.
+    -- Before the first migration or a restore, only create the roles: there is nothing to grant yet.
     IF to_regnamespace('asleep') IS NULL THEN
         RETURN;
     END IF;
@@ -43,8 +43,8 @@ BEGIN
     GRANT EXECUTE ON FUNCTION asleep.pseudonym(text) TO asleep_pipeline, asleep_receiver;
     GRANT USAGE ON ALL SEQUENCES IN SCHEMA asleep TO asleep_pipeline;
 
-    -- Dagster keeps its own tables beside ours and changes their structure itself. They belong to the group, whichever
-    -- login made them, so that logins come and go.
+    -- Dagster keeps its own tables next to ours and changes their structure itself. The group owns them, regardless of
+    -- the login that created them, so that logins can be replaced.
     IF to_regnamespace('dagster') IS NOT NULL THEN
         FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'dagster' AND tableowner <> 'asleep_pipeline' LOOP
             BEGIN
@@ -59,7 +59,7 @@ BEGIN
         GRANT ALL ON ALL SEQUENCES IN SCHEMA dagster TO asleep_pipeline;
     END IF;
 
-    -- The receiver may put events and see whether they arrived before; it cannot read the bodies that others sent.
+    -- The receiver can insert events and check whether they arrived before; it cannot read their bodies.
     GRANT INSERT ON asleep.webhook_events TO asleep_receiver;
     GRANT SELECT (event_id, body_hash, received_at, processed_at, attempts, next_attempt_at, error)
         ON asleep.webhook_events TO asleep_receiver;
@@ -80,9 +80,9 @@ BEGIN
 END
 $$;
 
--- What the server writes to its log about this database holds no values: no statement, and no error, whose text may
--- quote a row. The programs log each error by its kind. Only a superuser may set this; with a managed server set the
--- same in its parameter group.
+-- The server's log of this database contains no values: no statements, and no errors, whose text may quote a row.
+-- The programs log each error by its kind. Only a superuser may set this; on a managed server set the same in its
+-- parameter group.
 DO $$
 DECLARE
     setting text;
@@ -106,7 +106,7 @@ BEGIN
 END
 $$;
 
--- Time-outs of every login, for a setting of a group does not reach its members: run this file again after making one.
+-- Time-outs of every login, because members do not inherit a group's settings: run this file again after creating one.
 DO $$
 DECLARE
     login record;
