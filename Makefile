@@ -38,7 +38,7 @@ $(VENV)/installed: $(UV) pyproject.toml uv.lock
 	@$(UV) sync --frozen --all-extras --python $(PYTHON) $(if $(shell test -t 2 && echo tty),,--quiet)
 	@touch $@
 
-# dbt needs older versions of some packages, so it has an environment of its own.
+# dbt needs older versions of some packages, so it has a separate environment.
 .dbt/installed: $(UV) pyproject.toml uv.lock
 	@UV_PROJECT_ENVIRONMENT=.dbt $(UV) sync --frozen --quiet --only-group dbt --python $(PYTHON) && touch $@ || \
 	  echo "make: dbt cannot be installed: its test will be skipped" >&2

@@ -38,7 +38,7 @@ def look_for_departures(
 ) -> Iterator[dg.Output[None]]:
     """One request for each user, two for one who is gone; what failed is requested again next time.
 
-    Includes users taken for gone before, so that a mistake is corrected before anything is erased; and inactive ones,
+    Includes users found deleted before, so that a mistake is corrected before anything is erased; and inactive ones,
     because an erasure at the source concerns them as well.
     """
     tally, counts = RequestCounts(), Counter[str]()
@@ -116,7 +116,7 @@ def erase_departed(
     retention: dg.ResourceParam[Retention],
     export_target: dg.ResourceParam[ExportTarget],
 ) -> None:
-    """Erase each user in a transaction of its own, then write exported months anew; the record keeps a pseudonym."""
+    """Erase each user in a separate transaction, then rewrite exported months; the record keeps a pseudonym."""
     counts: Counter[str] = Counter()
     with as_dagster_failure(context):
         with database.engine.connect() as connection:

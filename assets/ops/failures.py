@@ -24,7 +24,7 @@ REFUSED = "asleep-sync/refused"
 MISSING = "missing"
 """Key of the failure's metadata: how many users or sessions are missing."""
 PERMANENT = "permanent"
-"""Key of the failure's metadata: the kind of a failure that a repetition cannot mend."""
+"""Key of the failure's metadata: the kind of a failure that a retry cannot fix."""
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def as_dagster_failure(context: dg.OpExecutionContext) -> Iterator[None]:
     """Turn an error into a `Failure` that names the next step, and stop every retry when none can help.
 
     Three mechanisms retry in Dagster: the op's policy (stopped by `allow_retries=False`), the run's (stopped by
-    a tag), and automation (which looks for another, see `pipelines.runtime.pauses`). Only what time can mend keeps its
+    a tag), and automation (which looks for another, see `pipelines.runtime.pauses`). Only what time can fix keeps its
     retries: the API or the database being away. Once a step was refused, the run's other steps fail unasked.
     """
     _refuse_if_stopped(context)

@@ -268,7 +268,7 @@ def _hypnograms(recordings: Rows, missing: Sequence[date]) -> list[Picture]:
 
 
 def _month_metrics(connection: Connection, month: date, user_id: str | None = None) -> "pd.DataFrame":
-    """The month's metrics of everybody, or of one user."""
+    """The month's metrics of all users, or of one user."""
     from resources.database import frames
 
     metrics = frames.sleep_metrics(connection, users=None if user_id is None else [user_id], first=month, last=month)

@@ -1,4 +1,4 @@
--- One row per month of the year up to :month: everybody together, with the middle half of the users' efficiency.
+-- One row per month of the year up to :month: all users together, with the middle half of the users' efficiency.
 SELECT
     overview.*,
     spread.lower_efficiency,

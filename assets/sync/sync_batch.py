@@ -98,7 +98,7 @@ class Batch:
 def sync_batch(
     engine: Engine, api: AsleepClient, batch: Batch, requests: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
-    """Sync the users of a batch; what failed is recorded, what landed is committed.
+    """Sync the users of a batch; failures are recorded, results are committed.
 
     Args:
         engine: the database.

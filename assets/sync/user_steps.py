@@ -91,7 +91,7 @@ class UserOutcome:
         self.not_found.add(session_id)
 
     def user_is_gone(self) -> None:
-        """The user no longer exists: what failed can never be mended."""
+        """The user no longer exists: its failures can never be resolved."""
         self.gone = True
         self.failures.clear()
 

@@ -30,7 +30,7 @@ class Commands(click.Group):
     """Commands whose expected errors end in one line instead of a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; turn what the user can mend into a `Refusal`."""
+        """Run the command; turn errors that the user can fix into a `Refusal`."""
         warnings.filterwarnings("ignore", message=".*is currently in (beta|preview)")
         try:
             return super().invoke(ctx)

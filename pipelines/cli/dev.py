@@ -144,7 +144,7 @@ def _run_dagster(settings: Settings, host: str, port: int) -> None:
 
 @dataclass(frozen=True)
 class _Processes:
-    """Dagster's processes, each with the children it starts in a group of its own."""
+    """Dagster's processes, each in a process group with its children."""
 
     environment: Mapping[str, str]
     output: IO[bytes]

@@ -145,7 +145,7 @@ def _require_users(settings: Settings, database: Database) -> None:
 
 
 def _check_key(settings: Settings, database: Database) -> None:
-    """Print what is wrong with the key or the way to the API, so that it is mended along with the empty registry."""
+    """Print what is wrong with the key or the way to the API, so that it is fixed along with the empty registry."""
     api = replace(asleep_api_of(settings), retry_policy=RetryPolicy(total_seconds=8), listeners=())
     try:
         with api.client(database.engine) as client:

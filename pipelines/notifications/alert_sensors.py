@@ -192,6 +192,6 @@ def message_of(run: DagsterRun, reasons: Sequence[str]) -> str:
     will_retry = run.tags.get(WILL_RETRY) == "true"
     lines = [f"asleep-sync: {job_of(run)} failed (run {run.run_id})", *(f"- {reason}" for reason in reasons)]
     lines.append(
-        "It is started again by itself." if will_retry else "What landed is stored; the next run continues from there."
+        "It is restarted automatically." if will_retry else "Synced data are stored; the next run continues from there."
     )
     return "\n".join(lines)

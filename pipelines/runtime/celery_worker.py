@@ -25,7 +25,7 @@ set_up_logs(_settings)
 
 
 class LockedStep(Task):  # type: ignore[misc]
-    """A step that holds a lock of its own while it runs, so that run monitoring notices when its worker is gone."""
+    """A step that holds its own lock while it runs, so that run monitoring detects a lost worker."""
 
     def __call__(self, execute_step_args_packed: Any, executable_dict: Any) -> list[str]:
         """Run the step, unless its run has ended; of a step that was done before, return the stored events."""

@@ -99,7 +99,7 @@ def why_refused(instance: dg.DagsterInstance, now: datetime | None = None) -> st
     if since is None:
         return None
     return (
-        f"The Asleep API refused the account at {since:%H:%M} UTC: mend it and launch any sync, or wait until "
+        f"The Asleep API rejected the account at {since:%H:%M} UTC: fix it and launch any sync, or wait until "
         f"{since + AFTER_REFUSAL:%H:%M}."
     )
 

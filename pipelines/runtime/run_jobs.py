@@ -48,7 +48,7 @@ class RunResult:
     message: str = ""
     """Why it failed; empty on success, and when only users or sessions are missing, which the caller lists."""
     permanent: str | None = None
-    """The kind of a failure that a repetition cannot mend; None when there was none."""
+    """The kind of a failure that a retry cannot fix; None when there was none."""
 
 
 @dataclass(frozen=True, slots=True)

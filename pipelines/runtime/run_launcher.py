@@ -1,4 +1,4 @@
-"""Dagster's default run launcher, which also notices when the process of a run, or the worker of its steps, is gone.
+"""Dagster's default run launcher, which also detects a lost run process or a lost worker of its steps.
 
 Without it a run whose machine lost power stays "started" for ever, and whatever waits for its turn waits as long. What
 follows from a run's health is configured as `run_monitoring` in `dagster.yaml`.
@@ -78,7 +78,7 @@ def steps_without_worker(instance: DagsterInstance, engine: Engine, run_id: str)
 
 
 class WatchedRunLauncher(DefaultRunLauncher):
-    """The default launcher, which finds runs whose process or Celery worker is gone."""
+    """The default launcher, which finds runs whose process or Celery worker was lost."""
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(inst_data)

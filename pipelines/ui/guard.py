@@ -1,4 +1,4 @@
-"""Keeps web pages of other sites from commanding Dagster's UI, which has no login of its own.
+"""Keeps web pages of other sites from controlling Dagster's UI, which has no login.
 
 A page that a browser opens can send requests to any address the browser reaches, the UI's included. So the guard
 refuses unknown names of this server (`Host`), requests that another site's page sends (`Origin`), and GraphQL by GET,

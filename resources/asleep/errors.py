@@ -36,7 +36,7 @@ class AsleepError(Exception):
 
 
 class Rejected(AsleepError):
-    """The Asleep API refuses this account: no request can succeed until that is mended."""
+    """The Asleep API refuses this account: no request can succeed until that is fixed."""
 
     kind = "rejected"
     stops_everything = True

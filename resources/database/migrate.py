@@ -142,7 +142,7 @@ def _pending(found: str | None) -> list[Script]:
 
 
 def _refuse_views_of_others(connection: Connection) -> None:
-    """Refuse while a view of somebody else depends on our tables: it may block a change, and we never drop it."""
+    """Refuse while another owner's view depends on our tables: it may block a change, and we never drop it."""
     values = {"schema": SCHEMA, "ours": list(_views())}
     names = connection.scalars(load_sql(__package__, "views_of_others"), values).all()
     if names:

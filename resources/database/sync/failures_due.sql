@@ -1,4 +1,4 @@
--- One row: how many failures are due to be tried again. What time can mend is tried every hour for a day and then once
+-- One row: how many failures are due to be tried again. What time can fix is tried every hour for a day and then once
 -- a day; what the API refuses as wrong, and what no event could be traced to, waits for a change or a person: once a
 -- day.
 SELECT count(*) AS due

@@ -1,4 +1,4 @@
--- Users whose whole window landed: remembered in the ledger. One row in, one row out. Where that covers dates that no sync
+-- Users whose whole window was synced: remembered in the ledger. One row in, one row out. Where that covers dates that no sync
 -- covered before, the months and weeks that count them are recomputed.
 WITH finished AS (
     SELECT user_id, window_start, window_end, listed_at

@@ -16,7 +16,7 @@ FIRST_SYNC_WITHIN = timedelta(hours=26)
 
 
 MAX_PAUSE = timedelta(minutes=15)
-"""A run is taken for stalled when its newest event is older and none of its batches is being synced."""
+"""A run counts as stalled when its newest event is older and none of its batches is being synced."""
 
 
 class StalledRun(NamedTuple):

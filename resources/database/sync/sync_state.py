@@ -27,7 +27,7 @@ _DELETION_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('asleep-syn
 
 DISAGREES = "disagrees"
 """Kind of a failure: the API's statistics and its session, or its averages and ours, contradict each other. Only a
-reconciliation can tell that it is mended."""
+reconciliation can tell that it is resolved."""
 
 
 DAMAGED = "damaged_stages"
@@ -75,7 +75,7 @@ class NotFound(NamedTuple):
 
 
 class FinishedUser(NamedTuple):
-    """A user whose whole window landed."""
+    """A user whose whole window was synced."""
 
     user_id: str
     window_start: datetime
@@ -188,7 +188,7 @@ def mark_deleted(
 
 
 def finish_users(connection: Connection, finished: Sequence[FinishedUser], *, detail: str) -> None:
-    """Remember users whose whole window landed.
+    """Remember users whose whole window was synced.
 
     Args:
         connection: in a transaction.

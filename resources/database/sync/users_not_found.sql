@@ -1,6 +1,6 @@
 -- Users whom both the list and the user's own endpoint report as not found. The first time is a suspicion; at least 20
 -- hours later it is believed: the user is no longer synced, what is stored waits for its erasure, and failures are
--- closed, for they can never be mended. One row: gone, suspected.
+-- closed, because they can never be resolved. One row: gone, suspected.
 WITH reported AS (
     UPDATE asleep.users
     SET

@@ -35,7 +35,7 @@ COMMENT ON COLUMN asleep.data_freshness.asked_at IS 'Now';
 COMMENT ON COLUMN asleep.data_freshness.users IS 'Registered users';
 COMMENT ON COLUMN asleep.data_freshness.active_users IS
     'Of these, users that are synced: active, and not gone at the source';
-COMMENT ON COLUMN asleep.data_freshness.never_synced_users IS 'Active users nothing has landed for yet';
+COMMENT ON COLUMN asleep.data_freshness.never_synced_users IS 'Active users who were never synced';
 COMMENT ON COLUMN asleep.data_freshness.oldest_sync_at IS
     'When the active user who waits longest was last synced; users never synced are counted apart';
 COMMENT ON COLUMN asleep.data_freshness.newest_sync_at IS 'When any active user was last synced';
