@@ -1,5 +1,5 @@
--- Periods that were running when their metrics were computed, on an earlier day; and those computed by other definitions or
--- with other free days than today's.
+-- Periods that were running when their metrics were computed, on an earlier day; and those computed by other
+-- definitions, or with other free days, than today's.
 INSERT INTO asleep.stale_periods (user_id, period, period_start)
 SELECT metrics.user_id, metrics.period, metrics.period_start
 FROM asleep.sleep_metrics AS metrics

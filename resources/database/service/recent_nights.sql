@@ -1,5 +1,5 @@
--- One row per number of days: a user's nights on that many last dates, with the sessions behind them. Means run over valid
--- nights, as those of a month.
+-- One row per number of days: a user's nights on that many last dates, with the sessions behind them. Means run over
+-- valid nights, as those of a month.
 SELECT
     span.days,
     CAST(:today AS date) - span.days + 1 AS first_date,

@@ -1,5 +1,5 @@
--- Users whose whole window was synced: remembered in the ledger. One row in, one row out. Where that covers dates that no sync
--- covered before, the months and weeks that count them are recomputed.
+-- Users whose whole window was synced: remembered in the ledger. One row in, one row out. Where that covers dates that
+-- no sync covered before, the months and weeks that count them are recomputed.
 WITH finished AS (
     SELECT user_id, window_start, window_end, listed_at
     FROM unnest(

@@ -1,7 +1,7 @@
 -- One row per user that a batch shall sync, found by an index on the hash of the id: those with unresolved failures
 -- first, with the window and the sessions of these failures; contradictions are for a reconciliation, all others for a
--- sync. The window also covers a first list that was empty, which is read once more. `fresh`: the same window was synced
--- in full so recently that nothing is asked.
+-- sync. The window also covers a first list that was empty, which is read once more. `fresh`: the same window was
+-- synced in full so recently that no request is sent.
 SELECT
     u.user_id,
     coalesce(
