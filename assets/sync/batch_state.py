@@ -50,7 +50,7 @@ class BatchState:
     """Done as well, but found gone or without sessions: not believed until the API is seen to know a user."""
     held_deletions: list[Deletion] = field(default_factory=list)
     unconfirmed: list[Failure] = field(default_factory=list)
-    """Lists whose end, and sessions whose owner, could not be confirmed."""
+    """Lists whose end, and sessions whose owner or stages, could not be confirmed."""
     foreign: set[tuple[str, str]] = field(default_factory=set)
     """User and session where the session is another user's, or the failure of both is recorded."""
     moved: list[str] = field(default_factory=list)
@@ -66,6 +66,7 @@ class BatchState:
         if not isinstance(result, AsleepError) and not (isinstance(result, SessionList) and not result.rows):
             self.believe()
         self.rows += outcome.rows
+        self.unconfirmed += outcome.damaged
         self.completed_times += outcome.completed_times
         self.last_chunks += outcome.last_chunks
         deletions = self.deletions if self.is_key_right else self.held_deletions
@@ -132,7 +133,7 @@ class BatchState:
         return [
             FinishedUser(o.user.user_id, o.window.start, o.window.end, o.listed_at)
             for o in self.done
-            if not o.failures and not o.gone and o.listed_at is not None
+            if not o.failures and not o.damaged_ids and not o.gone and o.listed_at is not None
         ]
 
     def list_ends(self) -> list[ListEnd]:
@@ -187,7 +188,7 @@ class BatchState:
         """Earlier failures that were not met again. Where a list failed again, nothing can be said."""
         found: list[int] = []
         for outcome in self.done:
-            again = {failure.session_id for failure in outcome.failures}
+            again = {failure.session_id for failure in outcome.failures} | outcome.damaged_ids
             if None not in again and not outcome.gone:
                 before = zip(outcome.user.failure_ids, outcome.user.failed, strict=True)
                 found.extend(failure_id for failure_id, session_id in before if session_id not in again)

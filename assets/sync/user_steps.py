@@ -34,6 +34,10 @@ class UserOutcome:
     not_found: set[str] = field(default_factory=set)
     """All sessions of this sync that no longer exist."""
     failures: list[Failure] = field(default_factory=list)
+    damaged: list[Failure] = field(default_factory=list)
+    """Sessions whose stages contradict their statistics; written with their rows, since nothing else shows it later."""
+    damaged_ids: set[str] = field(default_factory=set)
+    """All such sessions of this sync."""
     gone: bool = False
     unchanged: int = 0
     listed_at: datetime | None = None
@@ -75,10 +79,11 @@ class UserOutcome:
         """
         self._add(session_id, DISAGREES, message, None, has_window=True)
 
-    def damaged(self, session_id: str) -> None:
+    def note_damaged(self, session_id: str) -> None:
         """Record that the stages of a session contradict its statistics: the next run reads it once more."""
         message = "The stages contradict the statistics. They are stored; the next run reads the session once more."
-        self._add(session_id, DAMAGED, message, None, has_window=False)
+        self.damaged.append(Failure(self.user.user_id, session_id, None, None, DAMAGED, message, None))
+        self.damaged_ids.add(session_id)
 
     def session_is_gone(self, session_id: str, sent_at: datetime) -> None:
         """Note that a session no longer exists.
@@ -98,6 +103,7 @@ class UserOutcome:
     def forget_taken(self) -> None:
         """Begin anew after the scheduler's caller took what was found."""
         self.rows, self.deletions, self.completed_times, self.last_chunks = [], [], [], []
+        self.damaged = []
 
     def _add(self, session_id: str | None, kind: str, message: str, raw: bytes | None, *, has_window: bool) -> None:
         start, end = (self.window.start, self.window.end) if has_window else (None, None)
@@ -210,7 +216,7 @@ class UserSteps:
             violations = (*session.contract_violations, "session.sleep_stages: differ from stat")
             session = replace(session, contract_violations=violations)
             if session.session_id not in self.outcome.user.damaged_session_ids:
-                self.outcome.damaged(session.session_id)
+                self.outcome.note_damaged(session.session_id)
         try:
             self.have_read(session)
         except Exception as error:  # noqa: BLE001 it concerns this session alone

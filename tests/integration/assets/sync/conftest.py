@@ -1,6 +1,5 @@
 """What tests of the sync ask for: one call that syncs a window as a batch step does, and small worlds to sync."""
 
-import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from resources.asleep.transport import RetryPolicy
 from resources.database.engine import make_engine
 from resources.database.users.registry import import_users
 from tests.conftest import Simulator
+from tests.kills import dying
 from tests.truth import differences
 
 CONFIRMING_LIST = 1
@@ -55,22 +55,6 @@ class Syncing:
         with api.client(self.engine, tally) as client:
             counts = tally.counts if die_at is None else dying(tally.counts, die_at)
             return sync_batch(self.engine, client, batch, counts)
-
-
-class Killed(BaseException):
-    """The process ends in the middle of a write."""
-
-
-def dying(counts: Callable[[], dict[str, Any]], write: int) -> Callable[[], dict[str, Any]]:
-    """Counts of requests that end the process in the transaction of the write with this number, from 1."""
-    calls = itertools.count(1)
-
-    def count() -> dict[str, Any]:
-        if next(calls) >= write:
-            raise Killed
-        return counts()
-
-    return count
 
 
 @pytest.fixture

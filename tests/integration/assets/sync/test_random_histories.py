@@ -17,8 +17,9 @@ from assets.webhooks.inbox_loop import handle_inbox
 from assets.webhooks.process_events import ask_for_events, one_by_one, store_events
 from resources.asleep.errors import Rejected
 from resources.database.service.inbox import IncomingEvent, put_events
-from tests.integration.assets.sync.conftest import HASTY, Killed, Syncing, World
+from tests.integration.assets.sync.conftest import HASTY, Syncing, World
 from tests.integration.assets.sync.random_histories import DAYS, History, let_hours_pass, nights_that_differ
+from tests.kills import Killed
 from tests.truth import Difference, all_differences
 
 FAULTS = (

@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from assets.sync import sync_batch
 from assets.sync.sync_batch import Mode
+from tests.kills import Killed
 
 
 def analyse_again(world, changes, *, ago=timedelta()):
@@ -113,3 +115,17 @@ def test_stages_that_stay_damaged_are_read_once_more_and_then_left_alone(world):
 
     assert "read_session" not in world.api.requests()
     assert world.rows("SELECT FROM asleep.sleep_sessions WHERE contract_violations <> '{}'")
+
+
+def test_damaged_stages_are_on_record_although_the_process_died_after_storing_them(world, monkeypatch):
+    """The session is final, so no later sync would look at it."""
+    world.add_user(nights=6)
+    monkeypatch.setattr(sync_batch, "ROWS_PER_WRITE", 1)
+    world.faults({"kind": "damaged_stages", "damage": "wake"})
+    with pytest.raises(Killed):
+        world.sync(workers=1, die_at_write=4)
+
+    query = "SELECT session_id FROM asleep.sleep_sessions WHERE contract_violations::text LIKE '%differ from stat%'"
+    stored = {row.session_id for row in world.rows(query)}
+    assert stored
+    assert {row.session_id for row in world.missing_data()} == stored
