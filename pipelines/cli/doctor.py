@@ -28,9 +28,10 @@ def doctor(user_id: str | None, probe_unknown_user: bool, as_json: bool, file: P
 
     Compares the API's responses with this program's assumptions. Makes at most 6 requests about one registered user
     and stores nothing. Reports each assumption as confirmed, contradicted, or not visible in these responses. The
-    report contains no id, value or key: you can paste it into a public issue. A recording replaces all ids, times,
-    numbers and texts, but shows on which days the user has sessions. Exit code 0 when nothing is contradicted, 1
-    when something is, 2 when the API could not be checked.
+    report contains no id, value or key: you can paste it into a public issue. A recording replaces ids, times,
+    texts and numbers other than 0 and 1; it shows on which days the user has sessions, and offsets from UTC.
+
+    Exit code 0 when nothing is contradicted, 1 when something is, 2 when the API could not be checked.
 
     \b
     Examples:

@@ -25,6 +25,16 @@ _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
 _CLOCK_TIME = re.compile(r"\d\d:\d\d:\d\d")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _STAGE_LATENCIES = ((1, "light_latency"), (2, "deep_latency"), (3, "rem_latency"))
+_ERRORS = (
+    "The invalid timezone format is provided",
+    "The format of x-user-id or sleep session id is invalid",
+    "The period should be less than or equal to 100 days",
+    "Unauthorized invalid customer uuid",
+    "Rate limit exceeded, Quota exceeded, Plan is expired",
+    "user requested was not found, user does not exist, Unable to find the user of id",
+)
+"""Texts that the contract quotes."""
+_WORDS_OF_ERRORS = frozenset(word.strip(",").casefold() for text in _ERRORS for word in text.split())
 DAY_SECONDS = 86_400
 _INT4_LIMIT = 2**31
 
@@ -117,13 +127,18 @@ class _Redaction:
         return self._texts.setdefault(text, f"{kind}_{len(self._texts) + 1}")
 
     def _text(self, value: str) -> str:
-        if value in self.ids or value in _KEPT or _DATE.fullmatch(value):
+        if value in self.ids or value in _KEPT or self._is_day_of_sessions(value):
             return self.ids.get(value, value)
         if moment := _moment(value):
             return self._timestamp(value, self._times[moment])
         if _CLOCK_TIME.fullmatch(value):
             return datetime.fromtimestamp(self._random.randrange(DAY_SECONDS), UTC).strftime("%H:%M:%S")
         return "Etc/UTC" if local_zone(value) is not None else self._numbered("text", value)
+
+    def _is_day_of_sessions(self, value: str) -> bool:
+        """Other dates, such as one of birth, are replaced like any text."""
+        days = [moment.date().isoformat() for moment in self._times]
+        return bool(_DATE.fullmatch(value) and days and min(days) <= value <= max(days))
 
     def _timestamp(self, value: str, moment: datetime) -> str:
         """The moment in the form of the text."""
@@ -159,16 +174,14 @@ class _Redaction:
         return other if value > 0 else -other
 
     def _error(self, body: Json) -> Json:
-        """An error's words, without ids, numbers and addresses."""
+        """An error with the contract's words only."""
         if isinstance(body, dict):
             return {self._field_name(name): self._error(value) for name, value in body.items()}
         if isinstance(body, list):
             return [self._error(value) for value in body]
         if not isinstance(body, str):
             return None
-        for known in self.ids:
-            body = body.replace(known, "0")
-        return re.sub(r"\S*[\d@]\S*", "0", body)
+        return " ".join(word if word.casefold() in _WORDS_OF_ERRORS else "0" for word in body.split())
 
 
 def _leaves(value: Json, name: str = "") -> Iterator[tuple[str, Json]]:

@@ -101,6 +101,15 @@ def test_relations_between_values_stay(copy: dict[str, Any]):
     assert 0 < stat["sleep_efficiency"] < 1
 
 
+def test_a_date_outside_of_the_recorded_days_is_replaced():
+    """Such as a date of birth in a field that the contract does not name."""
+    changed = {**SESSION, "session": {**SESSION["session"], "born_on": "1984-05-06"}}  # type: ignore[dict-item]
+
+    [copied], _ = redacted([exchange(changed)], USER)
+
+    assert copied.body["result"]["session"]["born_on"].startswith("text_")
+
+
 def test_the_same_id_is_replaced_alike_everywhere():
     """A listed session is the one that is read."""
     (first, second), user_id = redacted([exchange(SESSION), exchange({"user_id": USER, "id": USER})], USER)
@@ -109,11 +118,11 @@ def test_the_same_id_is_replaced_alike_everywhere():
     assert (user_id[:2], len(user_id), user_id != USER) == ("G-", len(USER), True)
 
 
-def test_an_error_keeps_its_words_and_no_id():
-    """The words decide what an error means."""
-    body = {"detail": f"Unable to find the user of id {USER}, ask ann@example.org"}
+def test_an_error_keeps_the_contracts_words_only():
+    """These words decide what an error means; others may name a person or an organisation."""
+    body = {"detail": f"Unable to find the user of id {USER}, Jane ann@example.org"}
     (copied,), _ = redacted([Exchange("read_user", f"/ai/v1/users/{USER}", {}, USER, 404, body)], USER)
-    assert copied.body == {"detail": "Unable to find the user of id 0 ask 0"}
+    assert copied.body == {"detail": "Unable to find the user of id 0 0 0"}
 
 
 def test_a_recorder_keeps_dates_out_of_the_query():
