@@ -49,3 +49,10 @@ def signed_difference(later: Floats, earlier: Floats) -> Floats:
     half = DAY_SECONDS / 2
     difference: Floats = half - (half - (later - earlier)) % DAY_SECONDS
     return difference
+
+
+def whole_seconds(seconds: pd.Series) -> pd.Series:
+    """Clock times in whole seconds, rounded as `asleep.clock_mean` rounds them: half a second away from midnight."""
+    half = DAY_SECONDS / 2
+    signed = ((seconds.astype("float64") + half) % DAY_SECONDS - half).round(6)
+    return pd.Series(np.copysign(np.floor(signed.abs() + 0.5), signed) % DAY_SECONDS, index=seconds.index)

@@ -1,4 +1,5 @@
--- One row per main sleep of each user between two dates, clock times in seconds after midnight.
+-- One row per main sleep of each user between two dates, clock times in seconds after midnight.; in order, so that sums of
+-- floating point come out the same each time
 SELECT
     n.user_id,
     n.night_date,
@@ -23,3 +24,4 @@ CROSS JOIN LATERAL (
     FROM asleep.nights
     WHERE nights.user_id = asked.user_id AND nights.night_date BETWEEN asked.first AND asked.last
 ) AS n
+ORDER BY n.user_id, n.night_date

@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
+from assets.metrics.circular import whole_seconds
 from assets.metrics.periods import WEEKEND, metrics_of
 from assets.metrics.regularity import MainSleep, Recording, compare_days, pairs_frame, stages_of
 from resources.database.copy import copy_in, copy_text, encoder_of
@@ -163,7 +164,7 @@ def _values(rows: pd.DataFrame) -> list[tuple[Any, ...]]:
     """Rows for COPY, in the order of the incoming table: None where a value is missing, clock times as such."""
     shown = rows.copy()
     for name in _CLOCKS:
-        seconds = shown[name].astype("float64").round() % 86_400
+        seconds = whole_seconds(shown[name])
         shown[name] = pd.Series(
             [None if np.isnan(s) else time(int(s) // 3600, int(s) // 60 % 60, int(s) % 60) for s in seconds],
             index=shown.index, dtype=object,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assets.metrics.circular import mean_and_sd, signed_difference
+from assets.metrics.circular import mean_and_sd, signed_difference, whole_seconds
 
 HOUR = 3600
 
@@ -53,3 +53,10 @@ def test_differences_go_the_short_way_round(later: float, earlier: float, differ
     found = signed_difference(np.array([later * HOUR]), np.array([earlier * HOUR]))
 
     assert found / HOUR == pytest.approx([difference])
+
+
+def test_half_a_second_is_rounded_as_the_database_rounds_it():
+    """Two tables that differ by a second would not show one number for one thing."""
+    given = pd.Series([580.5, 581.5, 43199.4, 86399.5, 86399.7, np.nan, 5735.4999999999])
+
+    assert whole_seconds(given).tolist() == pytest.approx([581, 582, 43199, 86399, 0, np.nan, 5736], nan_ok=True)
