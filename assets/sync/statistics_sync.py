@@ -231,9 +231,9 @@ class _StatisticsSync(UserSteps):
         return was_analysed and start in Window(user.listed_from, user.listed_until)
 
     def not_found(self, session_id: str, error: SessionGone, sent_at: datetime) -> None:
-        """Deleted, unless average-stats names it: then one of the two answers is wrong."""
-        if session_id in self.analysed():
-            message = "Average-stats names this session, but the API does not find it by its id."
+        """Deleted, unless average-stats or the list name it: then one of the two answers is wrong."""
+        if session_id in self.analysed() or session_id in self.listed:
+            message = "The API names this session in a list or in average-stats, but does not find it by its id."
             self.outcome.fail(session_id, error, message)
         else:
             self.outcome.session_is_gone(session_id, sent_at)

@@ -73,6 +73,8 @@ class History:
     lists_were_cut: bool = False
     """In the last run some lists lacked rows, or users were not found, for a part of the run only: sessions not
     stored leave no trace then, and the next run finds them."""
+    changes_between_pages: bool = False
+    """Sessions came or went with list requests of the last run, maybe with the very last one."""
     lists_were_ever_cut: bool = False
     """Then last chunks may be unknown until a daily sync lists those days."""
     damaged: bool = False
@@ -238,6 +240,7 @@ class History:
         self.lists_were_cut = any(
             rule["kind"] in cuts or (rule["kind"] == "page_cap" and "count" in rule) for rule in chosen
         )
+        self.changes_between_pages = any(rule["kind"].endswith("_between_pages") for rule in chosen)
         self.lists_were_ever_cut = self.lists_were_ever_cut or self.lists_were_cut
         self.damaged = self.damaged or any(rule["kind"] == "damaged_stages" for rule in chosen)
         self.told.append(f"  faults {chosen}")

@@ -186,6 +186,16 @@ def test_an_empty_first_list_is_read_once_more_by_the_next_run(world):
     assert world.rows("SELECT FROM asleep.unconfirmed_lists") == []
 
 
+def test_in_statistics_mode_a_listed_session_that_is_not_found_by_its_id_is_on_record(world):
+    """It could not be analysed, so average-stats do not name it: only the list does."""
+    user = world.add_user(nights=2)
+    [session] = world.add_nights(user, world.ago(0.3), state="OPEN")
+    world.faults({"kind": "missing_session", "session": session})
+    world.sync(mode=Mode.STATISTICS)
+
+    assert [(row.session_id, row.kind) for row in world.missing_data()] == [(session, "session_gone")]
+
+
 def test_in_statistics_mode_a_list_without_sessions_that_average_stats_name_is_read_again(world):
     """The list alone names running sessions and zones: without it, rows would lack them silently."""
     user = world.add_user(nights=3)

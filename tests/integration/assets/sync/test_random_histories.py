@@ -140,6 +140,7 @@ def explained(difference: Difference, mode: Mode, first: date, world: World, his
         or (is_from_statistics(session_id, world) and any(each in difference.what for each in NOT_IN_STATISTICS))
         or session_id in history.reanalysed | history.hidden
         or (kind != "missing" and session_id[:8] < f"{first:%Y%m%d}")  # before the window
+        or (kind != "wrong" and history.changes_between_pages)
         or (kind == "missing" and history.lists_were_cut and is_new(difference, world))
         or (history.lists_were_ever_cut and difference.what.startswith("last_received_seq_num"))
         or (kind == "wrong" and history.damaged)
