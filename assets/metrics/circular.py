@@ -45,7 +45,12 @@ def mean_and_sd(seconds: pd.Series, groups: list[pd.Series]) -> pd.DataFrame:
 
 
 def signed_difference(later: Floats, earlier: Floats) -> Floats:
-    """Seconds from `earlier` to `later` the short way round the clock, above -12 hours and up to 12 hours."""
+    """Seconds from `earlier` to `later` the short way round the clock, above -12 hours and up to 12 hours.
+
+    Args:
+        later: seconds of a day.
+        earlier: seconds of a day.
+    """
     half = DAY_SECONDS / 2
     difference: Floats = half - (half - (later - earlier)) % DAY_SECONDS
     return difference

@@ -91,7 +91,12 @@ Number = TypeVar("Number", float, "pd.Series[float]")
 
 
 def index_of(equal: Number, compared: Number) -> Number:
-    """The index, -100 to 100, of epochs compared over one or more pairs of days."""
+    """Return the index, -100 to 100, of one or more pairs of days.
+
+    Args:
+        equal: epochs in the same state on both days.
+        compared: all epochs compared.
+    """
     return 200 * equal / compared - 100
 
 

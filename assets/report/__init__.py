@@ -1,1 +1,1 @@
-"""The monthly report that people look at. Not here: averages (they are read from the views), delivery."""
+"""The monthly report. Averages do not belong here: they are read from the views."""

@@ -1,7 +1,4 @@
-"""The report's pictures: data in, figure out.
-
-Lives here: what is drawn.  Not here: colours and formats (`look.py`), reading data, the page.
-"""
+"""What the report's figures draw. Colours and formats are in `style.py`."""
 
 from calendar import monthrange
 from collections import Counter
@@ -69,7 +66,14 @@ def by_day(dates: Sequence[date]) -> Across:
 
 
 def stage_bars(rows: Rows, across: Across, *, prefix: str = "", width: str = "half") -> "Figure":
-    """Hours in each stage, one stacked bar a row."""
+    """Hours in each stage, one stacked bar per row.
+
+    Args:
+        rows: with the seconds of each stage.
+        across: the places of the rows on the horizontal axis.
+        prefix: of the names of the attributes that hold them.
+        width: `half` or `full`, of the page.
+    """
     figure, axes = canvas(width)
     bottoms = [0.0] * len(rows)
     for stage, column in _STACK:
@@ -83,7 +87,13 @@ def stage_bars(rows: Rows, across: Across, *, prefix: str = "", width: str = "ha
 
 
 def efficiency_line(values: Sequence[float | None], across: Across, band: Rows | None = None) -> "Figure":
-    """Sleep efficiency over time, with the middle half of the users where given as pairs."""
+    """Sleep efficiency over time, with the middle half of the users where a band is given.
+
+    Args:
+        values: efficiency, 0 to 1; None leaves a gap.
+        across: the places of the rows on the horizontal axis.
+        band: pairs of the first and third quartile, one per place.
+    """
     figure, axes = canvas()
     if band:
         axes.fill_between(
@@ -107,7 +117,13 @@ def efficiency_line(values: Sequence[float | None], across: Across, band: Rows |
 
 
 def clocks(asleep: Sequence[time | None], awake: Sequence[time | None], across: Across) -> "Figure":
-    """When people fall asleep and wake up, on one clock that reads downwards; drift shows as slope."""
+    """When people fall asleep and wake up, on one clock that runs downwards; a drift shows as a slope.
+
+    Args:
+        asleep: local clock times of falling asleep.
+        awake: local clock times of waking up.
+        across: the places of the rows on the horizontal axis.
+    """
     figure, axes = canvas()
     beds = unwrapped([_minute_or_none(moment) for moment in asleep])
     wakes = following(beds, [_minute_or_none(moment) for moment in awake])
@@ -128,6 +144,12 @@ def spread(values: Sequence[float], step: float, unit: str, *, width: str = "hal
     """How many users have which value: a histogram, and a mark at the median.
 
     The steps are of `step`, or of its smallest multiple that keeps the bars wide enough to be seen.
+
+    Args:
+        values: one per user.
+        step: width of a bar.
+        unit: of the values, for the axis.
+        width: `half` or `full`, of the page.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -153,7 +175,12 @@ def spread(values: Sequence[float], step: float, unit: str, *, width: str = "hal
 
 
 def hypnogram(start_local: datetime, sleep_stages: Sequence[int | None]) -> "Figure":
-    """One night: a step for each stage, by the local clock of the session's start; grey where the stage is unknown."""
+    """One night: a step for each stage, by the local clock of the session's start; grey where the stage is unknown.
+
+    Args:
+        start_local: start of the session on the local clock.
+        sleep_stages: one code per 30 s: 0 wake, 1 light, 2 deep, 3 REM; None is unknown.
+    """
     figure, axes = canvas("full", 2.4)
     begin = start_local.hour * 60 + start_local.minute + start_local.second / 60
     previous: tuple[float, int] | None = None

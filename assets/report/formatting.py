@@ -1,7 +1,4 @@
-"""Figures as people read them.
-
-Lives here: formats, with a dash for what is not known.  Not here: HTML.
-"""
+"""Numbers and times as text, with a dash for an unknown value."""
 
 from datetime import time
 
@@ -27,17 +24,33 @@ def format_clock_time(moment: time | None) -> str:
 
 
 def format_number(value: float | None, digits: int = 0) -> str:
-    """1,234 or 12.3."""
+    """Format a number: 1,234 or 12.3.
+
+    Args:
+        value: None gives a dash.
+        digits: after the decimal point.
+    """
     return NONE if value is None else f"{value:,.{digits}f}"
 
 
 def counted(count: int, one: str) -> str:
-    """1 nap, 2 naps."""
+    """Format a count with its noun: 1 nap, 2 naps.
+
+    Args:
+        count: how many.
+        one: the noun in the singular.
+    """
     return f"{format_number(count)} {one if count == 1 else one + 's'}"
 
 
 def change(value: float | None, unit: str, digits: int = 0) -> str:
-    """+12 min, ±0 min, and a minus sign before less."""
+    """Format a difference with its sign: +12 min, ±0 min.
+
+    Args:
+        value: difference; None gives a dash.
+        unit: of the value.
+        digits: after the decimal point.
+    """
     if value is None:
         return NONE
     rounded = round(value, digits)
@@ -46,5 +59,11 @@ def change(value: float | None, unit: str, digits: int = 0) -> str:
 
 
 def against_before(value: float | None, unit: str, digits: int = 0) -> str:
-    """The change to the month before, or why there is none."""
+    """Format the change to the month before, or state that there is no such month.
+
+    Args:
+        value: change to the month before; None when there is no such month.
+        unit: of the value.
+        digits: after the decimal point.
+    """
     return "no month before" if value is None else f"{change(value, unit, digits)} to the month before"

@@ -52,7 +52,12 @@ def render_report(connection: Connection, month: date, user_id: str | None = Non
 
 
 def previews(connection: Connection, month: date) -> dict[str, str]:
-    """Small pictures of the organisation's month as Markdown, for the UI; none without sleep."""
+    """Small pictures of the organisation's month as Markdown, for the UI; none without sleep.
+
+    Args:
+        connection: to read with.
+        month: its first day.
+    """
     months = _ask(connection, "report_months", month=month)
     if not months or months[-1].month != month or not months[-1].sleeping_users:
         return {}

@@ -1,7 +1,6 @@
-"""How the report's pictures look, and how they become SVG or PNG.
+"""Colours, axes and formats of the report's figures, as SVG or PNG.
 
-Lives here: colours, axes, formats.  Not here: what is drawn, data. The plotting library is loaded when the first
-picture is drawn, not when this module is imported.
+The plotting library is loaded when the first figure is drawn, not when this module is imported.
 """
 
 import base64
@@ -25,7 +24,12 @@ _WIDTHS = {"half": 5.4, "full": 11.2}
 
 
 def canvas(width: str = "half", height_inches: float = 2.7) -> "tuple[Figure, Axes]":
-    """An empty figure of half or full page width, and its axes, dressed plainly."""
+    """Return an empty figure and its axes in the style of the report.
+
+    Args:
+        width: `half` or `full`, of the page.
+        height_inches: of the figure.
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -42,7 +46,12 @@ def canvas(width: str = "half", height_inches: float = 2.7) -> "tuple[Figure, Ax
 
 
 def legend(axes: "Axes", columns: int) -> None:
-    """A legend above the picture, without a frame."""
+    """Draw a legend above the figure, without a frame.
+
+    Args:
+        axes: of the figure.
+        columns: of the legend.
+    """
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1),
@@ -58,7 +67,12 @@ def legend(axes: "Axes", columns: int) -> None:
 
 
 def svg(figure: "Figure", name: str) -> str:
-    """The picture as an `<svg>` element; its name keeps the ids of several pictures on one page apart."""
+    """Return the figure as an `<svg>` element.
+
+    Args:
+        figure: drawn.
+        name: unique on the page: keeps the ids of several figures apart.
+    """
     from matplotlib import rc_context
 
     buffer = io.StringIO()
@@ -69,14 +83,24 @@ def svg(figure: "Figure", name: str) -> str:
 
 
 def markdown(figure: "Figure", words: str) -> str:
-    """The picture as a Markdown image that carries its own bytes."""
+    """Return the figure as a Markdown image that carries its own bytes.
+
+    Args:
+        figure: drawn.
+        words: alternative text.
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=96, facecolor=PAPER)
     return f"![{words}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
 
 
 def signed(value: float, digits: int | None = None) -> str:
-    """A figure on an axis, with a real minus sign before less than nothing."""
+    """Format an axis value with a typographic minus sign.
+
+    Args:
+        value: of the tick.
+        digits: after the decimal point; None for as many as needed.
+    """
     shown = f"{value:g}" if digits is None else f"{value:.{digits}f}"
     return shown.replace("-", "\N{MINUS SIGN}")
 
@@ -111,9 +135,14 @@ def unwrapped(minutes: Sequence[float | None]) -> list[float | None]:
 
 
 def following(earlier: Sequence[float | None], later: Sequence[float | None]) -> list[float | None]:
-    """Clock times put within the day after those they follow, which are unwrapped already.
+    """Clock times moved to within the day after the times that they follow.
 
-    People wake up after they fell asleep, whatever the hour. Where the earlier time is unknown, their mean stands in.
+    People wake up after they fall asleep, whatever the hour. Where the earlier time is unknown, the mean of the others
+    is used.
+
+    Args:
+        earlier: minutes, already unwrapped.
+        later: minutes of a day.
     """
     known = [minute for minute in earlier if minute is not None]
     if not known:
