@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 
@@ -164,10 +165,6 @@ def _run(
         if runner is not None:
             runner.cancel()
 
-    if not settings.logs_as_json and "log_level" not in settings.model_fields_set:
-        for name in ("asleep", "alerts"):  # the result that is printed says the same, once
-            logging.getLogger(f"{LOGGER}.{name}").setLevel(logging.CRITICAL)
-
     def work() -> list[RunResult]:
         nonlocal runner
         ready = with_database_url(settings)
@@ -191,7 +188,22 @@ def _run(
         except (dg.DagsterError, DagsterPostgresException) as error:
             raise Refusal(f"Dagster cannot be used: {first_line(error, type(error).__name__)}") from None
 
-    return run_until_signal(work, cancel, "stopped. What was fetched is stored; the next sync fetches the rest.")
+    with _quiet(settings):
+        return run_until_signal(work, cancel, "stopped. What was fetched is stored; the next sync fetches the rest.")
+
+
+@contextmanager
+def _quiet(settings: Settings) -> Iterator[None]:
+    """Leave out log lines that repeat the printed result, unless LOG_LEVEL or LOG_FORMAT is set."""
+    loggers = [logging.getLogger(f"{LOGGER}.{name}") for name in ("asleep", "alerts")]
+    is_quiet = not settings.logs_as_json and "log_level" not in settings.model_fields_set
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL if is_quiet else logging.NOTSET)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.setLevel(logging.NOTSET)
 
 
 def _print_result(title: str, database: Database, outcomes: Sequence[RunResult], ids: Sequence[str] = ()) -> int:

@@ -1,7 +1,6 @@
 """Parquet and CSV files equal the tables, appear whole, and are private."""
 
 import shutil
-import signal
 import stat
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -158,10 +157,13 @@ def test_an_erasure_reaches_every_format_a_running_export_and_what_a_killed_one_
     killed = tmp_path / "stages" / ".month=2026-11"
     killed.mkdir(parents=True)
     (killed / "stages.csv").write_text(BOB)
+
+    def move_and_interrupt(old: Path, new: Path) -> None:
+        shutil.move(old, new)
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(
-            Path, "rename", lambda old, new: shutil.move(old, new) and signal.raise_signal(signal.SIGINT)
-        )
+        interrupted.setattr(Path, "rename", move_and_interrupt)
         with pytest.raises(KeyboardInterrupt):
             export(engine, tmp_path, ExportRequest(DATASETS[1:2]))
     assert list((tmp_path / "nights").glob("month=*")), "in place, but not yet noted as written"

@@ -1,6 +1,6 @@
 """The monthly report: what it shows, to whom it says nothing, and that it needs no other file.
 
-Not here: how it looks; people judge that.
+People judge how it looks.
 """
 
 import re
