@@ -1,5 +1,5 @@
--- One row per main sleep of each user between two dates, clock times in seconds after midnight. Ordered, so that sums of
--- floating point do not change with the plan.
+-- One row per main sleep of each user between two dates, clock times in seconds after midnight. Ordered, so that sums
+-- of floating point do not change with the plan.
 SELECT
     n.user_id,
     n.night_date,
