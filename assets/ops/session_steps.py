@@ -5,8 +5,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
-from dagster._core.execution.plan.resume_retry import ReexecutionStrategy
-from dagster._core.storage.tags import RETRY_STRATEGY_TAG
 from sqlalchemy import Connection
 
 from assets.ops.batches import (
@@ -28,6 +26,8 @@ from resources.database.resource import Database
 from resources.database.sync import sync_state
 from resources.load_sql import load_sql
 
+_RETRY_WITH_ALL_STEPS = {"dagster/retry_strategy": "ALL_STEPS"}
+
 
 @dg.op(
     ins={"registered": dg.In(dg.Nothing), "api": dg.In(dg.Nothing)},
@@ -43,7 +43,7 @@ def plan_batches(
     Should the run's process die, Dagster starts the run again with all its steps: "from failure" it leaves out mapped
     steps that had not started.
     """
-    context.instance.add_run_tags(context.run_id, {RETRY_STRATEGY_TAG: ReexecutionStrategy.ALL_STEPS.value})
+    context.instance.add_run_tags(context.run_id, _RETRY_WITH_ALL_STEPS)
     with as_dagster_failure(context):
         window = window_of(context)
         batches = batches_for(database, sync_options.user_batch_size)
