@@ -54,14 +54,7 @@ class FirstContact:
         before_sending: Callable[[], None] = lambda: None,
         sent: Callable[[], None] = lambda: None,
     ) -> HttpResponse:
-        """Send one GET request; see `HttpClient.get`.
-
-        Args:
-            path: with its identifiers quoted.
-            params: of the query.
-            headers: beside the key.
-            before_sending: called once a connection is open.
-            sent: called when the request has been written.
+        """Send one GET request; the arguments are those of `HttpClient.get`.
 
         Raises:
             NoContact: the API has not responded to any request, and no other will be sent.

@@ -39,10 +39,10 @@ class PageSize:
         self.rows = rows
         """0 when nothing is known: then only an empty page, or one shorter than an earlier one, is the last."""
 
-    def start(self, rows: int) -> None:
-        """Begin with the size that was remembered."""
+    def start(self, rows: int | None) -> None:
+        """Begin with the size that was remembered; None means the contract's."""
         with self._lock:
-            self.rows = self._rows_at_start = rows
+            self.rows = self._rows_at_start = PAGE_ROWS if rows is None else rows
 
     @property
     def is_changed(self) -> bool:

@@ -8,15 +8,12 @@ from sqlalchemy.dialects.postgresql import insert
 
 from resources.database.schema.bookkeeping import api_accounts
 
-PAGE_ROWS = 100
-"""By the contract, as long as nothing else was seen."""
-
 
 class Account(NamedTuple):
     """What is known of an account."""
 
-    page_rows: int = PAGE_ROWS
-    """Largest page of a list that the API is known to return; 0 when it is not known."""
+    page_rows: int | None = None
+    """Largest page of a list that the API is known to return; 0 when it is not known, None when none was noted."""
     averaging_formula: str | None = None
 
 
@@ -29,9 +26,7 @@ def known_account(connection: Connection, account: str) -> Account:
     """
     columns = (api_accounts.c.page_rows, api_accounts.c.averaging_formula)
     found = connection.execute(select(*columns).where(api_accounts.c.account == account)).one_or_none()
-    if found is None:
-        return Account()
-    return Account(PAGE_ROWS if found.page_rows is None else found.page_rows, found.averaging_formula)
+    return Account() if found is None else Account(*found)
 
 
 def note_account(connection: Connection, account: str, **learnt: int | str | timedelta) -> None:
