@@ -8,20 +8,19 @@ sessions of ten users: a night each day, and a nap every third day, whose night 
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
+from surroundings import postgres
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from resources.asleep.records import SleepSession
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate
-from resources.embedded_postgres import server as embedded
 from tests.warehouse_sessions import session, slept, store
 
 BATCH, USERS = 500, 10
@@ -92,15 +91,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--sessions", type=int, default=60_000)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory:
-        engine = make_engine(embedded.start(Path(directory) / "postgres").url, application_name="benchmark")
+    with postgres() as (server, _):
+        engine = make_engine(server.url, application_name="benchmark")
         migrate(engine)
-        try:
-            for line in lines(engine, options.sessions):
-                print(line, flush=True)
-        finally:
-            engine.dispose()
-            embedded.destroy(Path(directory) / "postgres")
+        for line in lines(engine, options.sessions):
+            print(line, flush=True)
+        engine.dispose()
 
 
 if __name__ == "__main__":
