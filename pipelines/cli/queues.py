@@ -176,6 +176,6 @@ def _change(change: Callable[[Any, list[int] | None], int], numbers: Numbers, wh
         found = change(connection, wanted)
         if wanted is not None and found < len(wanted):
             raise Refusal(
-                f"{len(wanted) - found} of these numbers are of no {what} that was given up. Nothing was changed."
+                f"{len(wanted) - found} of these numbers belong to no {what} that was given up. Nothing was changed."
             )
     return found

@@ -106,7 +106,7 @@ def _extend_partitions(database: Database, first: date) -> None:
         if first < (before := read_first_day(connection)):
             store_first_day(connection, first)
             _console(stderr=True).print(
-                f"asleep-sync: the first day was {before} and is {first} now: restart Dagster to see the days before."
+                f"asleep-sync: the first day moved from {before} to {first}. Restart Dagster to see the earlier days."
             )
 
 
