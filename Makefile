@@ -19,7 +19,7 @@ endif
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev psql stop test docs migration data-dictionary lint types contracts unit integration end-to-end long chromium redis pgbouncer clean
+.PHONY: help install demo dev psql stop test docs migration data-dictionary lint types contracts unit integration end-to-end coverage long chromium redis pgbouncer clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -68,17 +68,22 @@ lint: install  ## Style
 types: install  ## Types
 	$(BIN)/mypy
 
-contracts: install  ## Which room may import which
+contracts: install  ## Which package may import which
 	$(BIN)/lint-imports
 
 unit: install  ## Pure parts and architecture
-	$(BIN)/pytest tests/unit tests/architecture --cov --cov-report= --cov-fail-under=0
+	$(BIN)/pytest tests/unit tests/architecture
 
-integration: install  ## Real Postgres, real HTTP; prints the coverage of this process, together with that of the unit tests
-	$(BIN)/pytest tests/integration -m "not long" -n 2 --dist loadfile --cov --cov-append
+integration: install  ## Real Postgres, real HTTP
+	$(BIN)/pytest tests/integration -m "not long" -n 2 --dist loadfile
 
 end-to-end: install chromium  ## The whole program, and Dagster's UI in Chromium
 	$(BIN)/pytest tests/end_to_end -m "not long"
+
+# Not part of `make test`: on CPython 3.11 a thread that starts while another one installs coverage's trace function fails.
+coverage: install  ## Unit and integration tests with coverage; fails below the floor in pyproject.toml
+	$(BIN)/pytest tests/unit tests/architecture tests/integration -m "not long" -n 2 --dist loadfile --cov \
+	  -W ignore::pytest.PytestUnraisableExceptionWarning
 
 long: install chromium redis pgbouncer .dbt/installed  ## Minutes of faults: kill -9, restarts, outages with many seeds
 	$(BIN)/pytest tests -m long
