@@ -61,6 +61,7 @@ class Wire:
             with suppress(OSError):
                 while data := source.recv(65536):
                     target.sendall(data)
+            with suppress(OSError):
                 target.shutdown(socket.SHUT_WR)
 
         back = threading.Thread(target=copy, args=(other, self._socket), daemon=True)

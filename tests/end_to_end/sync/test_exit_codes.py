@@ -110,7 +110,7 @@ def test_a_sync_of_earlier_days_moves_the_first_day_back(deployment):
         connection.execute(text("UPDATE asleep.first_day SET day = current_date - 1"))
     code, said = deployment.run()
     assert code == 0, said
-    assert "restart Dagster to see the days before" in said
+    assert "Restart Dagster to see the earlier days" in said
     assert deployment.rows("SELECT FROM asleep.first_day WHERE day = current_date - 13")
     assert deployment.wrong() == []
 
