@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import dagster as dg
 from pydantic import SecretStr
-from rich.console import Console
 from sqlalchemy import Engine, text
 from surroundings import KEY, Surroundings, surroundings
 
@@ -65,7 +64,7 @@ def run_backfill(engine: Engine, settings: Settings, world: Surroundings) -> Mea
     """
     definitions = build_definitions(settings, dg.in_process_executor)
     with dg.DagsterInstance.get() as instance:
-        runner = Runner(definitions, instance, engine, EARLIEST_DAY, Console(stderr=True))
+        runner = Runner(definitions, instance, engine, EARLIEST_DAY)
         began, cpu_began = time.perf_counter(), time.process_time()
         result = runner.sync_all(world.days, SyncFlags())
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began

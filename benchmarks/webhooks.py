@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     if options.serve:
-        from pipelines.service.http.server import serve
+        from pipelines.service.program import serve
 
         serve("benchmarks.webhooks:build", host="127.0.0.1", port=options.serve, workers=options.workers)
         return

@@ -28,7 +28,7 @@ from assets.partitions import day_key, month_key
 from pipelines.definitions import build_definitions
 from pipelines.observability import set_up_logs
 from pipelines.runtime.dagster_environment import dagster_environment
-from pipelines.runtime.run_tags import range_tags
+from pipelines.runtime.runs import range_tags
 from pipelines.settings import Settings
 from resources.asleep.resource import AsleepApi
 from resources.database.engine import make_engine

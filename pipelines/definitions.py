@@ -25,12 +25,11 @@ from pipelines.notifications.alert_sensors import (
     alert_on_api_outage,
     alert_on_run_failure,
     alert_on_silent_webhooks,
+    heartbeat,
 )
-from pipelines.notifications.heartbeat import heartbeat
 from pipelines.observability import LOGGER, listeners, set_up_logs
 from pipelines.runtime.executors import executor_for
-from pipelines.runtime.presentation import presented
-from pipelines.runtime.resources import shown_resources
+from pipelines.runtime.presentation import presented, shown_resources
 from pipelines.schedules import (
     daily_report,
     daily_sync,

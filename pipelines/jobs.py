@@ -1,5 +1,8 @@
 """Jobs: selections of assets, and the steps that sync some users only."""
 
+from datetime import UTC, datetime
+from typing import Any
+
 import dagster as dg
 
 from assets.checks.sql_checks import fail_if_data_missing
@@ -9,6 +12,18 @@ from assets.partitions import day_key
 from assets.webhooks.process_events import handle_events
 from pipelines.runtime.retention import remove_old_rows, remove_old_runs
 from resources.database.first_day import EARLIEST_DAY
+
+
+def op_config(op: str, **config: object) -> dict[str, Any]:
+    """Return the run config of one op."""
+    return {"ops": {op: {"config": config}}}
+
+
+def retry_config() -> dict[str, Any]:
+    """Return the run config of `retry_failures`: what failed, over the window that failed, up to today."""
+    today = day_key(datetime.now(UTC).date())
+    return op_config("sync_some_users", first_day=today, last_day=today, failed_only=True)
+
 
 sync_sleep_sessions = dg.define_asset_job(
     "sync_sleep_sessions",
@@ -76,17 +91,9 @@ fill_stage_arrays = sync_some.to_job(
     description="Read the stages of sessions stored from statistics only (SYNC_DETAIL=statistics): one request "
     "per session, without listing. Lower priority than every other job.",
     tags={"dagster/priority": "-1"},
-    config={
-        "ops": {
-            "sync_some_users": {
-                "config": {
-                    "first_day": day_key(EARLIEST_DAY),
-                    "last_day": day_key(EARLIEST_DAY),
-                    "stages_only": True,
-                }
-            }
-        }
-    },
+    config=op_config(
+        "sync_some_users", first_day=day_key(EARLIEST_DAY), last_day=day_key(EARLIEST_DAY), stages_only=True
+    ),
 )
 
 

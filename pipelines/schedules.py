@@ -16,11 +16,11 @@ from pipelines.jobs import (
     erase_deleted_users,
     reconcile,
     report_month,
+    retry_config,
     retry_failures,
     sync_sleep_sessions,
 )
-from pipelines.runtime.pauses import is_under_way, why_paused
-from pipelines.runtime.run_tags import range_tags
+from pipelines.runtime.runs import count_under_way, range_tags, why_paused
 from resources.database.first_day import EARLIEST_DAY
 from resources.database.resource import Database
 from resources.database.sync import sync_state
@@ -88,7 +88,7 @@ def daily_sync(recent_days: int, first_day: date = EARLIEST_DAY) -> dg.ScheduleD
         "since the last sync.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        if is_under_way(context.instance, sync_sleep_sessions.name):
+        if count_under_way(context.instance, sync_sleep_sessions.name):
             return dg.SkipReason("A sync is already queued or running; tomorrow's covers the missing days.")
         first, last = days_to_sync(_today(context), recent_days, _synced(context.instance))
         return dg.RunRequest(tags=range_tags(day_key(max(first, first_day)), day_key(last)))
@@ -112,17 +112,15 @@ def hourly_retry(
         context: of the tick.
         database: where failures are recorded.
     """
-    if is_under_way(context.instance, retry_failures.name):
+    if count_under_way(context.instance, retry_failures.name):
         return dg.SkipReason("A retry is already queued or running.")
     with database.engine.connect() as connection:
         due = sync_state.has_due_failures(connection)
     if not due:
         return dg.SkipReason("No failure is due for a retry.")
-    if reason := why_paused(context.instance, retry_failures.name, asks=True):
+    if reason := why_paused(context.instance, retry_failures.name, calls_api=True):
         return dg.SkipReason(reason)
-    today = day_key(_today(context))
-    config = {"first_day": today, "last_day": today, "failed_only": True}
-    return dg.RunRequest(run_config={"ops": {"sync_some_users": {"config": config}}})
+    return dg.RunRequest(run_config=retry_config())
 
 
 weekly_reconcile = dg.ScheduleDefinition(

@@ -1,7 +1,7 @@
 """Sensors: request runs when data in the database require them."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
@@ -9,24 +9,24 @@ from dagster import DagsterRunStatus, RunsFilter
 from assets.metrics.monthly_summary import months_to_recompute
 from assets.partitions import month_keys, monthly
 from assets.webhooks.inbox_loop import MAX_SECONDS
-from pipelines.jobs import process_webhook_events, summarise_months
-from pipelines.runtime.pauses import (
+from pipelines.jobs import op_config, process_webhook_events, summarise_months
+from pipelines.runtime.runs import (
     AFTER_FIRST_FAILURE_OF_INBOX,
+    MAX_RUNTIME,
     count_under_way,
+    cursor_of,
     is_in_api_pool,
-    is_under_way,
+    moment_of,
+    range_tags,
+    utc_now,
     why_paused,
     why_refused,
 )
-from pipelines.runtime.run_tags import MAX_RUNTIME, range_tags
 from resources.database.resource import Database
 from resources.database.service.inbox import has_due_events
 
 RECOMPUTE_INTERVAL = timedelta(minutes=15)
 """During a sync, averages are recomputed at most this often."""
-
-NOT_WAITING = "not waiting"
-"""The sensor's cursor when no month waits. Dagster keeps the former cursor when a tick returns an empty one."""
 
 IDLE_SECONDS = 30.0
 """A run that handles webhook events ends when no event has come for this long."""
@@ -38,15 +38,9 @@ MAX_INBOX_RUNS = 2
 MAX_INBOX_RUN_SECONDS = 1800
 """Dagster ends a run that handles webhook events after this long: its process has died."""
 
-Clock = Callable[[], datetime]
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
 
 def stale_months_sensor(
-    months_known: dg.MonthlyPartitionsDefinition = monthly, clock: Clock = _utc_now
+    months_known: dg.MonthlyPartitionsDefinition = monthly, clock: Callable[[], datetime] = utc_now
 ) -> dg.SensorDefinition:
     """Return the sensor that recomputes averages.
 
@@ -69,17 +63,17 @@ def stale_months_sensor(
         with database.engine.connect() as connection:
             months = months_to_recompute(connection)
         is_syncing = _writes_sessions(context.instance)
-        waiting_since = _moment(context.cursor) or (now if months else None)
+        waiting_since = moment_of(context.cursor) or (now if months else None)
         if not is_syncing and not months:
             waiting_since = None
         reason = why_not_yet(waiting_since if months else None, now, is_syncing=is_syncing)
-        if reason is None and is_under_way(context.instance, summarise_months.name):
+        if reason is None and count_under_way(context.instance, summarise_months.name):
             reason = "A run is computing averages."
-        reason = reason or why_paused(context.instance, summarise_months.name, asks=False)
+        reason = reason or why_paused(context.instance, summarise_months.name, calls_api=False)
         if reason is not None:
-            return dg.SensorResult(skip_reason=reason, cursor=_cursor(waiting_since))
+            return dg.SensorResult(skip_reason=reason, cursor=cursor_of(waiting_since))
         request = dg.RunRequest(tags=range_tags(*month_keys(months, months_known)))
-        return dg.SensorResult(run_requests=[request], cursor=_cursor(now if is_syncing else None))
+        return dg.SensorResult(run_requests=[request], cursor=cursor_of(now if is_syncing else None))
 
     return sensor
 
@@ -103,14 +97,6 @@ def why_not_yet(waiting_since: datetime | None, now: datetime, *, is_syncing: bo
     return None
 
 
-def _moment(cursor: str | None) -> datetime | None:
-    return datetime.fromisoformat(cursor) if cursor and cursor != NOT_WAITING else None
-
-
-def _cursor(waiting_since: datetime | None) -> str:
-    return waiting_since.isoformat() if waiting_since else NOT_WAITING
-
-
 def _writes_sessions(instance: dg.DagsterInstance) -> bool:
     """Return whether a run that stores sessions is under way, be it a job, a backfill or a command.
 
@@ -120,7 +106,7 @@ def _writes_sessions(instance: dg.DagsterInstance) -> bool:
     return any(is_in_api_pool(run) or run.job_name == process_webhook_events.name for run in runs)
 
 
-def webhook_inbox(*, enabled: bool, clock: Clock = _utc_now) -> dg.SensorDefinition:
+def webhook_inbox(*, enabled: bool, clock: Callable[[], datetime] = utc_now) -> dg.SensorDefinition:
     """Return the sensor of the webhook inbox.
 
     Args:
@@ -147,15 +133,14 @@ def webhook_inbox(*, enabled: bool, clock: Clock = _utc_now) -> dg.SensorDefinit
         if not is_due:
             return dg.SkipReason(refused or "No event in the inbox is due.")
         job, recent = process_webhook_events.name, clock() - HANDOVER
-        if not is_overdue and count_under_way(context.instance, job, created_after=recent) > 0:
+        if not is_overdue and count_under_way(context.instance, job, created_after=recent):
             return dg.SkipReason("A run is handling the inbox, including new events.")
         if count_under_way(context.instance, job) >= MAX_INBOX_RUNS:
             return dg.SkipReason(f"{MAX_INBOX_RUNS} runs are queued or running.")
-        if reason := why_paused(context.instance, job, asks=False, first_pause=AFTER_FIRST_FAILURE_OF_INBOX):
+        if reason := why_paused(context.instance, job, calls_api=False, first_pause=AFTER_FIRST_FAILURE_OF_INBOX):
             return dg.SkipReason(reason)
-        options = {"idle_seconds": IDLE_SECONDS, "may_ask": refused is None}
         return dg.RunRequest(
-            run_config={"ops": {"handle_events": {"config": options}}},
+            run_config=op_config("handle_events", idle_seconds=IDLE_SECONDS, may_ask=refused is None),
             tags={MAX_RUNTIME: str(MAX_INBOX_RUN_SECONDS)},
         )
 

@@ -4,14 +4,21 @@ import difflib
 import os
 import re
 from datetime import UTC, date, datetime
-from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
 from resources.asleep.http.network import check_proxy, trusted_authorities
@@ -21,21 +28,20 @@ from resources.database.first_day import EARLIEST_DAY
 APP_ROOT = Path(__file__).resolve().parent.parent
 """The checkout, or the folder into which the packages are installed."""
 IS_CHECKOUT = (APP_ROOT / "pyproject.toml").is_file()
-Keys = Annotated[tuple[SecretStr, ...], NoDecode]
-Names = Annotated[tuple[str, ...], NoDecode]
+
+
+def _parts(value: Any) -> Any:
+    """The parts of a text that commas separate; any other value as it is."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_parts)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parts)]
 Weekdays = Annotated[tuple[int, ...], NoDecode]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 LongestRequest = Annotated[float, Field(gt=0, le=45, allow_inf_nan=False)]
 """Seconds: less than the 60 for which the circuit breaker lends its one probe to a process."""
 Count = Annotated[int, Field(ge=1)]
-
-
-class Environment(StrEnum):
-    """Where the project runs; decides what may be assumed."""
-
-    DEVELOPMENT = "development"
-    STAGING = "staging"
-    PRODUCTION = "production"
 
 
 _CA_BUNDLES = ("asleep_ca_bundle", "requests_ca_bundle", "ssl_cert_file")
@@ -58,7 +64,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    environment: Environment = Environment.DEVELOPMENT
+    environment: Literal["development", "staging", "production"] = "development"
     asleep_api_key: Keys = ()
     asleep_base_url: str = "https://api.asleep.ai"
     asleep_ca_bundle: Path | None = None
@@ -89,7 +95,7 @@ class Settings(BaseSettings):
     notify_secret: SecretStr | None = None
     alert_webhook_url: str | None = None
     heartbeat_url: str | None = None
-    webhook_secret: SecretStr | None = None
+    webhook_secret: Keys = ()
     erasure_grace_days: Annotated[int, Field(ge=7, le=3650)] = 30
     export_directory: Path | None = None
     event_retention_days: Annotated[int, Field(ge=3, le=3650)] = 30
@@ -101,19 +107,18 @@ class Settings(BaseSettings):
     celery_broker_url: SecretStr | None = None
     celery_visibility_timeout_seconds: Annotated[int, Field(ge=1)] = 3600
 
-    @field_validator("asleep_api_key", "service_api_keys", mode="before")
+    @field_validator("asleep_api_key", "service_api_keys")
     @classmethod
-    def _separated_by_commas(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            value = tuple(part.strip() for part in value.split(",") if part.strip())
-        if any(not str(key).isascii() or any(c.isspace() for c in str(key)) for key in value):
+    def _fits_a_header(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        keys = [key.get_secret_value() for key in value]
+        if any(not key.isascii() or any(c.isspace() for c in key) for key in keys):
             raise ValueError("a key may hold neither spaces nor characters outside ASCII")
         return value
 
     @field_validator("free_days", mode="before")
     @classmethod
     def _are_weekdays(cls, value: Any) -> Any:
-        parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        parts = _parts(value)
         days = {int(part) for part in parts if str(part) in set("1234567")}
         if len(days) != len(parts) or not 1 <= len(days) <= len("123456"):
             raise ValueError("holds one to six ISO weekdays, 1 Monday to 7 Sunday, such as 6,7")
@@ -126,24 +131,21 @@ class Settings(BaseSettings):
             raise ValueError(f"lies between {EARLIEST_DAY} and today, such as 2025-01-31")
         return value
 
-    @field_validator("trusted_proxies", mode="before")
+    @field_validator("trusted_proxies")
     @classmethod
-    def _are_addresses(cls, value: Any) -> Any:
-        proxies = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-        for proxy in proxies:
-            try:
-                ip_network(proxy, strict=False)
-            except ValueError:
-                raise ValueError("holds addresses or networks, such as 10.0.0.7,172.16.0.0/12") from None
-        return tuple(str(ip_network(proxy, strict=False)) for proxy in proxies)
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(str(ip_network(proxy, strict=False)) for proxy in value)
+        except ValueError:
+            raise ValueError("holds addresses or networks, such as 10.0.0.7,172.16.0.0/12") from None
 
-    @field_validator("ui_hosts", mode="before")
+    @field_validator("ui_hosts")
     @classmethod
-    def _are_hosts(cls, value: Any) -> Any:
-        hosts = [part.strip().lower() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        hosts = tuple(host.lower() for host in value)
         if not all(re.fullmatch(r"([\w.-]+|\[[0-9a-f:]+\])(:\d{1,5})?", host) for host in hosts):
             raise ValueError("holds host names, each with or without a port, such as dagster.example.org")
-        return tuple(hosts)
+        return hosts
 
     @field_validator("asleep_base_url", "notify_url", "alert_webhook_url", "heartbeat_url")
     @classmethod
@@ -174,10 +176,10 @@ class Settings(BaseSettings):
             check_proxy(value.get_secret_value())
         return value
 
-    @field_validator("webhook_secret")
+    @field_validator("webhook_secret", mode="before")
     @classmethod
-    def _holds_a_secret(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not any(part.strip() for part in value.get_secret_value().split(",")):
+    def _holds_a_secret(cls, value: Any) -> Any:
+        if value and not _parts(value):
             raise ValueError("is set but holds no secret: unset it, or events would not be checked")
         return value
 
@@ -198,7 +200,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _production_is_explicit(self) -> Self:
-        if self.environment is Environment.DEVELOPMENT:
+        if self.environment == "development":
             return self
         problems = []
         if self.database_url is None:
@@ -237,7 +239,7 @@ class Settings(BaseSettings):
     @property
     def logs_as_json(self) -> bool:
         """True when log lines are JSON: by LOG_FORMAT, or outside development."""
-        return (self.log_format or ("console" if self.environment is Environment.DEVELOPMENT else "json")) == "json"
+        return (self.log_format or ("console" if self.environment == "development" else "json")) == "json"
 
 
 def load_settings(env_file: Path | None = None) -> Settings:

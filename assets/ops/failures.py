@@ -32,7 +32,7 @@ def as_dagster_failure(context: dg.OpExecutionContext) -> Iterator[None]:
     """Turn an error into a `Failure` that names the next step, and stop every retry when none can help.
 
     Three mechanisms retry in Dagster: the op's policy (stopped by `allow_retries=False`), the run's (stopped by
-    a tag), and automation (which looks for another, see `pipelines.runtime.pauses`). Only what time can fix keeps its
+    a tag), and automation (which looks for another, see `pipelines.runtime.runs`). Only what time can fix keeps its
     retries: the API or the database being away. Once a step was refused, the run's other steps fail unasked.
     """
     _refuse_if_stopped(context)

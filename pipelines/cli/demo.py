@@ -6,14 +6,12 @@ import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-from sqlalchemy import Engine, func, inspect, select
+import click
+from sqlalchemy import Engine, column, func, inspect, select, table
 
 from assets.sync.window import Window
-from pipelines.cli.common import Refusal, write_private
-from pipelines.cli.development.demo_users import has_other_users, register_demo_users
-from pipelines.cli.development.simulated_api import SimulatedApiFailed, Size, simulated_api
+from pipelines.cli.common import Refusal, print_table, write_private
+from pipelines.cli.development.simulated_api import Size, has_other_users, register_demo_users, simulated_api
 from pipelines.cli.sync_command import SyncRequest, run_sync
 from pipelines.observability import set_up_logs
 from pipelines.runtime.dagster_environment import DAGSTER_SCHEMA
@@ -26,20 +24,11 @@ from resources.database.service.inbox_care import count_inbox
 from resources.embedded_postgres import server as embedded
 
 MONTHS_SHOWN = 12
-_M = tables.monthly_averages.c
-_MONTHS = (
-    select(
-        _M.month,
-        func.count().label("users"),
-        func.sum(_M.nights).label("nights"),
-        func.avg(_M.avg_time_in_sleep_of_date).label("asleep"),
-        func.avg(_M.avg_efficiency_of_night).label("efficiency"),
-        func.avg(_M.avg_latency_of_night).label("latency"),
-        func.avg(_M.avg_deep_ratio).label("deep"),
-        func.avg(_M.avg_rem_ratio).label("rem"),
-    )
-    .group_by(_M.month)
-    .order_by(_M.month.desc())
+_OVERVIEW = table(
+    "monthly_overview",
+    *map(column, ("month", "users", "nights", "avg_time_in_sleep_of_date", "avg_efficiency_of_night")),
+    *map(column, ("avg_latency_of_night", "avg_deep_ratio", "avg_rem_ratio")),
+    schema=SCHEMA,
 )
 BATCHES = 4
 """Steps of the demo's sync, each a bar in the run's Gantt chart."""
@@ -63,34 +52,30 @@ def run_demo(size: Size) -> int:
     Raises:
         Refusal: the embedded database holds users of a real account, or the simulated API did not start.
     """
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     began = time.monotonic()
-    console.print("1. Postgres: embedded, for this folder only")
+    click.echo("1. Postgres: embedded, for this folder only")
     directory = load_settings().data_directory
     url = embedded.start(directory / "postgres").url
-    try:
-        with simulated_api(directory, size) as api:
-            console.print(f"2. Simulated Asleep API on {api.url}: {size.users} users, real nights")
-            os.environ.setdefault("USER_BATCH_SIZE", str(max(1, -(-size.users // BATCHES))))
-            os.environ.update(api.environment, DATABASE_URL=url)
-            settings = load_settings()
-            set_up_logs(settings)
-            database = Database(lambda: url, application_name="asleep-sync demo")
-            first = size.first_day
-            migrate(database.engine, other_schemas=(DAGSTER_SCHEMA,), first_day=settings.first_day or first)
-            with database.engine.begin() as connection:
-                register_demo_users(connection, api.user_ids())
-            console.print(f"3. Dagster job sync_sleep_sessions over {size.days} days, then summarise_months")
-            today = datetime.now(UTC).date()
-            code = run_sync(settings, database, SyncRequest((first, today)))
-            listed = Window.of_days(first, today).days_to_list
-            least = api.ask(f"least_requests?from={listed[0]}&to={listed[1]}")["total"]
-            console.print(f"          (an empty mirror needs {least} at least)")
-    except SimulatedApiFailed as error:
-        raise Refusal(str(error)) from None
-    _show(console, database.engine, time.monotonic() - began)
+    with simulated_api(directory, size) as api:
+        click.echo(f"2. Simulated Asleep API on {api.url}: {size.users} users, real nights")
+        os.environ.setdefault("USER_BATCH_SIZE", str(max(1, -(-size.users // BATCHES))))
+        os.environ.update(api.environment, DATABASE_URL=url)
+        settings = load_settings()
+        set_up_logs(settings)
+        database = Database(lambda: url, application_name="asleep-sync demo")
+        first = size.first_day
+        migrate(database.engine, other_schemas=(DAGSTER_SCHEMA,), first_day=settings.first_day or first)
+        with database.engine.begin() as connection:
+            register_demo_users(connection, api.user_ids())
+        click.echo(f"3. Dagster job sync_sleep_sessions over {size.days} days, then summarise_months")
+        today = datetime.now(UTC).date()
+        code = run_sync(settings, database, SyncRequest((first, today)))
+        listed = Window.of_days(first, today).days_to_list
+        least = api.ask(f"least_requests?from={listed[0]}&to={listed[1]}")["total"]
+        click.echo(f"          (an empty mirror needs {least} at least)")
+    _show(database.engine, time.monotonic() - began)
     report = _write_report(database.engine, directory, today)
-    console.print(NEXT_STEPS.format(report=report, postgres=directory / "postgres"))
+    click.echo(NEXT_STEPS.format(report=report, postgres=directory / "postgres"))
     return code
 
 
@@ -133,23 +118,29 @@ def _write_report(engine: Engine, directory: Path, today: date) -> Path:
     return write_private(folder / f"asleep-{month:%Y-%m}.html", page)
 
 
-def _show(console: Console, engine: Engine, seconds: float) -> None:
+def _show(engine: Engine, seconds: float) -> None:
     with engine.connect() as connection:
         users = connection.scalar(select(func.count()).select_from(tables.users))
         sessions = connection.scalar(select(func.count()).where(tables.sleep_sessions.c.deleted_at.is_(None)))
-        months = connection.execute(_MONTHS).all()
-    console.print(
+        months = connection.execute(select(_OVERVIEW).order_by(_OVERVIEW.c.month.desc())).all()
+    click.echo(
         f"\nIn the tables: {users} users, {sessions} sessions, {sum(month.nights for month in months)} nights, "
-        f"{sum(month.users for month in months)} user-months; {seconds:.1f} s in all.",
-        soft_wrap=True,
+        f"{sum(month.users for month in months)} user-months; {seconds:.1f} s in all."
     )
-    table = Table("month", "users", "nights", "asleep", "efficiency", "to fall asleep", "deep", "REM", title="Averages")
-    for row in months[:MONTHS_SHOWN]:
-        table.add_row(
-            f"{row.month:%Y-%m}", str(row.users), str(row.nights), _hours(row.asleep), _percent(row.efficiency),
-            _minutes(row.latency), _percent(row.deep), _percent(row.rem),
-        )  # fmt: skip
-    console.print(table)
+    rows = [
+        (
+            f"{row.month:%Y-%m}",
+            row.users,
+            row.nights,
+            _hours(row.avg_time_in_sleep_of_date),
+            _percent(row.avg_efficiency_of_night),
+            _minutes(row.avg_latency_of_night),
+            _percent(row.avg_deep_ratio),
+            _percent(row.avg_rem_ratio),
+        )
+        for row in months[:MONTHS_SHOWN]
+    ]
+    print_table(("month", "users", "nights", "asleep", "efficiency", "to fall asleep", "deep", "REM"), rows, "Averages")
 
 
 def _hours(seconds: float | None) -> str:

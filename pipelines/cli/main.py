@@ -6,7 +6,6 @@ dependencies when it runs, so that `--help` is fast.
 
 import sys
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from pathlib import Path
 
 import click
@@ -22,7 +21,6 @@ from pipelines.cli.common import (
     write_private,
 )
 from pipelines.cli.doctor import doctor
-from pipelines.cli.export import export
 from pipelines.cli.programs import demo, dev, execute, serve, simulate, ui
 from pipelines.cli.queues import cache, inbox, notifications
 from pipelines.cli.users import erasures, users
@@ -133,10 +131,11 @@ def retry() -> None:
     """
     with quick_imports():
         from pipelines.cli.sync_command import run_for_all_users
-        from pipelines.runtime.run_jobs import Runner
+        from pipelines.jobs import retry_config
 
     settings = read_settings()
-    sys.exit(run_for_all_users(settings, read_database(settings), "Retry of what failed", Runner.retry))
+    title = "Retry of what failed"
+    sys.exit(run_for_all_users(settings, read_database(settings), title, "retry_failures", retry_config()))
 
 
 @main.command()
@@ -155,11 +154,11 @@ def reconcile(days: int) -> None:
     """
     with quick_imports():
         from pipelines.cli.sync_command import run_for_all_users
-        from pipelines.runtime.run_jobs import Runner
+        from pipelines.jobs import op_config
 
     settings = read_settings()
-    title = f"Reconciliation of {days} days"
-    sys.exit(run_for_all_users(settings, read_database(settings), title, partial(Runner.reconcile, days=days)))
+    title, config = f"Reconciliation of {days} days", op_config("average_stats_reconciliation", days=days)
+    sys.exit(run_for_all_users(settings, read_database(settings), title, "reconcile", config))
 
 
 def _days(first: datetime | None, last: datetime | None, recent_days: int) -> tuple[date, date]:
@@ -294,7 +293,60 @@ def report(month: datetime | None, user_id: str | None, out: str | None) -> None
     click.echo(f"Written: {path}")
 
 
-for command in (users, inbox, notifications, cache, erasures, export, doctor, serve, ui, dev, simulate, execute, demo):
+@main.command()
+@click.option(
+    "--to", "directory", type=click.Path(file_okay=False, path_type=Path), help="Folder. Default: EXPORT_DIRECTORY."
+)
+@click.option("--month", "months", type=click.DateTime(["%Y-%m"]), multiple=True, help="Only this one; repeatable.")
+@click.option("--stages", is_flag=True, help="Also sessions with their stage arrays.")
+@click.option("--epochs", is_flag=True, help="Also one row per 30 seconds. Needs --month.")
+@click.option(
+    "--format", "formats", type=click.Choice(["parquet", "csv"]), multiple=True, default=["parquet", "csv"],
+    show_default=True, help="May be repeated.",
+)  # fmt: skip
+def export(
+    directory: Path | None, months: tuple[datetime, ...], stages: bool, epochs: bool, formats: tuple[str, ...]
+) -> None:
+    """Write the tables as Parquet and CSV.
+
+    Writes sessions, nights, monthly averages and metrics, one folder per month.
+    Only months that changed since the last export are written. Files appear complete or not at all and only you can
+    read them: they contain health data with user ids. `forget` rewrites an erased user's months in EXPORT_DIRECTORY.
+
+    \b
+    Examples:
+      asleep-sync export --to /srv/asleep
+      asleep-sync export --month 2026-10 --epochs --format parquet
+      duckdb -c "SELECT night_month, count(*) FROM '/srv/asleep/nights/*/*.parquet' GROUP BY 1"
+    """
+    from assets.export.datasets import DATASETS, EPOCHS, STAGES
+    from assets.export.export import ExportRequest
+    from assets.export.export import export as write
+
+    settings = read_settings()
+    target = directory or settings.export_directory
+    if target is None:
+        raise Refusal("name a folder with --to, or set EXPORT_DIRECTORY.")
+    if epochs and not months:
+        raise Refusal("--epochs writes about 900 rows per night: name a month with --month, such as --month 2026-10.")
+    database = open_database(settings)
+    datasets = (*DATASETS, *((STAGES,) if stages else ()), *((EPOCHS,) if epochs else ()))
+
+    def show(dataset: str, month: date) -> None:
+        click.echo(f"{dataset} {month:%Y-%m}", err=True)
+
+    request = ExportRequest(datasets, [month.date() for month in months] or None, formats)
+    try:
+        exported = write(database.engine, target, request, progress=show)
+    except OSError as error:
+        raise Refusal(f"{error.filename or target}: {error.strerror}. No file is half-written.") from None
+    click.echo(
+        f"{exported.written} months written ({exported.rows} rows), {exported.unchanged} unchanged, "
+        f"{exported.removed} removed: {target}"
+    )
+
+
+for command in (users, inbox, notifications, cache, erasures, doctor, serve, ui, dev, simulate, execute, demo):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -121,4 +121,4 @@ def dev(host: str, port: int) -> None:
     """
     from pipelines.cli.dev import run_dev
 
-    sys.exit(run_dev(read_settings(), host, port))
+    run_dev(read_settings(), host, port)

@@ -101,7 +101,7 @@ def _in_use(engine: Engine, settings: Settings) -> list[tuple[Any, ...]]:
         ("database", f"{url.database} at {place}, as {url.username or 'the system user'}"),
         ("Asleep API", settings.asleep_base_url),
         ("API key", f"{key_id_of(key)} (first digits of its SHA-256)" if key else "ASLEEP_API_KEY is not set"),
-        ("environment", settings.environment.value),
+        ("environment", settings.environment),
     ]
 
 

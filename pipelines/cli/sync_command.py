@@ -2,26 +2,28 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from typing import Any
 
+import click
 import dagster as dg
 from dagster_postgres.utils import DagsterPostgresException
-from rich.console import Console
 from sqlalchemy import Connection, Engine, select
 
 from assets.ops.batches import SyncFlags
+from assets.partitions import day_key
 from pipelines.cli.common import NOTHING_DONE, Refusal, first_line, with_database_url
-from pipelines.cli.development.demo_users import refuse_demo_users
+from pipelines.cli.development.simulated_api import refuse_demo_users
 from pipelines.cli.users import user_ids
 from pipelines.definitions import asleep_api_of, build_definitions
+from pipelines.jobs import op_config
 from pipelines.notifications.alert_sensors import alert_of_command
 from pipelines.observability import LOGGER
 from pipelines.runtime.dagster_environment import dagster_environment
-from pipelines.runtime.interruption import run_until_signal
-from pipelines.runtime.run_jobs import Runner, RunResult
+from pipelines.runtime.run_jobs import Runner, RunResult, run_until_signal
 from pipelines.settings import Settings
 from resources.asleep.errors import AsleepError
 from resources.asleep.resource import KeyMissing
@@ -88,40 +90,48 @@ def run_sync(settings: Settings, database: Database, request: SyncRequest) -> in
     if not ids:
         _require_users(settings, database)
 
-    def run(runner: Runner) -> RunResult:
-        if ids:
-            sessions = [pseudonym(session_id) for session_id in request.session_ids] or None
-            return runner.sync_some(request.days, [pseudonym(user_id) for user_id in ids], sessions, request.flags)
-        return runner.sync_all(request.days, request.flags)
+    first, last = request.days
 
-    is_daily = not ids and request.days[1] >= datetime.now(UTC).date()
+    def run(runner: Runner) -> RunResult:
+        if not ids:
+            return runner.sync_all(request.days, request.flags)
+        config = op_config(
+            "sync_some_users",
+            first_day=day_key(first),
+            last_day=day_key(last),
+            users=[pseudonym(user_id) for user_id in ids],
+            sessions=[pseudonym(session_id) for session_id in request.session_ids] or None,
+            accept_deletions=request.flags.accept_deletions,
+            refetch=request.flags.refetch,
+        )
+        return runner.run("sync_named_users", config=config)
+
     if not ids:
-        _extend_partitions(database, request.days[0])
-    outcomes = _run(settings, database, run, is_daily=is_daily)
-    return _print_result(f"Window {request.days[0]} to {request.days[1]} (UTC)", database, outcomes, ids)
+        _extend_partitions(database, first)
+    outcomes = _run(settings, database, run, is_daily=not ids and last >= datetime.now(UTC).date())
+    return _print_result(f"Window {first} to {last} (UTC)", database, outcomes, ids)
 
 
 def _extend_partitions(database: Database, first: date) -> None:
     with database.engine.begin() as connection:
         if first < (before := read_first_day(connection)):
             store_first_day(connection, first)
-            _console(stderr=True).print(
-                f"asleep-sync: the first day moved from {before} to {first}. Restart Dagster to see the earlier days."
-            )
+            _complain(f"the first day moved from {before} to {first}. Restart Dagster to see the earlier days.")
 
 
-def run_for_all_users(settings: Settings, database: Database, title: str, run: Callable[[Runner], RunResult]) -> int:
+def run_for_all_users(settings: Settings, database: Database, title: str, job: str, config: Mapping[str, Any]) -> int:
     """Run a job that needs registered users, and print the result; returns the exit code.
 
     Args:
         settings: the environment.
         database: where data go.
         title: heads the result.
-        run: starts the job.
+        job: its name.
+        config: of the run.
     """
     _require_ready(settings, database)
     _require_users(settings, database)
-    return _print_result(title, database, _run(settings, database, run))
+    return _print_result(title, database, _run(settings, database, lambda runner: runner.run(job, config=config)))
 
 
 def _require_ready(settings: Settings, database: Database) -> None:
@@ -131,8 +141,8 @@ def _require_ready(settings: Settings, database: Database) -> None:
     with database.engine.connect() as connection:
         refuse_demo_users(connection, settings)
     if settings.dagster_executor != "in_process":
-        _console(stderr=True).print(
-            f"asleep-sync: DAGSTER_EXECUTOR={settings.dagster_executor} is for the runs that Dagster launches; this "
+        _complain(
+            f"DAGSTER_EXECUTOR={settings.dagster_executor} is for the runs that Dagster launches; this "
             "command runs in its own process."
         )
 
@@ -152,7 +162,7 @@ def _check_key(settings: Settings, database: Database) -> None:
         with api.client(database.engine) as client:
             client.check_key()
     except AsleepError as error:
-        _console(stderr=True).print(f"asleep-sync: {error}")
+        _complain(str(error))
 
 
 def _run(
@@ -172,14 +182,13 @@ def _run(
         with database.engine.connect() as connection:
             first_day = read_first_day(connection)
         definitions = build_definitions(ready, dg.in_process_executor, first_day=first_day)
-        complain = _console(stderr=True)
         try:
             with dg.DagsterInstance.get() as instance:
-                runner = Runner(definitions, instance, database.engine, first_day, complain)
+                runner = Runner(definitions, instance, database.engine, first_day)
                 outcomes = [run(runner)]
                 if (summarised := runner.summarise_stale_months()) is not None:
                     outcomes.append(summarised)
-                _notify(ready, instance, outcomes, complain, is_daily=is_daily)
+                _notify(ready, instance, outcomes, is_daily=is_daily)
                 return outcomes
         except dg.DagsterInvalidConfigError:
             raise Refusal(
@@ -208,28 +217,27 @@ def _quiet(settings: Settings) -> Iterator[None]:
 
 def _print_result(title: str, database: Database, outcomes: Sequence[RunResult], ids: Sequence[str] = ()) -> int:
     """Print what was done and what is missing; returns the exit code."""
-    complain, done = _console(stderr=True), outcomes[0]
-    _print_counts(_console(), title, done)
+    done = outcomes[0]
+    _print_counts(title, done)
     if done.permanent:
-        complain.print(f"asleep-sync: {done.message}")
+        _complain(done.message)
         return NOTHING_DONE
     for summarised in outcomes[1:]:
         if not summarised.success:
-            complain.print(f"asleep-sync: the monthly averages failed: {summarised.message}")
+            _complain(f"the monthly averages failed: {summarised.message}")
     if not done.success:
-        _list_missing(complain, database.engine, ids, done)
+        _list_missing(database.engine, ids, done)
     return ALL_SYNCED if all(outcome.success for outcome in outcomes) else SOME_FAILED
 
 
-def _console(*, stderr: bool = False) -> Console:
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+def _complain(line: str) -> None:
+    click.echo(f"asleep-sync: {line}", err=True)
 
 
 def _notify(
     settings: Settings,
     instance: dg.DagsterInstance,
     outcomes: Sequence[RunResult],
-    complain: Console,
     *,
     is_daily: bool,
 ) -> None:
@@ -241,7 +249,7 @@ def _notify(
         if settings.heartbeat_url and is_daily and not failed:
             deliver(settings.heartbeat_url)
     except NotDelivered as error:
-        complain.print(f"asleep-sync: {'ALERT_WEBHOOK_URL' if failed else 'HEARTBEAT_URL'} did not accept: {error}")
+        _complain(f"{'ALERT_WEBHOOK_URL' if failed else 'HEARTBEAT_URL'} did not accept: {error}")
 
 
 def _owners(connection: Connection, session_ids: tuple[str, ...]) -> list[str]:
@@ -260,27 +268,27 @@ def _owners(connection: Connection, session_ids: tuple[str, ...]) -> list[str]:
     return sorted({row.user_id for row in found})
 
 
-def _print_counts(console: Console, title: str, done: RunResult) -> None:
+def _print_counts(title: str, done: RunResult) -> None:
     if skipped := done.counts.get(_FRESH, 0):
-        console.print(
+        click.echo(
             f"{skipped} of {done.counts.get('users', 0)} users were skipped: they were synced within "
             "CACHE_TTL_SECONDS. --refresh lists them again."
         )
-    console.print(f"{title}, run {done.run_id}")
+    click.echo(f"{title}, run {done.run_id}")
     for total, parts in _LINES.items():
         shown = ", ".join(f"{done.counts.get(key, 0)} {word}" for key, word in parts.items())
-        console.print(f"{total:<10}{done.counts.get(total, 0)} ({shown})")
+        click.echo(f"{total:<10}{done.counts.get(total, 0)} ({shown})")
 
 
-def _list_missing(complain: Console, engine: Engine, ids: Sequence[str], done: RunResult) -> None:
+def _list_missing(engine: Engine, ids: Sequence[str], done: RunResult) -> None:
     """Print why the run failed and which of the requested users are missing, by pseudonym."""
     with engine.connect() as connection:
         waiting, missing = read_missing_data(connection, ids)
     summary = f"{waiting} users or sessions are missing" if waiting else ""
     reasons = "; ".join(filter(None, (done.message, summary))) or f"see run {done.run_id}"
-    complain.print(f"asleep-sync: not everything was synced: {reasons}")
+    _complain(f"not everything was synced: {reasons}")
     for item in missing:
-        complain.print(f"  {item.user}, {item.kind}, {' '.join(item.message.split())}")
+        click.echo(f"  {item.user}, {item.kind}, {' '.join(item.message.split())}", err=True)
     if waiting > len(missing):
-        complain.print(f"  … and {waiting - len(missing)} more")
-    complain.print("`asleep-sync status` lists what is missing; `asleep-sync retry` tries it again.")
+        click.echo(f"  … and {waiting - len(missing)} more", err=True)
+    click.echo("`asleep-sync status` lists what is missing; `asleep-sync retry` tries it again.", err=True)

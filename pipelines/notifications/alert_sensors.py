@@ -1,30 +1,28 @@
-"""Which events in Dagster and the database become alerts: failed runs, silent webhooks, an API that is down."""
+"""Sensors of alerts (failed runs, silent webhooks, an API that is down) and of the heartbeat to an outside monitor."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import dagster as dg
-from dagster import DagsterRun
+from dagster import DagsterRun, DagsterRunStatus
 from sqlalchemy import Connection
 
 from assets.checks.sql_checks import rows_of_check
+from pipelines.jobs import sync_sleep_sessions
 from pipelines.notifications.alerts import OUTAGE_ALERT_AFTER, alert, alert_of_outage
 from pipelines.runtime.run_launcher import HELD_TAG
+from pipelines.runtime.runs import cursor_of, moment_of, utc_now
 from pipelines.settings import Settings
 from resources.database.resource import Database
-from resources.notifications.deliver import NotDelivered
+from resources.notifications.deliver import NotDelivered, deliver
 from resources.rate_limit.shared_row import key_id_of
 from resources.rate_limit.table import read_state
 
-_NO_OUTAGE = "none"
-"""A cursor: Dagster keeps the former one when a tick returns an empty one."""
+DAILY_SCHEDULE = "daily_sync"
+_SCHEDULE_TAG = "dagster/schedule_name"
 WILL_RETRY = "dagster/will_retry"
 MAX_REASONS = 5
 INTERRUPTED = "its process was asked to stop, as happens when a machine or the daemon is restarted"
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 def alert_on_run_failure(settings: Settings) -> dg.SensorDefinition:
@@ -43,7 +41,7 @@ def alert_on_run_failure(settings: Settings) -> dg.SensorDefinition:
     def sensor(context: dg.RunFailureSensorContext) -> None:
         if HELD_TAG in context.dagster_run.tags and context.get_step_failure_events():
             return
-        reasons = reasons_of(context)
+        reasons = _reasons_of(context)
         try:
             _alert_of_run(settings, context.dagster_run, reasons)
         except NotDelivered as error:
@@ -81,7 +79,7 @@ def alert_on_silent_webhooks(settings: Settings) -> dg.SensorDefinition:
     return sensor
 
 
-def alert_on_api_outage(settings: Settings, clock: Callable[[], datetime] = _utc_now) -> dg.SensorDefinition:
+def alert_on_api_outage(settings: Settings, clock: Callable[[], datetime] = utc_now) -> dg.SensorDefinition:
     """The sensor that alerts once when an outage of the API has lasted for 2 minutes, and once when it is over.
 
     Args:
@@ -99,11 +97,10 @@ def alert_on_api_outage(settings: Settings, clock: Callable[[], datetime] = _utc
     def sensor(context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]) -> dg.SkipReason:
         with database.engine.connect() as connection:
             since = _api_down_since(connection, settings)
-        reported = datetime.fromisoformat(context.cursor) if context.cursor not in {None, _NO_OUTAGE} else None
-        is_down = since is not None
+        reported, is_down = moment_of(context.cursor), since is not None
         if is_down != (reported is not None):
             alert_of_outage(settings, "Asleep API", since or reported, ended_at=None if is_down else clock())
-            context.update_cursor(since.isoformat() if since is not None else _NO_OUTAGE)
+            context.update_cursor(cursor_of(since))
         return dg.SkipReason(
             f"The API has not answered since {since}." if since else "The API answers, or is not asked."
         )
@@ -129,6 +126,27 @@ def _api_down_since(connection: Connection, settings: Settings) -> datetime | No
     )
 
 
+def heartbeat(settings: Settings) -> dg.SensorDefinition:
+    """The sensor that requests HEARTBEAT_URL when a run of the daily schedule has ended well."""
+    url = settings.heartbeat_url
+
+    @dg.run_status_sensor(
+        name="heartbeat",
+        run_status=DagsterRunStatus.SUCCESS,
+        monitored_jobs=[sync_sleep_sessions],
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING if url else dg.DefaultSensorStatus.STOPPED,
+        description="Requests HEARTBEAT_URL after each complete daily sync.",
+    )
+    def sensor(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
+        if url is None or context.dagster_run.tags.get(_SCHEDULE_TAG) != DAILY_SCHEDULE:
+            return dg.SkipReason("Not the daily sync, or HEARTBEAT_URL is not set.")
+        deliver(url)
+        return None
+
+    return sensor
+
+
 def alert_of_command(settings: Settings, instance: dg.DagsterInstance, run_id: str, message: str) -> None:
     """Alert of a failed run of the command, as the sensor does of all others.
 
@@ -149,16 +167,16 @@ def alert_of_command(settings: Settings, instance: dg.DagsterInstance, run_id: s
 def _alert_of_run(settings: Settings, run: DagsterRun, reasons: Sequence[str]) -> None:
     alert(
         settings,
-        message_of(run, reasons),
+        _message_of(run, reasons),
         title="asleep-sync run failed",
         event="run_failed",
-        job=job_of(run),
+        job=_job_of(run),
         run_id=run.run_id,
         reasons=reasons,
     )
 
 
-def reasons_of(context: dg.RunFailureSensorContext) -> list[str]:
+def _reasons_of(context: dg.RunFailureSensorContext) -> list[str]:
     """The messages of the failed steps, each once; the run's own message when no step failed."""
     said: dict[str, None] = {}
     for event in context.get_step_failure_events():
@@ -175,22 +193,17 @@ def _plain(reason: str) -> str:
     return INTERRUPTED if "DagsterExecutionInterruptedError" in reason else reason
 
 
-def job_of(run: DagsterRun) -> str:
+def _job_of(run: DagsterRun) -> str:
     """The job's name for people: runs launched from an asset's page have no job of their own."""
     if not run.job_name.startswith("__ASSET_JOB"):
         return run.job_name
     return ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ())) or "assets"
 
 
-def message_of(run: DagsterRun, reasons: Sequence[str]) -> str:
-    """A few plain lines: what failed, why, and what happens next.
-
-    Args:
-        run: the run that failed.
-        reasons: why, at most a few.
-    """
+def _message_of(run: DagsterRun, reasons: Sequence[str]) -> str:
+    """A few plain lines: what failed, why, and what happens next."""
     will_retry = run.tags.get(WILL_RETRY) == "true"
-    lines = [f"asleep-sync: {job_of(run)} failed (run {run.run_id})", *(f"- {reason}" for reason in reasons)]
+    lines = [f"asleep-sync: {_job_of(run)} failed (run {run.run_id})", *(f"- {reason}" for reason in reasons)]
     lines.append(
         "It is restarted automatically." if will_retry else "Synced data are stored; the next run continues from there."
     )

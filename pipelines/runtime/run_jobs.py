@@ -1,14 +1,20 @@
-"""Run Dagster jobs in this process, for people at a terminal: progress, and the result of the run."""
+"""Run Dagster jobs in this process, for people at a terminal: progress, the result of the run, an end on Ctrl-C."""
 
+import os
+import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
-from typing import Any
+from datetime import date
+from types import FrameType
+from typing import Any, TypeVar
 from uuid import uuid4
 
+import click
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
@@ -29,13 +35,16 @@ from assets.ops.batches import SyncFlags, totals_of_run
 from assets.ops.failures import MISSING, NO_RUN_RETRY, PERMANENT
 from assets.partitions import day_key, month_keys, months_from
 from pipelines.runtime.run_launcher import HELD_TAG, lock_of
-from pipelines.runtime.run_tags import LOCATION, range_tags
+from pipelines.runtime.runs import LOCATION, range_tags
 from pipelines.settings import APP_ROOT
 from resources.database.advisory_lock import advisory_lock
 from resources.database.sync import sync_state
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 PROGRESS_SECONDS = 0.5
+SECONDS_TO_RECORD = 5.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +69,7 @@ class Runner:
     engine: Engine
     first_day: date
     """Of the partitions."""
-    console: Console
+    console: Console = field(default_factory=lambda: Console(stderr=True))
     """Where progress is shown, when it is a terminal."""
     run_ids: list[str] = field(default_factory=list)
     """Of the runs begun."""
@@ -79,38 +88,7 @@ class Runner:
             days: first and last UTC day.
             flags: how.
         """
-        return self._run("sync_sleep_sessions", tags={**range_tags(day_key(days[0]), day_key(days[1])), **flags.tags})
-
-    def sync_some(
-        self, days: tuple[date, date], users: list[str], sessions: list[str] | None, flags: SyncFlags
-    ) -> RunResult:
-        """Run `sync_named_users` over the days, both included.
-
-        Args:
-            days: first and last UTC day.
-            users: pseudonyms of user ids.
-            sessions: pseudonyms of ids of stored sessions: only these are read, and no list.
-            flags: how.
-        """
-        config = {
-            "first_day": days[0].isoformat(),
-            "last_day": days[1].isoformat(),
-            "users": users,
-            "sessions": sessions,
-            "accept_deletions": flags.accept_deletions,
-            "refetch": flags.refetch,
-        }
-        return self._run("sync_named_users", run_config={"ops": {"sync_some_users": {"config": config}}})
-
-    def retry(self) -> RunResult:
-        """Run `retry_failures`: what could not be synced, over the window that failed."""
-        today = datetime.now(UTC).date().isoformat()
-        config = {"first_day": today, "last_day": today, "failed_only": True}
-        return self._run("retry_failures", run_config={"ops": {"sync_some_users": {"config": config}}})
-
-    def reconcile(self, days: int) -> RunResult:
-        """Run `reconcile` over the last days, today included."""
-        return self._run("reconcile", run_config={"ops": {"average_stats_reconciliation": {"config": {"days": days}}}})
+        return self.run("sync_sleep_sessions", tags={**range_tags(day_key(days[0]), day_key(days[1])), **flags.tags})
 
     def summarise_stale_months(self) -> RunResult | None:
         """Run `summarise_months` over the months that wait; return None when none does."""
@@ -118,11 +96,18 @@ class Runner:
             months = stale_months(connection)
         if not months:
             return None
-        return self._run("summarise_months", tags=range_tags(*month_keys(months, months_from(self.first_day))))
+        return self.run("summarise_months", tags=range_tags(*month_keys(months, months_from(self.first_day))))
 
-    def _run(
-        self, job: str, *, tags: Mapping[str, str] | None = None, run_config: Mapping[str, Any] | None = None
+    def run(
+        self, job: str, *, tags: Mapping[str, str] | None = None, config: Mapping[str, Any] | None = None
     ) -> RunResult:
+        """Run a job.
+
+        Args:
+            job: its name.
+            tags: of the run.
+            config: of the run.
+        """
         run_id = str(uuid4())
         self.run_ids.append(run_id)
         with advisory_lock(self.engine, lock_of(run_id)), _progress(self.engine, run_id, self.console):
@@ -130,7 +115,7 @@ class Runner:
             run = self.instance.create_run_for_job(
                 definition,
                 run_id=run_id,
-                run_config={**QUIET, **(run_config or {})},
+                run_config={**QUIET, **(config or {})},
                 tags={**definition.run_tags, **(tags or {}), **NO_RUN_RETRY, HELD_TAG: "true"},
                 remote_job_origin=_origin_of(job),
             )
@@ -210,3 +195,34 @@ def _progress(engine: Engine, run_id: str, console: Console) -> Iterator[None]:
         finally:
             ended.set()
             thread.join()
+
+
+def run_until_signal(work: Callable[[], Result], record: Callable[[], None], line: str) -> Result:
+    """Run `work` in a thread; on SIGINT or SIGTERM end the process with exit code 128 + the signal's number.
+
+    What was written is committed, and what was not is fetched again, as after a crash. Waiting for the threads would
+    take as long as the slowest request or pause. Outside of the main thread Dagster sets no signal handlers of its own.
+
+    Args:
+        work: what to do.
+        record: called before the end; it may take `SECONDS_TO_RECORD`.
+        line: printed to the standard error stream.
+    """
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        click.echo(f"asleep-sync: {line}", err=True)
+        recording = threading.Thread(target=record, daemon=True)
+        recording.start()
+        recording.join(SECONDS_TO_RECORD)
+        sys.stdout.flush()
+        os._exit(128 + number)
+
+    handlers = {number: signal.signal(number, end) for number in _SIGNALS}
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(work).result()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

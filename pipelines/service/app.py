@@ -1,10 +1,14 @@
 """The service as an ASGI application: its parts, its start and its end."""
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+import structlog
 from fastapi import FastAPI
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from pipelines.service.database_calls import DatabaseCalls
@@ -13,12 +17,15 @@ from pipelines.service.http.clients import Clients
 from pipelines.service.http.http_errors import answer_errors
 from pipelines.service.inbox_writer import InboxWriter
 from pipelines.service.metrics import RequestMetrics, metrics_routes
-from pipelines.service.notifying import Notifying
 from pipelines.service.options import ServiceOptions
-from pipelines.service.read.read_api import read_routes
+from pipelines.service.read_api import read_routes
 from pipelines.service.served_requests import ServedRequests, log_served
 from pipelines.service.webhooks import webhook_routes
 from resources.database.engine import make_engine
+from resources.database.service.outbox import turn_off, turn_on
+from resources.notifications.sender import Notifier, deliver_due
+
+_log = structlog.get_logger("asleep_sync.notify")
 
 _ABOUT = """Receives Asleep's webhooks into an inbox, answers queries from the tables, and reports its health.
 
@@ -39,11 +46,13 @@ def create_app(options: ServiceOptions) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        notifying = Notifying(engine, options)
-        notifying.start()
+        stopped = threading.Event()
+        sending = threading.Thread(target=_send_notifications, args=(engine, options, stopped), daemon=True)
+        sending.start()
         yield
         await inbox.close()
-        await run_in_threadpool(notifying.stop)
+        stopped.set()
+        await run_in_threadpool(sending.join)
         engine.dispose()
 
     app = FastAPI(
@@ -67,3 +76,29 @@ def create_app(options: ServiceOptions) -> FastAPI:
     listeners = (log_served, metrics.count, *options.listeners)
     app.add_middleware(ServedRequests, listeners=listeners, at_once=options.requests_at_once)
     return app
+
+
+def _send_notifications(engine: Engine, options: ServiceOptions, stopped: threading.Event) -> None:
+    """Deliver what is due every few seconds; several workers share the work. While the database is down, wait."""
+    url, secret = options.notify_url, options.notify_secret
+    notifier = Notifier(url, secret) if url and secret else None
+    is_switched = False
+    while not stopped.is_set():
+        is_idle = True
+        try:
+            if not is_switched:
+                with engine.begin() as connection:
+                    (turn_on if notifier else turn_off)(connection)
+                is_switched = True
+            if notifier is None:
+                return
+            is_idle = sum(deliver_due(engine, notifier, should_stop=stopped.is_set)) == 0
+        except SQLAlchemyError as error:
+            _log.warning("outbox_away", kind=type(error).__name__)
+        except Exception:  # noqa: BLE001 logged with its trace, and tried again
+            # A mistake of ours must not end the deliveries of a whole process: what was claimed comes back.
+            _log.exception("notifying_failed")
+        if is_idle:
+            stopped.wait(options.notify_every_seconds)
+    if notifier is not None:
+        notifier.close()

@@ -7,6 +7,7 @@ daemon, ends when the server answers or the connection breaks.
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, text
@@ -32,9 +33,8 @@ class DatabaseCalls:
         """
         self._engine = engine
         self._seconds = seconds
-        self._at_once = at_once
+        self._free = threading.BoundedSemaphore(at_once)
         self._name = name
-        self._running = 0
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction and return its result after the commit.
@@ -42,38 +42,29 @@ class DatabaseCalls:
         Raises:
             DatabaseUnavailable: no result in time. The work may still be committed later.
         """
-        if self._running >= self._at_once:
+        if not self._free.acquire(blocking=False):
             raise DatabaseUnavailable
-        try:
-            async with asyncio.timeout(self._seconds):
-                return await self._in_a_thread(work)
-        except TimeoutError:
-            self._engine.dispose(close=False)  # its connections may hang as well: the next call makes a new one
-            raise DatabaseUnavailable from None
-
-    def _in_a_thread(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[T] = loop.create_future()
-        self._running += 1
-
-        def finish(set_outcome: Callable[[], None]) -> None:
-            self._running -= 1
-            if not done.done():
-                set_outcome()
+        outcome: Future[T] = Future()
+        outcome.set_running_or_notify_cancel()
 
         def call() -> None:
             try:
-                result = self._begin(work)
+                try:
+                    result = self._begin(work)
+                finally:
+                    self._free.release()
             except BaseException as error:  # noqa: BLE001 raised where it is awaited
-                failure = error
-                outcome = lambda: done.set_exception(failure)  # noqa: E731
+                outcome.set_exception(error)
             else:
-                outcome = lambda: done.set_result(result)  # noqa: E731
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(finish, outcome)
+                outcome.set_result(result)
 
         threading.Thread(target=call, name=self._name, daemon=True).start()
-        return done
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await asyncio.wrap_future(outcome)
+        except TimeoutError:
+            self._engine.dispose(close=False)  # its connections may hang as well: the next call makes a new one
+            raise DatabaseUnavailable from None
 
     def _begin(self, work: Callable[[Connection], T]) -> T:
         with self._engine.begin() as connection:

@@ -60,16 +60,12 @@ class Status(BaseModel):
 
 
 class HealthCheck:
-    """Checks the dependencies at most once a second, however many requests come. Belongs to one event loop."""
+    """Checks the dependencies at most once a second, however many requests come. Belongs to one event loop.
+
+    The deadline of its calls is `HEALTH_SECONDS`. An event that the inbox has stored within a second saves a trial.
+    """
 
     def __init__(self, calls: DatabaseCalls, inbox: InboxWriter, options: ServiceOptions) -> None:
-        """Prepare; nothing is checked yet.
-
-        Args:
-            calls: how the database is reached; their deadline should be `HEALTH_SECONDS`.
-            inbox: what it wrote last saves a trial.
-            options: which dependencies there are, and who listens to their figures.
-        """
         self._calls = calls
         self._inbox = inbox
         self._options = options
@@ -117,9 +113,9 @@ class HealthCheck:
             return {"schema": _down(str(error))}
         found = {"schema": Dependency(state="up")}
         if self._options.enable_webhooks:
-            found["inbox"] = _inbox(connection)
+            found["inbox"] = _queue(count_inbox(connection))
         if self._options.notify_url:
-            found["notifications"] = _outbox(connection)
+            found["notifications"] = _queue(count_outbox(connection), is_on=is_on(connection))
         for name, check in self._options.checks.items():
             found[name] = Dependency.model_validate(check(connection))
         if must_try and (reason := _why_no_event_can_be_stored(connection)) is not None:
@@ -134,11 +130,7 @@ class HealthCheck:
 
 
 def health_routes(health_check: HealthCheck) -> APIRouter:
-    """The routes that orchestrators and people request. Each answers GET and HEAD.
-
-    Args:
-        health_check: of this application.
-    """
+    """The routes that orchestrators and people request. Each answers GET and HEAD."""
     router = APIRouter()
     not_now = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 0}}}
 
@@ -189,14 +181,6 @@ def _why_no_event_can_be_stored(connection: Connection) -> str | None:
     finally:
         trial.rollback()
     return None
-
-
-def _inbox(connection: Connection) -> Dependency:
-    return _queue(count_inbox(connection))
-
-
-def _outbox(connection: Connection) -> Dependency:
-    return _queue(count_outbox(connection), is_on=is_on(connection))
 
 
 def _queue(counts: QueueCounts, *, is_on: bool = True) -> Dependency:

@@ -27,15 +27,9 @@ class InboxUnavailable(Exception):
 
 
 class InboxWriter:
-    """Writes events one batch at a time. Belongs to one event loop."""
+    """Writes events one batch at a time; refuses those not stored after `seconds`. Belongs to one event loop."""
 
     def __init__(self, calls: DatabaseCalls, *, seconds: float) -> None:
-        """Prepare; nothing is connected yet.
-
-        Args:
-            calls: how batches reach the database.
-            seconds: after which an event that is not stored is refused.
-        """
         self._calls = calls
         self._seconds = seconds
         self._waiting: list[Waiting] = []

@@ -1,9 +1,12 @@
-"""Runs the service for `asleep-sync serve`. Each worker calls the factory `build`."""
+"""Runs the service under uvicorn for `asleep-sync serve`. Each worker calls the factory `build`."""
 
+import contextlib
 import logging
 import os
 import tempfile
+from collections.abc import Iterable, Sequence
 
+import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy import Connection
@@ -11,7 +14,7 @@ from sqlalchemy import Connection
 from pipelines.observability import LOGGER, set_up_logs, statsd_client
 from pipelines.service.app import create_app
 from pipelines.service.database_watch import DatabaseWatch
-from pipelines.service.http.server import serve
+from pipelines.service.http.protocol import BoundedProtocol
 from pipelines.service.metrics import SHARED_DIRECTORY
 from pipelines.service.options import ServiceOptions
 from pipelines.service.served_requests import count_served, report_levels
@@ -19,6 +22,9 @@ from pipelines.settings import Settings, load_settings
 from resources.rate_limit.table import read_state
 
 FACTORY = "pipelines.service.program:build"
+GRACEFUL_SECONDS = 30
+KEEP_ALIVE_SECONDS = 15
+_MAX_HEAD_BYTES = 32 * 1024
 
 
 def options_from(settings: Settings) -> ServiceOptions:
@@ -31,9 +37,9 @@ def options_from(settings: Settings) -> ServiceOptions:
     return ServiceOptions(
         database_url=settings.require_database_url(),
         enable_webhooks=settings.enable_webhooks,
-        api_keys=tuple(key.get_secret_value() for key in settings.asleep_api_key),
-        webhook_secrets=_secrets(settings.webhook_secret),
-        service_api_keys=tuple(key.get_secret_value() for key in settings.service_api_keys),
+        api_keys=_plain(settings.asleep_api_key),
+        webhook_secrets=_plain(settings.webhook_secret),
+        service_api_keys=_plain(settings.service_api_keys),
         read_requests_per_hour=settings.service_requests_per_hour,
         session_requests_per_minute=settings.service_sessions_per_minute,
         summary_requests_per_minute=settings.service_summaries_per_minute,
@@ -45,20 +51,18 @@ def options_from(settings: Settings) -> ServiceOptions:
     )
 
 
-def _secrets(several: SecretStr | None) -> tuple[str, ...]:
-    """Secrets separated by commas: while one replaces another, both are accepted."""
-    parts = several.get_secret_value().split(",") if several else []
-    return tuple(part.strip() for part in parts if part.strip())
+def _plain(secrets: Iterable[SecretStr]) -> tuple[str, ...]:
+    return tuple(secret.get_secret_value() for secret in secrets)
 
 
 def _asleep_api(connection: Connection) -> dict[str, object]:
     """The state of the shared circuit breaker; a check of the API itself would cost requests."""
-    states = read_state(connection)
-    is_well = not states or (states[0]["circuit"] == "closed" and states[0]["paused_until"] is None)
-    if not states:
+    state = next(iter(read_state(connection)), None)
+    if state is None:
         return {"state": "up"}
-    circuit, rate = states[0]["circuit"], states[0]["rate_in_force"]
+    circuit, rate = state["circuit"], state["rate_in_force"]
     figures = {"circuit": circuit, "circuit_open": int(circuit != "closed"), "requests_per_second": rate}
+    is_well = circuit == "closed" and state["paused_until"] is None
     return {"state": "up" if is_well else "degraded", **figures}
 
 
@@ -87,3 +91,44 @@ def run_service(settings: Settings, *, host: str, port: int, workers: int) -> No
         if workers > 1:
             os.environ[SHARED_DIRECTORY] = directory
         serve(FACTORY, host=host, port=port, workers=workers, trusted_proxies=settings.trusted_proxies)
+
+
+def serve(factory: str, *, host: str, port: int, workers: int = 1, trusted_proxies: Sequence[str] = ()) -> None:
+    """Serve until SIGTERM or SIGINT: then finish what was accepted and end.
+
+    Args:
+        factory: `module:function` that makes the application; each worker calls it in a process of its own.
+        host: address to listen on.
+        port: port to listen on.
+        workers: processes; a worker that dies is replaced.
+        trusted_proxies: addresses and networks whose `X-Forwarded-For` names the client.
+    """
+    _allow_open_files(2 * BoundedProtocol.max_connections)
+    uvicorn.run(
+        factory,
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        http=BoundedProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+    )
+
+
+def _allow_open_files(wanted: int) -> None:
+    """Raise the soft limit of open files to what our connections need, as far as the hard one permits."""
+    with contextlib.suppress(ImportError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            target = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))

@@ -7,12 +7,18 @@ from dataclasses import dataclass
 import structlog
 from datadog.dogstatsd.base import DogStatsd
 from starlette.datastructures import MutableHeaders
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.service.http.http_errors import too_busy
+from pipelines.service.http.http_errors import RETRY_SECONDS
 
 _log = structlog.get_logger("asleep_sync.service")
 
+_TOO_BUSY = JSONResponse(
+    {"detail": "Too many requests are in progress; try again."},
+    503,
+    {"retry-after": str(RETRY_SECONDS), "connection": "close"},
+)
 _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
@@ -84,16 +90,12 @@ def report_levels(statsd: DogStatsd) -> Levels:
 
 
 class ServedRequests:
-    """Reports each request to the listeners, adds `request.state.headers` to its response, and bounds how many run."""
+    """Reports each request to the listeners, adds `request.state.headers` to its response, and bounds how many run.
+
+    Beyond `at_once` requests in progress, each is answered 503, except `/live`.
+    """
 
     def __init__(self, app: ASGIApp, listeners: Sequence[Listener], at_once: int) -> None:
-        """Wrap an application.
-
-        Args:
-            app: the application.
-            listeners: called with each request served.
-            at_once: requests in progress; more are answered 503, except `/live`.
-        """
         self._app = app
         self._listeners = listeners
         self._at_once = at_once
@@ -119,7 +121,7 @@ class ServedRequests:
         try:
             if is_refused:
                 state["outcome"] = "too_busy"
-                await too_busy()(scope, receive, send_with_headers)
+                await _TOO_BUSY(scope, receive, send_with_headers)
             else:
                 await self._app(scope, receive, send_with_headers)
         finally:

@@ -8,10 +8,9 @@ from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, Field
 
 from pipelines.service.http.body import BodyMemory, decompressed, is_deeper_than, read_body
-from pipelines.service.http.clients import Clients
+from pipelines.service.http.clients import Clients, KeyRing
 from pipelines.service.http.http_errors import Refused, database_unavailable, problems
 from pipelines.service.inbox_writer import InboxUnavailable, InboxWriter
-from pipelines.service.keys import KeyRing
 from pipelines.service.options import ServiceOptions
 from resources.database.service.inbox import IncomingEvent
 from resources.json_decoding import decode
@@ -112,7 +111,7 @@ def _without_secrets(headers: Mapping[str, str], keys: KeyRing) -> dict[str, str
     kept = [
         (name, _text(value)[:_MAX_HEADER])
         for name, value in headers.items()
-        if name not in _SECRET_HEADERS and not keys.occurs_in(value)
+        if name not in _SECRET_HEADERS and keys.client_of([value]) is None
     ]
     return dict(kept[:_MAX_HEADERS])
 

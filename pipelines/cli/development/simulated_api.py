@@ -1,34 +1,40 @@
 """The simulated Asleep API as `demo` and `dev` run it: the same users and nights at every start.
 
 The history of a size is fixed by its state file, which begins with the moment of the first start. Nights of the next
-half year are in it too and appear as time passes, so that schedules find something new every day.
+half year are in it too and appear as time passes, so that schedules find something new every day. Its users are marked
+in the registry, so that they are never requested from a real account.
 """
 
 import json
-import os
 import socket
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+from sqlalchemy import Connection, select
+
+from pipelines.cli.common import Refusal
+from pipelines.settings import Settings
+from resources.database.schema import tables
+from resources.database.users.registry import register_users
+
+SOURCE = "demo"
 KEY = "simulated-key"
 REQUESTS_PER_SECOND = 400
 STOP_SECONDS = 30
-ANSWER_SECONDS = 60
+RESPONSE_SECONDS = 60
 DAYS_BEFORE = 40
 """History before the days that the demo syncs."""
 DAYS_AHEAD = 180
 LOOPBACK = "127.0.0.1"
-
-
-class SimulatedApiFailed(RuntimeError):
-    """The simulated API did not start."""
+_FOLDER = "simulated-api"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ class SimulatedApi:
 
     def ask(self, path: str) -> Any:
         """Return an answer of its control plane."""
-        with urlopen(f"{self.url}/_simulator/{path}", timeout=ANSWER_SECONDS) as answer:  # noqa: S310 loopback, our own server
+        with urlopen(f"{self.url}/_simulator/{path}", timeout=RESPONSE_SECONDS) as answer:  # noqa: S310 loopback, our own server
             return json.load(answer)
 
     def user_ids(self) -> list[str]:
@@ -71,11 +77,12 @@ class SimulatedApi:
 
 def last_size(data_directory: Path) -> Size:
     """Return the size of the last demo in this data directory, or the default."""
-    try:
-        remembered = json.loads(_memory(data_directory).read_text("utf-8"))
-        return Size(int(remembered["users"]), int(remembered["days"]))
-    except (OSError, ValueError, KeyError):
+    states = data_directory.glob(f"{_FOLDER}/*-users-*-days.jsonl")
+    latest = max(states, key=lambda state: state.stat().st_mtime, default=None)
+    if latest is None:
         return Size()
+    users, _, days, _ = latest.stem.split("-")
+    return Size(int(users), int(days))
 
 
 def state_file(data_directory: Path, size: Size) -> Path:
@@ -85,7 +92,7 @@ def state_file(data_directory: Path, size: Size) -> Path:
         data_directory: where the simulated API keeps its state.
         size: users and days.
     """
-    return _memory(data_directory).with_name(f"{size.users}-users-{size.days}-days.jsonl")
+    return data_directory / _FOLDER / f"{size.users}-users-{size.days}-days.jsonl"
 
 
 def options_of(size: Size) -> list[str]:
@@ -97,19 +104,19 @@ def options_of(size: Size) -> list[str]:
 def simulated_api(data_directory: Path, size: Size) -> Iterator[SimulatedApi]:
     """Run the simulated API until the block or this process ends.
 
-    It keeps its port from start to start where the port is free.
-
     Args:
         data_directory: where its state is kept, private to the user.
         size: users and days.
 
     Raises:
-        SimulatedApiFailed: it ended before it listened.
+        Refusal: it ended before it listened.
     """
-    memory, state = _memory(data_directory), state_file(data_directory, size)
-    memory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    state = state_file(data_directory, size)
+    state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if state.exists():
+        state.touch()  # for `last_size`
     command = [
-        *(sys.executable, "-m", "simulator", "--host", LOOPBACK, "--port", str(_free_port(memory))),
+        *(sys.executable, "-m", "simulator", "--host", LOOPBACK, "--port", str(_port(state))),
         *options_of(size),
         *("--rate", str(REQUESTS_PER_SECOND), "--api-key", KEY, "--state-file", str(state), "--stop-with-parent"),
     ]
@@ -119,34 +126,61 @@ def simulated_api(data_directory: Path, size: Size) -> Iterator[SimulatedApi]:
     try:
         line = process.stdout.readline() if process.stdout else ""
         if not line:
-            raise SimulatedApiFailed("the simulated API did not start: see the lines above.")
-        api = SimulatedApi(json.loads(line)["url"])
-        _remember(memory, size, int(api.url.rpartition(":")[2]))
-        yield api
+            raise Refusal("the simulated API did not start: see the lines above.")
+        yield SimulatedApi(json.loads(line)["url"])
     finally:
         process.terminate()
         process.wait(timeout=STOP_SECONDS)
 
 
-def _memory(data_directory: Path) -> Path:
-    return data_directory / "simulated-api" / "last.json"
-
-
-def _remember(memory: Path, size: Size, port: int) -> None:
-    new = memory.with_suffix(".new")
-    new.write_text(json.dumps({**asdict(size), "port": port}), "utf-8")
-    new.chmod(0o600)
-    new.replace(memory)
-
-
-def _free_port(memory: Path) -> int:
-    """Return the port of the last start when it is free, else 0: any."""
-    try:
-        port = int(json.loads(memory.read_text("utf-8"))["port"])
-        with socket.socket() as probe:
-            if os.name == "posix":
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _port(state: Path) -> int:
+    """Return the port of this data directory and size when it is free, else 0: any."""
+    port = 20_000 + zlib.crc32(str(state.resolve()).encode()) % 10_000
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
             probe.bind((LOOPBACK, port))
-    except (OSError, ValueError, KeyError, OverflowError):
-        return 0
+        except OSError:
+            return 0
     return port
+
+
+def register_demo_users(connection: Connection, user_ids: list[str]) -> None:
+    """Register simulated users.
+
+    Args:
+        connection: in a transaction.
+        user_ids: of the simulated API.
+
+    Raises:
+        Refusal: other users are registered. The simulated API would report them as deleted.
+    """
+    if has_other_users(connection):
+        raise Refusal(
+            "the embedded database holds users who are not simulated, and the simulated API would report them as "
+            "deleted. Run the demo in another clone, or with another DATA_DIRECTORY."
+        )
+    register_users(connection, user_ids, SOURCE)
+
+
+def has_other_users(connection: Connection) -> bool:
+    """Return whether users are registered who do not come from the demo."""
+    return connection.scalar(select(tables.users.c.user_id).where(tables.users.c.source != SOURCE).limit(1)) is not None
+
+
+def refuse_demo_users(connection: Connection, settings: Settings) -> None:
+    """Do nothing when the registered users may be requested from the configured account.
+
+    Args:
+        connection: open.
+        settings: name the account.
+
+    Raises:
+        Refusal: the demo's users are registered, and the key is not the simulated API's.
+    """
+    found = connection.scalar(select(tables.users.c.user_id).where(tables.users.c.source == SOURCE).limit(1))
+    if found is not None and settings.calling_key != KEY:
+        raise Refusal(
+            "the database holds the demo's users, whom no real account has. Remove the demo's data first: "
+            "asleep-sync demo --remove"
+        )

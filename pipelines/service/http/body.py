@@ -2,13 +2,14 @@
 
 import asyncio
 import zlib
-from collections.abc import Iterable
+from typing import Any
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from pipelines.service.http.http_errors import RETRY_SECONDS, Refused
 
+_CLOSE = {"connection": "close"}
 _GZIP = b"\x1f\x8b"
 _SWALLOWED_BYTES = 4 * 1024 * 1024
 """Read beyond the limit and thrown away, so that a client that is still sending receives the refusal."""
@@ -21,18 +22,10 @@ class BodyMemory:
         self._free_bytes = limit_bytes
 
     def take(self, size: int) -> None:
-        """Count bytes that have arrived.
-
-        Raises:
-            Refused: too many bodies arrive at once.
-        """
+        """Count bytes that have arrived; raises `Refused` when too many bodies arrive at once."""
         if size > self._free_bytes:
-            raise Refused(
-                503,
-                "Too many bodies arrive at once; try again.",
-                outcome="too_many_bodies",
-                headers={"retry-after": str(RETRY_SECONDS), "connection": "close"},
-            )
+            reason = "Too many bodies arrive at once; try again."
+            raise Refused(503, reason, outcome="too_many_bodies", retry_after=RETRY_SECONDS, headers=_CLOSE)
         self._free_bytes -= size
 
     def give_back(self, size: int) -> None:
@@ -52,20 +45,10 @@ async def read_body(request: Request, *, limit_bytes: int, seconds: float, memor
     Raises:
         Refused: it is too large, took too long or was cut off, or too many arrive at once.
     """
-    parts: list[bytes] = []
-    try:
-        await _read_into(parts, request, limit_bytes=limit_bytes, seconds=seconds, memory=memory)
-        return b"".join(parts)
-    finally:
-        memory.give_back(sum(map(len, parts)))
-
-
-async def _read_into(
-    parts: list[bytes], request: Request, *, limit_bytes: int, seconds: float, memory: BodyMemory
-) -> None:
     too_large = _too_large(limit_bytes)
     if _declared_bytes(request) > limit_bytes + _SWALLOWED_BYTES:
         raise too_large
+    parts: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(seconds):
@@ -76,14 +59,15 @@ async def _read_into(
                 if size <= limit_bytes:
                     memory.take(len(part))
                     parts.append(part)
+        if size > limit_bytes:
+            raise too_large
+        return b"".join(parts)
     except TimeoutError:
-        raise Refused(
-            408, "The body took too long to arrive.", outcome="too_slow", headers={"connection": "close"}
-        ) from None
+        raise Refused(408, "The body took too long to arrive.", outcome="too_slow", headers=_CLOSE) from None
     except ClientDisconnect:
         raise Refused(400, "The body was cut off.", outcome="cut_off") from None
-    if size > limit_bytes:
-        raise too_large
+    finally:
+        memory.give_back(sum(map(len, parts)))
 
 
 def decompressed(body: bytes, *, limit_bytes: int) -> bytes:
@@ -121,7 +105,7 @@ def _broken_gzip() -> Refused:
 
 def _too_large(limit_bytes: int) -> Refused:
     detail = f"The body may have at most {limit_bytes} bytes."
-    return Refused(413, detail, outcome="too_large", headers={"connection": "close"})
+    return Refused(413, detail, outcome="too_large", headers=_CLOSE)
 
 
 def is_deeper_than(levels: int, value: object) -> bool:
@@ -131,18 +115,11 @@ def is_deeper_than(levels: int, value: object) -> bool:
         levels: how many are allowed.
         value: decoded JSON.
     """
-    containers = [value]
+    containers: list[Any] = [value]
     for _ in range(levels):
-        containers = [inner for outer in containers for inner in _within(outer) if isinstance(inner, dict | list)]
-        if not containers:
-            return False
-    return True
-
-
-def _within(container: object) -> Iterable[object]:
-    if isinstance(container, dict):
-        return container.values()
-    return container if isinstance(container, list) else ()
+        inner = (each for outer in containers for each in (outer.values() if isinstance(outer, dict) else outer))
+        containers = [each for each in inner if isinstance(each, dict | list)]
+    return bool(containers)
 
 
 def _declared_bytes(request: Request) -> int:

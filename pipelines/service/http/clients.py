@@ -1,11 +1,13 @@
-"""Client addresses: which are trusted proxies, and how many requests each one sent, counted in this worker's memory.
+"""Who sends a request: the keys that are valid, and the addresses whose requests this worker counts in its memory.
 
 Does not belong here: the read API's limits, which all workers share.
 """
 
+import hashlib
+import hmac
 import ipaddress
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fastapi import Request
 from limits import RateLimitItemPerMinute
@@ -13,6 +15,26 @@ from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 
 from pipelines.service.http.http_errors import Refused
+
+
+class KeyRing:
+    """The keys that are valid. Holds digests only, so that it cannot leak a key."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._digests = tuple(hashlib.sha256(key.encode()).digest() for key in keys if key)
+
+    def client_of(self, shown: Sequence[str]) -> str | None:
+        """A stable short name of the key that was shown, None when it is not valid.
+
+        All keys are compared whatever the first ones say, and digests are compared, not keys: the time taken
+        tells neither which key nor how much of one was right.
+
+        Args:
+            shown: every value of the header, as the server decoded it (Latin-1); exactly one is expected.
+        """
+        digest = hashlib.sha256(shown[0].encode("latin-1", "replace")).digest() if len(shown) == 1 else b""
+        matches = [hmac.compare_digest(digest, known) for known in self._digests]
+        return digest.hex()[:16] if any(matches) else None
 
 
 class Clients:
@@ -28,11 +50,7 @@ class Clients:
         self._refused = RateLimitItemPerMinute(refused_per_minute)
 
     def admit(self, request: Request) -> None:
-        """Count a request with a valid key.
-
-        Raises:
-            Refused: too many of them.
-        """
+        """Count a request with a valid key; raises `Refused` when there were too many."""
         self._count(self._admitted, "admitted", request)
 
     def refuse(self, request: Request, detail: str, outcome: str) -> Refused:
@@ -49,11 +67,8 @@ class Clients:
     def _count(self, limit: RateLimitItemPerMinute, kind: str, request: Request) -> None:
         address = address_group(request.client.host if request.client else "unknown")
         if not self._limiter.hit(limit, kind, address):
-            reset_at = self._limiter.get_window_stats(limit, kind, address).reset_time
-            wait = max(1, round(reset_at - time.time() + 0.5))
-            raise Refused(
-                429, "Too many requests; come back later.", outcome="too_many", headers={"retry-after": str(wait)}
-            )
+            wait = self._limiter.get_window_stats(limit, kind, address).reset_time - time.time()
+            raise Refused(429, "Too many requests; come back later.", outcome="too_many", retry_after=wait)
 
 
 def address_group(host: str) -> str:
@@ -63,17 +78,3 @@ def address_group(host: str) -> str:
     except ValueError:
         return host
     return str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))  # noqa: PLR2004
-
-
-def is_trusted(host: str, proxies: Sequence[str]) -> bool:
-    """Whether an address is one of the trusted proxies.
-
-    Args:
-        host: an address.
-        proxies: addresses and networks.
-    """
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return any(address in ipaddress.ip_network(proxy, strict=False) for proxy in proxies)

@@ -1,5 +1,8 @@
 """Turns errors into HTTP responses: JSON with one field, `detail`, that never repeats what was sent."""
 
+import math
+from collections.abc import Mapping
+
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -25,32 +28,30 @@ class Problem(BaseModel):
 
 
 class Refused(Exception):
-    """The request is refused."""
+    """The request is refused; `retry_after` is in seconds."""
 
     def __init__(
-        self, status: int, detail: str, *, outcome: str = "refused", headers: dict[str, str] | None = None
+        self,
+        status: int,
+        detail: str,
+        *,
+        outcome: str,
+        retry_after: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.outcome = outcome
-        self.headers = headers or {}
+        self.headers = dict(headers or {})
+        if retry_after is not None:
+            self.headers["retry-after"] = str(max(1, math.ceil(retry_after)))
 
 
 def database_unavailable() -> Refused:
     """The database cannot be used at this moment."""
-    return Refused(
-        503,
-        "The database is not available; try again.",
-        outcome="database_unavailable",
-        headers={"retry-after": str(RETRY_SECONDS)},
-    )
-
-
-def too_busy() -> JSONResponse:
-    """The response to a request beyond those that this worker serves at once."""
-    headers = {"retry-after": str(RETRY_SECONDS), "connection": "close"}
-    return JSONResponse({"detail": "Too many requests are in progress; try again."}, 503, headers)
+    reason = "The database is not available; try again."
+    return Refused(503, reason, outcome="database_unavailable", retry_after=RETRY_SECONDS)
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, object]]:
@@ -103,8 +104,7 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
 
 async def _unmatched(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 registered for it
-    headers = dict(error.headers or {})
-    return _answer(Refused(error.status_code, error.detail, outcome="unmatched", headers=headers), request)
+    return _answer(Refused(error.status_code, error.detail, outcome="unmatched", headers=error.headers), request)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

@@ -5,16 +5,78 @@ are bounded where they are read.
 """
 
 import asyncio
+from collections import defaultdict
+from ipaddress import ip_address, ip_network
 from weakref import WeakKeyDictionary
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from pipelines.service.http.open_connections import OpenConnections
+from pipelines.service.http.clients import address_group
 
 _BAD_REQUEST = b'{"detail":"The request is not valid HTTP/1.1."}'
-_OPEN: WeakKeyDictionary[ServerState, OpenConnections] = WeakKeyDictionary()
+
+
+class _OpenConnections:
+    """The connections of one worker. Requests in progress are never closed here.
+
+    A client that connects and sends nothing costs almost nothing to it. So the connections of one address (of IPv6
+    one /64 network), and of all together, are bounded: the one that has been idle longest is closed. A trusted proxy
+    carries many clients: only the total bounds its connections.
+    """
+
+    def __init__(self, protocol: "BoundedProtocol") -> None:
+        allowed = protocol.config.forwarded_allow_ips or []
+        proxies = allowed.split(",") if isinstance(allowed, str) else allowed
+        self._trusted_proxies = [ip_network(proxy, strict=False) for proxy in proxies]
+        self._max_connections = protocol.max_connections
+        self._max_idle_per_address = protocol.max_idle_per_address
+        self._open = 0
+        self._idle: dict[asyncio.Transport, str] = {}
+        self._idle_of: defaultdict[str, dict[asyncio.Transport, None]] = defaultdict(dict)
+
+    def opened(self, connection: asyncio.Transport, host: str) -> None:
+        self._open += 1
+        self.became_idle(connection, host)
+        if self._open > self._max_connections:
+            self._close_longest_idle(self._idle)
+
+    def became_idle(self, connection: asyncio.Transport, host: str) -> None:
+        address = address_group(host)
+        self._idle[connection] = address
+        theirs = self._idle_of[address]
+        theirs[connection] = None
+        if len(theirs) > self._max_idle_per_address and not self._is_trusted(host):
+            self._close_longest_idle(theirs)
+
+    def became_busy(self, connection: asyncio.Transport) -> None:
+        address = self._idle.pop(connection, None)
+        if address is not None:
+            theirs = self._idle_of[address]
+            theirs.pop(connection, None)
+            if not theirs:
+                del self._idle_of[address]
+
+    def closed(self, connection: asyncio.Transport) -> None:
+        self._open -= 1
+        self.became_busy(connection)
+
+    def _close_longest_idle(self, among: dict[asyncio.Transport, None] | dict[asyncio.Transport, str]) -> None:
+        longest = next(iter(among), None)
+        if longest is not None:
+            self.became_busy(longest)
+            longest.abort()
+
+    def _is_trusted(self, host: str) -> bool:
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return False
+        return any(address in proxy for proxy in self._trusted_proxies)
+
+
+_OPEN: WeakKeyDictionary[ServerState, _OpenConnections] = WeakKeyDictionary()
 """Of each server in this process: one, except in tests."""
 
 
@@ -109,14 +171,9 @@ class BoundedProtocol(H11Protocol):
     def _host(self) -> str:
         return self.client[0] if self.client else "unknown"
 
-    def _open_connections(self) -> OpenConnections:
+    def _open_connections(self) -> _OpenConnections:
         if self.server_state not in _OPEN:
-            allowed = self.config.forwarded_allow_ips or []
-            _OPEN[self.server_state] = OpenConnections(
-                trusted_proxies=allowed.split(",") if isinstance(allowed, str) else allowed,
-                at_most=self.max_connections,
-                idle_per_address=self.max_idle_per_address,
-            )
+            _OPEN[self.server_state] = _OpenConnections(self)
         return _OPEN[self.server_state]
 
 

@@ -248,7 +248,7 @@ def running_dagster(database_url: str, home: Path, **settings: str) -> Iterator[
     port = free_port()
     running = RunningDagster(f"http://127.0.0.1:{port}", environment_for(database_url, home, **settings), home)
     webserver = [
-        *(sys.executable, "-m", "pipelines.ui.webserver"),
+        *(sys.executable, "-m", "pipelines.ui"),
         *("--port", str(port), "--workspace", str(running.workspace)),
     ]
     with ExitStack() as stack:

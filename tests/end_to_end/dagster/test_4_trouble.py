@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from pipelines.runtime.dagster_environment import DAGSTER_SCHEMA
-from pipelines.runtime.run_tags import range_tags
+from pipelines.runtime.runs import range_tags
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate
 from resources.database.users.registry import import_users

@@ -12,8 +12,8 @@ from pipelines.notifications.alert_sensors import (
     alert_on_api_outage,
     alert_on_run_failure,
     alert_on_silent_webhooks,
+    heartbeat,
 )
-from pipelines.notifications.heartbeat import heartbeat
 from pipelines.settings import Settings
 from resources.database.resource import Database
 from resources.notifications.deliver import ATTEMPTS, NotDelivered

@@ -10,8 +10,7 @@ from dagster import DagsterRunStatus
 from sqlalchemy import Engine, text
 
 from assets.ops.failures import stopped
-from pipelines.runtime.pauses import AFTER_FAILURE, why_paused
-from pipelines.runtime.run_tags import RANGE_END, RANGE_START
+from pipelines.runtime.runs import AFTER_FAILURE, RANGE_END, RANGE_START, why_paused
 from pipelines.schedules import daily_sync, hourly_retry, monthly_close
 from pipelines.sensors import RECOMPUTE_INTERVAL, stale_months_sensor, webhook_inbox, why_not_yet
 from resources.database.first_day import EARLIEST_DAY
@@ -190,7 +189,7 @@ def test_what_has_just_failed_rests_a_while(instance: dg.DagsterInstance, engine
 
     assert not look(instance, database).run_requests
     later = datetime.now(UTC) + AFTER_FAILURE
-    assert why_paused(instance, "summarise_months", asks=False, now=later) is None
+    assert why_paused(instance, "summarise_months", calls_api=False, now=later) is None
 
 
 def test_the_pause_of_the_inbox_grows_with_its_failures(instance: dg.DagsterInstance):
@@ -199,7 +198,7 @@ def test_the_pause_of_the_inbox_grows_with_its_failures(instance: dg.DagsterInst
     def seconds_paused() -> int:
         now = datetime.now(UTC)
         moments = (n for n in range(0, 700, 5) if why_paused(
-            instance, "process_webhook_events", asks=False, first_pause=timedelta(seconds=5),
+            instance, "process_webhook_events", calls_api=False, first_pause=timedelta(seconds=5),
             now=now + timedelta(seconds=n),
         ) is None)  # fmt: skip
         return next(moments)

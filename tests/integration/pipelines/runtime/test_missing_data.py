@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 from sqlalchemy import Engine, text
 
-from pipelines.runtime.run_tags import range_tags
+from pipelines.runtime.runs import range_tags
 from resources.database.users.registry import import_users
 from resources.load_sql import load_sql
 from resources.pseudonyms import pseudonym

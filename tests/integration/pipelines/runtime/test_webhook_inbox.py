@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 
 from assets.ops.failures import stopped
 from assets.webhooks.inbox_loop import handle_inbox
-from pipelines.runtime.run_tags import range_tags
+from pipelines.runtime.runs import range_tags
 from pipelines.sensors import HANDOVER, webhook_inbox
 from resources.asleep.resource import AsleepApi
 from resources.asleep.transport import RetryPolicy

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.service.keys import KeyRing
+from pipelines.service.http.clients import KeyRing
 from resources.database.service.service_limits import Counter, Limit, slide
 from resources.notifications.signature import sign, verify
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from pipelines.ui.guard import UiGuard
+from pipelines.ui import UiGuard
 
 OWN = {"host": "127.0.0.1:3000", "origin": "http://127.0.0.1:3000"}
 MUTATION = "query=mutation+%7B+terminateRun(runId%3A%221%22)+%7B+__typename+%7D+%7D"

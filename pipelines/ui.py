@@ -1,17 +1,33 @@
-"""Keeps web pages of other sites from controlling Dagster's UI, which has no login.
+"""Dagster's webserver behind a guard: `python -m pipelines.ui`, or `asleep-sync ui`.
 
+The guard keeps web pages of other sites from controlling the UI, which has no login.
 A page that a browser opens can send requests to any address the browser reaches, the UI's included. So the guard
 refuses unknown names of this server (`Host`), requests that another site's page sends (`Origin`), and GraphQL by GET,
 which needs no consent of any kind. No page may show the UI in a frame.
 """
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import click
+import dagster as dg
+import uvicorn
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster_webserver.app import create_app_from_workspace_process_context
+from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipelines.settings import load_settings
+
+STATEMENT_TIMEOUT_MILLISECONDS = 15_000
+_POOL_RECYCLE_SECONDS = 3600
+_POOL_OVERFLOW = 20
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _FORM_TYPES = ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data")
 """What a page may send to another site without a preflight request."""
@@ -20,15 +36,12 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class UiGuard:
-    """An ASGI application around another one."""
+    """An ASGI application around Dagster's webserver.
+
+    `hosts` are the names under which people open the UI, each `name` (any port) or `name:port`; loopback is always one.
+    """
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
-        """Wrap an application.
-
-        Args:
-            app: Dagster's webserver.
-            hosts: names under which people open the UI, each `name` (any port) or `name:port`; loopback is always one.
-        """
         self._app = app
         self._named = frozenset(host.lower() for host in hosts)
         self._hosts = self._named | frozenset(LOOPBACK_HOSTS)
@@ -91,3 +104,29 @@ def _without_frames(send: Send) -> Send:
         await send(message)
 
     return send_with_header
+
+
+@asynccontextmanager
+async def _lifespan(_app: Starlette) -> AsyncIterator[None]:
+    """The UI's websockets wait for events; at the end of the process they are cancelled."""
+    with suppress(asyncio.CancelledError):
+        yield
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=3000, show_default=True, help="Port to listen on.")
+@click.option("--workspace", type=click.Path(path_type=Path, exists=True), required=True, help="A workspace.yaml.")
+def main(host: str, port: int, workspace: Path) -> None:
+    """Serve Dagster's UI."""
+    hosts = load_settings().ui_hosts
+    with dg.DagsterInstance.get() as instance:
+        instance.optimize_for_webserver(STATEMENT_TIMEOUT_MILLISECONDS, _POOL_RECYCLE_SECONDS, _POOL_OVERFLOW)
+        with WorkspaceProcessContext(instance, WorkspaceFileTarget([str(workspace)])) as context:
+            app = create_app_from_workspace_process_context(context, lifespan=_lifespan)
+            click.echo(f"Dagster's UI: http://{host}:{port} (Ctrl-C ends it)")
+            uvicorn.run(UiGuard(app, hosts), host=host, port=port, log_level="warning", proxy_headers=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""When automation does not start a job: it is under way, has just failed, or the API refuses the account."""
+"""Runs in the instance: their tags, how many are under way, and why automation starts none of a job now."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
@@ -8,6 +8,14 @@ from dagster import DagsterRunStatus, RunsFilter
 
 from assets.ops.batches import API_POOL
 from assets.ops.failures import REFUSED
+
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+MAX_RUNTIME = "dagster/max_runtime"
+"""Seconds after which run monitoring ends a run."""
+LOCATION = "asleep-sync"
+"""The code location's name in every workspace file."""
+
+_NO_MOMENT = "none"
 
 AFTER_FAILURE = timedelta(minutes=10)
 AFTER_FIRST_FAILURE_OF_INBOX = timedelta(seconds=5)
@@ -29,14 +37,29 @@ UNFINISHED = (
 )
 
 
-def is_under_way(instance: dg.DagsterInstance, job: str) -> bool:
-    """Return whether a run of the job waits or runs.
+def range_tags(first: str, last: str) -> dict[str, str]:
+    """Return the tags that make one run of a range of partitions, both ends included.
 
     Args:
-        instance: where runs are recorded.
-        job: its name.
+        first: key of the first partition.
+        last: key of the last one.
     """
-    return count_under_way(instance, job) > 0
+    return {RANGE_START: first, RANGE_END: last}
+
+
+def utc_now() -> datetime:
+    """Return the current moment, aware."""
+    return datetime.now(UTC)
+
+
+def moment_of(cursor: str | None) -> datetime | None:
+    """Return the moment that `cursor_of` wrote into a sensor's cursor; None for none."""
+    return datetime.fromisoformat(cursor) if cursor and cursor != _NO_MOMENT else None
+
+
+def cursor_of(moment: datetime | None) -> str:
+    """Return a sensor's cursor. Dagster keeps the former one when a tick returns an empty one."""
+    return moment.isoformat() if moment else _NO_MOMENT
 
 
 def count_under_way(instance: dg.DagsterInstance, job: str, *, created_after: datetime | None = None) -> int:
@@ -60,7 +83,7 @@ def why_paused(
     instance: dg.DagsterInstance,
     job: str,
     *,
-    asks: bool,
+    calls_api: bool,
     first_pause: timedelta = AFTER_FAILURE,
     now: datetime | None = None,
 ) -> str | None:
@@ -69,19 +92,19 @@ def why_paused(
     Args:
         instance: where runs are recorded.
         job: which one.
-        asks: whether it calls the API.
+        calls_api: whether the job calls the API.
         first_pause: after one failed run; four times as long after each further one in a row, up to `AFTER_FAILURE`.
         now: aware.
     """
-    now = now or datetime.now(UTC)
-    if asks and (reason := why_refused(instance, now)) is not None:
+    now = now or utc_now()
+    if calls_api and (reason := why_refused(instance, now)) is not None:
         return reason
     ended = RunsFilter(job_name=job, statuses=[DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE])
     newest = instance.get_run_records(ended, limit=MAX_FAILURES_COUNTED)
     failed = list(takewhile(lambda record: record.dagster_run.status is DagsterRunStatus.FAILURE, newest))
     if not failed:
         return None
-    failed_at = _aware(failed[0].update_timestamp)
+    failed_at = failed[0].update_timestamp
     may_start_at = failed_at + min(AFTER_FAILURE, first_pause * 4 ** (len(failed) - 1))
     if now >= may_start_at:
         return None
@@ -95,27 +118,15 @@ def why_refused(instance: dg.DagsterInstance, now: datetime | None = None) -> st
         instance: where runs are recorded.
         now: aware.
     """
-    since = _refused_since(instance, now or datetime.now(UTC))
-    if since is None:
+    recent = RunsFilter(tags={REFUSED: "true"}, updated_after=(now or utc_now()) - AFTER_REFUSAL)
+    refused = next(iter(instance.get_run_records(recent, limit=1)), None)
+    if refused is None:
+        return None
+    since = refused.update_timestamp
+    later = RunsFilter(statuses=[DagsterRunStatus.SUCCESS], updated_after=since - timedelta(seconds=1))
+    if any(is_in_api_pool(run) or run.job_name in API_JOBS_OUTSIDE_THE_POOL for run in instance.get_runs(later)):
         return None
     return (
         f"The Asleep API rejected the account at {since:%H:%M} UTC: fix it and launch any sync, or wait until "
         f"{since + AFTER_REFUSAL:%H:%M}."
     )
-
-
-def _refused_since(instance: dg.DagsterInstance, now: datetime) -> datetime | None:
-    """Return when the account was refused, if within `AFTER_REFUSAL` and no job that calls the API succeeded since."""
-    lately = RunsFilter(tags={REFUSED: "true"}, updated_after=now - AFTER_REFUSAL)
-    newest = next(iter(instance.get_run_records(lately, limit=1)), None)
-    if newest is None:
-        return None
-    since = _aware(newest.update_timestamp)
-    well = instance.get_runs(
-        RunsFilter(statuses=[DagsterRunStatus.SUCCESS], updated_after=since - timedelta(seconds=1))
-    )
-    return None if any(is_in_api_pool(run) or run.job_name in API_JOBS_OUTSIDE_THE_POOL for run in well) else since
-
-
-def _aware(moment: datetime) -> datetime:
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -1,22 +1,30 @@
-"""The read API for the organisation's own backend: routes, parameters and cursors, answered from Postgres only."""
+"""The read API for the organisation's own backend, answered from Postgres only.
+
+Responses are made from the tables' columns, so that names, types and meanings stand in one place.
+"""
 
 import base64
 import binascii
-from datetime import UTC, date, datetime
+import math
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
-from sqlalchemy import Connection, RowMapping
+from fastapi import APIRouter, Depends, Path, Query, Request, Security
+from fastapi.security import APIKeyHeader
+from pydantic import BaseModel, ConfigDict, Field, create_model
+from sqlalchemy import ARRAY, Boolean, Column, Connection, Date, DateTime, Double, Integer, RowMapping, Text, Time
 
 from pipelines.service.database_calls import DatabaseCalls
-from pipelines.service.http.clients import Clients
+from pipelines.service.http.clients import Clients, KeyRing
 from pipelines.service.http.http_errors import Refused, number_header, problems
-from pipelines.service.keys import KeyRing
 from pipelines.service.options import ServiceOptions
-from pipelines.service.read.read_limits import admission
-from pipelines.service.read.read_models import Session, SessionPage, UserSummary
 from resources.asleep.identifiers import MAX_ID_LENGTH
 from resources.database.service.read_queries import (
+    MONTH_COLUMNS,
+    OVERVIEW_COLUMNS,
+    RECENT_COLUMNS,
+    SESSION_COLUMNS,
     Glance,
     Place,
     is_registered,
@@ -25,20 +33,91 @@ from resources.database.service.read_queries import (
     read_page,
     read_session,
 )
-from resources.database.service.service_limits import Limit
+from resources.database.service.service_limits import Limit, LimitDecision, take_turn
+
+_TYPES: tuple[tuple[type[Any], type[Any]], ...] = (
+    (DateTime, datetime),
+    (Date, date),
+    (Time, time),
+    (Double, float),
+    (Integer, int),
+    (Boolean, bool),
+    (Text, str),
+)
+
+
+def _type_of(kind: Any) -> Any:
+    if isinstance(kind, ARRAY):
+        return list[_type_of(kind.item_type)]  # type: ignore[misc]
+    return next(ours for theirs, ours in _TYPES if isinstance(kind, theirs))
+
+
+def _model(name: str, about: str, columns: Iterable[Column[Any]]) -> type[BaseModel]:
+    fields: dict[str, Any] = {
+        column.name: (_type_of(column.type) | None if column.nullable else _type_of(column.type),
+                      Field(description=column.comment))
+        for column in columns
+    }  # fmt: skip
+    return create_model(name, __doc__=about, __config__=ConfigDict(extra="forbid"), **fields)
+
+
+SessionOverview = _model("SessionOverview", "A sleep session without its stages.", OVERVIEW_COLUMNS)
+Session = _model("Session", "A sleep session, latest version.", SESSION_COLUMNS)
+MonthAverages = _model("MonthAverages", "A user's averages over one local calendar month.", MONTH_COLUMNS)
+_RecentFigures = _model("RecentFigures", "Figures of a user's last dates.", RECENT_COLUMNS)
+
+
+class RecentNights(_RecentFigures):  # type: ignore[misc, valid-type]
+    """A user's nights on that many last dates of waking up, today (UTC) included."""
+
+    days: int = Field(description="7 or 30")
+    first_date: date = Field(description="First of these dates")
+
+
+class SessionPage(BaseModel):
+    """One page of a user's sessions, newest first."""
+
+    user_id: str
+    sessions: list[SessionOverview]  # type: ignore[valid-type]
+    next_cursor: str | None = Field(description="Pass it as `cursor` for the next page; null on the last one")
+
+
+class Freshness(BaseModel):
+    """How current the response is."""
+
+    last_synced_at: datetime | None = Field(description="Last time everything requested for this user was stored")
+    newest_change_at: datetime | None = Field(description="Last time one of the user's sessions changed here")
+    stale_months: int = Field(description="Months whose averages are about to be computed again")
+
+
+class UserSummary(BaseModel):
+    """A user at a glance."""
+
+    user_id: str
+    timezone: str | None = Field(description="Zone of the last session; without sessions the registered one")
+    sessions: int = Field(description="Sessions stored, in any state; deleted ones do not count")
+    last_session: SessionOverview | None = Field(description="The one that started last")  # type: ignore[valid-type]
+    months: list[MonthAverages] = Field(  # type: ignore[valid-type]
+        description="Averages of this and the last months that have sessions, newest first"
+    )
+    recent: list[RecentNights] = Field(description="The last 7 and the last 30 dates")
+    freshness: Freshness
+
 
 MAX_CURSOR_LENGTH = 6 * MAX_ID_LENGTH  # a session id of four-byte characters in base64, and a moment
 _Id = Path(min_length=1, max_length=MAX_ID_LENGTH, pattern=r"^[^\x00-\x1f\x7f]+$")
 SessionId = Annotated[str, _Id]
 UserId = Annotated[str, _Id]
 FIRST_YEAR, LAST_YEAR = 2000, 9000
-_REFUSALS = problems(400, 401, 404, 422, 429, 503)
 _LIMITS = {
     "RateLimit-Limit": number_header("Requests that the tightest limit permits"),
     "RateLimit-Remaining": number_header("Requests that it still permits"),
     "RateLimit-Reset": number_header("Seconds until it permits another one; while some remain, until its window ends"),
     "RateLimit-Policy": {"description": "All limits, as requests;w=seconds", "schema": {"type": "string"}},
 }
+_service_key = APIKeyHeader(
+    name="x-api-key", scheme_name="ServiceKey", description="A key of this service", auto_error=False
+)
 
 
 def read_routes(options: ServiceOptions, calls: DatabaseCalls, clients: Clients) -> APIRouter:
@@ -49,26 +128,56 @@ def read_routes(options: ServiceOptions, calls: DatabaseCalls, clients: Clients)
         calls: how the tables are read.
         clients: counts requests with a wrong key.
     """
-    router = APIRouter(prefix="/api", responses=_REFUSALS)
+    router = APIRouter(prefix="/api", responses=problems(400, 401, 404, 422, 429, 503))
     keys, reader = KeyRing(options.service_api_keys), _Reader(calls)
     overall = Limit("all", options.read_requests_per_hour, 3600)
     sessions = Limit("sessions", options.session_requests_per_minute, 60)
     summary = Limit("summary", options.summary_requests_per_minute, 60)
-    for path, answer, model, limit, title in (
-        ("/sessions/{session_id:path}", reader.session, Session, sessions, "Read one session"),
-        ("/users/{user_id:path}/sessions", reader.user_sessions, SessionPage, sessions, "List a user's sessions"),
-        ("/users/{user_id:path}/summary", reader.user_summary, UserSummary, summary, "See a user at a glance"),
-    ):
-        may_read = Depends(admission(calls, keys, clients, (limit, overall)))
+
+    def add(path: str, answer: Any, model: Any, limit: Limit, title: str) -> None:
+        limits = (limit, overall)
+
+        async def admit(request: Request, _shown: Annotated[str | None, Security(_service_key)]) -> None:
+            """Let a request with a valid key pass while its limits last."""
+            client = keys.client_of(request.headers.getlist("x-api-key"))
+            if client is None:
+                raise clients.refuse(request, "The key is missing or not valid.", "wrong_key")
+            request.state.client = client
+            decision = await calls.run(lambda connection: take_turn(connection, client, limits))
+            request.state.headers = _headers(decision, limits)
+            if not decision.is_allowed:
+                exceeded = decision.limit
+                reason = f"More than {exceeded.requests} requests in {exceeded.seconds} seconds; come back later."
+                raise Refused(429, reason, outcome="too_many", retry_after=decision.wait_seconds)
+
         router.add_api_route(
             path,
             answer,
             response_model=model,
-            dependencies=[may_read],
+            dependencies=[Depends(admit)],
             summary=title,
             responses={200: {"headers": _LIMITS}},
         )
+
+    add("/sessions/{session_id:path}", reader.session, Session, sessions, "Read one session")
+    add("/users/{user_id:path}/sessions", reader.user_sessions, SessionPage, sessions, "List a user's sessions")
+    add("/users/{user_id:path}/summary", reader.user_summary, UserSummary, summary, "See a user at a glance")
     return router
+
+
+def _headers(decision: LimitDecision, limits: Sequence[Limit]) -> dict[str, str]:
+    """The tightest limit, in the draft standard's names and in the older ones that many clients know."""
+    values = {
+        "limit": str(decision.limit.requests),
+        "remaining": str(decision.remaining),
+        "reset": str(math.ceil(decision.reset_seconds)),
+    }
+    policy = ", ".join(f"{limit.requests};w={limit.seconds}" for limit in limits)
+    return {
+        **{f"ratelimit-{name}": value for name, value in values.items()},
+        **{f"x-ratelimit-{name}": value for name, value in values.items()},
+        "ratelimit-policy": policy,
+    }
 
 
 class _Reader:

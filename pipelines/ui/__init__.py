@@ -1,1 +1,0 @@
-"""Dagster's UI behind a guard against web pages of other sites."""
