@@ -36,7 +36,7 @@ from pipelines.schedules import (
     hourly_retry,
     monthly_close,
     nightly_clearing,
-    weekly_departures,
+    weekly_erasure,
     weekly_reconcile,
 )
 from pipelines.sensors import stale_months_sensor, webhook_inbox
@@ -75,7 +75,7 @@ def build_definitions(
             daily_sync(settings.recent_days, first_day),
             hourly_retry,
             weekly_reconcile,
-            weekly_departures(settings.erasure_grace_days),
+            weekly_erasure(settings.erasure_grace_days),
             monthly_close(first_day),
             nightly_clearing,
             daily_report,

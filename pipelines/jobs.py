@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from assets.checks.sql_checks import fail_if_data_missing
-from assets.ops.deleted_users import erase_departed, look_for_departures
+from assets.ops.deleted_users import erase_due_users, find_deleted_users
 from assets.ops.targeted_sync import fail_if_users_failed, summarise_stale_months, sync_some_users
 from assets.partitions import day_key
 from assets.webhooks.process_events import handle_events
@@ -103,7 +103,7 @@ fill_stage_arrays = sync_some.to_job(
 )
 def erase_deleted_users() -> None:
     """Look for deleted users, then erase."""
-    erase_departed(look_for_departures())
+    erase_due_users(find_deleted_users())
 
 
 @dg.job(

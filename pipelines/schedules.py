@@ -132,7 +132,7 @@ weekly_reconcile = dg.ScheduleDefinition(
 )
 
 
-def weekly_departures(grace_days: int) -> dg.ScheduleDefinition:
+def weekly_erasure(grace_days: int) -> dg.ScheduleDefinition:
     """Saturdays at 09:23, a day before the reconciliation, so that it requests no deleted user.
 
     Args:
@@ -140,7 +140,7 @@ def weekly_departures(grace_days: int) -> dg.ScheduleDefinition:
     """
     return dg.ScheduleDefinition(
         **_ALWAYS,
-        name="weekly_departures",
+        name="weekly_erasure",
         job=erase_deleted_users,
         cron_schedule="23 9 * * 6",
         description="Saturdays at 09:23: finds users deleted or to be deleted at the source, and erases those whose "

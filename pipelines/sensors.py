@@ -128,8 +128,8 @@ def webhook_inbox(*, enabled: bool, clock: Callable[[], datetime] = utc_now) -> 
     ) -> dg.RunRequest | dg.SkipReason:
         refused = why_refused(context.instance)
         with database.engine.connect() as connection:
-            is_due = has_due_events(connection, may_ask=refused is None)
-            is_overdue = has_due_events(connection, may_ask=False, seconds=OVERDUE_SECONDS)
+            is_due = has_due_events(connection, may_call_api=refused is None)
+            is_overdue = has_due_events(connection, may_call_api=False, seconds=OVERDUE_SECONDS)
         if not is_due:
             return dg.SkipReason(refused or "No event in the inbox is due.")
         job, recent = process_webhook_events.name, clock() - HANDOVER
@@ -140,7 +140,7 @@ def webhook_inbox(*, enabled: bool, clock: Callable[[], datetime] = utc_now) -> 
         if reason := why_paused(context.instance, job, calls_api=False, first_pause=AFTER_FIRST_FAILURE_OF_INBOX):
             return dg.SkipReason(reason)
         return dg.RunRequest(
-            run_config=op_config("handle_events", idle_seconds=IDLE_SECONDS, may_ask=refused is None),
+            run_config=op_config("handle_events", idle_seconds=IDLE_SECONDS, may_call_api=refused is None),
             tags={MAX_RUNTIME: str(MAX_INBOX_RUN_SECONDS)},
         )
 

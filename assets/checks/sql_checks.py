@@ -96,7 +96,7 @@ def sql_checks(checks: Sequence[SqlCheck]) -> dg.AssetChecksDefinition:
     asset="average_stats_reconciliation",
     description="Some user-months, chosen anew each time and computed again from their sessions, are what is stored.",
 )
-def averages_follow_their_sessions(
+def averages_match_sessions(
     context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
 ) -> dg.AssetCheckResult:
     """Check the last link of the chain: the API's averages, those of the stored sessions, and the table of averages.
@@ -117,7 +117,7 @@ def averages_follow_their_sessions(
     "relations between statistics, page size, clock, and the formula of averages. `asleep-sync doctor` checks the same "
     "with requests.",
 )
-def api_follows_its_contract(
+def api_matches_contract(
     context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
 ) -> dg.AssetCheckResult:
     """Drift of the API, seen without a request; the report holds names of fields and types only.
@@ -169,7 +169,7 @@ _CHECKS = (
         "No session stored or changed in the last 35 days has more stages than 30-second slots.",
     ),
     SqlCheck(
-        "answers_follow_the_contract",
+        "responses_match_contract",
         "sleep_sessions",
         "The API's answers hold only fields, types and flags that its contract names. Odd ones are kept raw, and "
         "null in the typed column.",
@@ -215,8 +215,8 @@ _CHECKS = (
 )
 
 checks = (
-    averages_follow_their_sessions,
-    api_follows_its_contract,
+    averages_match_sessions,
+    api_matches_contract,
     *(
         sql_checks([check for check in _CHECKS if check.asset == asset])
         for asset in dict.fromkeys(check.asset for check in _CHECKS)

@@ -41,7 +41,7 @@ DEFINITION_VERSION = 2
 USERS_AT_ONCE = 200
 """Bounds the memory: a user's month of stages takes about 2 MB while its days are compared."""
 
-_LOOK_BACK = pd.Timedelta(days=9)
+_HISTORY = pd.Timedelta(days=9)
 """A week's regularity compares the days of the week before; a session may begin a day earlier."""
 
 _COLUMNS = tuple(column.name for column in sleep_metrics.c if column.name != "computed_at")
@@ -115,7 +115,7 @@ def _rows(connection: Connection, due: pd.DataFrame, today: date, free_days: fro
     spans = due.groupby("user_id")["period_start"].agg(["min", "max"])
     asked = {
         "user_ids": list(spans.index),
-        "firsts": [moment.date() for moment in spans["min"] - _LOOK_BACK],
+        "firsts": [moment.date() for moment in spans["min"] - _HISTORY],
         "lasts": [moment.date() for moment in spans["max"] + pd.Timedelta(days=32)],
     }
     nights = _frame(connection, "metrics_nights", **asked)

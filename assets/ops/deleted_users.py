@@ -33,7 +33,7 @@ USERS_AT_ONCE = 500
     description="Request every user: is it gone, or scheduled for deletion? When the API finds no user at all, no user "
     "is erased: the key may belong to the other environment.",
 )
-def look_for_departures(
+def find_deleted_users(
     context: dg.OpExecutionContext, asleep_api: dg.ResourceParam[AsleepApi], database: dg.ResourceParam[Database]
 ) -> Iterator[dg.Output[None]]:
     """One request for each user, two for one who is gone; what failed is requested again next time.
@@ -110,7 +110,7 @@ def _note(engine: Engine, answers: _Answers) -> dict[str, int]:
 
 
 @dg.op(ins={"looked": dg.In(dg.Nothing)}, description="Erase users gone, or to be deleted, for longer than the grace.")
-def erase_departed(
+def erase_due_users(
     context: dg.OpExecutionContext,
     database: dg.ResourceParam[Database],
     retention: dg.ResourceParam[Retention],

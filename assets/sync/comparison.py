@@ -210,7 +210,7 @@ def differing_averages(mine: dict[str, float | time | None], theirs: AverageStat
         Difference(name, mine[name], said, tolerance)
         for name, said in (theirs.averages or {}).items()
         if name in mine and (tolerance := AVERAGE_TOLERANCES.get(name)) is not None
-        if not _cannot_tell(name, mine[name], said) and not _agree(mine[name], said, tolerance)
+        if not _is_undecided(name, mine[name], said) and not _agree(mine[name], said, tolerance)
     ]
 
 
@@ -238,7 +238,7 @@ def circular_mean(moments: Iterable[datetime | None], zone: tzinfo, *, least: fl
     return time(seconds // 3600, seconds // 60 % 60, seconds % 60)
 
 
-def _cannot_tell(name: str, mine: object, said: object) -> bool:
+def _is_undecided(name: str, mine: object, said: object) -> bool:
     """Nothing said; or a clock time whose mean we leave undefined."""
     return said is None or (mine is None and isinstance(said, time) and name.endswith("_time"))
 

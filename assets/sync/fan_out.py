@@ -11,7 +11,7 @@ from typing import TypeVar
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-LOOK_AHEAD = 10
+TASKS_AHEAD = 10
 """Tasks handed out for each worker, so that workers do not idle while the caller writes what has come."""
 
 _Tasks = PriorityQueue[tuple[float, int, Task | None]]
@@ -65,7 +65,7 @@ def fan_out_with_ticks(
     under_way = 0
     try:
         while True:
-            while under_way < LOOK_AHEAD * workers and (task := next(todo, None)) is not None:
+            while under_way < TASKS_AHEAD * workers and (task := next(todo, None)) is not None:
                 tasks.put((priority(task), next(numbers), task))
                 under_way += 1
             if not under_way:

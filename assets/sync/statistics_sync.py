@@ -15,7 +15,7 @@ from assets.sync.api_requests import Endpoint, Steps, together
 from assets.sync.comparison import AveragingFormula, Difference, averages_that_differ, statistics_that_differ
 from assets.sync.session_rows import Row, statistics_row
 from assets.sync.user_steps import NOT_LISTED, UserOutcome, UserSteps
-from assets.sync.user_sync import wants_reading
+from assets.sync.user_sync import needs_reading
 from assets.sync.window import Window
 from resources.asleep.errors import AsleepError, Malformed, SessionGone
 from resources.asleep.records import (
@@ -78,12 +78,12 @@ class _StatisticsSync(UserSteps):
         yield from together(parts if self.reads_in_full else [*parts, self.list_whole()])
         if self.outcome.gone or self.outcome.failures:
             return
-        if not self.reads_in_full and not (yield from self.look_again()):
+        if not self.reads_in_full and not (yield from self.read_again()):
             return
         yield from together(self.read(session_id) for session_id in sorted(self.compare()))
         if self.reads_in_full and not self.outcome.gone:
             self.compare_averages()
-        yield from self.list_days_touched()
+        yield from self.list_changed_days()
 
     def average_stats(self, part: Window) -> Steps[None]:
         """The statistics of at most 100 days."""
@@ -105,7 +105,7 @@ class _StatisticsSync(UserSteps):
         rows = yield from self.list_window(self.outcome.window, until_empty=until_empty)
         self.listed |= rows or {}
 
-    def look_again(self) -> Steps[bool]:
+    def read_again(self) -> Steps[bool]:
         """List once more where the list lacks sessions that average-stats name; note what it lacks then.
 
         Returns:
@@ -138,7 +138,7 @@ class _StatisticsSync(UserSteps):
         for problem in (problem for answer in self.answers for problem in answer.problems):
             self.outcome.fail(None, problem)
         analysed = self.analysed()
-        wanted = {i for i, session in analysed.items() if self.wants_reading(session, self.stored.get(i))}
+        wanted = {i for i, session in analysed.items() if self.needs_reading(session, self.stored.get(i))}
         named = analysed.keys() | self.listed.keys()
         wanted.update(s.session_id for s in self.stored.values() if s.session_id not in named and self.is_due(s))
         if not self.reads_in_full:
@@ -151,11 +151,11 @@ class _StatisticsSync(UserSteps):
     def changed(self, session_ids: Iterable[str]) -> set[str]:
         """Listed sessions to read in full, of those that average-stats does not name."""
         rows = {i: self.listed[i] for i in session_ids}
-        wanted = {i for i, row in rows.items() if wants_reading(row, self.stored.get(i))}
+        wanted = {i for i, row in rows.items() if needs_reading(row, self.stored.get(i))}
         self.outcome.unchanged += len(rows) - len(wanted)
         return wanted
 
-    def wants_reading(self, theirs: Analysed, stored: StoredSession | None) -> bool:
+    def needs_reading(self, theirs: Analysed, stored: StoredSession | None) -> bool:
         """True when a session must be read in full; else its statistics are taken."""
         if stored is None or stored.deleted or not stored.in_full:
             if not self.reads_in_full:
@@ -206,7 +206,7 @@ class _StatisticsSync(UserSteps):
         if self.was_left_out(session, theirs):
             self.outcome.list_lacked_a_session = True
             self.outcome.fail(None, Malformed(NOT_LISTED))
-        self.note_touched(session)
+        self.note_changed(session)
         stat = session.stat or Stat()
         if session.stat is not None:
             self.stats[session.session_id] = stat

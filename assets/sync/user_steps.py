@@ -199,12 +199,12 @@ class UserSteps:
         if stored.last_received_seq_num is None:
             self.outcome.last_chunks.append((row.session_id, row.last_received_seq_num))
 
-    def list_days_touched(self) -> Steps[None]:
+    def list_changed_days(self) -> Steps[None]:
         """List the days of sessions that were read without a list: `last_received_seq_num` stands nowhere else."""
         if self.touched and not self.outcome.gone:
-            yield from together(self.list_touched(window) for window in windows_of(self.touched.values()))
+            yield from together(self.list_changed(window) for window in windows_of(self.touched.values()))
 
-    def list_touched(self, window: Window) -> Steps[None]:
+    def list_changed(self, window: Window) -> Steps[None]:
         """Note the last chunks of the sessions touched in a window."""
         rows = yield from self.list_window(window)
         found = {i: rows[i].last_received_seq_num for i in self.touched.keys() & rows.keys()} if rows else {}
@@ -256,7 +256,7 @@ class UserSteps:
         """Sessions that a table or a list names."""
         return self.stored.keys() | self.listed.keys()
 
-    def note_touched(self, session: SleepSession) -> None:
+    def note_changed(self, session: SleepSession) -> None:
         """Note a session read in full whose last chunk no list has given."""
         stored = self.stored.get(session.session_id)
         is_chunk_known = stored is not None and stored.last_received_seq_num is not None

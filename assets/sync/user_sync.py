@@ -61,17 +61,17 @@ class _ListSync(UserSteps):
         wanted = self.changed(rows) | due | unchecked | self.outcome.failed_session_ids
         old_days = sorted({s.session_start_time.date() for s in self.missing() if s.session_id not in wanted})
         reads = (self.read(session_id) for session_id in sorted(wanted))
-        yield from together([*reads, *(self.look_at_old_day(day) for day in old_days)])
+        yield from together([*reads, *(self.list_old_day(day) for day in old_days)])
         if self.is_contradicted():
-            yield from self.look_again()
+            yield from self.read_again()
         if self.is_contradicted():
             self.record_contradictions()
-        yield from self.list_days_touched()
+        yield from self.list_changed_days()
 
     def fill(self) -> Steps[None]:
         """Read all, then list their days."""
         yield from together(self.read(session_id) for session_id in sorted(self.stored))
-        yield from self.list_days_touched()
+        yield from self.list_changed_days()
 
     def missing(self) -> list[StoredSession]:
         """Stored sessions that no list named."""
@@ -80,7 +80,7 @@ class _ListSync(UserSteps):
     def changed(self, rows: Rows) -> set[str]:
         """Listed sessions to read. The others are counted, and their last chunk is noted when it was not known."""
         wanted = {
-            i for i, row in rows.items() if self.refetch or wants_reading(row, self.stored.get(i))
+            i for i, row in rows.items() if self.refetch or needs_reading(row, self.stored.get(i))
         } - self.requested
         unchanged = rows.keys() - wanted - self.requested
         self.outcome.unchanged += len(unchanged)
@@ -88,7 +88,7 @@ class _ListSync(UserSteps):
             self.note_chunk(rows[session_id], self.stored[session_id])
         return wanted
 
-    def look_at_old_day(self, day: date) -> Steps[None]:
+    def list_old_day(self, day: date) -> Steps[None]:
         """A day before the window, on which stored sessions began that were not final: look at those alone."""
         window = Window.of_days(day, day)
         old = {s.session_id for s in self.missing() if s.session_start_time in window}
@@ -107,7 +107,7 @@ class _ListSync(UserSteps):
         if was_due and session.session_id not in self.listed:
             self.unlisted.add(session.session_id)
         else:
-            self.note_touched(session)
+            self.note_changed(session)
 
     def not_found(self, session_id: str, error: SessionGone, sent_at: datetime) -> None:
         """Deleted, unless the list names it: then one of the two answers is wrong."""
@@ -120,7 +120,7 @@ class _ListSync(UserSteps):
         """True when list and sessions contradict each other."""
         return not self.outcome.gone and bool(self.doubtful or self.unlisted)
 
-    def look_again(self) -> Steps[None]:
+    def read_again(self) -> Steps[None]:
         """Request the list once more: what it lacks now is deleted, what it names now was late."""
         self.outcome.list_lacked_a_session |= bool(self.unlisted)
         rows = yield from self.list_window(self.outcome.window, until_empty=True)
@@ -143,7 +143,7 @@ class _ListSync(UserSteps):
             self.outcome.fail(None, Malformed(NOT_LISTED))
 
 
-def wants_reading(row: ListedSession, stored: StoredSession | None) -> bool:
+def needs_reading(row: ListedSession, stored: StoredSession | None) -> bool:
     """True when a listed session must be read in full: new, never read in full, deleted before, or changed.
 
     A session that is still running is read again only when its list row moved: without a new chunk or state its

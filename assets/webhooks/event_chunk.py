@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from assets.sync.comparison import stages_contradict
 from assets.sync.session_rows import Row, session_row
-from assets.webhooks.event_decisions import Action, Event, decide, read_event, user_to_ask
+from assets.webhooks.event_decisions import Action, Event, decide, read_event, user_to_request
 from resources.asleep.errors import AsleepError, Gone, Malformed, Rejected, RequestRefused, Unavailable
 from resources.asleep.parsing.parse_sessions import parse_session_result
 from resources.asleep.records import SleepSession
@@ -74,7 +74,7 @@ class Chunk:
         found: dict[tuple[str, str], list[int]] = {}
         for event_id in self.ids_of(Action.FETCH_SESSION):
             event = self.events[event_id]
-            user_id = user_to_ask(event, self.known.get(event.session_id or ""))
+            user_id = user_to_request(event, self.known.get(event.session_id or ""))
             if user_id is not None and event.session_id is not None:
                 found.setdefault((user_id, event.session_id), []).append(event_id)
         return found

@@ -104,7 +104,7 @@ def decide(event: Event, *, known: KnownSession | None, user_is_erased: bool) ->
     return Action.STORE_BODY if event.result is not None and is_news else Action.FETCH_SESSION
 
 
-def user_to_ask(event: Event, known: KnownSession | None) -> str | None:
+def user_to_request(event: Event, known: KnownSession | None) -> str | None:
     """Whose session to request: the stored owner's, so that a false name never makes a session look deleted.
 
     Args:

@@ -21,7 +21,7 @@ from resources.database.service.inbox import TakenEvent
 EVENTS_AT_ONCE = 200
 MAX_SECONDS = 300.0
 """Of one run: then it ends, and the sensor starts the next one."""
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 DATABASE_WAIT_SECONDS = 1800.0
 """For a database that does not come back, as when it was removed: then the run fails."""
 
@@ -50,18 +50,18 @@ def handle_inbox(engine: Engine, store: Handle, ask: Handle | None, *, idle_seco
     last_came = time.monotonic()
     while asking.is_alive() or not asking.is_ending.is_set():
         handled = storing.handle_next()
-        asking.look_again.set()
+        asking.wake_up.set()
         now = time.monotonic()
         if handled:
             last_came = now
         if (handled == 0 and now >= last_came + idle_seconds) or (handled and now >= ends_at):
             asking.is_ending.set()
         if handled is None:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         elif handled == 0 and asking.is_ending.is_set():
-            asking.join(LOOK_SECONDS)
+            asking.join(POLL_SECONDS)
         elif handled == 0:
-            time.sleep(min(LOOK_SECONDS, idle_seconds))
+            time.sleep(min(POLL_SECONDS, idle_seconds))
         if asking.error is not None:
             raise asking.error
     return storing.counts + asking.counts
@@ -125,7 +125,7 @@ class _Asking(threading.Thread):
         """
         super().__init__(name="asking", daemon=True)
         self.is_ending = threading.Event()
-        self.look_again = threading.Event()
+        self.wake_up = threading.Event()
         self.error: Exception | None = None
         self._loop = loop
         self._ends_at = ends_at
@@ -150,5 +150,5 @@ class _Asking(threading.Thread):
             if was_ending and (handled == 0 or (handled is not None and time.monotonic() >= self._ends_at)):
                 return
             if not handled:
-                self.look_again.wait(LOOK_SECONDS)
-                self.look_again.clear()
+                self.wake_up.wait(POLL_SECONDS)
+                self.wake_up.clear()

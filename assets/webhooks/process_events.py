@@ -42,7 +42,7 @@ class InboxOptions(dg.Config):
     idle_seconds: float = 0.0
     """The run ends when no event has come for this long, and after five minutes at the latest. Nights end together: a
     run that stays stores the next one within a second, while a run for each would start a process every time."""
-    may_ask: bool = True
+    may_call_api: bool = True
     """False while the API refuses the account: then events that need a request stay in the inbox."""
 
 
@@ -64,11 +64,11 @@ def handle_events(
     tally, engine = RequestCounts(), database.engine
     with as_dagster_failure(context), asleep_api.client(engine, tally) as client:
         database.require_migrated()
-        ask = partial(ask_for_events, engine, client, context.run_id, asleep_api.max_connections)
+        ask = partial(request_sessions_of_events, engine, client, context.run_id, asleep_api.max_connections)
         counts = handle_inbox(
             engine,
             one_by_one(engine, partial(store_events, engine)),
-            one_by_one(engine, ask) if config.may_ask else None,
+            one_by_one(engine, ask) if config.may_call_api else None,
             idle_seconds=config.idle_seconds,
         )
     context.add_output_metadata({**dict.fromkeys(COUNTED, 0), **counts, **tally.counts()})
@@ -113,7 +113,7 @@ def store_events(engine: Engine, taken: Sequence[TakenEvent]) -> Counter[str]:
     return _write(engine, read_chunk(engine, taken))
 
 
-def ask_for_events(
+def request_sessions_of_events(
     engine: Engine, client: AsleepClient, run_id: str, workers: int, taken: Sequence[TakenEvent]
 ) -> Counter[str]:
     """Read from the API what events do not bring, and store it.
@@ -187,7 +187,7 @@ def _write(engine: Engine, chunk: Chunk) -> Counter[str]:
         inbox.drop_events(connection, dropped)
         parked = inbox.mark_failed(connection, chunk.failed)
         inbox.postpone_events(connection, chunk.postponed, seconds=PAUSE_SECONDS)
-        inbox.let_ask(connection, chunk.to_ask)
+        inbox.require_request(connection, chunk.to_ask)
     return Counter(
         events_done=len(chunk.done),
         events_dropped=len(dropped),

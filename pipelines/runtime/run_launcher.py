@@ -39,7 +39,7 @@ _ENDS = {
 }
 
 LOCAL = {"localhost", "127.0.0.1", "::1"}
-ASK_SECONDS = 10
+RESPONSE_SECONDS = 10
 _RUNNING = CheckRunHealthResult(WorkerStatus.RUNNING)
 
 
@@ -148,7 +148,7 @@ def _health_at(server: dict[str, Any], run_id: str) -> CheckRunHealthResult:
     """
     try:
         answer = deserialize_value(
-            _client(server).can_cancel_execution(CanCancelExecutionRequest(run_id=run_id), timeout=ASK_SECONDS),
+            _client(server).can_cancel_execution(CanCancelExecutionRequest(run_id=run_id), timeout=RESPONSE_SECONDS),
             CanCancelExecutionResult,
         )
     except DagsterError:

@@ -16,7 +16,7 @@ from pipelines.notifications.alerts import OUTAGE_ALERT_AFTER, alert_of_outage
 from pipelines.settings import Settings
 from resources.notifications.deliver import NotDelivered
 
-LOOK_SECONDS = 10.0
+POLL_SECONDS = 10.0
 ANSWER_SECONDS = 5.0
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 compared, not bound
 
@@ -46,7 +46,7 @@ class DatabaseWatch(threading.Thread):
     def run(self) -> None:
         """Look again and again; the thread ends with its process."""
         pause = threading.Event()
-        while not pause.wait(LOOK_SECONDS):
+        while not pause.wait(POLL_SECONDS):
             self.look()
 
     def look(self) -> None:

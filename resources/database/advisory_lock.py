@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-LOOK_AGAIN_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 _TRY = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
 _TRY_SHORTLY = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
@@ -34,7 +34,7 @@ def advisory_lock(
         if not connection.scalar(_TRY, {"name": name}):
             on_wait()
             while not connection.scalar(_TRY, {"name": name}):
-                wait(LOOK_AGAIN_SECONDS)
+                wait(POLL_SECONDS)
         try:
             yield
         finally:

@@ -21,7 +21,7 @@ from resources.embedded_postgres.programs import EmbeddedPostgresError, find_pro
 LOOPBACK = "127.0.0.1"
 APPLICATION, SUPERUSER, DATABASE = "asleep", "postgres", "asleep"
 SETTLE_SECONDS = 60
-LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 CONNECT_TIMEOUT_SECONDS = 2
 PORT_ATTEMPTS = 5
 SETTINGS = (
@@ -168,7 +168,7 @@ def _await_answer_or_end(home: Home) -> IO[str] | None:
             return None
         if (life := lock(home.alive)) is not None:
             return life
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     raise EmbeddedPostgresError(
         f"{home.data}: the server neither answers nor ends (`lsof {home.alive}`), see {home.log}"
     )

@@ -19,7 +19,7 @@ from sqlalchemy import Engine, Row
 from resources.rate_limit.protocol import Outcome, Permit, PermitUnavailable
 from resources.rate_limit.shared_row import LimiterConfig, SharedRow
 
-ASK_AHEAD_SECONDS = 0.01  # ask for slots this long before the last one is due; earlier would be unfair to others
+RESERVE_AHEAD_SECONDS = 0.01  # ask for slots this long before the last one is due; earlier would be unfair to others
 MAX_LATE_SECONDS = 0.3  # a thread that wakes later takes another slot; below it, sending and paying is never dearer
 LOOSE_TAIL_SECONDS = 0.02  # a loose slot is not taken in its last moments: the request might leave too late
 RETRY_AHEAD_SECONDS = 0.25  # a process that got no slot asks again this long before the next one is free
@@ -159,14 +159,14 @@ class PostgresRateLimiter:
         first, now = row.first_slot + self._row.clock.offset, time.monotonic()
         if not row.slots:
             retry_at = first - RETRY_AHEAD_SECONDS
-            ask_at = retry_at if retry_at > now else max(first, now + ASK_AHEAD_SECONDS)
+            ask_at = retry_at if retry_at > now else max(first, now + RESERVE_AHEAD_SECONDS)
             self._standing = _Standing(min(ask_at, now + MAX_SILENCE_SECONDS), first, row.reason)
             return
         takeable_seconds = row.usable_seconds - LOOSE_TAIL_SECONDS if row.usable_seconds else MAX_LATE_SECONDS
         for starts_at in (first + place * row.spacing_seconds for place in range(row.slots)):
             due_at, take_before = starts_at + row.usable_seconds, starts_at + takeable_seconds
             self._slots.append(_Slot(row.moment, starts_at, due_at, take_before, row.spacing_seconds, row.is_probe))
-        self._standing = _Standing(starts_at - ASK_AHEAD_SECONDS)
+        self._standing = _Standing(starts_at - RESERVE_AHEAD_SECONDS)
 
     def _reserve(self, wanted: int = 0) -> Row[Any]:
         with self._counting:

@@ -17,7 +17,7 @@ FIRST_PAUSE_SECONDS = 30
 """Four times as long after each further failure."""
 LEASE_SECONDS = 15
 """An event taken by a process that died is taken again after this."""
-ASK_LEASE_SECONDS = 600
+REQUEST_LEASE_SECONDS = 600
 """The same for an event that needs a request."""
 
 _DONE = text("""
@@ -32,7 +32,7 @@ SET attempts = greatest(attempts - 1, 0), next_attempt_at = clock_timestamp() + 
 WHERE event_id = ANY (:ids) AND processed_at IS NULL
 """)
 
-_LET_ASK = text("""
+_REQUIRE_REQUEST = text("""
 UPDATE asleep.webhook_events
 SET must_ask = true, attempts = greatest(attempts - 1, 0), next_attempt_at = clock_timestamp()
 WHERE event_id = ANY (:ids) AND processed_at IS NULL
@@ -122,7 +122,7 @@ def take_events(
         must_ask: which kind: those that must ask the API, or all others.
         lease_seconds: until when the claim holds; by default as the constants of this module say.
     """
-    lease = lease_seconds if lease_seconds is not None else ASK_LEASE_SECONDS if must_ask else LEASE_SECONDS
+    lease = lease_seconds if lease_seconds is not None else REQUEST_LEASE_SECONDS if must_ask else LEASE_SECONDS
     values = {"limit": limit, "must_ask": must_ask, "lease_seconds": lease}
     rows = connection.execute(load_sql(__package__, "take_events"), values)
     taken = (
@@ -152,14 +152,14 @@ def postpone_events(connection: Connection, event_ids: Iterable[int], *, seconds
     connection.execute(_POSTPONE, {"ids": list(event_ids), "seconds": seconds})
 
 
-def let_ask(connection: Connection, event_ids: Iterable[int]) -> None:
+def require_request(connection: Connection, event_ids: Iterable[int]) -> None:
     """Give events back untried, marked as those that must ask the API.
 
     Args:
         connection: open, in a transaction.
         event_ids: which events.
     """
-    connection.execute(_LET_ASK, {"ids": list(event_ids)})
+    connection.execute(_REQUIRE_REQUEST, {"ids": list(event_ids)})
 
 
 def mark_failed(connection: Connection, failures: Sequence[FailedEvent]) -> frozenset[int]:
@@ -196,13 +196,13 @@ def drop_events(connection: Connection, event_ids: Iterable[int]) -> None:
     connection.execute(_DROP, {"ids": list(event_ids)})
 
 
-def has_due_events(connection: Connection, *, may_ask: bool = True, seconds: float = 0) -> bool:
+def has_due_events(connection: Connection, *, may_call_api: bool = True, seconds: float = 0) -> bool:
     """Whether the inbox holds events that are due to be handled.
 
     Args:
         connection: open.
-        may_ask: whether events count that must ask the API.
+        may_call_api: whether events count that must ask the API.
         seconds: for how long they have been due at least.
     """
-    kinds = [False, True] if may_ask else [False]
+    kinds = [False, True] if may_call_api else [False]
     return bool(connection.scalar(load_sql(__package__, "events_due"), {"kinds": kinds, "seconds": seconds}))

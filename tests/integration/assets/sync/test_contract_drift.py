@@ -5,7 +5,7 @@ from rich.console import Console
 from sqlalchemy import text
 
 from assets.average_stats_reconciliation import average_stats_reconciliation
-from assets.checks.sql_checks import api_follows_its_contract
+from assets.checks.sql_checks import api_matches_contract
 from assets.sync.sync_batch import Mode
 from pipelines.cli.status import show_status
 from pipelines.settings import Settings
@@ -41,8 +41,8 @@ def results(world) -> set[CheckResult]:
 def check(world, instance) -> dg.AssetCheckEvaluation:
     url = world.engine.url.render_as_string(hide_password=False)
     result = dg.materialize(
-        [average_stats_reconciliation, api_follows_its_contract],
-        selection=dg.AssetSelection.checks(api_follows_its_contract),
+        [average_stats_reconciliation, api_matches_contract],
+        selection=dg.AssetSelection.checks(api_matches_contract),
         resources={
             "database": Database(lambda: url),
             "asleep_api": None,

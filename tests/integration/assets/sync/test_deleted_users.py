@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from assets.export.export import ExportTarget
-from assets.ops.deleted_users import erase_departed, look_for_departures
+from assets.ops.deleted_users import erase_due_users, find_deleted_users
 from assets.ops.retention import Retention
 from resources.asleep.resource import AsleepApi
 from resources.database.resource import Database
@@ -17,7 +17,7 @@ LAST = date(2026, 11, 22)
 
 @dg.job
 def erase_deleted_users():
-    erase_departed(look_for_departures())
+    erase_due_users(find_deleted_users())
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def test_values_of_the_wrong_type_are_null_in_their_column_whole_in_the_payload_
         assert {"stat.sleep_index: not a number", "stat.stress_index: unknown field", "device: unknown field"} <= set(
             row.contract_violations
         )
-    check = _check(world, "answers_follow_the_contract")
+    check = _check(world, "responses_match_contract")
     assert not check.passed
     assert check.metadata["found: stat.sleep_index: not a number"].value == 3
 

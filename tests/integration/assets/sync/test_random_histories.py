@@ -14,7 +14,7 @@ import pytest
 from assets.sync import sync_batch
 from assets.sync.sync_batch import Mode
 from assets.webhooks.inbox_loop import handle_inbox
-from assets.webhooks.process_events import ask_for_events, one_by_one, store_events
+from assets.webhooks.process_events import one_by_one, request_sessions_of_events, store_events
 from resources.asleep.errors import Rejected
 from resources.database.service.inbox import IncomingEvent, put_events
 from tests.integration.assets.sync.conftest import HASTY, Syncing, World
@@ -93,7 +93,7 @@ def deliver(world: World, events: list[tuple[str, bytes]]) -> None:
     with engine.begin() as connection:
         put_events(connection, [IncomingEvent(body, {"x-user-id": user_id}) for user_id, body in events])
     with suppress(Rejected), Syncing(engine, world.api.url).api(retry_policy=HASTY).client(engine) as client:
-        store, ask = partial(store_events, engine), partial(ask_for_events, engine, client, "events", 4)
+        store, ask = partial(store_events, engine), partial(request_sessions_of_events, engine, client, "events", 4)
         handle_inbox(engine, one_by_one(engine, store), one_by_one(engine, ask), idle_seconds=0)
 
 

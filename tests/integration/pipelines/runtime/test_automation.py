@@ -171,8 +171,8 @@ def test_after_a_rejected_account_nothing_sends_requests_until_a_run_succeeds(
     def asked_for() -> list[bool]:
         handling = events(dg.build_sensor_context(instance=instance), database=database)
         retry = tick(instance, hourly_retry, database=database)
-        may_ask = handling.run_config["ops"]["handle_events"]["config"]["may_ask"]
-        return [isinstance(retry, dg.RunRequest), may_ask]
+        may_call_api = handling.run_config["ops"]["handle_events"]["config"]["may_call_api"]
+        return [isinstance(retry, dg.RunRequest), may_call_api]
 
     assert asked_for() == [True, True]
     _a_run(instance, "sync_sleep_sessions", DagsterRunStatus.FAILURE, tags=refused)

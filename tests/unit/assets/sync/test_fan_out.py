@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.sync.fan_out import LOOK_AHEAD, fan_out, fan_out_with_ticks
+from assets.sync.fan_out import TASKS_AHEAD, fan_out, fan_out_with_ticks
 
 WHO = contextvars.ContextVar("who", default="nobody")
 
@@ -63,7 +63,7 @@ def test_no_more_tasks_are_taken_than_workers_can_use(workers):
             yield number
 
     for done, _ in enumerate(fan_out(tasks(), lambda task: task, workers=workers), start=1):
-        assert len(taken) - done < LOOK_AHEAD * workers + 1
+        assert len(taken) - done < TASKS_AHEAD * workers + 1
 
 
 def test_never_more_threads_ask_at_once_than_agreed():
@@ -88,7 +88,7 @@ def test_leaving_early_ends_the_threads_and_starts_no_task():
     next(answers)
     answers.close()
     assert threading.active_count() == before
-    assert len(asked) <= LOOK_AHEAD * 4
+    assert len(asked) <= TASKS_AHEAD * 4
 
 
 def test_context_variables_reach_the_threads():
