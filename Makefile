@@ -95,7 +95,7 @@ chromium:  ## Install Chromium from the distribution's packages, where that is p
 	  else echo "make: no Chromium and no right to install it: the tests of the UI will be skipped" >&2; fi; }
 
 docs: install  ## Build the documentation as a site in site/; fails on a link that leads nowhere
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "Open site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict && echo "Open site/index.html"
 
 data-dictionary: install  ## Write docs/reference/data-dictionary.md and dbt's sources from the comments in the database
 	@$(BIN)/asleep-sync migrate >/dev/null

@@ -27,7 +27,7 @@ def test_every_link_leads_somewhere(page):
 def test_the_site_builds_with_every_command_and_setting(tmp_path):
     """`make docs` stops at a broken link or anchor; its references are made from the code and have no empty meaning."""
     built = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path],
         cwd=ROOT,
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
