@@ -91,3 +91,14 @@ def test_the_steps_for_systemd_make_what_the_units_need():
         assert "User=asleep-sync" in unit.splitlines()
     for path in set(re.findall(r"/opt/asleep-sync/((?:deploy|\.env)[\w./-]*\w)", page)):
         assert (ROOT / path).exists(), path
+
+
+def test_the_steps_for_systemd_come_in_an_order_that_works():
+    """Without its role's rights the pipeline cannot make Dagster's tables; a database in use cannot be renamed."""
+    install, _, back = (ROOT / "docs/how-to/systemd.md").read_text("utf-8").partition("## Roll back")
+
+    steps = ["owner migrate", "roles.sql", "dagster instance info", "systemctl enable", "users import", "doctor"]
+    assert sorted(steps, key=install.index) == steps
+    stopped = re.search(r"^systemctl stop (.*)$", back, re.MULTILINE)[1].split()
+    assert set(stopped) == {path.stem for path in (ROOT / "deploy/systemd").glob("*.service")}
+    assert back.index("systemctl stop") < back.index("RENAME TO")
