@@ -6,7 +6,7 @@ from assets.ops.failures import as_dagster_failure
 from assets.ops.recomputed_metrics import MetricsOptions, recompute_metrics
 from assets.ops.table_metadata import table_metadata
 from resources.database.resource import Database
-from resources.database.schema import tables
+from resources.database.schema import metrics_table
 
 
 @dg.asset(
@@ -16,7 +16,7 @@ from resources.database.schema import tables
     tags={"source": "asleep", "grain": "user_period"},
     owners=["team:data"],
     code_version="1",
-    metadata=table_metadata(tables.sleep_metrics),
+    metadata=table_metadata(metrics_table.sleep_metrics),
 )
 def sleep_metrics(
     context: dg.AssetExecutionContext,

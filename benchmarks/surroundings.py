@@ -15,8 +15,9 @@ from typing import Any
 
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate
-from resources.database.users.registry import import_users
+from resources.database.users.registry import Registry
 from resources.embedded_postgres import server as embedded
+from tests.databases import create_database, drop_database
 
 KEY = "simulated-key"
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,9 +50,9 @@ class Surroundings:
         """The URL of a fresh, migrated database in which the users are registered."""
         name = f"benchmark_{secrets.token_hex(4)}"
         try:
-            yield embedded.create_database(self.server, name, template=TEMPLATE)
+            yield create_database(self.server, name, template=TEMPLATE)
         finally:
-            embedded.drop_database(self.server, name)
+            drop_database(self.server, name)
 
 
 @contextmanager
@@ -87,8 +88,8 @@ def surroundings(users: int, sessions_per_user: int, latency_ms: float) -> Itera
 
 
 def _make_template(found: Surroundings) -> None:
-    engine = make_engine(embedded.create_database(found.server, TEMPLATE), application_name="benchmark")
+    engine = make_engine(create_database(found.server, TEMPLATE), application_name="benchmark")
     migrate(engine, other_schemas=("dagster",))
     with engine.begin() as connection:
-        import_users(connection, [(user["user_id"], None) for user in found.ask("users")])
+        Registry(connection).add([(user["user_id"], None) for user in found.ask("users")])
     engine.dispose()

@@ -32,7 +32,7 @@ from pipelines.runtime.runs import range_tags
 from pipelines.settings import Settings
 from resources.asleep.resource import AsleepApi
 from resources.database.engine import make_engine
-from resources.database.service.inbox import IncomingEvent, put_events
+from resources.database.service.inbox import Inbox, IncomingEvent
 
 DAYS = 365
 KEPT_DAYS = 7
@@ -149,7 +149,7 @@ def put_event(engine: Engine, world: Surroundings) -> None:
     body = {"event": "SESSION_COMPLETE", "version": "V3", "data": {"user_id": user["user_id"], **result}}
     with engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM asleep.sleep_sessions WHERE session_id = %s", (session_id,))
-        put_events(connection, [IncomingEvent(json.dumps(body).encode(), {"content-type": "application/json"})])
+        Inbox(connection).put([IncomingEvent(json.dumps(body).encode(), {"content-type": "application/json"})])
 
 
 def copy_ticks(instance: dg.DagsterInstance, connection: Connection) -> None:

@@ -23,7 +23,7 @@ from pipelines.runtime.runs import (
     why_refused,
 )
 from resources.database.resource import Database
-from resources.database.service.inbox import has_due_events
+from resources.database.service.inbox import Inbox
 
 RECOMPUTE_INTERVAL = timedelta(minutes=15)
 """During a sync, averages are recomputed at most this often."""
@@ -128,8 +128,8 @@ def webhook_inbox(*, enabled: bool, clock: Callable[[], datetime] = utc_now) -> 
     ) -> dg.RunRequest | dg.SkipReason:
         refused = why_refused(context.instance)
         with database.engine.connect() as connection:
-            is_due = has_due_events(connection, may_call_api=refused is None)
-            is_overdue = has_due_events(connection, may_call_api=False, seconds=OVERDUE_SECONDS)
+            is_due = Inbox(connection).has_due(may_call_api=refused is None)
+            is_overdue = Inbox(connection).has_due(may_call_api=False, seconds=OVERDUE_SECONDS)
         if not is_due:
             return dg.SkipReason(refused or "No event in the inbox is due.")
         job, recent = process_webhook_events.name, clock() - HANDOVER

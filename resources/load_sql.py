@@ -10,18 +10,13 @@ from sqlalchemy import TextClause, text
 
 @cache
 def load_sql(package: str | None, name: str) -> TextClause:
-    """The statement in `<name>.sql` beside the module that runs it.
+    """The statement in a file beside the module that runs it.
 
     Args:
         package: the module's own `__package__`, so that no package runs another's SQL.
-        name: file name without the suffix.
-
-    Raises:
-        FileNotFoundError: the package has no such file.
+        name: of the file, without the suffix.
     """
-    if package is None:
-        raise ValueError("load_sql needs the __package__ of the module that calls it")
-    return text(files(package).joinpath(f"{name}.sql").read_text("utf-8"))
+    return text(files(package or "").joinpath(f"{name}.sql").read_text("utf-8"))
 
 
 def arrays_of(rows: Sequence[NamedTuple]) -> dict[str, list[Any]]:

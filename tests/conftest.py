@@ -21,6 +21,7 @@ from resources.database.first_day import EARLIEST_DAY
 from resources.database.migrate import migrate
 from resources.database.users.pseudonym_key import load_pseudonym_key
 from resources.embedded_postgres import server as embedded
+from tests.databases import drop_database, url_of
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = ("127.", "localhost", "::1")
@@ -107,10 +108,10 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Embe
 def template(postgres: embedded.EmbeddedPostgres) -> str:
     """Name of a migrated, empty database to copy."""
     name = "template_migrated"
-    embedded.drop_database(postgres, name)
+    drop_database(postgres, name)
     with _administration(postgres) as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
-    engine = make_engine(postgres.url_for(name), application_name="tests")
+    engine = make_engine(url_of(postgres, name), application_name="tests")
     migrate(engine, other_schemas=("dagster",), first_day=EARLIEST_DAY)
     with engine.connect() as connection:
         load_pseudonym_key(connection)
@@ -136,9 +137,9 @@ def new_database(postgres: embedded.EmbeddedPostgres, template: str) -> Callable
         with _administration(postgres) as connection:
             connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
         try:
-            yield postgres.url_for(name)
+            yield url_of(postgres, name)
         finally:
-            embedded.drop_database(postgres, name)  # as superuser: an autovacuum worker may be at work in it
+            drop_database(postgres, name)  # as superuser: an autovacuum worker may be at work in it
 
     return make
 

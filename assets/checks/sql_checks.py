@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row
 from assets.metrics.monthly_summary import count_differing
 from assets.ops.failures import as_dagster_failure, missing_data_failure
 from resources.contract.drift import check_stored
-from resources.contract.findings import CheckResult
+from resources.contract.statements import CheckResult
 from resources.database.resource import Database
 from resources.load_sql import load_sql
 

@@ -32,7 +32,7 @@ from assets.metrics.periods import WEEKEND, metrics_of
 from assets.metrics.regularity import MainSleep, Recording, compare_days, pairs_frame, stages_of
 from resources.database.copy import copy_in, copy_text, encoder_of
 from resources.database.schema.bookkeeping import stale_periods
-from resources.database.schema.tables import sleep_metrics
+from resources.database.schema.metrics_table import sleep_metrics
 from resources.load_sql import load_sql
 
 DEFINITION_VERSION = 2

@@ -22,8 +22,8 @@ from resources.asleep.records import UserProfile
 from resources.asleep.resource import AsleepApi
 from resources.database.resource import Database
 from resources.database.sync import sync_state
-from resources.database.users.erase import due_for_erasure, erase, note_to_be_deleted
-from resources.database.users.registry import note_return, users_by_presence
+from resources.database.users.erase import Erasures
+from resources.database.users.registry import Registry
 
 USERS_AT_ONCE = 500
 
@@ -45,7 +45,7 @@ def find_deleted_users(
     with as_dagster_failure(context), asleep_api.client(database.engine, tally) as client:
         database.require_migrated()
         with database.engine.connect() as connection:
-            users = users_by_presence(connection)
+            users = Registry(connection).presence()
         for start in range(0, len(users), USERS_AT_ONCE):
             chunk = dict(islice(users.items(), start, start + USERS_AT_ONCE))
             answers = _ask(client, list(chunk), workers=asleep_api.max_connections)
@@ -96,9 +96,9 @@ def _raise_if_final(error: Exception) -> None:
 
 def _note(engine: Engine, answers: _Answers) -> dict[str, int]:
     with engine.begin() as connection:
-        note_to_be_deleted(connection, answers.staying, scheduled=False)
-        note_to_be_deleted(connection, answers.leaving, scheduled=True)
-        back = note_return(connection, answers.known)
+        Erasures(connection).note_to_be_deleted(answers.staying, scheduled=False)
+        Erasures(connection).note_to_be_deleted(answers.leaving, scheduled=True)
+        back = Registry(connection).note_return(answers.known)
         sync_state.users_found(connection, answers.known)
         not_found = sync_state.users_not_found(connection, answers.gone)
     return {
@@ -120,10 +120,10 @@ def erase_due_users(
     counts: Counter[str] = Counter()
     with as_dagster_failure(context):
         with database.engine.connect() as connection:
-            due = due_for_erasure(connection, retention.erasure_grace)
+            due = Erasures(connection).due(retention.erasure_grace)
         for departed in due:
             with database.engine.begin() as connection:
-                counts.update(erase(connection, departed.user_id, departed.reason))
+                counts.update(Erasures(connection).erase(departed.user_id, departed.reason))
         if export_target.directory is not None:
             refresh(database.engine, export_target.directory)
     context.log.info("%d users erased", len(due))

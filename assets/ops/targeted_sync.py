@@ -15,7 +15,7 @@ from assets.sync.window import Window
 from resources.asleep.resource import AsleepApi
 from resources.database.resource import Database
 from resources.database.sync import sync_state
-from resources.database.users.registry import find_users
+from resources.database.users.registry import Registry
 
 
 class SomeUsers(dg.Config):
@@ -111,5 +111,5 @@ def fail_if_users_failed(context: dg.OpExecutionContext, database: dg.ResourcePa
     ops: Any = context.run.run_config["ops"]
     with as_dagster_failure(context), database.engine.connect() as connection:
         if totals_of_run(sync_state.counts_of_run(connection, context.run_id)).get("failures"):
-            users = find_users(connection, ops[sync_some_users.name]["config"].get("users") or ())
+            users = Registry(connection).find(ops[sync_some_users.name]["config"].get("users") or ())
             raise missing_data_failure(connection, [user_id for user_id in users.values() if user_id])

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Engine
 from assets.sync.session_rows import Row, session_row
 from resources.asleep.errors import Malformed
 from resources.asleep.parsing.parse_sessions import parse_session_result
-from resources.database.checkpoints import clear_checkpoint, read_checkpoint, write_checkpoint
+from resources.database.checkpoints import Checkpoint
 from resources.database.sync.upsert import upsert_sessions
-from resources.database.users.registry import hold_registered
+from resources.database.users.registry import Registry
 from resources.load_sql import load_sql
 
 PAGE_ROWS = 500
@@ -44,22 +44,22 @@ def reshape(engine: Engine, *, progress: Callable[[Reshaped], None], restart: bo
     """
     total = Reshaped(0, 0, 0, 0)
     with engine.begin() as connection:
-        after = "" if restart else read_checkpoint(connection, CHECKPOINT)
+        after = "" if restart else Checkpoint(connection, CHECKPOINT).read()
     while True:
         with engine.begin() as connection:
             values = {"after": after, "page_rows": PAGE_ROWS}
             page = connection.execute(load_sql(__package__, "stored_payloads"), values).all()
             if not page:
-                clear_checkpoint(connection, CHECKPOINT)
+                Checkpoint(connection, CHECKPOINT).clear()
                 return total
             after = page[-1].session_id
             total = Reshaped(*map(sum, zip(total, _rebuild(connection, page), strict=True)))
-            write_checkpoint(connection, CHECKPOINT, after)
+            Checkpoint(connection, CHECKPOINT).write(after)
         progress(total)
 
 
 def _rebuild(connection: Connection, page: Sequence[Any]) -> Reshaped:
-    registered = hold_registered(connection, {stored.user_id for stored in page})
+    registered = Registry(connection).hold({stored.user_id for stored in page})
     rows = [_row(stored) for stored in page if stored.user_id in registered]
     written = upsert_sessions(connection, [row for row in rows if row is not None])
     return Reshaped(len(page), written.inserted + written.updated, written.unchanged, unreadable=rows.count(None))

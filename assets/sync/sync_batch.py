@@ -43,7 +43,7 @@ from resources.database.sync.stored_sessions import (
 )
 from resources.database.sync.sync_state import Deletions, Failure, NotFound, UserToSync
 from resources.database.sync.upsert import Written, disputed_sessions, upsert_sessions
-from resources.database.users.registry import hold_registered, some_other_users
+from resources.database.users.registry import Registry
 from resources.pseudonyms import pseudonym
 
 SECONDS_PER_WRITE = 2.0
@@ -237,7 +237,7 @@ class _BatchSync:
         held = self.state.held
         silent = [outcome.user.user_id for outcome in held if not outcome.gone]
         with self.engine.connect() as connection:
-            others = some_other_users(connection, {outcome.user.user_id for outcome in held}, WITNESSES)
+            others = Registry(connection).some_others({outcome.user.user_id for outcome in held}, WITNESSES)
         requested, is_sure = len(held), True
         for user_id in (*silent[:WITNESSES], *others):
             try:
@@ -280,7 +280,7 @@ class _BatchSync:
         self.settle_owners()
         state.settle_lists()
         with self.engine.begin() as connection:
-            state.keep_only(hold_registered(connection, state.user_ids))
+            state.keep_only(Registry(connection).hold(state.user_ids))
             done, failures = state.done, state.failures()
             written = upsert_sessions(connection, state.rows, moved=state.moved)
             deletions = sync_state.mark_deleted(

@@ -15,7 +15,7 @@ from resources.asleep.parsing.parse_sessions import parse_session_result
 from resources.asleep.records import SleepSession
 from resources.database.service.inbox import FailedEvent, TakenEvent
 from resources.database.sync.stored_sessions import KnownSession, known_sessions
-from resources.database.users import registry
+from resources.database.users.registry import Registry
 
 NEWS = (timedelta(days=-7), timedelta(days=1))
 """How far from its arrival a night may begin to be stored from the event's own body: the next syncs list those days and
@@ -120,7 +120,7 @@ def read_chunk(engine: Engine, taken: Sequence[TakenEvent]) -> Chunk:
     events = {event.event_id: read_event(event.body, event.headers) for event in taken}
     with engine.begin() as connection:
         known = known_sessions(connection, (e.session_id for e in events.values() if e.session_id))
-        erased = registry.erased_among(connection, (e.user_id for e in events.values() if e.user_id))
+        erased = Registry(connection).erased_among(e.user_id for e in events.values() if e.user_id)
     chunk = Chunk(events, known)
     mentions = Counter(event.session_id for event in events.values() if event.result is not None)
     for event in taken:

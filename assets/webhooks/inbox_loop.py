@@ -15,8 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from resources.database.engine import passes_by_itself
-from resources.database.service import inbox
-from resources.database.service.inbox import TakenEvent
+from resources.database.service.inbox import Inbox, TakenEvent
 
 EVENTS_AT_ONCE = 200
 MAX_SECONDS = 300.0
@@ -90,7 +89,7 @@ class _Loop:
         try:
             self._give_back()
             with self._engine.begin() as connection:
-                taken = inbox.take_events(connection, EVENTS_AT_ONCE, must_ask=self._must_ask)
+                taken = Inbox(connection).take(EVENTS_AT_ONCE, must_ask=self._must_ask)
             self._held = [event.event_id for event in taken]
             if taken:
                 self.counts += self._handle(taken)
@@ -109,7 +108,7 @@ class _Loop:
     def _give_back(self) -> None:
         if self._held:
             with self._engine.begin() as connection:
-                inbox.postpone_events(connection, self._held, seconds=0)
+                Inbox(connection).give_back(self._held)
             self._held = []
 
 

@@ -22,12 +22,11 @@ from resources.asleep.errors import Rejected
 from resources.asleep.resource import AsleepApi
 from resources.database.engine import concerns_every_statement
 from resources.database.resource import Database
-from resources.database.service import inbox
-from resources.database.service.inbox import FailedEvent, TakenEvent
+from resources.database.service.inbox import FailedEvent, Inbox, TakenEvent
 from resources.database.sync.list_cache import expire_lists
 from resources.database.sync.stored_sessions import note_event_only
 from resources.database.sync.upsert import upsert_sessions
-from resources.database.users import registry
+from resources.database.users.registry import Registry
 from resources.pseudonyms import pseudonym
 
 DAYS_LISTED = 7
@@ -97,7 +96,7 @@ def one_by_one(engine: Engine, handle: Handle) -> Handle:
                 return sum((handle_each([event]) for event in taken), Counter())
             failure = FailedEvent(taken[0].event_id, f"could not be handled: {type(error).__name__}")
             with engine.begin() as connection:
-                inbox.mark_failed(connection, [failure])
+                Inbox(connection).mark_failed([failure])
             return Counter(events_failed=1)
 
     return handle_each
@@ -159,7 +158,7 @@ def _list_users(chunk: Chunk, engine: Engine, client: AsleepClient, run_id: str,
     if not by_user:
         return
     with engine.begin() as connection:
-        registry.register_users(connection, by_user, "webhook")
+        Registry(connection).register(by_user, "webhook")
     today = datetime.now(UTC).date()
     batch = Batch(
         run_id=run_id,
@@ -178,16 +177,17 @@ def _write(engine: Engine, chunk: Chunk) -> Counter[str]:
     """One short transaction: users, sessions, and what became of each event."""
     dropped = chunk.ids_of(Action.DROP)
     with engine.begin() as connection:
-        new = registry.register_users(connection, chunk.users_to_register(), "webhook")
-        registry.hold_registered(connection, chunk.changed)
+        new = Registry(connection).register(chunk.users_to_register(), "webhook")
+        Registry(connection).hold(chunk.changed)
         written = upsert_sessions(connection, chunk.rows)
         note_event_only(connection, chunk.event_only)
         expire_lists(connection, chunk.changed)
-        inbox.mark_done(connection, chunk.done)
-        inbox.drop_events(connection, dropped)
-        parked = inbox.mark_failed(connection, chunk.failed)
-        inbox.postpone_events(connection, chunk.postponed, seconds=PAUSE_SECONDS)
-        inbox.require_request(connection, chunk.to_ask)
+        inbox = Inbox(connection)
+        inbox.mark_done(chunk.done)
+        inbox.drop(dropped)
+        parked = inbox.mark_failed(chunk.failed)
+        inbox.give_back(chunk.postponed, seconds=PAUSE_SECONDS)
+        inbox.give_back(chunk.to_ask, must_ask=True)
     return Counter(
         events_done=len(chunk.done),
         events_dropped=len(dropped),

@@ -20,7 +20,7 @@ from resources.database.migrate import migrate
 from resources.database.resource import Database
 from resources.database.schema import tables
 from resources.database.schema.metadata import SCHEMA
-from resources.database.service.inbox_care import count_inbox
+from resources.database.service.inbox import Inbox
 from resources.embedded_postgres import server as embedded
 
 MONTHS_SHOWN = 12
@@ -95,7 +95,7 @@ def remove_demo() -> None:
                 "the embedded database also holds users who are not of the demo: nothing was removed. "
                 "`asleep-sync users list` shows where each comes from."
             )
-        if is_migrated and (inbox := count_inbox(connection)).waiting + inbox.parked:
+        if is_migrated and (inbox := Inbox(connection).count()).waiting + inbox.parked:
             raise Refusal(
                 "the embedded database also holds webhook events that were not handled, maybe of real users: nothing "
                 "was removed. `make dev` handles those that wait, `asleep-sync inbox list` shows those given up."

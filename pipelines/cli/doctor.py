@@ -44,10 +44,9 @@ def doctor(user_id: str | None, probe_unknown_user: bool, as_json: bool, file: P
     from resources.asleep.client import AsleepClient
     from resources.asleep.errors import AsleepError
     from resources.asleep.resource import KeyMissing
-    from resources.contract.findings import Findings
     from resources.contract.probe import probe
     from resources.contract.recording import CannotRedact, Recorder, cassette
-    from resources.contract.statements import check_clock
+    from resources.contract.statements import Findings
 
     findings = Findings()
     settings = read_settings()
@@ -59,7 +58,7 @@ def doctor(user_id: str | None, probe_unknown_user: bool, as_json: bool, file: P
         with asleep_api_of(settings).client(database.engine) as api:
             client = AsleepClient(recorder := Recorder(api.requests))
             findings.found += check(client, user_id).found
-            check_clock(findings, client.clock_ahead())
+            findings.check_clock(client.clock_ahead())
         if file is not None:
             write_private(file, cassette(recorder.exchanges, check))
             click.echo(
@@ -78,11 +77,11 @@ def doctor(user_id: str | None, probe_unknown_user: bool, as_json: bool, file: P
 def _check_database(findings: Any, database: Any, user_id: str | None) -> str:
     """Check the database; return the user to check the API with."""
     from resources.contract.database_checks import check_database
-    from resources.database.users.registry import user_with_most_sessions
+    from resources.database.users.registry import Registry
 
     with database.engine.connect() as connection:
         check_database(findings, connection)
-        user_id = user_id or user_with_most_sessions(connection)
+        user_id = user_id or Registry(connection).with_most_sessions()
     if user_id is None:
         raise Refusal("no user is registered: import users first (asleep-sync users import).")
     return user_id

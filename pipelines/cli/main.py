@@ -232,15 +232,15 @@ def forget(user_id: str, yes: bool) -> None:
     Example:
       asleep-sync forget G-20260301091502-AbCdEfGhIjKlMnOpQrSt
     """
-    from resources.database.users.erase import erase, last_erasure
+    from resources.database.users.erase import Erasures
 
     if not yes:
         click.confirm("Everything stored of this user will be erased and cannot be restored. Continue?", abort=True)
     settings = read_settings()
     database = open_database(settings)
     with database.engine.begin() as connection:
-        erased_before = last_erasure(connection, user_id)
-        removed = erase(connection, user_id, "requested")
+        erased_before = Erasures(connection).last(user_id)
+        removed = Erasures(connection).erase(user_id, "requested")
         if not removed and erased_before is None:  # inside: the record of an erasure that was none goes, too
             raise Refusal("nothing is stored of this user, and nothing was erased. Is the id right?")
     if removed:

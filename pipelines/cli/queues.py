@@ -30,10 +30,10 @@ def list_events(limit: int) -> None:
 
     Exit code 1 if there are events that were given up.
     """
-    from resources.database.service.inbox_care import count_inbox, list_parked
+    from resources.database.service.inbox import Inbox
 
     with open_database().engine.connect() as connection:
-        counts, parked = count_inbox(connection), list_parked(connection, limit)
+        counts, parked = Inbox(connection).count(), Inbox(connection).parked(limit)
     click.echo(f"{counts.waiting} events wait, {counts.parked} were given up.")
     if parked:
         rows = [(e.event_id, e.received_at, e.parked_at, e.attempts, e.error) for e in parked]
@@ -53,9 +53,9 @@ def retry_events(numbers: Numbers, everything: bool) -> None:
       asleep-sync inbox retry 412 413
       asleep-sync inbox retry --all
     """
-    from resources.database.service.inbox_care import requeue_parked
+    from resources.database.service.inbox import Inbox
 
-    found = _change(requeue_parked, numbers, "event", everything=everything)
+    found = _change(lambda connection: Inbox(connection).requeue_parked, numbers, "event", everything=everything)
     click.echo(f"{found} events wait again; the sensor webhook_inbox starts a run within seconds.")
 
 
@@ -70,11 +70,11 @@ def drop_events(numbers: Numbers, everything: bool, yes: bool) -> None:
     Example:
       asleep-sync inbox drop 412
     """
-    from resources.database.service.inbox_care import drop_parked
+    from resources.database.service.inbox import Inbox
 
     if not yes and (numbers or everything):
         click.confirm("These events will be deleted and cannot be restored. Continue?", abort=True)
-    found = _change(drop_parked, numbers, "event", everything=everything)
+    found = _change(lambda connection: Inbox(connection).drop_parked, numbers, "event", everything=everything)
     click.echo(f"{found} events deleted.")
 
 
@@ -93,12 +93,11 @@ def list_notifications(limit: int) -> None:
 
     Exit code 1 if there are notifications that were given up.
     """
-    from resources.database.service.inbox_care import count_outbox
-    from resources.database.service.outbox import is_on, list_undelivered
+    from resources.database.service.outbox import Outbox
 
     with open_database().engine.connect() as connection:
-        counts, undelivered = count_outbox(connection), list_undelivered(connection, limit)
-        are_on = is_on(connection)
+        counts, undelivered = Outbox(connection).count(), Outbox(connection).undelivered(limit)
+        are_on = Outbox(connection).is_on()
     state = "on" if are_on else "off: NOTIFY_URL is not set, or the service has not started with it"
     click.echo(f"Notifications are {state}. {counts.waiting} wait, {counts.parked} were given up.")
     if undelivered:
@@ -122,9 +121,11 @@ def retry_notifications(numbers: Numbers, everything: bool) -> None:
     Example:
       asleep-sync notifications retry --all
     """
-    from resources.database.service.outbox import requeue_notifications
+    from resources.database.service.outbox import Outbox
 
-    found = _change(requeue_notifications, numbers, "notification", everything=everything)
+    found = _change(
+        lambda connection: Outbox(connection).requeue_parked, numbers, "notification", everything=everything
+    )
     click.echo(f"{found} notifications wait again; the service delivers them within seconds.")
 
 
@@ -149,19 +150,21 @@ def clear_cache(names: tuple[str, ...]) -> None:
       asleep-sync cache clear --user G-20260301091502-AbCdEfGhIjKlMnOpQrSt
     """
     from resources.database.sync.list_cache import expire_lists
-    from resources.database.users.registry import users_by_presence
+    from resources.database.users.registry import Registry
 
     with open_database().engine.begin() as connection:
-        wanted = user_ids(connection, names) if names else list(users_by_presence(connection))
+        wanted = user_ids(connection, names) if names else list(Registry(connection).presence())
         expired = expire_lists(connection, wanted)
     click.echo(f"The lists of {expired} users are read again by the next sync.")
 
 
-def _change(change: Callable[[Any, list[int] | None], int], numbers: Numbers, what: str, *, everything: bool) -> int:
+def _change(
+    change: Callable[[Any], Callable[[list[int] | None], int]], numbers: Numbers, what: str, *, everything: bool
+) -> int:
     """Change what was given up: all of these numbers, or none; returns how many.
 
     Args:
-        change: a function of a connection and of numbers (None for all) that returns how many it found.
+        change: makes of a connection a function of numbers (None for all) that returns how many it found.
         numbers: as typed.
         what: name of one, for the error.
         everything: whether --all was typed.
@@ -173,7 +176,7 @@ def _change(change: Callable[[Any, list[int] | None], int], numbers: Numbers, wh
         raise Refusal("name numbers, as `list` shows them, or --all.")
     wanted = None if everything else sorted(set(numbers))
     with open_database().engine.begin() as connection:
-        found = change(connection, wanted)
+        found = change(connection)(wanted)
         if wanted is not None and found < len(wanted):
             raise Refusal(
                 f"{len(wanted) - found} of these numbers belong to no {what} that was given up. Nothing was changed."

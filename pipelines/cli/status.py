@@ -11,8 +11,8 @@ from pipelines.cli.common import print_table
 from pipelines.settings import Settings
 from resources.contract.drift import check_stored
 from resources.database.schema import tables
-from resources.database.service.inbox_care import count_inbox, count_outbox, list_parked
-from resources.database.service.outbox import is_on
+from resources.database.service.inbox import Inbox
+from resources.database.service.outbox import Outbox
 from resources.database.sync.missing_data import read_missing_data
 from resources.database.sync.run_health import (
     FIRST_SYNC_WITHIN,
@@ -135,12 +135,12 @@ def _rates(connection: Connection) -> list[tuple[Any, ...]]:
 
 
 def _boxes(connection: Connection) -> list[tuple[Any, ...]]:
-    inbox, outbox = count_inbox(connection), count_outbox(connection)
+    inbox, outbox, is_on = Inbox(connection).count(), Outbox(connection).count(), Outbox(connection).is_on()
     rows: list[tuple[Any, ...]] = [
         ("events waiting", inbox.waiting),
         ("oldest waiting event, seconds", round(inbox.oldest_seconds)),
         ("events given up", inbox.parked),
-        ("notifications", f"{outbox.waiting} waiting, {outbox.parked} given up" if is_on(connection) else "off"),
+        ("notifications", f"{outbox.waiting} waiting, {outbox.parked} given up" if is_on else "off"),
     ]
-    rows.extend((f"event {e.event_id}, {e.attempts} attempts", e.error) for e in list_parked(connection, limit=5))
+    rows.extend((f"event {e.event_id}, {e.attempts} attempts", e.error) for e in Inbox(connection).parked(limit=5))
     return rows

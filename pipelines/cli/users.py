@@ -35,7 +35,7 @@ def import_users(file: Any, again: bool) -> None:
       echo G-20260301091502-AbCdEfGhIjKlMnOpQrSt | asleep-sync users import -
     """
     from pipelines.cli.user_file import UserFileInvalid, read_users
-    from resources.database.users.registry import import_users as register
+    from resources.database.users.registry import Registry
 
     name = getattr(file, "name", "<stdin>").replace("<stdin>", "standard input")
     try:
@@ -43,7 +43,7 @@ def import_users(file: Any, again: bool) -> None:
     except UserFileInvalid as error:
         raise Refusal(f"{name}: nothing was imported.\n{error}") from None
     with open_database().engine.begin() as connection:
-        imported = register(connection, found, again=again)
+        imported = Registry(connection).add(found, again=again)
     for warning in warnings:
         click.echo(f"asleep-sync: {name}: {warning}", err=True)
     click.echo(f"{len(found)} users: {imported.new} new, {imported.updated} updated, {imported.unchanged} unchanged.")
@@ -66,14 +66,14 @@ def list_users(out: str | None) -> None:
       asleep-sync users list --out users.csv
       asleep-sync users list | grep 97e25854fe2ffc6b
     """
-    from resources.database.users.registry import list_users as registered
+    from resources.database.users.registry import Registry
     from resources.pseudonyms import pseudonym
 
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(["user_id", "timezone", "active", "gone_at", "last_synced_at", "source", "pseudonym"])
     with open_database().engine.connect() as connection:
-        for user in registered(connection):
+        for user in Registry(connection).users():
             lines.writerow([*user, pseudonym(user.user_id)])
     if out is None:
         sys.stdout.write(text.getvalue())
@@ -112,10 +112,10 @@ def deactivate(names: tuple[str, ...]) -> None:
 
 
 def _switch(names: Sequence[str], *, active: bool) -> None:
-    from resources.database.users.registry import set_active
+    from resources.database.users.registry import Registry
 
     with open_database().engine.begin() as connection:
-        switched = set_active(connection, user_ids(connection, names), active=active)
+        switched = Registry(connection).set_active(user_ids(connection, names), active=active)
     state = "active" if active else "inactive"
     click.echo(f"{switched} users are {state} now; {len(set(names)) - switched} were before.")
 
@@ -130,9 +130,9 @@ def user_ids(connection: Any, names: Sequence[str]) -> list[str]:
     Raises:
         Refusal: a name belongs to no registered user.
     """
-    from resources.database.users.registry import find_users
+    from resources.database.users.registry import Registry
 
-    found = find_users(connection, names)
+    found = Registry(connection).find(names)
     if unknown := [name for name, user_id in found.items() if user_id is None]:
         raise Refusal(f"not registered: {', '.join(unknown)}. Import them first: asleep-sync users import FILE")
     return [user_id for user_id in found.values() if user_id is not None]
@@ -154,10 +154,10 @@ def export() -> None:
     Example, after each backup and before each restore:
       asleep-sync erasures export > erasures.csv
     """
-    from resources.database.users.apply_erasures import list_erasures
+    from resources.database.users.erase import Erasures
 
     with open_database().engine.connect() as connection:
-        found = list_erasures(connection)
+        found = Erasures(connection).record()
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
     writer.writerow(_ERASURES_HEADER)
@@ -176,8 +176,7 @@ def apply(file: Any) -> None:
     Example, after a restore:
       asleep-sync erasures apply erasures.csv
     """
-    from resources.database.users.apply_erasures import Erasure, apply_erasures
-    from resources.database.users.erase import REASONS
+    from resources.database.users.erase import REASONS, Erasure, Erasures
 
     rows = list(csv.reader(file))
     if not rows or rows[0] != _ERASURES_HEADER:
@@ -189,5 +188,5 @@ def apply(file: Any) -> None:
     if not all(row.reason in REASONS and row.erased_at.tzinfo for row in recorded):
         raise Refusal("this record of erasures cannot be read. Nothing was erased.")
     with open_database().engine.begin() as connection:
-        erased = apply_erasures(connection, recorded)
+        erased = Erasures(connection).apply(recorded)
     click.echo(f"{len(recorded)} erasures on record, {erased} users erased now.")

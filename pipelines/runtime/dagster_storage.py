@@ -7,16 +7,11 @@ public interfaces are used: Dagster's storage classes with their `optimize_for_w
 from collections.abc import Mapping
 from typing import Any
 
-import psycopg2
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
-from psycopg2.extensions import connection as PostgresConnection  # noqa: N812 the driver's class has a lower-case name
-from sqlalchemy import event
-from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.pool import Pool
 
 from pipelines.runtime.dagster_environment import APPLICATION_NAME, DAGSTER_SCHEMA, require_storage_url
-from resources.database.session_settings import SETTINGS, set_up_session
+from resources.database.session_settings import SETTINGS, set_up_pools_of
 
 STATEMENT_TIMEOUT_MS = 60_000
 CONNECTION_MAX_AGE_SECONDS = 3600
@@ -58,23 +53,4 @@ class KeptConnectionsStorage(DagsterPostgresStorage):
         return cls(require_storage_url(), inst_data=inst_data)
 
 
-@event.listens_for(Pool, "connect")
-def _set_up(connection: Any, record: Any) -> None:
-    """Set the session's settings, and verify them: a pooler may drop what is sent at the start of a connection."""
-    if not isinstance(connection, PostgresConnection):
-        return
-    if connection.get_dsn_parameters().get("application_name") != APPLICATION_NAME:
-        return
-    record.info[APPLICATION_NAME] = True
-    set_up_session(connection, _SETTINGS)
-
-
-@event.listens_for(Pool, "checkout")
-def _check(connection: PostgresConnection, record: Any, _proxy: object) -> None:
-    """Replace a kept connection that a restart of the server has closed."""
-    if APPLICATION_NAME in record.info:
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT 1")
-        except psycopg2.Error as error:
-            raise DisconnectionError from error
+set_up_pools_of(APPLICATION_NAME, _SETTINGS)

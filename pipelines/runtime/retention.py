@@ -8,10 +8,10 @@ from dagster import DagsterRunStatus, RunsFilter
 from assets.ops.failures import as_dagster_failure
 from assets.ops.retention import Retention
 from assets.partitions import monthly
-from resources.database.dagster_records import has_records, remove_check_executions, remove_runless_events
+from resources.database.dagster_records import remove_records
 from resources.database.resource import Database
-from resources.database.service.inbox_care import prune_inbox
-from resources.database.service.outbox import prune_outbox
+from resources.database.service.inbox import Inbox
+from resources.database.service.outbox import Outbox
 from resources.database.sync import sync_state
 from resources.database.sync.change_feed import prune_changes
 
@@ -55,10 +55,7 @@ def remove_old_runs(context: dg.OpExecutionContext, database: dg.ResourceParam[D
                     context.instance.compute_log_manager.delete_logs(prefix=[run_id])
                     removed.append(run_id)
     with as_dagster_failure(context), database.engine.begin() as connection:
-        events = 0
-        if has_records(connection):
-            remove_check_executions(connection, removed)
-            events = remove_runless_events(connection, now - timedelta(days=KEEP_SUCCESSFUL_RUNS_DAYS))
+        events = remove_records(connection, removed, now - timedelta(days=KEEP_SUCCESSFUL_RUNS_DAYS))
     context.log.info("%d runs and %d events without a run removed", len(removed), events)
 
 
@@ -75,8 +72,8 @@ def remove_old_rows(
     """
     before = datetime.now(UTC) - timedelta(days=KEEP_DAYS)
     with as_dagster_failure(context), database.engine.begin() as connection:
-        events = prune_inbox(connection, before=datetime.now(UTC) - retention.events)
-        events += prune_outbox(connection, before=before)
+        events = Inbox(connection).prune(datetime.now(UTC) - retention.events)
+        events += Outbox(connection).prune(before)
         batches = sync_state.remove_old_batches(connection, before)
         prune_changes(connection, before=datetime.now(UTC) - min(retention.erasure_grace, MAX_CHANGES_AGE))
     context.log.info("%d old events and %d old batches removed", events, batches)

@@ -22,7 +22,7 @@ from pipelines.service.read_api import read_routes
 from pipelines.service.served_requests import ServedRequests, log_served
 from pipelines.service.webhooks import webhook_routes
 from resources.database.engine import make_engine
-from resources.database.service.outbox import turn_off, turn_on
+from resources.database.service.outbox import Outbox
 from resources.notifications.sender import Notifier, deliver_due
 
 _log = structlog.get_logger("asleep_sync.notify")
@@ -88,7 +88,8 @@ def _send_notifications(engine: Engine, options: ServiceOptions, stopped: thread
         try:
             if not is_switched:
                 with engine.begin() as connection:
-                    (turn_on if notifier else turn_off)(connection)
+                    outbox = Outbox(connection)
+                    outbox.turn_on() if notifier else outbox.turn_off()
                 is_switched = True
             if notifier is None:
                 return

@@ -19,9 +19,8 @@ from pipelines.service.http.http_errors import RETRY_SECONDS
 from pipelines.service.inbox_writer import InboxWriter
 from pipelines.service.options import ServiceOptions
 from resources.database.migrate import NotMigrated, require_migrated
-from resources.database.service.inbox import IncomingEvent, put_events
-from resources.database.service.inbox_care import QueueCounts, count_inbox, count_outbox
-from resources.database.service.outbox import is_on
+from resources.database.service.inbox import Inbox, IncomingEvent, QueueCounts
+from resources.database.service.outbox import Outbox
 from resources.database.session_settings import DatabaseUnsuitable
 
 State = Literal["up", "degraded", "down"]
@@ -113,9 +112,9 @@ class HealthCheck:
             return {"schema": _down(str(error))}
         found = {"schema": Dependency(state="up")}
         if self._options.enable_webhooks:
-            found["inbox"] = _queue(count_inbox(connection))
+            found["inbox"] = _queue(Inbox(connection).count())
         if self._options.notify_url:
-            found["notifications"] = _queue(count_outbox(connection), is_on=is_on(connection))
+            found["notifications"] = _queue(Outbox(connection).count(), is_on=Outbox(connection).is_on())
         for name, check in self._options.checks.items():
             found[name] = Dependency.model_validate(check(connection))
         if must_try and (reason := _why_no_event_can_be_stored(connection)) is not None:
@@ -175,7 +174,7 @@ def _why_no_event_can_be_stored(connection: Connection) -> str | None:
     """The kind of error that storing an event meets now; None when it can be stored. Nothing stays behind."""
     trial = connection.begin_nested()
     try:
-        put_events(connection, [IncomingEvent(os.urandom(_TRIAL_BYTES), {})])
+        Inbox(connection).put([IncomingEvent(os.urandom(_TRIAL_BYTES), {})])
     except DBAPIError as error:
         return type(error.orig).__name__
     finally:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import structlog
 
 from pipelines.service.database_calls import DatabaseCalls
-from resources.database.service.inbox import IncomingEvent, put_events
+from resources.database.service.inbox import Inbox, IncomingEvent
 
 _log = structlog.get_logger("asleep_sync.service")
 
@@ -77,7 +77,7 @@ class InboxWriter:
         """Write a batch and answer every event in it, whether the write succeeds or not."""
         events = [event for event, _ in batch]
         try:
-            answers = await self._calls.run(lambda connection: put_events(connection, events))
+            answers = await self._calls.run(lambda connection: Inbox(connection).put(events))
         except Exception as error:  # noqa: BLE001 the senders are refused and try again
             _log.warning("inbox_unavailable", events=len(batch), kind=type(error).__name__)
             self._last_write = (time.monotonic(), False)

@@ -27,11 +27,7 @@ from resources.database.service.read_queries import (
     SESSION_COLUMNS,
     Glance,
     Place,
-    is_registered,
-    pseudonym_of,
-    read_glance,
-    read_page,
-    read_session,
+    ReadQueries,
 )
 from resources.database.service.service_limits import Limit, LimitDecision, take_turn
 
@@ -190,8 +186,8 @@ class _Reader:
         """A session with its stages, latest version."""
 
         def read(connection: Connection) -> tuple[RowMapping | None, str | None]:
-            found = read_session(connection, session_id)
-            return found, pseudonym_of(connection, found["user_id"]) if found else None
+            found = ReadQueries(connection).session(session_id)
+            return found, ReadQueries(connection).pseudonym(found["user_id"]) if found else None
 
         found, request.state.user = await self._calls.run(read)
         if found is None:
@@ -215,9 +211,9 @@ class _Reader:
         after = _place_of(cursor) if cursor is not None else None
 
         def read(connection: Connection) -> tuple[list[RowMapping], bool, str]:
-            rows = read_page(connection, user_id, first_day=first_day, last_day=last_day, after=after, limit=limit + 1)
-            is_known = bool(rows) or is_registered(connection, user_id)
-            return rows, is_known, pseudonym_of(connection, user_id)
+            queries = ReadQueries(connection)
+            rows = queries.page(user_id, first_day=first_day, last_day=last_day, after=after, limit=limit + 1)
+            return rows, bool(rows) or queries.is_registered(user_id), queries.pseudonym(user_id)
 
         rows, is_known, request.state.user = await self._calls.run(read)
         if not is_known:
@@ -239,8 +235,8 @@ class _Reader:
 
         def read(connection: Connection) -> tuple[Glance | None, str]:
             today = datetime.now(UTC).date()
-            glance = read_glance(connection, user_id, months=months, today=today)
-            return glance, pseudonym_of(connection, user_id)
+            glance = ReadQueries(connection).glance(user_id, months=months, today=today)
+            return glance, ReadQueries(connection).pseudonym(user_id)
 
         glance, request.state.user = await self._calls.run(read)
         if glance is None:

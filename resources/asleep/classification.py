@@ -68,21 +68,26 @@ def judge(endpoint: str, status: int, body: bytes) -> Classification:
         status: HTTP status.
         body: as received, decompressed.
     """
+    outcome, is_garbled = Outcome.ANSWERED, False
     if 200 <= status < 300:  # noqa: PLR2004
-        return _success(status, body)
-    if status >= 500 or status in (408, 425):  # noqa: PLR2004
-        error: AsleepError = errors.Unavailable(f"the Asleep API responded with status {status}")
-        return Classification(Outcome.BROKEN, error=_with_response(error, status, body))
-    if status < 400:  # noqa: PLR2004 a redirect: following it would carry the key to another place
+        result = _result_of(body)
+        if isinstance(result, dict):
+            return Classification(outcome, result=result)
+        error, is_garbled = result, True
+    elif status >= 500 or status in (408, 425):  # noqa: PLR2004
+        outcome, error = Outcome.BROKEN, errors.Unavailable(f"the Asleep API responded with status {status}")
+    elif status < 400:  # noqa: PLR2004 a redirect: following it would carry the key to another place
         error = errors.Malformed(f"the Asleep API responded with redirect {status}: check ASLEEP_BASE_URL")
-        return Classification(Outcome.ANSWERED, error=_with_response(error, status, body))
-    source, words = _message_of(body)
-    if _is_throttling(status, words):
-        error = errors.Unavailable("the Asleep API throttled the request for longer than its time-out")
-        return Classification(Outcome.THROTTLED, error=_with_response(error, status, body))
-    error = _refusal(endpoint, status, source, words)
-    is_garbled = isinstance(error, errors.Malformed)
-    return Classification(Outcome.ANSWERED, error=_with_response(error, status, body), is_garbled=is_garbled)
+    else:
+        source, words = _message_of(body)
+        if _is_throttling(status, words):
+            outcome = Outcome.THROTTLED
+            error = errors.Unavailable("the Asleep API throttled the request for longer than its time-out")
+        else:
+            error = _refusal(endpoint, status, source, words)
+            is_garbled = isinstance(error, errors.Malformed)
+    error.status, error.raw = status, body[:RAW_BYTES_KEPT]
+    return Classification(outcome, error=error, is_garbled=is_garbled)
 
 
 def failed(error: Exception) -> Classification:
@@ -113,26 +118,15 @@ def retry_after_seconds(retry_after: str | None, date: str | None) -> float | No
         return None
 
 
-def _success(status: int, body: bytes) -> Classification:
+def _result_of(body: bytes) -> dict[str, Any] | AsleepError:
     try:
         content = decode(body)
     except ValueError:
-        return _garbled("the Asleep API responded with something that is not JSON", status, body)
+        return errors.Malformed("the Asleep API responded with something that is not JSON")
     result = content.get("result") if isinstance(content, dict) else None
-    if isinstance(result, dict):
-        return Classification(Outcome.ANSWERED, result=result)
-    return _garbled("the Asleep API responded without a `result` object", status, body)
-
-
-def _garbled(message: str, status: int, body: bytes) -> Classification:
-    error = _with_response(errors.Malformed(message), status, body)
-    return Classification(Outcome.ANSWERED, error=error, is_garbled=True)
-
-
-def _with_response(error: AsleepError, status: int, body: bytes) -> AsleepError:
-    error.status = status
-    error.raw = body[:RAW_BYTES_KEPT]
-    return error
+    return (
+        result if isinstance(result, dict) else errors.Malformed("the Asleep API responded without a `result` object")
+    )
 
 
 def _message_of(body: bytes) -> tuple[_Source, str]:

@@ -3,12 +3,10 @@
 Does not belong here: retries and the rate limit (`transport`), JSON fields (`parse_…`), the order of pages (`paging`).
 """
 
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from resources.asleep.errors import RAW_BYTES_KEPT, IdentifierRefused, Malformed, RequestRefused
@@ -17,7 +15,7 @@ from resources.asleep.paging import PAGE_ROWS, Pager, PageSize
 from resources.asleep.parsing.parse_sessions import parse_session_list, parse_session_result
 from resources.asleep.parsing.parse_users import parse_average_stats, parse_user
 from resources.asleep.records import AverageStats, ListedSession, SessionList, SleepSession, UserProfile
-from resources.asleep.transport import ApiResult
+from resources.asleep.transport import ApiRequest, ApiResult
 
 MAX_DAYS = 100
 """Of one request for averages; whether the API allows 101 dates is unknown."""
@@ -28,15 +26,17 @@ _UTC = {"timezone": "UTC"}
 class Requests(Protocol):
     """Sends requests; see `resources.asleep.transport.Transport`."""
 
-    def get(
-        self, endpoint: str, path: str, params: Mapping[str, str], headers: Mapping[str, str], user_id: str
-    ) -> ApiResult:
-        """Send a request and return its result; the arguments are those of `Transport.get`."""
+    def get(self, request: ApiRequest) -> ApiResult:
+        """Send a request and return its result."""
         ...
 
 
 class AsleepClient:
-    """Reads users and their sessions. Safe to share between threads."""
+    """Reads users and their sessions. Safe to share between threads.
+
+    Days are UTC days of sessions' starts, both included. Each method `get_…` returns what the API returns, and the
+    method beside it, with the same arguments, the records that it holds.
+    """
 
     def __init__(self, requests: Requests, *, account: str = "") -> None:
         self.requests = requests
@@ -46,10 +46,10 @@ class AsleepClient:
         self._pager = Pager(self.page_size)
         self._last_moments: tuple[datetime, str | None] | None = None
 
-    def list_page(
+    def get_page(
         self, user_id: str, first_day: date, last_day: date, *, offset: int, limit: int = PAGE_ROWS
-    ) -> tuple[ListedSession, ...]:
-        """One page of a user's sessions that started on the given days, oldest first.
+    ) -> ApiResult:
+        """One page of a user's sessions, oldest first.
 
         Args:
             user_id: the user.
@@ -58,12 +58,6 @@ class AsleepClient:
             offset: rows to skip.
             limit: most rows of the page.
         """
-        return parse_session_list(self.get_page(user_id, first_day, last_day, offset=offset, limit=limit).result)
-
-    def get_page(
-        self, user_id: str, first_day: date, last_day: date, *, offset: int, limit: int = PAGE_ROWS
-    ) -> ApiResult:
-        """The same page, with the same arguments, as the API returns it."""
         params = {
             "date_gte": first_day.isoformat(),
             "date_lte": last_day.isoformat(),
@@ -72,10 +66,14 @@ class AsleepClient:
             "limit": str(limit),
         }
         headers = {"x-user-id": _checked(user_id), **_UTC}
-        return self._noting_clock(self.requests.get("list_sessions", "/data/v1/sessions", params, headers, user_id))
+        return self._noting_clock(ApiRequest("list_sessions", "/data/v1/sessions", user_id, params, headers))
+
+    def list_page(self, *page: Any, **options: Any) -> tuple[ListedSession, ...]:
+        """The rows of a page; the arguments are those of `get_page`."""
+        return parse_session_list(self.get_page(*page, **options).result)
 
     def list_sessions(self, user_id: str, first_day: date, last_day: date, *, until_empty: bool = False) -> SessionList:
-        """All of a user's sessions that started on the given UTC days, both included.
+        """All of a user's sessions.
 
         Args:
             user_id: the user.
@@ -86,17 +84,23 @@ class AsleepClient:
         Raises:
             Unavailable: the list kept changing while it was read.
         """
-        return self._pager.read_all(partial(self._page_at, user_id, first_day, last_day), until_empty=until_empty)
+        return self._pager.read_all(
+            lambda offset: self.list_page(user_id, first_day, last_day, offset=offset), until_empty=until_empty
+        )
 
-    def _page_at(self, user_id: str, first_day: date, last_day: date, offset: int) -> tuple[ListedSession, ...]:
-        return self.list_page(user_id, first_day, last_day, offset=offset)
-
-    def read_session(self, user_id: str, session_id: str) -> SleepSession:
+    def get_session(self, user_id: str, session_id: str) -> ApiResult:
         """One session in full.
 
         Args:
             user_id: the user.
             session_id: one of the user's sessions.
+        """
+        path = f"/data/v3/sessions/{quote(_checked(session_id), safe='')}"
+        headers = {"x-user-id": _checked(user_id), **_UTC}
+        return self.requests.get(ApiRequest("read_session", path, user_id, headers=headers))
+
+    def read_session(self, user_id: str, session_id: str) -> SleepSession:
+        """One session in full; the arguments are those of `get_session`.
 
         Raises:
             SessionGone: deleted at the source.
@@ -108,13 +112,7 @@ class AsleepClient:
             raise Malformed("session.id: not the session requested", raw=session.raw[:RAW_BYTES_KEPT])
         return session
 
-    def get_session(self, user_id: str, session_id: str) -> ApiResult:
-        """The same session, with the same arguments, as the API returns it."""
-        path = f"/data/v3/sessions/{quote(_checked(session_id), safe='')}"
-        headers = {"x-user-id": _checked(user_id), **_UTC}
-        return self.requests.get("read_session", path, {}, headers, user_id)
-
-    def average_stats(self, user_id: str, first_day: date, last_day: date) -> AverageStats:
+    def get_average_stats(self, user_id: str, first_day: date, last_day: date) -> ApiResult:
         """The API's own averages over at most 100 days.
 
         Args:
@@ -122,16 +120,21 @@ class AsleepClient:
             first_day: first UTC day of starts.
             last_day: last UTC day of starts.
         """
-        response = self.get_average_stats(user_id, first_day, last_day)
-        return parse_average_stats(response.result, asked_at=response.asked_at)
-
-    def get_average_stats(self, user_id: str, first_day: date, last_day: date) -> ApiResult:
-        """The same averages, with the same arguments, as the API returns them."""
         if not 0 <= (last_day - first_day).days < MAX_DAYS:
             raise ValueError(f"averages cover 1 to {MAX_DAYS} days")
         path = f"/data/v1/users/{quote(_checked(user_id), safe='')}/average-stats"
         params = {"start_date": first_day.isoformat(), "end_date": last_day.isoformat()}
-        return self._noting_clock(self.requests.get("average_stats", path, params, _UTC, user_id))
+        return self._noting_clock(ApiRequest("average_stats", path, user_id, params, _UTC))
+
+    def average_stats(self, user_id: str, first_day: date, last_day: date) -> AverageStats:
+        """The averages as records; the arguments are those of `get_average_stats`."""
+        response = self.get_average_stats(user_id, first_day, last_day)
+        return parse_average_stats(response.result, asked_at=response.asked_at)
+
+    def get_user(self, user_id: str) -> ApiResult:
+        """A user's profile."""
+        path = f"/ai/v1/users/{quote(_checked(user_id), safe='')}"
+        return self.requests.get(ApiRequest("read_user", path, user_id))
 
     def read_user(self, user_id: str) -> UserProfile:
         """A user's profile.
@@ -141,12 +144,8 @@ class AsleepClient:
         """
         return parse_user(self.get_user(user_id).result, user_id=user_id)
 
-    def get_user(self, user_id: str) -> ApiResult:
-        """The same profile as the API returns it."""
-        path = f"/ai/v1/users/{quote(_checked(user_id), safe='')}"
-        return self.requests.get("read_user", path, {}, {}, user_id)
-
-    def _noting_clock(self, response: ApiResult) -> ApiResult:
+    def _noting_clock(self, request: ApiRequest) -> ApiResult:
+        response = self.requests.get(request)
         self._last_moments = response.asked_at, response.date
         return response
 
@@ -169,7 +168,7 @@ class AsleepClient:
             AsleepError: the account is refused, or the API does not respond.
         """
         with suppress(RequestRefused):
-            self.requests.get("list_sessions", "/data/v1/sessions", {"limit": "1"}, _UTC, "")
+            self.requests.get(ApiRequest("list_sessions", "/data/v1/sessions", "", {"limit": "1"}, _UTC))
 
 
 def _checked(identifier: str) -> str:

@@ -5,7 +5,7 @@ Once the API has responded, to this process or an earlier one, the transport wai
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from resources.asleep.errors import AsleepError, NoContact, Unavailable
@@ -45,15 +45,7 @@ class FirstContact:
         self._has_contact = False
         self._give_up_at: float | None = None
 
-    def get(
-        self,
-        path: str,
-        params: Mapping[str, str],
-        headers: Mapping[str, str],
-        *,
-        before_sending: Callable[[], None] = lambda: None,
-        sent: Callable[[], None] = lambda: None,
-    ) -> HttpResponse:
+    def get(self, *request: Any, **callbacks: Any) -> HttpResponse:
         """Send one GET request; the arguments are those of `HttpClient.get`.
 
         Raises:
@@ -61,19 +53,17 @@ class FirstContact:
             AsleepError: as `HttpClient.get`.
         """
         if self._has_contact:
-            return self._http.get(path, params, headers, before_sending=before_sending, sent=sent)
+            return self._http.get(*request, **callbacks)
         with self._lock:
             if self._give_up_at is None:
                 self._give_up_at = self._clock() + PATIENCE_SECONDS
         try:
-            response = self._http.get(
-                path, params, headers, before_sending=before_sending, sent=sent, max_seconds=REQUEST_SECONDS
-            )
+            response = self._http.get(*request, **callbacks, max_seconds=REQUEST_SECONDS)
         except AsleepError as error:
             failure = error
         else:
             if _is_of_the_api(response):
-                self._answered()
+                self._note_first()
                 return response
             failure = Unavailable(
                 f"HTTP {response.status} with something that is not the API's, such as a proxy's page"
@@ -85,7 +75,7 @@ class FirstContact:
             "Check ASLEEP_BASE_URL and the network; in a company's network, ASLEEP_PROXY and ASLEEP_CA_BUNDLE."
         )
 
-    def _answered(self) -> None:
+    def _note_first(self) -> None:
         with self._lock:
             is_first, self._has_contact = not self._has_contact, True
         if is_first:

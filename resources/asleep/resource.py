@@ -17,30 +17,16 @@ from resources.asleep.client import AsleepClient
 from resources.asleep.first_contact import FirstContact
 from resources.asleep.http.http_client import HttpClient
 from resources.asleep.request_events import Listener
-from resources.asleep.transport import Client, RetryPolicy, Transport
+from resources.asleep.transport import RetryPolicy, Transport
 from resources.rate_limit.limiter import PostgresRateLimiter
 
 
-class AnsweredAddresses(Protocol):
-    """Remembers the addresses from which the API has responded."""
+class _AnsweredAddresses(Protocol):
+    """Remembers in the database the addresses from which the API has responded."""
 
-    def has_answered(self, engine: Engine, base_url: str) -> bool:
-        """True when the API has responded from this address before.
+    def has_answered(self, engine: Engine, base_url: str) -> bool: ...
 
-        Args:
-            engine: the database.
-            base_url: the address.
-        """
-        ...
-
-    def note_answer(self, engine: Engine, base_url: str) -> None:
-        """Record that it has.
-
-        Args:
-            engine: the database.
-            base_url: the address.
-        """
-        ...
+    def note_answer(self, engine: Engine, base_url: str) -> None: ...
 
 
 class KeyMissing(ValueError):
@@ -60,7 +46,7 @@ class AsleepApi:
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     ca_bundle: Path | None = None
     proxy: str | None = field(default=None, repr=False)
-    addresses: AnsweredAddresses | None = None
+    addresses: _AnsweredAddresses | None = None
     """Where the API has responded before; None to treat every address as known."""
 
     @contextmanager
@@ -72,10 +58,9 @@ class AsleepApi:
         """
         if self.key is None:
             raise KeyMissing(KeyMissing.__doc__)
+        limiter = PostgresRateLimiter(engine, api_key=self.key, requests_per_second=self.requests_per_second)
         with (
-            closing(
-                PostgresRateLimiter(engine, api_key=self.key, requests_per_second=self.requests_per_second)
-            ) as limiter,
+            closing(limiter),
             HttpClient(
                 self.base_url,
                 key=self.key,
@@ -85,14 +70,13 @@ class AsleepApi:
                 proxy=self.proxy,
             ) as http,
         ):
-            client: Client = http
+            client: HttpClient | FirstContact = http
             if self.addresses is not None and not self.addresses.has_answered(engine, self.base_url):
                 note_answer = partial(self.addresses.note_answer, engine, self.base_url)
                 client = FirstContact(http, self.base_url, note_answer)
             listeners = (*self.listeners, *more_listeners)
-            yield AsleepClient(
-                Transport(limiter, client, listeners, retry_policy=self.retry_policy), account=self.account
-            )
+            transport = Transport(limiter, client, listeners, retry_policy=self.retry_policy)
+            yield AsleepClient(transport, account=self.account)
 
     @property
     def account(self) -> str:

@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from tenacity import RetryCallState, Retrying
 
 from resources.asleep.classification import Classification, failed, judge, retry_after_seconds
 from resources.asleep.errors import InterimResponse, Malformed, OnlyInterimResponses, Rejected, Unavailable
-from resources.asleep.http.http_client import HttpResponse
+from resources.asleep.first_contact import FirstContact
+from resources.asleep.http.http_client import HttpClient, HttpResponse
 from resources.asleep.request_events import Attempt, Listener
 from resources.pseudonyms import pseudonym
 from resources.rate_limit.protocol import Outcome, Permit, PermitUnavailable, RateLimiter
@@ -55,36 +56,25 @@ class ApiResult:
     """The API's clock: header `Date` of the response."""
 
 
-class Client(Protocol):
-    """Sends one request; see `resources.asleep.http.http_client.HttpClient`."""
+@dataclass(frozen=True, slots=True)
+class ApiRequest:
+    """One GET request about one user."""
 
-    def get(
-        self,
-        path: str,
-        params: Mapping[str, str],
-        headers: Mapping[str, str],
-        *,
-        before_sending: Callable[[], None] = ...,
-        sent: Callable[[], None] = ...,
-    ) -> HttpResponse:
-        """Call `before_sending`, send one GET request, call `sent`, receive the response.
-
-        Args:
-            path: with its identifiers quoted.
-            params: of the query.
-            headers: beside the key.
-            before_sending: called once a connection is open.
-            sent: called when the request has been written.
-        """
-        ...
+    endpoint: str
+    """As in `Attempt.endpoint`."""
+    path: str = field(repr=False)
+    """With its identifiers quoted."""
+    user_id: str = field(repr=False)
+    params: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Beside the key."""
 
 
 @dataclass(slots=True)
-class _PendingRequest:
-    endpoint: str
-    path: str = field(repr=False)
-    params: Mapping[str, str]
-    headers: Mapping[str, str] = field(repr=False)
+class _Progress:
+    """How far a request has come."""
+
+    request: ApiRequest
     user: str
     give_up_at: float
     attempts: int = 0
@@ -151,7 +141,7 @@ class Transport:
     def __init__(  # noqa: PLR0913 the parts of which it is made
         self,
         limiter: RateLimiter,
-        client: Client,
+        client: HttpClient | FirstContact,
         listeners: Sequence[Listener] = (),
         *,
         retry_policy: RetryPolicy = RetryPolicy(),
@@ -188,71 +178,62 @@ class Transport:
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )
 
-    def get(
-        self, endpoint: str, path: str, params: Mapping[str, str], headers: Mapping[str, str], user_id: str
-    ) -> ApiResult:
-        """Send a request until there is a result.
-
-        Args:
-            endpoint: as in `Attempt.endpoint`.
-            path: with its identifiers quoted.
-            params: of the query.
-            headers: beside the key.
-            user_id: the user concerned; listeners receive a pseudonym only.
+    def get(self, request: ApiRequest) -> ApiResult:
+        """Send a request until there is a result; listeners receive the user's pseudonym only.
 
         Raises:
             AsleepError: see `resources.asleep.errors`.
         """
-        give_up_at = self._clock() + self._retry_policy.total_seconds
-        request = _PendingRequest(endpoint, path, params, headers, pseudonym(user_id), give_up_at)
-        judged, asked_at = request.first = self._get_with_permit(request)
+        progress = _Progress(request, pseudonym(request.user_id), self._clock() + self._retry_policy.total_seconds)
+        judged, asked_at = progress.first = self._get_with_permit(progress)
         if _is_worth_repeating(judged):
-            judged, asked_at = self._retrying(self._first_or_next, request)
+            judged, asked_at = self._retrying(self._first_or_next, progress)
         if judged.result is not None and asked_at is not None:
-            return ApiResult(judged.result, asked_at, request.date)
+            return ApiResult(judged.result, asked_at, progress.date)
         raise judged.error or Malformed()
 
-    def _first_or_next(self, request: _PendingRequest) -> _Attempted:
+    def _first_or_next(self, progress: _Progress) -> _Attempted:
         """The first attempt was made before: most requests need no other, and no machinery of repetition."""
-        first, request.first = request.first, None
-        return first or self._get_with_permit(request)
+        first, progress.first = progress.first, None
+        return first or self._get_with_permit(progress)
 
-    def _get_with_permit(self, request: _PendingRequest) -> _Attempted:
+    def _get_with_permit(self, progress: _Progress) -> _Attempted:
         self._stop_if_rejected()
-        taker = _PermitTaker(self._limiter, request.give_up_at, self._stop_if_rejected, self._clock)
-        request.retry_after_seconds = None
+        taker = _PermitTaker(self._limiter, progress.give_up_at, self._stop_if_rejected, self._clock)
+        progress.retry_after_seconds = None
         judged = Classification(Outcome.ANSWERED)
         try:
-            judged = self._get_once(request, taker)
+            judged = self._get_once(progress, taker)
         finally:
             if taker.permit is not None:
-                self._limiter.report(taker.permit, judged.outcome, retry_after_seconds=request.retry_after_seconds)
+                self._limiter.report(taker.permit, judged.outcome, retry_after_seconds=progress.retry_after_seconds)
         return _Attempted(judged, taker.permit.granted_at if taker.permit else None)
 
-    def _get_once(self, request: _PendingRequest, taker: _PermitTaker) -> Classification:
+    def _get_once(self, progress: _Progress, taker: _PermitTaker) -> Classification:
+        request = progress.request
         response: HttpResponse | None = None
         try:
             response = self._client.get(
                 request.path, request.params, request.headers, before_sending=taker.take, sent=taker.sent
             )
             judged = judge(request.endpoint, response.status, response.body)
-            request.date = response.date
-            request.retry_after_seconds = retry_after_seconds(response.retry_after, response.date)
+            progress.date = response.date
+            progress.retry_after_seconds = retry_after_seconds(response.retry_after, response.date)
         except Exception as error:
             if error is taker.error:
                 raise
             judged = failed(error)
-        request.attempts += 1
+        progress.attempts += 1
         is_interim = isinstance(judged.error, InterimResponse)
-        request.broken += judged.outcome is Outcome.BROKEN or is_interim
-        request.garbled += judged.is_garbled and not is_interim
+        progress.broken += judged.outcome is Outcome.BROKEN or is_interim
+        progress.garbled += judged.is_garbled and not is_interim
         judged = self._stop_after_interim(judged, is_interim=is_interim, is_complete=response is not None)
         self._remember_rejection(judged)
         self._notify(
             Attempt(
                 endpoint=request.endpoint,
-                user=request.user,
-                number=request.attempts,
+                user=progress.user,
+                number=progress.attempts,
                 status=response.status if response else getattr(judged.error, "status", None),
                 outcome=judged.label,
                 waited_seconds=taker.permit.waited_seconds if taker.permit else 0.0,
@@ -286,19 +267,19 @@ class Transport:
                 logger.warning("a listener failed and missed one attempt: %s", type(error).__name__)
 
     def _is_enough(self, state: RetryCallState) -> bool:
-        request: _PendingRequest = state.args[0]
+        progress: _Progress = state.args[0]
         return (
-            request.broken >= self._retry_policy.broken_attempts
-            or request.garbled >= self._retry_policy.garbled_attempts
-            or self._clock() + state.upcoming_sleep >= request.give_up_at
+            progress.broken >= self._retry_policy.broken_attempts
+            or progress.garbled >= self._retry_policy.garbled_attempts
+            or self._clock() + state.upcoming_sleep >= progress.give_up_at
         )
 
     def _pause_seconds(self, state: RetryCallState) -> float:
-        request: _PendingRequest = state.args[0]
-        doubled = self._retry_policy.first_pause_seconds * 2.0 ** min(request.attempts - 1, MAX_DOUBLINGS)
+        progress: _Progress = state.args[0]
+        doubled = self._retry_policy.first_pause_seconds * 2.0 ** min(progress.attempts - 1, MAX_DOUBLINGS)
         pause = min(doubled, self._retry_policy.longest_pause_seconds)
         spread = pause * (0.5 + 0.5 * self._chance())
-        return max(spread, request.retry_after_seconds or 0.0)
+        return max(spread, progress.retry_after_seconds or 0.0)
 
 
 def _may_help(state: RetryCallState) -> bool:

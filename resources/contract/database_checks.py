@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from resources.contract.findings import Findings
+from resources.contract.statements import Findings
 from resources.database.session_settings import SETTINGS
 
 MAX_CLOCK_DIFFERENCE = timedelta(seconds=5)

@@ -6,20 +6,13 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from resources.asleep.paging import PAGE_ROWS
-from resources.contract.findings import CheckResult, Findings
-from resources.contract.statements import (
-    FORMULA,
-    MEAN_OF_RATIOS,
-    PAGE_LIMIT,
-    check_clock,
-    check_fields,
-    check_session,
-)
+from resources.contract.statements import FORMULA, MEAN_OF_RATIOS, PAGE_LIMIT, CheckResult, Findings
 from resources.load_sql import load_sql
 
 DAYS = 8
 """A week, and a day for a weekly run that was late."""
 MAX_SESSIONS = 500
+_ORDER = (CheckResult.NOT_VISIBLE, CheckResult.CONFIRMED, CheckResult.CONTRADICTED)
 
 
 class Summary(NamedTuple):
@@ -40,44 +33,27 @@ def check_stored(connection: Connection, *, max_sessions: int = MAX_SESSIONS) ->
     Args:
         connection: to read with.
         max_sessions: newest raw results to check.
-
-    Returns:
-        One summary for each statement.
     """
     findings = Findings()
     for row in connection.execute(load_sql(__package__, "recent_results"), {"days": DAYS, "rows": max_sessions}):
-        check_session(findings, row.result, row.user_id)
-    _check_recorded(findings, connection)
-    return summarise(findings)
-
-
-def _check_recorded(findings: Findings, connection: Connection) -> None:
-    """What syncs have noted beside the raw results."""
+        findings.check_session(row.result, row.user_id)
     seen = connection.execute(load_sql(__package__, "recent_notes"), {"days": DAYS}).one()
     findings.check(PAGE_LIMIT, seen.page_rows >= PAGE_ROWS if seen.page_rows else None, f"it has {seen.page_rows}")
-    check_clock(findings, seen.clock_ahead)
+    findings.check_clock(seen.clock_ahead)
     formula = seen.averaging_formula
     findings.check(FORMULA, formula == "ratio_of_sums" if formula else None, MEAN_OF_RATIOS)
-    check_fields(findings, "list row", seen.list_violations) if seen.sessions else None
-    check_fields(findings, "average-stats", seen.average_violations) if seen.reconciled else None
+    if seen.sessions:
+        findings.check_fields("list row", seen.list_violations)
+    if seen.reconciled:
+        findings.check_fields("average-stats", seen.average_violations)
+    return [_summary(statement, findings) for statement in dict.fromkeys(each.statement for each in findings.found)]
 
 
-def summarise(findings: Findings) -> list[Summary]:
-    """Count the findings of each statement; one contradiction contradicts it."""
-    summaries = []
-    for statement in dict.fromkeys(finding.statement for finding in findings.found):
-        found = [finding for finding in findings.found if finding.statement == statement]
-        counts = Counter(finding.result for finding in found)
-        details = Counter(finding.detail for finding in found if finding.detail)
-        confirmed, contradicted = counts[CheckResult.CONFIRMED], counts[CheckResult.CONTRADICTED]
-        result = CheckResult.CONFIRMED if confirmed else CheckResult.NOT_VISIBLE
-        summaries.append(
-            Summary(
-                statement,
-                CheckResult.CONTRADICTED if contradicted else result,
-                confirmed,
-                contradicted,
-                max(details, key=details.__getitem__, default=""),
-            )
-        )
-    return summaries
+def _summary(statement: str, findings: Findings) -> Summary:
+    """Count the findings of a statement; one contradiction contradicts it."""
+    found = [finding for finding in findings.found if finding.statement == statement]
+    counts = Counter(finding.result for finding in found)
+    details = Counter(finding.detail for finding in found if finding.detail)
+    result = max(counts, key=_ORDER.index)
+    confirmed, contradicted = counts[CheckResult.CONFIRMED], counts[CheckResult.CONTRADICTED]
+    return Summary(statement, result, confirmed, contradicted, max(details, key=details.__getitem__, default=""))

@@ -1,20 +1,14 @@
 """At most six requests about one user, and what they show about the contract."""
 
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from resources.asleep.client import MAX_DAYS, AsleepClient
 from resources.asleep.errors import AsleepError, IdentifierRefused, RequestRefused, UserGone
 from resources.asleep.paging import PAGE_ROWS
-from resources.asleep.records import COMPLETE, AverageStats, ListedSession
-from resources.contract.findings import Findings
-from resources.contract.statements import (
-    check_average_stats,
-    check_list,
-    check_listed,
-    check_page_end,
-    check_session,
-    check_user,
-)
+from resources.asleep.records import COMPLETE, ListedSession
+from resources.asleep.transport import ApiResult
+from resources.contract.statements import Findings
 
 MADE_UP_USER = "G-20000101000000-AAAAAAAAAAAAAAAAAAAA"
 FEWER_ROWS = 20
@@ -35,30 +29,40 @@ def probe(api: AsleepClient, user_id: str, *, unknown_user: bool = False) -> Fin
     findings = Findings()
     today = datetime.now(UTC).date()
     days = (today - timedelta(days=MAX_DAYS - 1), today)
-    check_user(findings, api.get_user(user_id).result, user_id)
-    rows, limit = _list(findings, api, user_id, days)
+    findings.check_user(api.get_user(user_id).result, user_id)
+    limit = PAGE_ROWS
+    is_allowed = f"list: `limit` = {PAGE_ROWS} is allowed"
+    page = _get(findings, is_allowed, lambda: api.get_page(user_id, *days, offset=0, limit=PAGE_ROWS), RequestRefused)
+    if page is None:
+        limit = FEWER_ROWS
+        page = api.get_page(user_id, *days, offset=0, limit=FEWER_ROWS)
+    rows = findings.check_list(page.result, days, limit=limit)
     if (listed := _best(rows)) is not None:
-        _session(findings, api, user_id, listed)
-    if (stats := _average_stats(findings, api, user_id, days)) is not None:
-        check_page_end(findings, rows, stats, limit=limit)
+        can_be_read = "session: a listed session can be read"
+        result = _get(findings, can_be_read, lambda: api.get_session(user_id, listed.session_id))
+        if result is not None and (session := findings.check_session(result.result, user_id)) is not None:
+            findings.check_listed(session, listed)
+    averages = _get(
+        findings, f"average-stats: {MAX_DAYS} dates are allowed", lambda: api.get_average_stats(user_id, *days)
+    )
+    if averages is not None and (stats := findings.check_average_stats(averages.result, days)) is not None:
+        findings.check_page_end(rows, stats, limit=limit)
     if unknown_user:
         _unknown_user(findings, api)
     return findings
 
 
-def _list(
-    findings: Findings, api: AsleepClient, user_id: str, days: tuple[date, date]
-) -> tuple[tuple[ListedSession, ...], int]:
-    """The first page, and the limit with which it was returned."""
-    statement = f"list: `limit` = {PAGE_ROWS} is allowed"
+def _get(
+    findings: Findings, statement: str, request: Callable[[], ApiResult], refusal: type[AsleepError] = AsleepError
+) -> ApiResult | None:
+    """The result of a request; None when it was refused, which contradicts the statement."""
     try:
-        page, limit = api.get_page(user_id, *days, offset=0, limit=PAGE_ROWS), PAGE_ROWS
-    except RequestRefused as error:
-        page, limit = api.get_page(user_id, *days, offset=0, limit=FEWER_ROWS), FEWER_ROWS
+        result = request()
+    except refusal as error:
         findings.check(statement, False, error.kind)
-    else:
-        findings.check(statement, True)
-    return check_list(findings, page.result, days, limit=limit), limit
+        return None
+    findings.check(statement, True)
+    return result
 
 
 def _best(rows: tuple[ListedSession, ...]) -> ListedSession | None:
@@ -66,27 +70,6 @@ def _best(rows: tuple[ListedSession, ...]) -> ListedSession | None:
     readable = [row for row in rows if row.problem is None]
     finished = [row for row in readable if row.state == COMPLETE]
     return next(reversed(finished or readable), None)
-
-
-def _session(findings: Findings, api: AsleepClient, user_id: str, listed: ListedSession) -> None:
-    try:
-        result = api.get_session(user_id, listed.session_id).result
-    except AsleepError as error:
-        findings.check("session: a listed session can be read", False, error.kind)
-    else:
-        if (session := check_session(findings, result, user_id)) is not None:
-            check_listed(findings, session, listed)
-
-
-def _average_stats(findings: Findings, api: AsleepClient, user_id: str, days: tuple[date, date]) -> AverageStats | None:
-    statement = f"average-stats: {MAX_DAYS} dates are allowed"
-    try:
-        result = api.get_average_stats(user_id, *days).result
-    except AsleepError as error:
-        findings.check(statement, False, error.kind)
-        return None
-    findings.check(statement, True)
-    return check_average_stats(findings, result, days)
 
 
 def _unknown_user(findings: Findings, api: AsleepClient) -> None:

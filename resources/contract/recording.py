@@ -5,16 +5,17 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
 from resources.asleep.classification import judge
 from resources.asleep.client import AsleepClient, Requests
 from resources.asleep.errors import AsleepError, Malformed
-from resources.asleep.transport import ApiResult
-from resources.contract.findings import Findings
+from resources.asleep.transport import ApiRequest, ApiResult
 from resources.contract.redaction import Exchange, redacted
+from resources.contract.statements import Findings
 from resources.json_decoding import decode
 
 FORMAT = "asleep-sync cassette 1"
@@ -35,20 +36,17 @@ class Recorder:
         self.exchanges: list[Exchange] = []
         self._requests = requests
 
-    def get(
-        self, endpoint: str, path: str, params: Mapping[str, str], headers: Mapping[str, str], user_id: str
-    ) -> ApiResult:
-        """Send a request; the arguments are those of `Transport.get`."""
-        query = {name: value for name, value in params.items() if not _DATE.fullmatch(value)}
+    def get(self, request: ApiRequest) -> ApiResult:
+        """Send a request."""
+        query = {name: value for name, value in request.params.items() if not _DATE.fullmatch(value)}
+        request_of_any_day = replace(request, params=query)
         try:
-            found = self._requests.get(endpoint, path, params, headers, user_id)
+            found = self._requests.get(request)
         except AsleepError as error:
             if error.status is not None:
-                body = _error_body(error.raw)
-                self.exchanges.append(Exchange(endpoint, path, query, user_id, error.status, body))
+                self.exchanges.append(Exchange(request_of_any_day, error.status, _error_body(error.raw)))
             raise
-        body = {"detail": "OK", "result": found.result}
-        self.exchanges.append(Exchange(endpoint, path, query, user_id, 200, body))
+        self.exchanges.append(Exchange(request_of_any_day, 200, {"detail": "OK", "result": found.result}))
         return found
 
 
@@ -66,13 +64,10 @@ class _Replay:
     def __init__(self, exchanges: Sequence[Exchange]) -> None:
         self._exchanges = exchanges
 
-    def get(
-        self, endpoint: str, path: str, params: Mapping[str, str], headers: Mapping[str, str], user_id: str
-    ) -> ApiResult:
-        del headers, user_id
-        for exchange in self._exchanges:
-            if exchange.path == path and exchange.query.items() <= params.items():
-                judged = judge(endpoint, exchange.status, json.dumps(exchange.body).encode())
+    def get(self, request: ApiRequest) -> ApiResult:
+        for recorded, status, body in self._exchanges:
+            if recorded.path == request.path and recorded.params.items() <= request.params.items():
+                judged = judge(request.endpoint, status, json.dumps(body).encode())
                 if judged.result is None:
                     raise judged.error or Malformed()
                 return ApiResult(judged.result, datetime.now(UTC))
@@ -89,30 +84,31 @@ def cassette(exchanges: Sequence[Exchange], check: Callable[[AsleepClient, str],
     Raises:
         CannotRedact: they do not.
     """
-    user_id = exchanges[0].user_id
-    expected = _statements(check(AsleepClient(_Replay(exchanges)), user_id))
+    user_id = exchanges[0].request.user_id
+
+    def statements(exchanges: Sequence[Exchange], user_id: str) -> list[tuple[str, str]]:
+        findings = check(AsleepClient(_Replay(exchanges)), user_id)
+        return [(finding.statement, finding.result) for finding in findings.found]
+
+    expected = statements(exchanges, user_id)
     for _ in range(MAX_REDACTIONS):
         copies, new_user_id = redacted(exchanges, user_id)
-        if _statements(check(AsleepClient(_Replay(copies)), new_user_id)) == expected:
+        if statements(copies, new_user_id) == expected:
             return _as_file(copies, new_user_id)
     raise CannotRedact(CannotRedact.__doc__)
-
-
-def _statements(findings: Findings) -> list[tuple[str, str]]:
-    return [(finding.statement, finding.result) for finding in findings.found]
 
 
 def _as_file(exchanges: Sequence[Exchange], user_id: str) -> str:
     days = (RECORDED_ON - datetime.now(UTC).date()).days
     shown = [
         {
-            "endpoint": exchange.endpoint,
-            "path": exchange.path,
-            "query": dict(exchange.query),
-            "status": exchange.status,
-            "body": _moved(exchange.body, days),
+            "endpoint": request.endpoint,
+            "path": request.path,
+            "query": dict(request.params),
+            "status": status,
+            "body": _moved(body, days),
         }
-        for exchange in exchanges
+        for request, status, body in exchanges
     ]
     content = {"format": FORMAT, "recorded_on": RECORDED_ON.isoformat(), "user_id": user_id, "exchanges": shown}
     return json.dumps(content, indent=1) + "\n"

@@ -7,14 +7,16 @@ sessions were: that is what the statements about the contract look at.
 import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, time
+from itertools import pairwise
 from random import SystemRandom
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 from resources.asleep.parsing.parse_values import FIELD_NAME, LARGEST_RATIO
 from resources.asleep.records import PECULIARITIES, STATES
+from resources.asleep.transport import ApiRequest
 from resources.contract.statements import EPOCH_SECONDS, ROUNDING, SUMS, mean_of_ratios, ratio_of_sums
 from resources.local_time import local_zone
 
@@ -36,20 +38,16 @@ _ERRORS = (
 """Texts that the contract quotes."""
 _WORDS_OF_ERRORS = frozenset(word.strip(",").casefold() for text in _ERRORS for word in text.split())
 DAY_SECONDS = 86_400
-_INT4_LIMIT = 2**31
+_BOUNDS = (0, 1, LARGEST_RATIO, 100, 2**31, 2**33)
 
 Json = Any
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(NamedTuple):
     """One request and the body of its response."""
 
-    endpoint: str
-    path: str
-    query: Mapping[str, str]
+    request: ApiRequest
     """Without dates, which belong to the day of the recording."""
-    user_id: str
     status: int
     body: dict[str, Any]
 
@@ -76,14 +74,15 @@ class _Redaction:
 
     def exchange(self, exchange: Exchange) -> Exchange:
         """A copy with everything private replaced."""
-        segments = [unquote(segment) for segment in exchange.path.split("/")]
+        request, status, body = exchange
+        segments = [unquote(segment) for segment in request.path.split("/")]
         path = "/".join(quote(self.ids.get(segment, segment), safe="") for segment in segments)
-        user_id = self.ids.get(exchange.user_id, exchange.user_id)
-        if "result" not in exchange.body:
-            return replace(exchange, path=path, user_id=user_id, body=self._error(exchange.body))
-        body = self._value("", exchange.body)
-        _restore(exchange.body["result"], body["result"])
-        return replace(exchange, path=path, user_id=user_id, body=body)
+        request = replace(request, path=path, user_id=self.ids.get(request.user_id, request.user_id), headers={})
+        if "result" not in body:
+            return Exchange(request, status, self._error(body))
+        copy = self._value("", body)
+        _restore(body["result"], copy["result"])
+        return Exchange(request, status, copy)
 
     def _other_id(self, value: str) -> str:
         """The same form: digits for digits, letters for letters; the prefix of user ids stays."""
@@ -154,23 +153,12 @@ class _Redaction:
         size = abs(value)
         if size in (0, 1):
             return value
-        bounds = next(
-            (low, high)
-            for low, high in (
-                (0, 1),
-                (1, LARGEST_RATIO),
-                (LARGEST_RATIO, 100),
-                (100, _INT4_LIMIT),
-                (_INT4_LIMIT, 2**33),
-            )
-            if size <= high or high > _INT4_LIMIT
-        )
-        low, high = bounds[0], min(bounds[1], max(2 * size, 12))
+        low, limit = next((low, high) for low, high in pairwise(_BOUNDS) if size <= high or high == _BOUNDS[-1])
         other = size
         while other == size:
-            other = round(self._random.uniform(low, high), 3)
+            other = round(self._random.uniform(low, min(limit, max(2 * size, 12))), 3)
             if float(size).is_integer():
-                other = type(value)(min(int(other) + 1, bounds[1]))
+                other = type(value)(min(int(other) + 1, limit))
         return other if value > 0 else -other
 
     def _error(self, body: Json) -> Json:

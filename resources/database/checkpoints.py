@@ -1,43 +1,33 @@
 """Where a long operation was interrupted, by its name; kept in `asleep.sync_batches`."""
 
+from typing import NamedTuple
+
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from resources.database.schema.bookkeeping import sync_batches
+from resources.database.schema.bookkeeping import sync_batches as _batches
 
 
-def read_checkpoint(connection: Connection, operation: str) -> str:
-    """Return the last session id that the operation has dealt with; empty when it ended, or never began.
+class Checkpoint(NamedTuple):
+    """The last session id with which an operation has dealt, in the order of which it proceeds."""
 
-    Args:
-        connection: to read with.
-        operation: name of the operation.
-    """
-    query = select(sync_batches.c.counts["after"].as_string()).where(sync_batches.c.run_id == operation)
-    return connection.scalar(query) or ""
+    connection: Connection
+    """In the transaction that writes the results."""
+    operation: str
 
+    def read(self) -> str:
+        """Return the id; empty when the operation ended, or never began."""
+        query = select(_batches.c.counts["after"].as_string()).where(_batches.c.run_id == self.operation)
+        return self.connection.scalar(query) or ""
 
-def write_checkpoint(connection: Connection, operation: str, after: str) -> None:
-    """Remember the last session id.
+    def write(self, after: str) -> None:
+        """Remember the id."""
+        values = {"counts": {"after": after}, "started_at": func.now()}
+        statement = insert(_batches).values(
+            run_id=self.operation, batch=0, window_start=func.now(), window_end=func.now(), **values
+        )
+        self.connection.execute(statement.on_conflict_do_update(index_elements=["run_id", "batch"], set_=values))
 
-    Args:
-        connection: in the transaction that writes the results.
-        operation: name of the operation.
-        after: session id, in the order of which the operation proceeds.
-    """
-    values = {"counts": {"after": after}, "started_at": func.now()}
-    connection.execute(
-        insert(sync_batches)
-        .values(run_id=operation, batch=0, window_start=func.now(), window_end=func.now(), **values)
-        .on_conflict_do_update(index_elements=["run_id", "batch"], set_=values)
-    )
-
-
-def clear_checkpoint(connection: Connection, operation: str) -> None:
-    """Remove the checkpoint of an operation that has ended.
-
-    Args:
-        connection: in a transaction.
-        operation: name of the operation.
-    """
-    connection.execute(delete(sync_batches).where(sync_batches.c.run_id == operation))
+    def clear(self) -> None:
+        """Remove it: the operation has ended."""
+        self.connection.execute(delete(_batches).where(_batches.c.run_id == self.operation))

@@ -13,24 +13,18 @@ def has_records(connection: Connection) -> bool:
     return connection.scalar(select(func.to_regclass("dagster.event_logs"))) is not None
 
 
-def remove_check_executions(connection: Connection, run_ids: Sequence[str]) -> None:
-    """Remove the evaluations of checks that belong to runs.
+def remove_records(connection: Connection, run_ids: Sequence[str], before: datetime) -> int:
+    """Remove evaluations of checks of deleted runs, and old materialisations and evaluations without a run.
 
     Args:
         connection: in a transaction.
         run_ids: of the runs deleted.
-    """
-    connection.execute(load_sql(__package__, "remove_check_executions"), {"run_ids": list(run_ids)})
-
-
-def remove_runless_events(connection: Connection, before: datetime) -> int:
-    """Remove materialisations and evaluations that were reported outside of a run, but the newest of each partition.
-
-    Args:
-        connection: in a transaction.
-        before: aware; later ones stay.
+        before: aware; later events stay, and the newest of each partition.
 
     Returns:
-        How many.
+        The number of events without a run that were removed.
     """
+    if not has_records(connection):
+        return 0
+    connection.execute(load_sql(__package__, "remove_check_executions"), {"run_ids": list(run_ids)})
     return connection.scalar(load_sql(__package__, "remove_runless_events"), {"before": before}) or 0

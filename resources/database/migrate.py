@@ -26,7 +26,7 @@ from resources.database.advisory_lock import advisory_lock
 from resources.database.first_day import store_first_day
 from resources.database.nights.assign import assign_all_nights, users_without_nights
 from resources.database.schema.metadata import SCHEMA
-from resources.database.users.registry import hold_registered
+from resources.database.users.registry import Registry
 from resources.load_sql import load_sql
 from resources.rate_limit.table import create_functions
 
@@ -218,7 +218,7 @@ def _assign_nights(connection: Connection, progress: Callable[[str], None]) -> N
             users = users_without_nights(connection, USERS_AT_ONCE)
             if not users:
                 return
-            hold_registered(connection, users)
+            Registry(connection).hold(users)
             assign_all_nights(connection, users)
         done += len(users)
         progress(f"Nights of {done} of {max(done, total)} users assigned.")

@@ -11,6 +11,9 @@ from typing import Any
 
 import psycopg2
 from psycopg2.extensions import connection as PostgresConnection  # noqa: N812 the driver's class has a lower-case name
+from sqlalchemy import event
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import Pool
 
 LOCK_TIMEOUT = "1min"
 IDLE_IN_TRANSACTION_TIMEOUT = "5min"
@@ -72,6 +75,33 @@ def set_up_session(connection: PostgresConnection, settings: Mapping[str, str] =
                 )
     finally:
         connection.autocommit = before
+
+
+def set_up_pools_of(application_name: str, settings: Mapping[str, str]) -> None:
+    """From now on set up connections of this name, and check them before use, in all engines of this process.
+
+    For a library that makes its own engines, such as Dagster. A kept connection that a restart of the server has closed
+    is replaced.
+
+    Args:
+        application_name: as the URL of these connections names it.
+        settings: as for `set_up_session`.
+    """
+
+    @event.listens_for(Pool, "connect")
+    def set_up(connection: Any, record: Any) -> None:
+        is_postgres = isinstance(connection, PostgresConnection)
+        if is_postgres and connection.get_dsn_parameters().get("application_name") == application_name:
+            record.info[application_name] = True
+            set_up_session(connection, settings)
+
+    @event.listens_for(Pool, "checkout")
+    def check(connection: PostgresConnection, record: Any, _proxy: object) -> None:
+        if application_name in record.info:
+            try:
+                _backend_of(connection)
+            except psycopg2.Error as error:
+                raise DisconnectionError from error
 
 
 def _require_utf8(connection: PostgresConnection) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 import psycopg2
-from psycopg2 import extensions, sql
+from psycopg2 import extensions
 
 from resources.embedded_postgres.home import Home, find_home, lock, open_home, replace_file
 from resources.embedded_postgres.programs import EmbeddedPostgresError, find_program, run
@@ -45,10 +45,6 @@ class EmbeddedPostgres:
     psql_command: str
     superuser_dsn: str = field(repr=False)
     """For work on the server itself: it still has a place when all connections are in use."""
-
-    def url_for(self, database: str) -> str:
-        """Return the URL of another database of this server."""
-        return f"{self.url.rpartition('/')[0]}/{database}"
 
 
 def start(directory: Path) -> EmbeddedPostgres:
@@ -96,37 +92,6 @@ def _end(directory: Path, *, remove: bool) -> bool:
         if remove:
             home.remove(directory)
         return was_running
-
-
-def create_database(server: EmbeddedPostgres, name: str, *, template: str = "template1") -> str:
-    """Create a database and return its URL.
-
-    Args:
-        server: running.
-        name: of the new database.
-        template: the database to copy; it must have no connections.
-    """
-    names = [sql.Identifier(part) for part in (name, APPLICATION, template)]
-    _execute(server.superuser_dsn, sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(*names))
-    return server.url_for(name)
-
-
-def drop_database(server: EmbeddedPostgres, name: str) -> None:
-    """Remove a database together with its connections; does nothing when there is none.
-
-    Args:
-        server: running.
-        name: of the database.
-    """
-    _execute(server.superuser_dsn, sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def _execute(dsn: str, statement: sql.Composed | str) -> list[tuple[object, ...]]:
-    with closing(psycopg2.connect(dsn)) as connection:
-        connection.autocommit = True
-        cursor = connection.cursor()
-        cursor.execute(statement)
-        return cursor.fetchall() if cursor.description else []
 
 
 def _create_cluster(home: Home, life: IO[str]) -> None:
@@ -179,10 +144,11 @@ def _answers(home: Home) -> bool:
     if not (home.port.exists() and home.passwords.exists()):
         return False
     try:
-        ((found,),) = _execute(_superuser_dsn(home), "SHOW data_directory")
+        with closing(psycopg2.connect(_superuser_dsn(home))) as connection, connection.cursor() as cursor:
+            cursor.execute("SHOW data_directory")
+            return Path(cursor.fetchall()[0][0]).resolve() == home.data.resolve()
     except psycopg2.OperationalError:
         return False
-    return Path(str(found)).resolve() == home.data.resolve()
 
 
 def _superuser_dsn(home: Home) -> str:

@@ -14,6 +14,28 @@ class NotDelivered(Exception):
     """The other side did not accept the request. The message holds neither the address nor the response."""
 
 
+def send(session: requests.Session, method: str, url: str, **content: object) -> None:
+    """Send one request; redirects are refusals, and the body of the response is not read.
+
+    Args:
+        session: keeps the connection.
+        method: of HTTP.
+        url: where to.
+        content: body and headers, as `requests` takes them.
+
+    Raises:
+        NotDelivered: no response, or any but 2xx.
+    """
+    options = {"timeout": TIMEOUT_SECONDS, "allow_redirects": False, "stream": True, **content}
+    try:
+        with session.request(method, url, **options) as response:  # type: ignore[arg-type] # of several types
+            status = response.status_code
+    except requests.RequestException as error:
+        raise NotDelivered(type(error).__name__) from None
+    if not 200 <= status < 300:  # noqa: PLR2004 the class of successes
+        raise NotDelivered(f"status {status}")
+
+
 @retry(
     retry=retry_if_exception_type(NotDelivered),
     stop=stop_after_attempt(ATTEMPTS),
@@ -21,7 +43,7 @@ class NotDelivered(Exception):
     reraise=True,
 )
 def deliver(url: str, text: str | None = None) -> None:
-    """Request an address; redirects are refusals.
+    """Request an address.
 
     Args:
         url: where to.
@@ -31,10 +53,5 @@ def deliver(url: str, text: str | None = None) -> None:
     Raises:
         NotDelivered: no response, or any but 2xx, each time.
     """
-    method, body = ("GET", None) if text is None else ("POST", {"text": text})
-    try:
-        response = requests.request(method, url, json=body, timeout=TIMEOUT_SECONDS, allow_redirects=False)
-    except requests.RequestException as error:
-        raise NotDelivered(type(error).__name__) from None
-    if not response.ok or response.is_redirect:
-        raise NotDelivered(f"status {response.status_code}")
+    with requests.Session() as session:
+        send(session, "GET" if text is None else "POST", url, json=None if text is None else {"text": text})

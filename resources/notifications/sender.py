@@ -9,22 +9,14 @@ import requests
 import structlog
 from sqlalchemy import Engine
 
-from resources.database.service.outbox import (
-    Notification,
-    is_still_wanted,
-    mark_delivered,
-    mark_undelivered,
-    release_notifications,
-    take_notifications,
-)
-from resources.notifications.deliver import NotDelivered
+from resources.database.service.outbox import Notification, Outbox
+from resources.notifications.deliver import NotDelivered, send
 from resources.notifications.signature import sign
 
 _log = structlog.get_logger("asleep_sync.notify")
 
 _BATCH = 20
 _FAILURES_IN_ROW = 3
-TIMEOUT_SECONDS = 10.0
 PAUSE_SECONDS = 10
 _IDS = frozenset({"session_id", "user_id"})
 
@@ -39,67 +31,42 @@ class Delivered(NamedTuple):
 class Notifier:
     """Posts notifications to one address. Not to be shared between threads."""
 
-    def __init__(self, url: str, secret: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+    def __init__(self, url: str, secret: str) -> None:
         self._url = url
         self._secret = secret
-        self._timeout_seconds = timeout_seconds
         self._session = requests.Session()
         self._session.trust_env = False
 
-    def post(self, body: bytes, notification_id: int) -> None:
-        """Send one body, signed. Redirects are refusals: the signature is for this receiver only.
+    def post(self, notification: Notification) -> None:
+        """Send one signed body: ids and figures, no stages. `sent_at` is signed with it, against replays.
 
-        Args:
-            body: as `payload_of` makes it.
-            notification_id: sent in a header, so that a receiver can tell repetitions.
+        The header `x-notification-id` lets a receiver tell repetitions.
 
         Raises:
-            NotDelivered: no answer, or any but 2xx. The message holds no part of the answer.
+            NotDelivered: no response, or any but 2xx. The message holds no part of the response.
         """
+        body = orjson.dumps(
+            {
+                "event": "SESSION_FINAL",
+                "notification_id": notification.notification_id,
+                "sent_at": datetime.now(UTC),
+                "user_id": notification.user_id,
+                "session_id": notification.session_id,
+                "became_final_at": notification.became_final_at,
+                "figures": {str(name): value for name, value in notification.session.items() if name not in _IDS},
+            }
+        )
         headers = {
             "content-type": "application/json",
             "user-agent": "asleep-sync",
-            "x-notification-id": str(notification_id),
+            "x-notification-id": str(notification.notification_id),
             "x-signature": sign(self._secret, body),
         }
-        try:
-            with self._session.post(
-                self._url,
-                data=body,
-                headers=headers,
-                timeout=self._timeout_seconds,
-                allow_redirects=False,
-                stream=True,
-            ) as answer:
-                status = answer.status_code
-        except requests.RequestException as error:
-            raise NotDelivered(type(error).__name__) from None
-        if not 200 <= status < 300:  # noqa: PLR2004 the class of successes
-            raise NotDelivered(f"status {status}")
+        send(self._session, "POST", self._url, data=body, headers=headers)
 
     def close(self) -> None:
         """Let the connection go."""
         self._session.close()
-
-
-def payload_of(notification: Notification, sent_at: datetime) -> bytes:
-    """The body of a notification: ids and figures, no stages. `sent_at` is signed with it, against replays.
-
-    Args:
-        notification: what happened.
-        sent_at: the current moment, in UTC.
-    """
-    return orjson.dumps(
-        {
-            "event": "SESSION_FINAL",
-            "notification_id": notification.notification_id,
-            "sent_at": sent_at,
-            "user_id": notification.user_id,
-            "session_id": notification.session_id,
-            "became_final_at": notification.became_final_at,
-            "figures": {str(name): value for name, value in notification.session.items() if name not in _IDS},
-        }
-    )
 
 
 def deliver_due(engine: Engine, notifier: Notifier, *, should_stop: Callable[[], bool]) -> Delivered:
@@ -113,12 +80,12 @@ def deliver_due(engine: Engine, notifier: Notifier, *, should_stop: Callable[[],
         should_stop: ends the batch early when it returns true.
     """
     with engine.begin() as connection:
-        waiting = take_notifications(connection, _BATCH)
+        waiting = Outbox(connection).take(_BATCH)
     delivered = failed = in_row = 0
     while waiting and in_row < _FAILURES_IN_ROW and not should_stop():
         notification = waiting.pop(0)
         with engine.begin() as connection:  # the batch may be minutes old, and its user erased since
-            is_wanted = is_still_wanted(connection, notification.notification_id)
+            is_wanted = Outbox(connection).is_still_wanted(notification.notification_id)
         if not is_wanted:
             continue
         if _deliver(engine, notifier, notification):
@@ -128,20 +95,20 @@ def deliver_due(engine: Engine, notifier: Notifier, *, should_stop: Callable[[],
     if waiting:
         with engine.begin() as connection:
             ids = [notification.notification_id for notification in waiting]
-            release_notifications(connection, ids, seconds=0 if in_row < _FAILURES_IN_ROW else PAUSE_SECONDS)
+            Outbox(connection).give_back(ids, seconds=0 if in_row < _FAILURES_IN_ROW else PAUSE_SECONDS)
     return Delivered(delivered, failed)
 
 
 def _deliver(engine: Engine, notifier: Notifier, notification: Notification) -> bool:
     log = _log.bind(notification=notification.notification_id)
     try:
-        notifier.post(payload_of(notification, datetime.now(UTC)), notification.notification_id)
+        notifier.post(notification)
     except NotDelivered as error:
         with engine.begin() as connection:
-            is_parked = mark_undelivered(connection, notification.notification_id, str(error))
+            is_parked = Outbox(connection).mark_undelivered(notification.notification_id, str(error))
         log.warning("notification_failed", reason=str(error), attempts=notification.attempts, parked=is_parked)
         return False
     with engine.begin() as connection:
-        mark_delivered(connection, notification.notification_id)
+        Outbox(connection).mark_delivered(notification.notification_id)
     log.info("notification_delivered", attempts=notification.attempts)
     return True

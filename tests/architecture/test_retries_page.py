@@ -20,7 +20,7 @@ POLICY = re.compile(
     re.IGNORECASE,
 )
 NO_POLICY = re.compile(
-    r"assets\.(metrics|report)\.|:(DAY_SECONDS|EPOCH_SECONDS|_RELEASE|_SECONDS)$|:_PendingRequest\."
+    r"assets\.(metrics|report)\.|:(DAY_SECONDS|EPOCH_SECONDS|_RELEASE|_SECONDS)$|:_Progress\."
     r"|:InboxOptions\.|pipelines\.runtime\.resources:"
 )
 """Lengths of a day, an epoch or a chart; counters; options whose default is off; fields that show a setting."""

@@ -19,7 +19,7 @@ from sqlalchemy import text
 from pipelines.cli.demo import BATCHES
 from pipelines.cli.development.simulated_api import Size, options_of, state_file
 from resources.database.engine import make_engine
-from resources.database.service.inbox import IncomingEvent, put_events
+from resources.database.service.inbox import Inbox, IncomingEvent
 from resources.embedded_postgres import server as embedded
 from tests.conftest import ROOT, running_simulator
 from tests.end_to_end.clicks import artefact, launch_backfill
@@ -308,7 +308,7 @@ def test_a_real_key_never_meets_the_demos_users_and_one_command_removes_them(fol
 
     other = make_engine(embedded.start(folder / "postgres").url, application_name="tests")
     with other.begin() as connection:
-        put_events(connection, [IncomingEvent(b"{}", {})])
+        Inbox(connection).put([IncomingEvent(b"{}", {})])
     code, said = _typed(folder, "demo", "--remove")
     assert (code, "webhook events that were not handled" in said) == (2, True), "one may be a real user's only trace"
     with other.begin() as connection:

@@ -23,7 +23,7 @@ from sqlalchemy import Connection, select
 from pipelines.cli.common import Refusal
 from pipelines.settings import Settings
 from resources.database.schema import tables
-from resources.database.users.registry import register_users
+from resources.database.users.registry import Registry
 
 SOURCE = "demo"
 KEY = "simulated-key"
@@ -160,7 +160,7 @@ def register_demo_users(connection: Connection, user_ids: list[str]) -> None:
             "the embedded database holds users who are not simulated, and the simulated API would report them as "
             "deleted. Run the demo in another clone, or with another DATA_DIRECTORY."
         )
-    register_users(connection, user_ids, SOURCE)
+    Registry(connection).register(user_ids, SOURCE)
 
 
 def has_other_users(connection: Connection) -> bool:

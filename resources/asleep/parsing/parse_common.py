@@ -1,7 +1,6 @@
-"""Reads the fields of an object, and those that several responses share: state, peculiarities, start, statistics."""
+"""Reads the fields of an object, and those that several responses share: state, peculiarities, statistics."""
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 from resources.asleep.parsing import parse_values as values
@@ -29,7 +28,13 @@ class Fields:
     """The fields of one object of a response; collects how they violate the contract."""
 
     def __init__(
-        self, holder: Object, violations: list[str], prefix: str = "", names: frozenset[str] = frozenset()
+        self,
+        holder: Object,
+        violations: list[str],
+        prefix: str = "",
+        names: frozenset[str] = frozenset(),
+        *,
+        response: Object | None = None,
     ) -> None:
         """Prepare, and note unknown fields.
 
@@ -38,12 +43,15 @@ class Fields:
             violations: takes what is found: each once, and not endlessly many.
             prefix: of the fields' names in violations.
             names: all that the contract has; empty when the caller checks them.
+            response: kept with `Malformed`; by default the object.
         """
         self.get = holder.get
-        self.violations = violations
+        self._violations = violations
         self._prefix = prefix
+        self._response = holder if response is None else response
         if names and not names.issuperset(holder):
-            self.note_unknown(holder.keys() - names)
+            for name in sorted(holder.keys() - names):
+                self.note(name if FIELD_NAME.fullmatch(name) else "(a name with other characters)", "unknown field")
 
     def read(self, name: str, reader: Reader, *, may_be_null: bool = True) -> Any:
         """The value of a field; None when it is missing or of another form, which is noted.
@@ -54,16 +62,9 @@ class Fields:
             may_be_null: False to take null for another form.
         """
         value = self.get(name)
-        return None if value is None and may_be_null else self.checked(name, value, reader)
+        return None if value is None and may_be_null else self._checked(name, value, reader)
 
-    def checked(self, name: str, value: Any, reader: Reader) -> Any:
-        """What a reader makes of a value.
-
-        Args:
-            name: of the field.
-            value: of the field, or an element of it.
-            reader: checks and converts the value.
-        """
+    def _checked(self, name: str, value: Any, reader: Reader) -> Any:
         try:
             return reader(value)
         except Violation as violation:
@@ -78,13 +79,24 @@ class Fields:
             what: how it deviates, without the value.
         """
         violation = f"{self._prefix}{name}: {what}"
-        if len(self.violations) < MAX_VIOLATIONS and violation not in self.violations:
-            self.violations.append(violation)
+        if len(self._violations) < MAX_VIOLATIONS and violation not in self._violations:
+            self._violations.append(violation)
 
-    def note_unknown(self, names: set[str]) -> None:
-        """Note fields that the contract does not have; a name that may be an id is not repeated."""
-        for name in sorted(names):
-            self.note(name if FIELD_NAME.fullmatch(name) else "(a name with other characters)", "unknown field")
+    def required(self, name: str, reader: Reader, *, place: str | None = None) -> Any:
+        """The value of a field without which a response is of no use: the id of a session, its start.
+
+        Args:
+            name: of the field.
+            reader: checks and converts the value.
+            place: of the field, for the error.
+
+        Raises:
+            Malformed: it is missing, or of another form.
+        """
+        try:
+            return reader(self.get(name))
+        except Violation as violation:
+            malformed(f"{place or self._prefix + name}: {violation.what}", self._response)
 
     def named(self, *names: str) -> str:
         """The first of a field's several names under which there is a value."""
@@ -98,56 +110,30 @@ class Fields:
         self.note(name, "not an object")
         return None
 
+    def state(self) -> str:
+        """A session's state as received; one that the contract lacks is kept and noted."""
+        state = self.read("state", values.text)
+        if state in STATES:
+            return str(state)
+        self.note("state", "unknown state" if state else "no state")
+        return str(state) if state else UNKNOWN_STATE
 
-def required_start(value: Any, where: str, answer: Any) -> datetime:
-    """The start of a session: without it the session has no place in time.
+    def peculiarities(self) -> tuple[str, ...] | None:
+        """A result's peculiarities, None when there is no list; a value that the contract lacks is kept and noted."""
+        value = self.get("peculiarities")
+        if type(value) is not list:
+            self.note("peculiarities", "not a list")
+            return None
+        texts = [self._checked("peculiarities[]", element, values.text) for element in value]
+        kept = tuple(dict.fromkeys(text for text in texts if text is not None))
+        if not PECULIARITIES.issuperset(kept):
+            self.note("peculiarities", "unknown value")
+        return kept
 
-    Args:
-        value: of the field.
-        where: name of the field.
-        answer: kept with the error.
-
-    Raises:
-        Malformed: it is no timestamp.
-    """
-    try:
-        return values.timestamp(value)
-    except Violation as violation:
-        malformed(f"{where}: {violation.what}", answer)
-
-
-def state_of(fields: Fields) -> str:
-    """A session's state as received; one that the contract lacks is kept and noted."""
-    state = fields.read("state", values.text)
-    if state in STATES:
-        return str(state)
-    fields.note("state", "unknown state" if state else "no state")
-    return str(state) if state else UNKNOWN_STATE
-
-
-def peculiarities_of(fields: Fields) -> tuple[str, ...] | None:
-    """A result's peculiarities, None when there is no list; a value that the contract lacks is kept and noted."""
-    value = fields.get("peculiarities")
-    if type(value) is not list:
-        fields.note("peculiarities", "not a list")
-        return None
-    texts = [fields.checked("peculiarities[]", element, values.text) for element in value]
-    kept = tuple(dict.fromkeys(text for text in texts if text is not None))
-    if not PECULIARITIES.issuperset(kept):
-        fields.note("peculiarities", "unknown value")
-    return kept
-
-
-def stat_of(fields: Fields) -> Stat | None:
-    """A session's statistics; null is normal for one that was not or could not be analysed."""
-    stat = fields.object("stat")
-    return None if stat is None else read_stat(Fields(stat, fields.violations, "stat.", STAT_NAMES))
-
-
-def read_stat(fields: Fields) -> Stat:
-    """The statistics among an object's fields."""
-    get = fields.get
-    try:
-        return Stat._make([None if (value := get(name)) is None else read(value) for name, read in _STAT_STEPS])
-    except Violation:
-        return Stat._make([fields.read(name, read) for name, read in _STAT_STEPS])
+    def stat(self) -> Stat:
+        """The statistics among an object's fields."""
+        get = self.get
+        try:
+            return Stat._make([None if (value := get(name)) is None else read(value) for name, read in _STAT_STEPS])
+        except Violation:
+            return Stat._make([self.read(name, read) for name, read in _STAT_STEPS])

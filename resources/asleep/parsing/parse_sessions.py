@@ -12,8 +12,8 @@ import orjson
 
 from resources.asleep.errors import Malformed
 from resources.asleep.parsing import parse_values as values
-from resources.asleep.parsing.parse_common import Fields, peculiarities_of, required_start, stat_of, state_of
-from resources.asleep.parsing.parse_values import Object, identifier, malformed
+from resources.asleep.parsing.parse_common import STAT_NAMES, Fields
+from resources.asleep.parsing.parse_values import Object, malformed
 from resources.asleep.records import UNKNOWN_STATE, ListedSession, SleepSession
 
 _RESULT_NAMES = frozenset({"timezone", "peculiarities", "missing_data_ratio", "session", "stat"})
@@ -48,15 +48,15 @@ def _listed_session(row: Any) -> ListedSession:
     try:
         if type(row) is not dict:
             malformed("sleep_session_list[]: not an object", row)
-        session_id = identifier(row.get("session_id"), "session_id", row)
+        violations: list[str] = []
+        fields = Fields(row, violations, names=_ROW_NAMES)
+        session_id = fields.required("session_id", values.identifier)
     except Malformed as problem:
         number = hashlib.blake2b(problem.raw or b"", digest_size=8).hexdigest()
         return ListedSession(f"unreadable row {number}", UNKNOWN_STATE, None, problem=problem)
-    violations: list[str] = []
-    fields = Fields(row, violations, names=_ROW_NAMES)
     return ListedSession(
         session_id=session_id,
-        state=state_of(fields),
+        state=fields.state(),
         session_start_time=fields.read("session_start_time", values.timestamp, may_be_null=False),
         session_end_time=fields.read("session_end_time", values.timestamp),
         unexpected_end_time=fields.read("unexpected_end_time", values.timestamp),
@@ -87,22 +87,23 @@ def parse_session_result(result: object, *, user_id: str, asked_at: datetime) ->
         malformed("session: not an object", result)
     violations: list[str] = []
     fields = Fields(result, violations, names=_RESULT_NAMES)
-    inner = Fields(session, violations, "session.", _SESSION_NAMES)
+    inner = Fields(session, violations, "session.", _SESSION_NAMES, response=result)
+    stat = fields.object("stat")
     try:
         raw = _as_json(result)
     except RecursionError:
         raise Malformed("result: nested too deeply") from None
     return SleepSession(
-        session_id=identifier(session.get("id"), "session.id", result),
+        session_id=inner.required("id", values.identifier),
         user_id=user_id,
-        state=state_of(inner),
-        session_start_time=required_start(session.get("start_time"), "session.start_time", result),
+        state=inner.state(),
+        session_start_time=inner.required("start_time", values.timestamp),
         session_end_time=inner.read("end_time", values.timestamp),
         unexpected_end_time=inner.read("unexpected_end_time", values.timestamp),
         created_timezone=inner.read("created_timezone", values.time_zone),
-        peculiarities=peculiarities_of(fields),
+        peculiarities=fields.peculiarities(),
         missing_data_ratio=fields.read("missing_data_ratio", values.ratio),
-        stat=stat_of(fields),
+        stat=None if stat is None else Fields(stat, violations, "stat.", STAT_NAMES).stat(),
         sleep_stages=inner.read("sleep_stages", values.stages),
         breath_stages=inner.read("breath_stages", values.stages),
         snoring_stages=inner.read("snoring_stages", values.stages),

@@ -6,14 +6,8 @@ from typing import Any, TypeVar
 
 from resources.asleep.errors import Malformed
 from resources.asleep.parsing import parse_values as values
-from resources.asleep.parsing.parse_common import (
-    STAT_NAMES,
-    Fields,
-    peculiarities_of,
-    read_stat,
-    required_start,
-)
-from resources.asleep.parsing.parse_values import Object, identifier, malformed
+from resources.asleep.parsing.parse_common import STAT_NAMES, Fields
+from resources.asleep.parsing.parse_values import Object, malformed
 from resources.asleep.records import AverageStats, NeverSleptSession, SleptSession, UserProfile
 
 Session = TypeVar("Session", SleptSession, NeverSleptSession)
@@ -46,7 +40,7 @@ def parse_average_stats(result: Object, *, asked_at: datetime) -> AverageStats:
     problems: list[Malformed] = []
     fields = Fields(result, violations, names=_RESULT_NAMES)
     period = Fields(fields.object("period") or {}, violations, "period.")
-    peculiarities_of(fields)  # a value that the contract lacks is noted
+    fields.peculiarities()  # a value that the contract lacks is noted
     return AverageStats(
         timezone=period.read("timezone", values.text),
         averages=_averages(fields.object("average_stats"), violations),
@@ -89,12 +83,12 @@ def _rows(result: Object, name: str) -> list[Object]:
     return rows
 
 
-def _analysed(fields: Fields, row: Object, where: str) -> dict[str, Any]:
+def _analysed(fields: Fields, where: str) -> dict[str, Any]:
     """What the sessions of both lists have in common."""
     start, end = (fields.named(name, f"session_{name}") for name in ("start_time", "end_time"))
     return {
-        "session_id": identifier(row.get(fields.named("id", "session_id")), f"{where}.id", row),
-        "session_start_time": required_start(row.get(start), f"{where}.start_time", row),
+        "session_id": fields.required(fields.named("id", "session_id"), values.identifier, place=f"{where}.id"),
+        "session_start_time": fields.required(start, values.timestamp, place=f"{where}.start_time"),
         "session_end_time": fields.read(end, values.timestamp),
         "completed_time": fields.read("completed_time", values.timestamp),
     }
@@ -104,15 +98,14 @@ def _slept(row: Object) -> SleptSession:
     violations: list[str] = []
     fields = Fields(row, violations, names=_SLEPT_NAMES)
     created_timezone = fields.read("created_timezone", values.time_zone)
-    times = _analysed(fields, row, "slept_sessions")
-    stat = read_stat(Fields(row, violations, "stat."))
+    times = _analysed(fields, "slept_sessions")
+    stat = Fields(row, violations, "stat.").stat()
     return SleptSession(**times, created_timezone=created_timezone, stat=stat, contract_violations=tuple(violations))
 
 
 def _never_slept(row: Object) -> NeverSleptSession:
     violations: list[str] = []
-    fields = Fields(row, violations, names=_NEVER_SLEPT_NAMES)
-    times = _analysed(fields, row, "never_slept_sessions")
+    times = _analysed(Fields(row, violations, names=_NEVER_SLEPT_NAMES), "never_slept_sessions")
     return NeverSleptSession(**times, contract_violations=tuple(violations))
 
 

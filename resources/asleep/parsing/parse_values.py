@@ -195,19 +195,10 @@ def time_zone(value: Json) -> str:
     return name
 
 
-def identifier(value: Json, where: str, answer: Json) -> str:
-    """A session's or user's id, without which a response is of no use.
-
-    Args:
-        value: of the field.
-        where: name of the field.
-        answer: kept with the error.
-
-    Raises:
-        Malformed: it is no id.
-    """
+def identifier(value: Json) -> str:
+    """A session's or user's id."""
     if type(value) is not str or not value or len(value) > MAX_ID_LENGTH or not is_storable(value):
-        malformed(f"{where}: not an identifier", answer)
+        raise Violation("not an identifier")
     return value
 
 

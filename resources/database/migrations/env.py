@@ -2,10 +2,10 @@
 
 from alembic import context
 
-from resources.database.schema import bookkeeping, changes, service_tables, tables
+from resources.database.schema import bookkeeping, metrics_table, tables
 from resources.database.schema.metadata import SCHEMA, metadata
 
-_ALL_TABLES = (tables, bookkeeping, changes, service_tables)
+_ALL_TABLES = (tables, metrics_table, bookkeeping)
 
 connection = context.config.attributes["connection"]
 connection.dialect.default_schema_name = "public"  # a role named as the schema would hide the schema's name

@@ -30,7 +30,7 @@ class ChangedSession(NamedTuple):
 def assign_nights(connection: Connection, changed: Sequence[ChangedSession]) -> int:
     """Assign the changed sessions and their neighbours to nights, and mark the months of all of them stale.
 
-    The caller holds the users (`hold_registered`), so that of two transactions the later one finds the sessions of the
+    The caller holds the users (`Registry.hold`), so that of two transactions the later one finds the sessions of the
     other one.
 
     Args:
@@ -66,7 +66,7 @@ def assign_all_nights(connection: Connection, user_ids: Sequence[str]) -> None:
     """Assign every session of some users.
 
     Args:
-        connection: in a transaction that holds the users (`hold_registered`).
+        connection: in a transaction that holds the users (`Registry.hold`).
         user_ids: the users.
     """
     session_ids = connection.scalars(_SESSIONS_OF_USERS, {"user_ids": list(user_ids)})

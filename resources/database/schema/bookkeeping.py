@@ -1,10 +1,9 @@
-"""Tables of the program's own state: ledger, failures, batches, inbox, erasures. Analysts may not read them."""
+"""Tables of the program's own state: ledger, failures, batches, inbox, outbox, erasures. Not for analysts."""
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
-    Column,
     Date,
     Identity,
     Index,
@@ -18,8 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, TSTZMULTIRANGE
 
-from resources.database.schema.metadata import metadata
-from resources.database.schema.session_columns import Timestamp
+from resources.database.schema.metadata import Timestamp, key, metadata, optional, required
 from resources.rate_limit.table import rate_limits_table
 
 _NOW = func.now()
@@ -27,36 +25,35 @@ _NOW = func.now()
 stale_months = Table(
     "stale_months",
     metadata,
-    Column("user_id", Text, primary_key=True, comment="The user"),
-    Column("month", Date, primary_key=True, comment="First day of the month of night_date"),
-    Column("version", BigInteger, nullable=False, server_default=text("1"), comment="Counts changes while waiting"),
+    key("user_id", Text, "The user"),
+    key("month", Date, "First day of the month of night_date"),
+    required("version", BigInteger, "Counts changes while waiting", server_default=text("1")),
     comment="One row per user-month whose sessions changed since its averages were computed. Not for analysts.",
 )
 
 stale_periods = Table(
     "stale_periods",
     metadata,
-    Column("user_id", Text, primary_key=True, comment="The user"),
-    Column("period", Text, primary_key=True, comment="week or month"),
-    Column("period_start", Date, primary_key=True, comment="First date of the period"),
-    Column("version", BigInteger, Identity(), nullable=False, comment="Another number after each change"),
+    key("user_id", Text, "The user"),
+    key("period", Text, "week or month"),
+    key("period_start", Date, "First date of the period"),
+    required("version", BigInteger, "Another number after each change", Identity()),
     comment="One row per user and period whose sessions changed since its metrics were computed. Not for analysts.",
 )
 
 sync_ledger = Table(
     "sync_ledger",
     metadata,
-    Column("user_id", Text, primary_key=True, comment="The user"),
-    Column("window_start", Timestamp, nullable=False, comment="Start of the window last synced in full"),
-    Column("window_end", Timestamp, nullable=False, comment="End of that window, exclusive"),
-    Column("listed_at", Timestamp, nullable=False, comment="When the list was requested"),
-    Column("detail", Text, nullable=False, comment="full or statistics: the value of SYNC_DETAIL"),
-    Column(
+    key("user_id", Text, "The user"),
+    required("window_start", Timestamp, "Start of the window last synced in full"),
+    required("window_end", Timestamp, "End of that window, exclusive"),
+    required("listed_at", Timestamp, "When the list was requested"),
+    required("detail", Text, "full or statistics: the value of SYNC_DETAIL"),
+    required(
         "covered",
         TSTZMULTIRANGE,
-        nullable=False,
+        "All spans synced in full so far, each up to the moment of its list",
         server_default=text("'{}'"),
-        comment="All spans synced in full so far, each up to the moment of its list",
     ),
     comment="One row per user: the window last synced in full, and when. The cache of lists.",
 )
@@ -64,18 +61,18 @@ sync_ledger = Table(
 sync_failures = Table(
     "sync_failures",
     metadata,
-    Column("failure_id", BigInteger, primary_key=True, autoincrement=True, comment="Number of the failure"),
-    Column("user_id", Text, nullable=False, comment="The user who could not be synced"),
-    Column("session_id", Text, comment="The session that could not be read; null: the user's list"),
-    Column("window_start", Timestamp, comment="Start of the window that was being synced"),
-    Column("window_end", Timestamp, comment="End of that window, exclusive"),
-    Column("kind", Text, nullable=False, comment="unavailable, malformed, identifier_refused, request_refused, …"),
-    Column("message", Text, nullable=False, comment="What happened"),
-    Column("raw_body", LargeBinary, comment="The response as received (cut at 64 KiB)"),
-    Column("attempts", Integer, nullable=False, server_default=text("1"), comment="Runs in which it failed"),
-    Column("first_failed_at", Timestamp, nullable=False, server_default=_NOW, comment="First time"),
-    Column("last_failed_at", Timestamp, nullable=False, server_default=_NOW, comment="Last time"),
-    Column("resolved_at", Timestamp, comment="When a later run succeeded; null: data are missing"),
+    key("failure_id", BigInteger, "Number of the failure", autoincrement=True),
+    required("user_id", Text, "The user who could not be synced"),
+    optional("session_id", Text, "The session that could not be read; null: the user's list"),
+    optional("window_start", Timestamp, "Start of the window that was being synced"),
+    optional("window_end", Timestamp, "End of that window, exclusive"),
+    required("kind", Text, "unavailable, malformed, identifier_refused, request_refused, …"),
+    required("message", Text, "What happened"),
+    optional("raw_body", LargeBinary, "The response as received (cut at 64 KiB)"),
+    required("attempts", Integer, "Runs in which it failed", server_default=text("1")),
+    required("first_failed_at", Timestamp, "First time", server_default=_NOW),
+    required("last_failed_at", Timestamp, "Last time", server_default=_NOW),
+    optional("resolved_at", Timestamp, "When a later run succeeded; null: data are missing"),
     Index(
         "sync_failures_unresolved_idx",
         "user_id",
@@ -89,26 +86,25 @@ sync_failures = Table(
 event_only_sessions = Table(
     "event_only_sessions",
     metadata,
-    Column("session_id", Text, primary_key=True, comment="The session"),
+    key("session_id", Text, "The session"),
     comment="One row per session stored from a webhook event and not yet read from the API. Not for analysts.",
 )
 
 sync_batches = Table(
     "sync_batches",
     metadata,
-    Column("run_id", Text, primary_key=True, comment="Dagster run"),
-    Column("batch", Integer, primary_key=True, comment="Number of the batch in the run, from 0"),
-    Column("batches", Integer, nullable=False, server_default=text("1"), comment="Number of batches of the run"),
-    Column("window_start", Timestamp, nullable=False, comment="Start of the run's window"),
-    Column("window_end", Timestamp, nullable=False, comment="End of the run's window, exclusive"),
-    Column("started_at", Timestamp, nullable=False, comment="When the batch began"),
-    Column("finished_at", Timestamp, comment="When the batch ended; null: running, or killed"),
-    Column(
+    key("run_id", Text, "Dagster run"),
+    key("batch", Integer, "Number of the batch in the run, from 0"),
+    required("batches", Integer, "Number of batches of the run", server_default=text("1")),
+    required("window_start", Timestamp, "Start of the run's window"),
+    required("window_end", Timestamp, "End of the run's window, exclusive"),
+    required("started_at", Timestamp, "When the batch began"),
+    optional("finished_at", Timestamp, "When the batch ended; null: running, or killed"),
+    required(
         "counts",
         JSONB,
-        nullable=False,
+        "users, sessions inserted/updated/unchanged/deleted, requests by kind, throttles, seconds waited",
         server_default=text("'{}'"),
-        comment="users, sessions inserted/updated/unchanged/deleted, requests by kind, throttles, seconds waited",
     ),
     comment="One row per batch of a sync run: what it did. Not for analysts.",
 )
@@ -116,8 +112,8 @@ sync_batches = Table(
 api_addresses = Table(
     "api_addresses",
     metadata,
-    Column("base_url", Text, primary_key=True, comment="Address of the API, as in ASLEEP_BASE_URL"),
-    Column("answered_at", Timestamp, nullable=False, server_default=_NOW, comment="First response of the API"),
+    key("base_url", Text, "Address of the API, as in ASLEEP_BASE_URL"),
+    required("answered_at", Timestamp, "First response of the API", server_default=_NOW),
     comment="One row per address from which the API has responded. A sync with a new one gives up within seconds. "
     "Not for analysts.",
 )
@@ -125,25 +121,25 @@ api_addresses = Table(
 api_accounts = Table(
     "api_accounts",
     metadata,
-    Column("account", Text, primary_key=True, comment="First 16 hex digits of SHA-256 over base URL and API key"),
-    Column("page_rows", Integer, comment="Largest page of a list that the API is known to return; 0: not known"),
-    Column("clock_ahead", Interval, comment="By how much the API's clock was ahead of the database's; null: not seen"),
-    Column("averaging_formula", Text, comment="How average-stats average ratios: ratio_of_sums or mean_of_nights"),
-    Column("noted_at", Timestamp, nullable=False, server_default=_NOW, comment="When this was written"),
+    key("account", Text, "First 16 hex digits of SHA-256 over base URL and API key"),
+    optional("page_rows", Integer, "Largest page of a list that the API is known to return; 0: not known"),
+    optional("clock_ahead", Interval, "By how much the API's clock was ahead of the database's; null: not seen"),
+    optional("averaging_formula", Text, "How average-stats average ratios: ratio_of_sums or mean_of_nights"),
+    required("noted_at", Timestamp, "When this was written", server_default=_NOW),
     comment="One row per account of the API: what was learnt about it. Not for analysts.",
 )
 
 unconfirmed_lists = Table(
     "unconfirmed_lists",
     metadata,
-    Column("user_id", Text, primary_key=True, comment="The user"),
-    Column("window_start", Timestamp, primary_key=True, comment="Start of the window that was listed"),
-    Column("window_end", Timestamp, primary_key=True, comment="End of that window, exclusive"),
-    Column("run_id", Text, nullable=False, comment="The run that listed it, or that confirms it"),
-    Column("rows", Integer, nullable=False, comment="Rows of the list"),
-    Column("last_page_rows", Integer, nullable=False, comment="Rows of its last page"),
-    Column("last_session_id", Text, nullable=False, comment="Session in its last row"),
-    Column("last_start", Timestamp, comment="Latest start of a session in it"),
+    key("user_id", Text, "The user"),
+    key("window_start", Timestamp, "Start of the window that was listed"),
+    key("window_end", Timestamp, "End of that window, exclusive"),
+    required("run_id", Text, "The run that listed it, or that confirms it"),
+    required("rows", Integer, "Rows of the list"),
+    required("last_page_rows", Integer, "Rows of its last page"),
+    required("last_session_id", Text, "Session in its last row"),
+    optional("last_start", Timestamp, "Latest start of a session in it"),
     comment="One row per list that was taken for whole because its last page was short, until the last batch of a run "
     "confirms the page size; and per first list of a user that was empty (rows 0), until it is read once more. Not for "
     "analysts.",
@@ -152,59 +148,89 @@ unconfirmed_lists = Table(
 webhook_events = Table(
     "webhook_events",
     metadata,
-    Column("event_id", BigInteger, primary_key=True, autoincrement=True, comment="Number of the event"),
-    Column("body_hash", LargeBinary, nullable=False, unique=True, comment="SHA-256 of the raw body: one row per body"),
-    Column("headers", JSONB, nullable=False, comment="Headers received, without the key"),
-    Column("body", LargeBinary, nullable=False, comment="The raw body"),
-    Column("received_at", Timestamp, nullable=False, server_default=_NOW, comment="When it arrived"),
-    Column("processed_at", Timestamp, comment="When it was processed; null: waiting"),
-    Column("attempts", Integer, nullable=False, server_default=text("0"), comment="Number of attempts to process it"),
-    Column(
-        "next_attempt_at",
-        Timestamp,
-        nullable=False,
-        server_default=_NOW,
-        comment="Not processed again before this moment",
-    ),
-    Column("error", Text, comment="Why the last attempt failed"),
-    Column(
+    key("event_id", BigInteger, "Number of the event", autoincrement=True),
+    required("body_hash", LargeBinary, "SHA-256 of the raw body: one row per body", unique=True),
+    required("headers", JSONB, "Headers received, without the key"),
+    required("body", LargeBinary, "The raw body"),
+    required("received_at", Timestamp, "When it arrived", server_default=_NOW),
+    optional("processed_at", Timestamp, "When it was processed; null: waiting"),
+    required("attempts", Integer, "Number of attempts to process it", server_default=text("0")),
+    required("next_attempt_at", Timestamp, "Not processed again before this moment", server_default=_NOW),
+    optional("error", Text, "Why the last attempt failed"),
+    required(
         "must_ask",
         Boolean,
-        nullable=False,
+        "True once it was found that the event needs a request to the API",
         server_default=text("false"),
-        comment="True once it was found that the event needs a request to the API",
+    ),
+    Index(
+        "webhook_events_parked_idx",
+        "event_id",  # those given up, for every health check
+        postgresql_where=text("processed_at IS NOT NULL AND error IS NOT NULL"),
     ),
     Index("webhook_events_waiting_idx", "next_attempt_at", postgresql_where=text("processed_at IS NULL")),
     comment="One row per webhook event received: the inbox. Not for analysts.",
 )
 
+notification_switch = Table(
+    "notification_switch",
+    metadata,
+    key("only_row", Boolean, "Always true: one row at most", server_default=text("true")),
+    required("since", Timestamp, "Sessions that started earlier are not notified"),
+    CheckConstraint("only_row", name="is_the_only_row"),
+    comment="One row while notifications are switched on, none otherwise. Not for analysts.",
+)
+
+notifications = Table(
+    "notifications",
+    metadata,
+    key("notification_id", BigInteger, "Number of the notification", autoincrement=True),
+    required("session_id", Text, "The session that became final"),
+    required("user_id", Text, "Whose session it is"),
+    required("became_final_at", Timestamp, "When it became final here", server_default=_NOW),
+    optional("delivered_at", Timestamp, "When the receiver accepted it; null: not yet"),
+    required("attempts", Integer, "Number of attempts to deliver it", server_default=text("0")),
+    required("next_attempt_at", Timestamp, "Not delivered again before this moment", server_default=_NOW),
+    optional("parked_at", Timestamp, "When delivery was given up; null: not given up"),
+    optional("error", Text, "Why the last attempt failed"),
+    Index(
+        "notifications_waiting_idx",
+        "next_attempt_at",
+        postgresql_where=text("delivered_at IS NULL AND parked_at IS NULL"),
+    ),
+    Index("notifications_parked_idx", "notification_id", postgresql_where=text("parked_at IS NOT NULL")),
+    Index(None, "user_id"),
+    comment="One row per session that became final and is to be notified: the outbox. Not for analysts.",
+)
+
+service_limits = Table(
+    "service_limits",
+    metadata,
+    key("client", Text, "First 16 hex digits of SHA-256 over the client's key"),
+    key("scope", Text, "Which limit: all, sessions, summary"),
+    required("window_start", Timestamp, "Start of the current window"),
+    required("used", Integer, "Requests accepted in the current window"),
+    required("used_before", Integer, "Requests accepted in the window before"),
+    comment="One row per client and limit of the read API: a sliding counter that all workers share. Not for analysts.",
+)
+
 erasures = Table(
     "erasures",
     metadata,
-    Column("erasure_id", BigInteger, primary_key=True, autoincrement=True, comment="Number of the erasure"),
-    Column("user_pseudonym", Text, nullable=False, comment="Short name of the user: asleep.pseudonym(user_id)"),
-    Column("erased_at", Timestamp, nullable=False, server_default=_NOW, comment="When"),
-    Column("reason", Text, nullable=False, comment="requested, gone, to_be_deleted"),
-    Column("rows_removed", JSONB, nullable=False, comment="Rows removed by table"),
+    key("erasure_id", BigInteger, "Number of the erasure", autoincrement=True),
+    required("user_pseudonym", Text, "Short name of the user: asleep.pseudonym(user_id)"),
+    required("erased_at", Timestamp, "When", server_default=_NOW),
+    required("reason", Text, "requested, gone, to_be_deleted"),
+    required("rows_removed", JSONB, "Rows removed by table"),
     comment="One row per user erased here. Holds no id in clear.",
 )
 
 pseudonym_key = Table(
     "pseudonym_key",
     metadata,
-    Column("only_row", Boolean, primary_key=True, server_default=text("true"), comment="Always true: one row at most"),
-    Column(
-        "inner_block",
-        LargeBinary,
-        nullable=False,
-        comment="The key of HMAC-SHA256, each byte of its 64 combined with 0x36",
-    ),
-    Column(
-        "outer_block",
-        LargeBinary,
-        nullable=False,
-        comment="The key of HMAC-SHA256, each byte of its 64 combined with 0x5C",
-    ),
+    key("only_row", Boolean, "Always true: one row at most", server_default=text("true")),
+    required("inner_block", LargeBinary, "The key of HMAC-SHA256, each byte of its 64 combined with 0x36"),
+    required("outer_block", LargeBinary, "The key of HMAC-SHA256, each byte of its 64 combined with 0x5C"),
     CheckConstraint("only_row", name="is_the_only_row"),
     comment="The key of the pseudonyms. Only the owner and the pipeline may read it; it is part of every backup.",
 )
@@ -212,8 +238,8 @@ pseudonym_key = Table(
 first_day = Table(
     "first_day",
     metadata,
-    Column("only_row", Boolean, primary_key=True, server_default=text("true"), comment="Always true: one row at most"),
-    Column("day", Date, nullable=False, comment="First UTC day of session starts; it only ever moves back"),
+    key("only_row", Boolean, "Always true: one row at most", server_default=text("true")),
+    required("day", Date, "First UTC day of session starts; it only ever moves back"),
     CheckConstraint("only_row", name="is_the_only_row"),
     comment="The first daily partition, and in its month the first monthly one. Not for analysts.",
 )

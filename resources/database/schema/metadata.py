@@ -1,6 +1,9 @@
-"""Name and naming rules of the schema, shared by all tables."""
+"""Name and naming rules of the schema, and its kinds of columns: each has a comment, for analysts read comments."""
 
-from sqlalchemy import MetaData
+from typing import Any
+
+from sqlalchemy import Column, DateTime, MetaData
+from sqlalchemy.types import TypeEngine
 
 SCHEMA = "asleep"
 metadata = MetaData(
@@ -12,3 +15,21 @@ metadata = MetaData(
         "ck": "%(table_name)s_%(constraint_name)s_check",
     },
 )
+
+Timestamp = DateTime(timezone=True)
+Type = TypeEngine[Any] | type[TypeEngine[Any]]
+
+
+def key(name: str, kind: Type, comment: str, *more: Any, **options: Any) -> Column[Any]:
+    """A column of the primary key; the arguments are those of `Column`, and the comment."""
+    return Column(name, kind, *more, primary_key=True, comment=comment, **options)
+
+
+def required(name: str, kind: Type, comment: str, *more: Any, **options: Any) -> Column[Any]:
+    """A column that is never null; the arguments are those of `Column`, and the comment."""
+    return Column(name, kind, *more, nullable=False, comment=comment, **options)
+
+
+def optional(name: str, kind: Type, comment: str, *more: Any, **options: Any) -> Column[Any]:
+    """A column that may be null; the arguments are those of `Column`, and the comment."""
+    return Column(name, kind, *more, comment=comment, **options)

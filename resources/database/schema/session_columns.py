@@ -2,17 +2,16 @@
 
 from typing import Any
 
-from sqlalchemy import Column, DateTime, Double, Integer, Text
+from sqlalchemy import Column, Double, Integer, Text
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.types import TypeEngine
 
-Timestamp = DateTime(timezone=True)
+from resources.database.schema.metadata import Timestamp, Type, optional
 
 _SECONDS = "seconds"
 _SHARE = "0 to 1, share of the sleep period"
 _NO_BREATHING = "null where the contract excludes breathing analysis"
 
-STAT: tuple[tuple[str, TypeEngine[Any] | type[TypeEngine[Any]], str], ...] = (
+STAT: tuple[tuple[str, Type, str], ...] = (
     ("sleep_time", Timestamp, "When sleep began: the first sleep epoch (start + sleep_latency)"),
     ("wake_time", Timestamp, "When sleep ended: end of the last sleep epoch (end - wakeup_latency)"),
     ("sleep_index", Integer, "Quality score of the night, 50 to 100"),
@@ -56,7 +55,7 @@ STAT: tuple[tuple[str, TypeEngine[Any] | type[TypeEngine[Any]], str], ...] = (
 
 def stat_columns() -> list[Column[Any]]:
     """New columns for the 38 fields; each may be null."""
-    return [Column(name, kind, comment=f"{meaning}. As the API gives it.") for name, kind, meaning in STAT]
+    return [optional(name, kind, f"{meaning}. As the API gives it.") for name, kind, meaning in STAT]
 
 
 MEANS: tuple[tuple[str, str], ...] = tuple(

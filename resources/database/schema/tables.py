@@ -1,9 +1,10 @@
-"""The tables that analysts read: users, sessions, averages, metrics; and the raw payloads.
+"""The tables that analysts read: users, sessions, averages, changes; raw payloads and former versions.
 
 The migrations create what is described here, and a test compares the two.
 """
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -11,6 +12,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     Double,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -21,10 +23,9 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSON, SMALLINT
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB, SMALLINT
 
-from resources.database.schema import metrics_table
-from resources.database.schema.metadata import metadata
+from resources.database.schema.metadata import Timestamp, key, metadata, optional, required
 from resources.database.schema.session_columns import (
     AS_OF,
     CLOCKS_OF_NIGHT,
@@ -33,7 +34,6 @@ from resources.database.schema.session_columns import (
     MEANS_OF_NIGHT,
     NIGHT_COUNTS,
     RATIOS,
-    Timestamp,
     stat_columns,
 )
 
@@ -43,38 +43,30 @@ _NOW = func.now()
 
 def _derived(name: str, condition: str, comment: str) -> Column[bool]:
     """Return a column that Postgres computes, so that a condition is written once; in Postgres' own normal form."""
-    return Column(name, Boolean, Computed(condition, persisted=True), nullable=False, comment=comment)
+    return required(name, Boolean, comment, Computed(condition, persisted=True))
 
 
 users = Table(
     "users",
     metadata,
-    Column("user_id", Text, primary_key=True, comment="Id issued by Asleep; opaque, case-sensitive"),
-    Column("timezone", Text, comment="Registered time zone, as imported: IANA name or offset"),
-    Column("source", Text, nullable=False, comment="Where the user was registered from: import, webhook, demo"),
-    Column("active", Boolean, nullable=False, server_default=text("true"), comment="Synced only while true"),
-    Column(
-        "to_be_deleted",
-        Boolean,
-        nullable=False,
-        server_default=text("false"),
-        comment="Asleep has scheduled this user for deletion",
-    ),
-    Column(
-        "registered_at", Timestamp, nullable=False, server_default=_NOW, comment="When the user was registered here"
-    ),
-    Column("last_synced_at", Timestamp, comment="When a sync last stored everything it requested for this user"),
-    Column("to_be_deleted_since", Timestamp, comment="When that was first reported; null: not scheduled"),
-    Column(
+    key("user_id", Text, "Id issued by Asleep; opaque, case-sensitive"),
+    optional("timezone", Text, "Registered time zone, as imported: IANA name or offset"),
+    required("source", Text, "Where the user was registered from: import, webhook, demo"),
+    required("active", Boolean, "Synced only while true", server_default=text("true")),
+    required("to_be_deleted", Boolean, "Asleep has scheduled this user for deletion", server_default=text("false")),
+    required("registered_at", Timestamp, "When the user was registered here", server_default=_NOW),
+    optional("last_synced_at", Timestamp, "When a sync last stored everything it requested for this user"),
+    optional("to_be_deleted_since", Timestamp, "When that was first reported; null: not scheduled"),
+    optional(
         "free_days",
         ARRAY(SMALLINT),
-        comment="ISO weekdays without work, 1 Monday to 7 Sunday, for social jetlag; null: Saturday and Sunday",
+        "ISO weekdays without work, 1 Monday to 7 Sunday, for social jetlag; null: Saturday and Sunday",
     ),
-    Column("gone_at", Timestamp, comment="When it was confirmed that the user no longer exists at the source"),
-    Column(
+    optional("gone_at", Timestamp, "When it was confirmed that the user no longer exists at the source"),
+    optional(
         "not_found_since",
         Timestamp,
-        comment="When the API first reported the user as not found; null: the API returns the user",
+        "When the API first reported the user as not found; null: the API returns the user",
     ),
     _derived("is_synced", "active AND gone_at IS NULL", "True for users that every sync includes: active and not gone"),
     Index("users_hash_idx", text("hashtextextended(user_id, 0)")),
@@ -117,73 +109,65 @@ def _computed(expression: str) -> Computed:
 sleep_sessions = Table(
     "sleep_sessions",
     metadata,
-    Column("session_id", Text, primary_key=True, comment="Id issued by Asleep; opaque, case-sensitive"),
-    Column("user_id", Text, nullable=False, comment="Whose session it is"),
-    Column("state", Text, nullable=False, comment="OPEN (running), CLOSED (being analysed), COMPLETE"),
-    Column("session_start_time", Timestamp, nullable=False, comment="Start of tracking"),
-    Column("session_end_time", Timestamp, comment="End of tracking; null while OPEN"),
-    Column("unexpected_end_time", Timestamp, comment="Set when the session was not closed in the normal way"),
-    Column("created_timezone", Text, comment="Zone of the phone when the session was made, as the API gives it"),
-    Column(
+    key("session_id", Text, "Id issued by Asleep; opaque, case-sensitive"),
+    required("user_id", Text, "Whose session it is"),
+    required("state", Text, "OPEN (running), CLOSED (being analysed), COMPLETE"),
+    required("session_start_time", Timestamp, "Start of tracking"),
+    optional("session_end_time", Timestamp, "End of tracking; null while OPEN"),
+    optional("unexpected_end_time", Timestamp, "Set when the session was not closed in the normal way"),
+    optional("created_timezone", Text, "Zone of the phone when the session was made, as the API gives it"),
+    required(
         "local_zone",
         Text,
-        nullable=False,
+        "Zone by which local times are computed: a name of the zone database, or an offset as +09:00",
         server_default="UTC",
-        comment="Zone by which local times are computed: a name of the zone database, or an offset as +09:00",
     ),
-    Column(
+    required(
         "zone_source",
         Text,
-        nullable=False,
-        server_default="utc",
-        comment="Where local_zone comes from: own (created_timezone), offset (in its text), earlier or later (nearest "
+        "Where local_zone comes from: own (created_timezone), offset (in its text), earlier or later (nearest "
         "session of the user that has one), registered (users.timezone), utc (none of them)",
+        server_default="utc",
     ),
-    Column(
-        "local_date", Date, nullable=False, comment="Calendar date of the session's start in local time (local_zone)"
-    ),
-    Column("local_month", Date, nullable=False, comment="First day of the month of local_date"),
-    Column("session_start_local", _LOCAL, nullable=False, comment="session_start_time as the local clock showed it"),
-    Column("session_end_local", _LOCAL, comment="session_end_time as the local clock showed it"),
-    Column("sleep_time_local", _LOCAL, comment="sleep_time as the local clock showed it"),
-    Column("wake_time_local", _LOCAL, comment="wake_time as the local clock showed it"),
-    Column("last_received_seq_num", Integer, comment="Zero-based number of the last 30-second chunk received"),
-    Column("peculiarities", ARRAY(Text), comment="Flags of the analysis, e.g. NEVER_SLEPT, TOO_SHORT_FOR_ANALYSIS"),
-    Column("missing_data_ratio", Double, comment="0 to 1: share of audio that never arrived"),
+    required("local_date", Date, "Calendar date of the session's start in local time (local_zone)"),
+    required("local_month", Date, "First day of the month of local_date"),
+    required("session_start_local", _LOCAL, "session_start_time as the local clock showed it"),
+    optional("session_end_local", _LOCAL, "session_end_time as the local clock showed it"),
+    optional("sleep_time_local", _LOCAL, "sleep_time as the local clock showed it"),
+    optional("wake_time_local", _LOCAL, "wake_time as the local clock showed it"),
+    optional("last_received_seq_num", Integer, "Zero-based number of the last 30-second chunk received"),
+    optional("peculiarities", ARRAY(Text), "Flags of the analysis, e.g. NEVER_SLEPT, TOO_SHORT_FOR_ANALYSIS"),
+    optional("missing_data_ratio", Double, "0 to 1: share of audio that never arrived"),
     *stat_columns(),
-    Column(
+    optional(
         "sleep_stages",
         ARRAY(SMALLINT),
-        comment="One value per 30 s from session_start_time: -1 unknown, 0 wake, 1 light, 2 deep, 3 REM",
+        "One value per 30 s from session_start_time: -1 unknown, 0 wake, 1 light, 2 deep, 3 REM",
     ),
-    Column("breath_stages", ARRAY(SMALLINT), comment="One value per 30 s; codes are not documented by Asleep"),
-    Column("snoring_stages", ARRAY(SMALLINT), comment="One value per 30 s: 0 quiet, 1 snoring"),
-    Column("completed_time", Timestamp, comment="When the analysis ended, according to average-stats; null: not known"),
-    Column(
-        "payload_hash",
-        LargeBinary,
-        comment="Fingerprint of the raw result; null while only list row or statistics are known",
+    optional("breath_stages", ARRAY(SMALLINT), "One value per 30 s; codes are not documented by Asleep"),
+    optional("snoring_stages", ARRAY(SMALLINT), "One value per 30 s: 0 quiet, 1 snoring"),
+    optional("completed_time", Timestamp, "When the analysis ended, according to average-stats; null: not known"),
+    optional(
+        "payload_hash", LargeBinary, "Fingerprint of the raw result; null while only list row or statistics are known"
     ),
-    Column(
+    required(
         "contract_violations",
         ARRAY(Text),
-        nullable=False,
+        "What in the response violates the API's contract: place and reason, never the value",
         server_default=text("'{}'"),
-        comment="What in the response violates the API's contract: place and reason, never the value",
     ),
-    Column(
+    required(
         "fetched_at",
         Timestamp,
-        nullable=False,
-        comment="When the stored response was requested; an older response never overwrites a newer one",
+        "When the stored response was requested; an older response never overwrites a newer one",
     ),
-    Column("created_at", Timestamp, nullable=False, server_default=_NOW, comment="When this row was first written"),
-    Column("updated_at", Timestamp, nullable=False, server_default=_NOW, comment="When this row last changed"),
-    Column("deleted_at", Timestamp, comment="When the session was found deleted at the source; null: it exists"),
-    Column(
+    required("created_at", Timestamp, "When this row was first written", server_default=_NOW),
+    required("updated_at", Timestamp, "When this row last changed", server_default=_NOW),
+    optional("deleted_at", Timestamp, "When the session was found deleted at the source; null: it exists"),
+    optional(
         "deletion_checked_at",
         Timestamp,
-        comment="When a session marked as deleted was requested once more, at least 20 hours later; null: not yet",
+        "When a session marked as deleted was requested once more, at least 20 hours later; null: not yet",
     ),
     _derived(
         "slept",
@@ -207,51 +191,46 @@ sleep_sessions = Table(
         "state = 'COMPLETE'::text AND (payload_hash IS NOT NULL OR completed_time IS NOT NULL)",
         "True when the analysis has ended and its result is stored, in full or as statistics",
     ),
-    Column(
-        "doubtful",
-        Boolean,
-        _computed(DOUBTFUL),
-        nullable=False,
-        comment="TOO_LONG_FOR_ANALYSIS, or longer than 24 hours: belongs to no night",
+    required(
+        "doubtful", Boolean, "TOO_LONG_FOR_ANALYSIS, or longer than 24 hours: belongs to no night", _computed(DOUBTFUL)
     ),
-    Column(
+    optional(
         "asleep_from",
         Timestamp,
+        "Start of the sleep period: sleep_time where it lies in the session, else the session's start",
         _computed(_ASLEEP_FROM),
-        comment="Start of the sleep period: sleep_time where it lies in the session, else the session's start",
     ),
-    Column(
+    optional(
         "asleep_until",
         Timestamp,
+        "Last awakening: wake_time where it lies in the session, else the session's end, else its start",
         _computed(ASLEEP_UNTIL),
-        comment="Last awakening: wake_time where it lies in the session, else the session's end, else its start",
     ),
-    Column("asleep_from_local", _LOCAL, _computed(_ASLEEP_FROM_LOCAL), comment="asleep_from on the local clock"),
-    Column("asleep_until_local", _LOCAL, _computed(ASLEEP_UNTIL_LOCAL), comment="asleep_until on the local clock"),
-    Column(
+    optional("asleep_from_local", _LOCAL, "asleep_from on the local clock", _computed(_ASLEEP_FROM_LOCAL)),
+    optional("asleep_until_local", _LOCAL, "asleep_until on the local clock", _computed(ASLEEP_UNTIL_LOCAL)),
+    required(
         "night_date",
         Date,
-        nullable=False,
-        comment="Date of the night: local date of the last awakening of the session's sleep episode. Of a session that "
+        "Date of the night: local date of the last awakening of the session's sleep episode. Of a session that "
         "belongs to none: of its own last awakening; doubtful: of the night, noon to noon, in which it began",
     ),
-    Column(
+    optional(
         "night_month",
         Date,
+        "First day of the month of night_date",
         _computed("date_trunc('month'::text, night_date::timestamp without time zone)::date"),
-        comment="First day of the month of night_date",
     ),
-    Column(
+    optional(
         "episode_id",
         Text,
-        comment="First session of the sleep episode: sessions less than 60 minutes apart are one. Null: not slept, "
+        "First session of the sleep episode: sessions less than 60 minutes apart are one. Null: not slept, "
         "doubtful or overlapping",
     ),
-    Column("episode_sessions", Integer, comment="Sessions of that episode"),
-    Column(
+    optional("episode_sessions", Integer, "Sessions of that episode"),
+    optional(
         "night_role",
         Text,
-        comment="main: part of the longest episode of the user's date. nap: part of another. overlapping: shares more "
+        "main: part of the longest episode of the user's date. nap: part of another. overlapping: shares more "
         "than 15 minutes with a longer one. doubtful: see there. Null: no sleep. The last three belong to no night",
     ),
     Index(None, "user_id", desc("session_start_time")),
@@ -293,59 +272,47 @@ sleep_sessions = Table(
 session_payloads = Table(
     "session_payloads",
     metadata,
-    Column("session_id", Text, primary_key=True, comment="The session"),
-    Column("result", JSON, nullable=False, comment="The API's `result`, whole and untouched"),
-    Column("fetched_at", Timestamp, nullable=False, comment="When it was requested"),
+    key("session_id", Text, "The session"),
+    required("result", JSON, "The API's `result`, whole and untouched"),
+    required("fetched_at", Timestamp, "When it was requested"),
     comment="One row per session fetched in full: the raw response. Not for analysts.",
 )
 
 monthly_averages = Table(
     "monthly_averages",
     metadata,
-    Column("user_id", Text, primary_key=True, comment="The user"),
-    Column(
-        "month",
-        Date,
-        primary_key=True,
-        comment="First day of the month of the nights (night_month): a night belongs to the date of waking up",
+    key("user_id", Text, "The user"),
+    key("month", Date, "First day of the month of the nights (night_month): a night belongs to the date of waking up"),
+    required("sessions", Integer, "Sessions whose night is in the month, whatever their state"),
+    required("slept_sessions", Integer, "COMPLETE sessions with sleep; averages are over these"),
+    required("never_slept_sessions", Integer, "COMPLETE sessions in which no sleep was found"),
+    required("unanalysed_sessions", Integer, "Sessions without statistics (running, too short, …)"),
+    required("doubtful_sessions", Integer, "Longer than 24 hours with sleep found: in no night"),
+    required(
+        "overlapping_sessions", Integer, "Slept sessions that share more than 15 minutes with a longer one: in no night"
     ),
-    Column("sessions", Integer, nullable=False, comment="Sessions whose night is in the month, whatever their state"),
-    Column("slept_sessions", Integer, nullable=False, comment="COMPLETE sessions with sleep; averages are over these"),
-    Column("never_slept_sessions", Integer, nullable=False, comment="COMPLETE sessions in which no sleep was found"),
-    Column(
-        "unanalysed_sessions", Integer, nullable=False, comment="Sessions without statistics (running, too short, …)"
-    ),
-    Column("doubtful_sessions", Integer, nullable=False, comment="Longer than 24 hours with sleep found: in no night"),
-    Column(
-        "overlapping_sessions",
-        Integer,
-        nullable=False,
-        comment="Slept sessions that share more than 15 minutes with a longer one: in no night",
-    ),
-    Column("is_complete", Boolean, nullable=False, comment="The month's last date lies before as_of"),
-    Column("as_of", Date, nullable=False, comment=AS_OF),
-    Column("nights", Integer, nullable=False, comment="Dates with a main sleep (status recorded in night_calendar)"),
-    *(Column(name, Integer, nullable=False, comment=meaning) for name, meaning in NIGHT_COUNTS),
-    Column("coverage", Double, comment="nights / days; null when no date has passed yet"),
-    Column(
-        "naps", Integer, nullable=False, comment="Sleep episodes beside the main sleep of their date, which is longer"
-    ),
+    required("is_complete", Boolean, "The month's last date lies before as_of"),
+    required("as_of", Date, AS_OF),
+    required("nights", Integer, "Dates with a main sleep (status recorded in night_calendar)"),
+    *(required(name, Integer, meaning) for name, meaning in NIGHT_COUNTS),
+    optional("coverage", Double, "nights / days; null when no date has passed yet"),
+    required("naps", Integer, "Sleep episodes beside the main sleep of their date, which is longer"),
     *(
-        Column(f"avg_{name}", Time(timezone=False), comment=f"Circular mean of the local clock time of {name}")
+        optional(f"avg_{name}", Time(timezone=False), f"Circular mean of the local clock time of {name}")
         for name in ("start_time", "end_time", "sleep_time", "wake_time")
     ),
-    *(Column(f"avg_{name}", Double, comment=f"Mean. {meaning}") for name, meaning in MEANS),
+    *(optional(f"avg_{name}", Double, f"Mean. {meaning}") for name, meaning in MEANS),
     *(
-        Column(f"avg_{name}", Double, comment=f"sum({over}) / sum({under}) of the sessions in which both are known")
+        optional(f"avg_{name}", Double, f"sum({over}) / sum({under}) of the sessions in which both are known")
         for name, over, under in RATIOS
     ),
-    *(Column(f"avg_{name}", Double, comment=f"Mean. {meaning}") for name, meaning in MEANS_OF_NIGHT),
+    *(optional(f"avg_{name}", Double, f"Mean. {meaning}") for name, meaning in MEANS_OF_NIGHT),
     *(
-        Column(f"avg_{name}_of_night", Time(timezone=False), comment=f"Circular mean over valid nights. {meaning}")
+        optional(f"avg_{name}_of_night", Time(timezone=False), f"Circular mean over valid nights. {meaning}")
         for name, meaning in CLOCKS_OF_NIGHT
     ),
-    Column("avg_efficiency_of_night", Double, comment=EFFICIENCY_OF_NIGHT),
-    Column("computed_at", Timestamp, nullable=False, server_default=_NOW, comment="When the row last changed"),
+    optional("avg_efficiency_of_night", Double, EFFICIENCY_OF_NIGHT),
+    required("computed_at", Timestamp, "When the row last changed", server_default=_NOW),
     Index(None, "month"),
     Index("monthly_averages_running_idx", "as_of", postgresql_where=text("NOT is_complete")),
     Index("monthly_averages_not_synced_idx", "user_id", postgresql_where=text("not_synced_nights > 0")),
@@ -354,4 +321,40 @@ monthly_averages = Table(
     "with at most a fifth of the audio missing.",
 )
 
-sleep_metrics = metrics_table.sleep_metrics
+changes = Table(
+    "changes",
+    metadata,
+    key(
+        "transaction_id",
+        BigInteger,
+        "Transaction that made the change; the first part of a reader's position",
+        autoincrement=False,
+        server_default=text("((pg_current_xact_id())::text)::bigint"),
+    ),
+    key("change_id", BigInteger, "The second part of a reader's position", Identity(always=True)),
+    required("changed_at", Timestamp, "When the change was made", server_default=_NOW),
+    required(
+        "kind",
+        Text,
+        "inserted, updated, deleted (at the source), erased (remove your copy), or removed (older rows are gone)",
+    ),
+    optional("session_id", Text, "The session; null for `removed`"),
+    optional("user_id", Text, "Whose session it is; null for `erased` and `removed`"),
+    comment="One row per session that a transaction changed, append-only. Read it by changes_since(), which never "
+    "skips a change.",
+)
+
+session_versions = Table(
+    "session_versions",
+    metadata,
+    key("version_id", BigInteger, "Number of the version", Identity(always=True)),
+    required("session_id", Text, "The session"),
+    required("user_id", Text, "Whose session it was"),
+    required("valid_from", Timestamp, "Since when the table held this version"),
+    required("valid_to", Timestamp, "When another version replaced it"),
+    required("reason", Text, "deleted, restored or reanalysed"),
+    required("content", JSONB, "The former row of sleep_sessions"),
+    Index(None, "session_id", "valid_to"),
+    Index(None, "user_id"),
+    comment="One row per former version of a final session. Read it by sessions_as_of(). Erased with the user.",
+)

@@ -1,14 +1,13 @@
 """How complete the tables are, in figures without ids."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from resources.load_sql import load_sql
 
 
-@dataclass(frozen=True, slots=True)
-class Completeness:
+class Completeness(NamedTuple):
     """What is missing, and for how long."""
 
     missing_data: int
@@ -20,5 +19,4 @@ class Completeness:
 
 def read_completeness(connection: Connection) -> Completeness:
     """Read the figures; one scan of the users."""
-    row = connection.execute(load_sql(__package__, "completeness")).one()
-    return Completeness(row.missing_data, row.never_synced_users, float(row.oldest_sync_seconds))
+    return Completeness(*connection.execute(load_sql(__package__, "completeness")).one())

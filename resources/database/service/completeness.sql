@@ -3,6 +3,6 @@
 SELECT
     (SELECT count(kind) FROM asleep.missing_data) AS missing_data,
     count(*) FILTER (WHERE last_synced_at IS NULL) AS never_synced_users,
-    coalesce(extract(EPOCH FROM clock_timestamp() - min(last_synced_at)), 0) AS oldest_sync_seconds
+    coalesce(extract(EPOCH FROM clock_timestamp() - min(last_synced_at)), 0)::double precision AS oldest_sync_seconds
 FROM asleep.users
 WHERE is_synced

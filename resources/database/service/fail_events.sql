@@ -4,8 +4,8 @@
 WITH failed AS (
     SELECT event_id, message, is_hopeless, user_id, session_id
     FROM unnest(
-        CAST(:ids AS bigint[]), CAST(:messages AS text[]), CAST(:hopeless AS boolean[]), CAST(:users AS text[]),
-        CAST(:sessions AS text[])
+        CAST(:event_id AS bigint[]), CAST(:message AS text[]), CAST(:is_hopeless AS boolean[]),
+        CAST(:user_id AS text[]), CAST(:session_id AS text[])
     ) AS f (event_id, message, is_hopeless, user_id, session_id)
 ),
 marked AS (

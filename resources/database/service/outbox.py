@@ -4,13 +4,14 @@ A trigger writes a row in the very transaction that makes a session final, by wh
 long transaction can lose one. Rows appear only while the switch is on.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Connection, RowMapping, select, text
 
 from resources.database.schema.tables import sleep_sessions
+from resources.database.service.inbox import QueueCounts
 from resources.database.service.read_queries import OVERVIEW_COLUMNS
 from resources.load_sql import load_sql
 from resources.pseudonyms import pseudonym
@@ -39,7 +40,7 @@ SET delivered_at = clock_timestamp(), error = NULL
 WHERE notification_id = :notification_id
 """)
 
-_RELEASE = text("""
+_GIVE_BACK = text("""
 UPDATE asleep.notifications
 SET attempts = attempts - 1, next_attempt_at = clock_timestamp() + make_interval(secs => :seconds)
 WHERE notification_id = ANY (:ids) AND delivered_at IS NULL AND attempts > 0
@@ -79,133 +80,89 @@ class UndeliveredNotification:
     became_final_at: datetime
     attempts: int
     parked_at: datetime | None
-    next_attempt_at: datetime
     error: str | None
 
 
-def turn_on(connection: Connection) -> None:
-    """From now on, note sessions that become final; those that started more than a day ago are history."""
-    connection.execute(_TURN_ON)
+class Outbox:
+    """The table `asleep.notifications` and its switch, over a connection that is in a transaction."""
 
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
-def turn_off(connection: Connection) -> None:
-    """Note no more; what waits stays."""
-    connection.execute(_TURN_OFF)
+    def turn_on(self) -> None:
+        """From now on, note sessions that become final; those that started more than a day ago are history."""
+        self._connection.execute(_TURN_ON)
 
+    def turn_off(self) -> None:
+        """Note no more; what waits stays."""
+        self._connection.execute(_TURN_OFF)
 
-def is_on(connection: Connection) -> bool:
-    """Whether sessions that become final are noted."""
-    return bool(connection.scalar(_IS_ON))
+    def is_on(self) -> bool:
+        """Whether sessions that become final are noted."""
+        return bool(self._connection.scalar(_IS_ON))
 
+    def take(self, limit: int) -> list[Notification]:
+        """Claim notifications that are due; commit before sending. Those whose session is gone are removed."""
+        values = {"limit": limit, "lease_seconds": LEASE_SECONDS}
+        taken = self._connection.execute(load_sql(__package__, "take_notifications"), values).mappings().all()
+        wanted = select(*OVERVIEW_COLUMNS).where(
+            sleep_sessions.c.session_id.in_([row["session_id"] for row in taken]), sleep_sessions.c.deleted_at.is_(None)
+        )
+        sessions = {row["session_id"]: row for row in self._connection.execute(wanted).mappings()} if taken else {}
+        if gone := [row["notification_id"] for row in taken if row["session_id"] not in sessions]:
+            self._connection.execute(_DROP, {"ids": gone})
+        kept = (
+            Notification(**row, session=sessions[row["session_id"]]) for row in taken if row["session_id"] in sessions
+        )
+        return sorted(kept, key=lambda notification: notification.notification_id)
 
-def take_notifications(
-    connection: Connection, limit: int, *, lease_seconds: float = LEASE_SECONDS
-) -> list[Notification]:
-    """Claim notifications that are due; commit before sending. Those whose session is gone are removed.
+    def is_still_wanted(self, notification_id: int) -> bool:
+        """Whether the notification and its session still exist; otherwise no notification is sent."""
+        values = {"notification_id": notification_id}
+        return bool(self._connection.scalar(load_sql(__package__, "notification_is_wanted"), values))
 
-    Args:
-        connection: open, in a transaction.
-        limit: how many at most.
-        lease_seconds: until when the claim holds.
-    """
-    taken = connection.execute(
-        load_sql(__package__, "take_notifications"), {"limit": limit, "lease_seconds": lease_seconds}
-    ).all()
-    if not taken:
-        return []
-    wanted = select(*OVERVIEW_COLUMNS).where(
-        sleep_sessions.c.session_id.in_([row.session_id for row in taken]), sleep_sessions.c.deleted_at.is_(None)
-    )
-    sessions = {row["session_id"]: row for row in connection.execute(wanted).mappings()}
-    if gone := [row.notification_id for row in taken if row.session_id not in sessions]:
-        connection.execute(_DROP, {"ids": gone})
-    kept = (
-        Notification(n.notification_id, n.session_id, n.user_id, n.became_final_at, n.attempts, sessions[n.session_id])
-        for n in taken
-        if n.session_id in sessions
-    )
-    return sorted(kept, key=lambda notification: notification.notification_id)
+    def mark_delivered(self, notification_id: int) -> None:
+        """The receiver accepted it."""
+        self._connection.execute(_DELIVERED, {"notification_id": notification_id})
 
+    def mark_undelivered(self, notification_id: int, error: str) -> bool:
+        """Try it later: after 10 s, 30 s, 90 s … 6 h. True when it is parked now.
 
-def is_still_wanted(connection: Connection, notification_id: int) -> bool:
-    """Whether the notification and its session still exist; otherwise no notification is sent.
+        Args:
+            notification_id: which.
+            error: why, without ids.
+        """
+        values = {
+            "notification_id": notification_id,
+            "error": error,
+            "max_attempts": MAX_ATTEMPTS,
+            "first_pause_seconds": FIRST_PAUSE_SECONDS,
+            "max_pause_seconds": MAX_PAUSE_SECONDS,
+        }
+        return bool(self._connection.scalar(load_sql(__package__, "fail_notifications"), values))
 
-    Args:
-        connection: open.
-        notification_id: which.
-    """
-    return bool(
-        connection.scalar(load_sql(__package__, "notification_is_wanted"), {"notification_id": notification_id})
-    )
+    def give_back(self, ids: Collection[int], *, seconds: float) -> None:
+        """Give notifications back untried; the attempt does not count.
 
+        Args:
+            ids: which.
+            seconds: after which they are due again.
+        """
+        self._connection.execute(_GIVE_BACK, {"ids": list(ids), "seconds": seconds})
 
-def mark_delivered(connection: Connection, notification_id: int) -> None:
-    """The receiver accepted it.
+    def count(self) -> QueueCounts:
+        """Count notifications that wait and that are parked."""
+        return QueueCounts(*self._connection.execute(load_sql(__package__, "count_notifications")).one())
 
-    Args:
-        connection: open, in a transaction.
-        notification_id: which.
-    """
-    connection.execute(_DELIVERED, {"notification_id": notification_id})
+    def undelivered(self, limit: int) -> list[UndeliveredNotification]:
+        """Return the notifications that were given up, then those that wait, oldest first."""
+        rows = self._connection.execute(load_sql(__package__, "undelivered_notifications"), {"limit": limit})
+        return [UndeliveredNotification(row.notification_id, pseudonym(row.user_id), *row[2:]) for row in rows]
 
+    def requeue_parked(self, ids: list[int] | None = None) -> int:
+        """Give parked notifications (None: all) new attempts; returns how many."""
+        return self._connection.execute(_REQUEUE, {"ids": ids}).rowcount
 
-def mark_undelivered(connection: Connection, notification_id: int, error: str) -> bool:
-    """Try it later: after 10 s, 30 s, 90 s … 6 h. True when it is parked now.
-
-    Args:
-        connection: open, in a transaction.
-        notification_id: which.
-        error: why, without ids.
-    """
-    values = {
-        "notification_id": notification_id,
-        "error": error,
-        "max_attempts": MAX_ATTEMPTS,
-        "first_pause_seconds": FIRST_PAUSE_SECONDS,
-        "max_pause_seconds": MAX_PAUSE_SECONDS,
-    }
-    return bool(connection.scalar(load_sql(__package__, "fail_notifications"), values))
-
-
-def release_notifications(connection: Connection, ids: Iterable[int], *, seconds: float) -> None:
-    """Give notifications back untried; the attempt does not count.
-
-    Args:
-        connection: open, in a transaction.
-        ids: which.
-        seconds: after which they are due again.
-    """
-    connection.execute(_RELEASE, {"ids": list(ids), "seconds": seconds})
-
-
-def list_undelivered(connection: Connection, limit: int = 100) -> list[UndeliveredNotification]:
-    """Return the notifications that were given up, then those that wait, oldest first.
-
-    Args:
-        connection: open.
-        limit: how many at most.
-    """
-    return [
-        UndeliveredNotification(row.notification_id, pseudonym(row.user_id), *row[2:])
-        for row in connection.execute(load_sql(__package__, "undelivered_notifications"), {"limit": limit})
-    ]
-
-
-def requeue_notifications(connection: Connection, ids: list[int] | None = None) -> int:
-    """Give parked notifications new attempts; all of them when none are named. Returns how many.
-
-    Args:
-        connection: open, in a transaction.
-        ids: which; None for all.
-    """
-    return connection.execute(_REQUEUE, {"ids": ids}).rowcount
-
-
-def prune_outbox(connection: Connection, *, before: datetime) -> int:
-    """Remove notifications delivered before a moment. Returns how many went.
-
-    Args:
-        connection: open, in a transaction.
-        before: aware.
-    """
-    return connection.execute(_PRUNE, {"before": before}).rowcount
+    def prune(self, before: datetime) -> int:
+        """Remove notifications delivered before a moment; returns how many went."""
+        return self._connection.execute(_PRUNE, {"before": before}).rowcount

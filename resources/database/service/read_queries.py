@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, RowMapping, and_, exists, func, select, true, tuple_
 
@@ -35,8 +35,7 @@ _FIRST_DAY, _LAST_DAY = date(1900, 1, 1), date(2999, 12, 31)
 """Bounds of the search by instant, which cannot express more; the search by local date has none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a page ended: the next one begins below."""
 
     session_start_time: datetime
@@ -61,115 +60,85 @@ class Glance:
     """Months whose averages are being computed again."""
 
 
-def read_session(connection: Connection, session_id: str) -> RowMapping | None:
-    """One session with its stages; None when there is none, or it was deleted at the source.
+class ReadQueries:
+    """The queries, over a connection."""
 
-    Args:
-        connection: open.
-        session_id: which session.
-    """
-    statement = select(*SESSION_COLUMNS).where(
-        sleep_sessions.c.session_id == session_id, sleep_sessions.c.deleted_at.is_(None)
-    )
-    return connection.execute(statement).mappings().one_or_none()
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
+    def session(self, session_id: str) -> RowMapping | None:
+        """One session with its stages; None when there is none, or it was deleted at the source."""
+        s = sleep_sessions.c
+        statement = select(*SESSION_COLUMNS).where(s.session_id == session_id, s.deleted_at.is_(None))
+        return self._connection.execute(statement).mappings().one_or_none()
 
-def read_page(  # noqa: PLR0913 each is a condition of its own
-    connection: Connection,
-    user_id: str,
-    *,
-    first_day: date | None,
-    last_day: date | None,
-    after: Place | None,
-    limit: int,
-) -> list[RowMapping]:
-    """A user's sessions whose local date is in the range, newest first, without stages.
+    def page(
+        self, user_id: str, *, first_day: date | None, last_day: date | None, after: Place | None, limit: int
+    ) -> list[RowMapping]:
+        """A user's sessions whose local date is in the range, newest first, without stages.
 
-    Args:
-        connection: open.
-        user_id: whose.
-        first_day: first local date, included; None for no bound.
-        last_day: last local date, included; None for no bound.
-        after: where the page before ended; None for the first page.
-        limit: how many at most.
-    """
-    s = sleep_sessions.c
-    statement = select(*OVERVIEW_COLUMNS).where(s.user_id == user_id, s.deleted_at.is_(None))
-    if first_day is not None:
-        statement = statement.where(
-            s.local_date >= first_day, s.session_start_time >= _midnight(first_day) - _WIDEST_OFFSET
+        Args:
+            user_id: whose.
+            first_day: first local date, included; None for no bound.
+            last_day: last local date, included; None for no bound.
+            after: where the page before ended; None for the first page.
+            limit: how many at most.
+        """
+        s = sleep_sessions.c
+        statement = select(*OVERVIEW_COLUMNS).where(s.user_id == user_id, s.deleted_at.is_(None))
+        if first_day is not None:
+            earliest = _midnight(first_day) - _WIDEST_OFFSET
+            statement = statement.where(s.local_date >= first_day, s.session_start_time >= earliest)
+        if last_day is not None:
+            latest = _midnight(last_day) + 2 * _WIDEST_OFFSET
+            statement = statement.where(s.local_date <= last_day, s.session_start_time < latest)
+        if after is not None:
+            is_below = tuple_(s.session_start_time, s.session_id) < tuple_(*after)
+            statement = statement.where(s.session_start_time <= after.session_start_time, is_below)
+        ordered = statement.order_by(s.session_start_time.desc(), s.session_id.desc()).limit(limit)
+        return list(self._connection.execute(ordered).mappings())
+
+    def pseudonym(self, user_id: str) -> str:
+        """The user's short name, for the log. The database computes it: the service may not read the key."""
+        return str(self._connection.scalar(select(func.asleep.pseudonym(user_id))))
+
+    def is_registered(self, user_id: str) -> bool:
+        """Whether a user is in the registry."""
+        return bool(self._connection.scalar(select(exists().where(users.c.user_id == user_id))))
+
+    def glance(self, user_id: str, *, months: int, today: date) -> Glance | None:
+        """A user's last session, last dates, newest months and freshness; None when the user is not registered.
+
+        Args:
+            user_id: whose.
+            months: how many months with sessions, newest first.
+            today: the current UTC date; dates after it, which the east has already, count too.
+        """
+        s, m, t = sleep_sessions.c, monthly_averages.c, stale_months.c
+        is_theirs = and_(s.user_id == user_id, s.deleted_at.is_(None))
+        counts = select(func.count().label("sessions"), func.max(s.updated_at).label("newest_change_at")).where(
+            is_theirs
         )
-    if last_day is not None:
-        statement = statement.where(
-            s.local_date <= last_day, s.session_start_time < _midnight(last_day) + 2 * _WIDEST_OFFSET
+        counted = counts.subquery()
+        waiting = select(func.count()).select_from(stale_months).where(t.user_id == user_id).scalar_subquery()
+        statement = (
+            select(users.c.timezone, users.c.last_synced_at, counted, waiting.label("stale_months"))
+            .join(counted, true())
+            .where(users.c.user_id == user_id)
         )
-    if after is not None:
-        place = tuple_(s.session_start_time, s.session_id)
-        statement = statement.where(
-            s.session_start_time <= after.session_start_time,
-            place < tuple_(after.session_start_time, after.session_id),
+        user = self._connection.execute(statement).mappings().one_or_none()
+        if user is None:
+            return None
+        newest = select(*OVERVIEW_COLUMNS).where(is_theirs).order_by(s.session_start_time.desc(), s.session_id.desc())
+        averages = select(*MONTH_COLUMNS).where(m.user_id == user_id).order_by(m.month.desc()).limit(months)
+        last = self._connection.execute(newest.limit(1)).mappings().one_or_none()
+        days = {"user_id": user_id, "today": today}
+        return Glance(
+            **{**user, "timezone": last["local_zone"] if last else user["timezone"]},
+            last_session=last,
+            months=list(self._connection.execute(averages).mappings()),
+            recent=list(self._connection.execute(load_sql(__package__, "recent_nights"), days).mappings()),
         )
-    ordered = statement.order_by(s.session_start_time.desc(), s.session_id.desc()).limit(limit)
-    return list(connection.execute(ordered).mappings())
-
-
-def pseudonym_of(connection: Connection, user_id: str) -> str:
-    """The user's short name, for the log. The database computes it: the service may not read the key.
-
-    Args:
-        connection: open.
-        user_id: whose.
-    """
-    return str(connection.scalar(select(func.asleep.pseudonym(user_id))))
-
-
-def is_registered(connection: Connection, user_id: str) -> bool:
-    """Whether a user is in the registry.
-
-    Args:
-        connection: open.
-        user_id: who.
-    """
-    return bool(connection.scalar(select(exists().where(users.c.user_id == user_id))))
-
-
-def read_glance(connection: Connection, user_id: str, *, months: int, today: date) -> Glance | None:
-    """A user's last session, last dates, newest months and freshness; None when the user is not registered.
-
-    Args:
-        connection: open.
-        user_id: whose.
-        months: how many months with sessions, newest first.
-        today: the current UTC date; dates after it, which the east has already, count too.
-    """
-    s, m, t = sleep_sessions.c, monthly_averages.c, stale_months.c
-    is_theirs = and_(s.user_id == user_id, s.deleted_at.is_(None))
-    counted = select(func.count().label("sessions"), func.max(s.updated_at).label("newest_change_at")).where(is_theirs)
-    waiting = select(func.count()).select_from(stale_months).where(t.user_id == user_id).scalar_subquery()
-    counts = counted.subquery()
-    statement = (
-        select(users.c.timezone, users.c.last_synced_at, counts, waiting.label("waiting"))
-        .join(counts, true())
-        .where(users.c.user_id == user_id)
-    )
-    user = connection.execute(statement).one_or_none()
-    if user is None:
-        return None
-    newest = select(*OVERVIEW_COLUMNS).where(is_theirs).order_by(s.session_start_time.desc(), s.session_id.desc())
-    averages = select(*MONTH_COLUMNS).where(m.user_id == user_id).order_by(m.month.desc()).limit(months)
-    last = connection.execute(newest.limit(1)).mappings().one_or_none()
-    return Glance(
-        sessions=user.sessions,
-        last_session=last,
-        months=list(connection.execute(averages).mappings()),
-        recent=list(
-            connection.execute(load_sql(__package__, "recent_nights"), {"user_id": user_id, "today": today}).mappings()
-        ),
-        timezone=last.local_zone if last else user.timezone,
-        last_synced_at=user.last_synced_at,
-        newest_change_at=user.newest_change_at,
-        stale_months=user.waiting,
-    )
 
 
 def _midnight(day: date) -> datetime:

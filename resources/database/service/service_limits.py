@@ -1,20 +1,19 @@
 """The read API's limits: a sliding counter per client and scope in Postgres, shared by all workers and machines.
 
-The window before counts by the share of it that still lies within one period of now. Refused requests use nothing up.
+Refused requests use nothing up.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from resources.load_sql import load_sql
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(NamedTuple):
     """Requests permitted in a number of seconds."""
 
     scope: str
@@ -22,8 +21,7 @@ class Limit:
     seconds: int
 
 
-@dataclass(frozen=True, slots=True)
-class Counter:
+class Counter(NamedTuple):
     """Requests let through in the current window and in the one before."""
 
     window_start: datetime
@@ -31,8 +29,7 @@ class Counter:
     used_before: int
 
 
-@dataclass(frozen=True, slots=True)
-class LimitDecision:
+class LimitDecision(NamedTuple):
     """The result of the tightest limit."""
 
     is_allowed: bool
@@ -53,78 +50,71 @@ def take_turn(connection: Connection, client: str, limits: Sequence[Limit]) -> L
         limits: all of them have to allow the request.
     """
     by_scope = {limit.scope: limit for limit in limits}
-    rows = connection.execute(
-        load_sql(__package__, "lock_limits"), {"client": client, "scopes": sorted(by_scope)}
-    ).all()
+    values = {"client": client, "scopes": sorted(by_scope)}
+    rows = connection.execute(load_sql(__package__, "lock_limits"), values).all()
     now = max(row.now for row in rows)
-    counters = {
-        row.scope: slide(Counter(row.window_start, row.used, row.used_before), by_scope[row.scope], now) for row in rows
-    }
-    is_allowed = all(_wait_seconds(counters[scope], limit, now) == 0 for scope, limit in by_scope.items())
+    uses = [_Use(by_scope[r.scope], Counter(r.window_start, r.used, r.used_before), now).slid() for r in rows]
+    is_allowed = all(use.wait_seconds == 0 for use in uses)
     if is_allowed:
-        counters = {scope: Counter(c.window_start, c.used + 1, c.used_before) for scope, c in counters.items()}
-        _keep(connection, client, counters)
-    verdicts = [_verdict(counters[scope], limit, now, is_allowed) for scope, limit in by_scope.items()]
-    return min(verdicts, key=lambda verdict: (-verdict.wait_seconds, verdict.remaining))
+        uses = [use._replace(counter=use.counter._replace(used=use.counter.used + 1)) for use in uses]
+        kept = {
+            "client": client,
+            "scopes": [use.limit.scope for use in uses],
+            "starts": [use.counter.window_start for use in uses],
+            "used": [use.counter.used for use in uses],
+            "used_before": [use.counter.used_before for use in uses],
+        }
+        connection.execute(load_sql(__package__, "keep_limits"), kept)
+    decisions = (use.decision(is_allowed=is_allowed) for use in uses)
+    return min(decisions, key=lambda decision: (-decision.wait_seconds, decision.remaining))
 
 
-def slide(counter: Counter, limit: Limit, now: datetime) -> Counter:
-    """The counter with its windows moved on to the one that holds `now`.
+class _Use(NamedTuple):
+    """How much of a limit is used up now."""
 
-    Args:
-        counter: as stored.
-        limit: whose window's length counts.
-        now: by the database's clock.
-    """
-    windows = max(0, int((now - counter.window_start).total_seconds() // limit.seconds))
-    start = counter.window_start + timedelta(seconds=windows * limit.seconds)
-    if windows == 0:
-        return counter
-    if windows == 1:
-        return Counter(start, 0, counter.used)
-    return Counter(now, 0, 0)
+    limit: Limit
+    counter: Counter
+    now: datetime
 
+    def slid(self) -> "_Use":
+        """The same with its windows moved on to the one that holds `now`."""
+        start, used, _ = self.counter
+        windows = max(0, int((self.now - start).total_seconds() // self.limit.seconds))
+        if windows == 0:
+            return self
+        if windows == 1:
+            return self._replace(counter=Counter(start + timedelta(seconds=self.limit.seconds), 0, used))
+        return self._replace(counter=Counter(self.now, 0, 0))
 
-def _keep(connection: Connection, client: str, counters: dict[str, Counter]) -> None:
-    values = {
-        "client": client,
-        "scopes": list(counters),
-        "starts": [counter.window_start for counter in counters.values()],
-        "used": [counter.used for counter in counters.values()],
-        "used_before": [counter.used_before for counter in counters.values()],
-    }
-    connection.execute(load_sql(__package__, "keep_limits"), values)
+    @property
+    def elapsed_seconds(self) -> float:
+        """Of the current window."""
+        return max(0.0, (self.now - self.counter.window_start).total_seconds())
 
+    @property
+    def counted(self) -> float:
+        """Requests of the current window, and of the one before the share that still lies within one period of now."""
+        still = max(0.0, 1 - self.elapsed_seconds / self.limit.seconds)
+        return self.counter.used + self.counter.used_before * still
 
-def _elapsed_seconds(counter: Counter, now: datetime) -> float:
-    return max(0.0, (now - counter.window_start).total_seconds())
+    @property
+    def wait_seconds(self) -> float:
+        """How long until one more fits under the limit."""
+        limit, (_, used, used_before) = self.limit, self.counter
+        if self.counted + 1 <= limit.requests:
+            return 0.0
+        if used < limit.requests:
+            fits_after = limit.seconds * (1 - (limit.requests - 1 - used) / used_before)
+        else:
+            fits_after = limit.seconds * (2 - (limit.requests - 1) / used)
+        return max(0.0, fits_after - self.elapsed_seconds)
 
-
-def _counted(counter: Counter, limit: Limit, now: datetime) -> float:
-    return counter.used + counter.used_before * max(0.0, 1 - _elapsed_seconds(counter, now) / limit.seconds)
-
-
-def _wait_seconds(counter: Counter, limit: Limit, now: datetime) -> float:
-    """How long until one more fits under the limit."""
-    if _counted(counter, limit, now) + 1 <= limit.requests:
-        return 0.0
-    elapsed = _elapsed_seconds(counter, now)
-    if counter.used < limit.requests:
-        return _fades_after(counter.used_before, limit.requests - 1 - counter.used, limit.seconds) - elapsed
-    return limit.seconds - elapsed + _fades_after(counter.used, limit.requests - 1, limit.seconds)
-
-
-def _fades_after(count: int, share: int, seconds: int) -> float:
-    """When only `share` of a former window's `count` is still counted."""
-    return seconds * (1 - share / count)
-
-
-def _verdict(counter: Counter, limit: Limit, now: datetime, is_allowed: bool) -> LimitDecision:
-    next_seconds = max(0.0, _wait_seconds(counter, limit, now))
-    return LimitDecision(
-        is_allowed=is_allowed,
-        limit=limit,
-        remaining=max(0, math.floor(limit.requests - _counted(counter, limit, now))),
-        reset_seconds=next_seconds or limit.seconds - _elapsed_seconds(counter, now),
-        wait_seconds=0.0 if is_allowed else next_seconds,
-    )
+    def decision(self, *, is_allowed: bool) -> LimitDecision:
+        """What the client is shown."""
+        return LimitDecision(
+            is_allowed=is_allowed,
+            limit=self.limit,
+            remaining=max(0, math.floor(self.limit.requests - self.counted)),
+            reset_seconds=self.wait_seconds or self.limit.seconds - self.elapsed_seconds,
+            wait_seconds=0.0 if is_allowed else self.wait_seconds,
+        )

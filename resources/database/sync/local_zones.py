@@ -70,7 +70,7 @@ def settle_local_zones(connection: Connection, user_ids: Iterable[str]) -> int:
     """Give every session of these users that borrows a zone the right one, and assign those that changed to nights.
 
     Belongs at the end of every transaction that stores or deletes sessions or changes a registered zone. The caller
-    holds the users (`hold_registered`), so that two transactions do not each miss the other's sessions.
+    holds the users (`Registry.hold`), so that two transactions do not each miss the other's sessions.
 
     Args:
         connection: in a transaction.

@@ -105,7 +105,7 @@ def upsert_sessions(connection: Connection, rows: Iterable[tuple[Any, ...]], *, 
     comes under two, is not written: `disputed_sessions` finds it.
 
     Args:
-        connection: in a transaction that holds the users (`hold_registered`).
+        connection: in a transaction that holds the users (`Registry.hold`).
         rows: values in the order of `SESSION_COLUMNS`, then the raw result.
         moved: sessions that may change their user.
     """

@@ -1,4 +1,4 @@
-"""Erasure of a user: which rows belong to a user, in which order they are deleted, and which users are due."""
+"""Erasure of a user: which rows belong to a user, in which order they are deleted, which users are due, the record."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -51,6 +51,10 @@ WHERE :total > 0 OR NOT EXISTS (SELECT FROM asleep.erasures WHERE user_pseudonym
 """)
 
 
+_ALL = text("SELECT user_pseudonym, reason, erased_at FROM asleep.erasures ORDER BY erasure_id")
+_LAST = text("SELECT max(erased_at) FROM asleep.erasures WHERE user_pseudonym = asleep.pseudonym(:user_id)")
+
+
 class DueForErasure(NamedTuple):
     """A user whose data are to be erased, and why."""
 
@@ -58,73 +62,96 @@ class DueForErasure(NamedTuple):
     reason: str
 
 
-def erase(connection: Connection, user_id: str, reason: str) -> dict[str, int]:
-    """Delete everything stored of a user, in the connection's transaction, and record the erasure.
+class Erasure(NamedTuple):
+    """One row of the record of erasures."""
 
-    The record holds a pseudonym and numbers. Repeating an erasure changes nothing.
+    user_pseudonym: str
+    reason: str
+    erased_at: datetime
 
-    Args:
-        connection: in a transaction of isolation READ COMMITTED, which reads each table after its lock is granted.
-        user_id: whose data.
-        reason: one of `REASONS`.
 
-    Returns:
-        Deleted rows by table; tables without any are left out.
+class Erasures:
+    """Erases users, and keeps the record; over a connection that is in a transaction of isolation READ COMMITTED.
 
-    Raises:
-        ValueError: the reason is unknown or the id is blank.
+    That isolation reads each table after its lock is granted.
     """
-    if reason not in REASONS:
-        raise ValueError(f"a reason is one of {', '.join(sorted(REASONS))}")
-    if not user_id.strip():
-        raise ValueError("a blank id belongs to no user, but events and failures without a user would match it")
-    connection.execute(_CLEAR_CHECKPOINTS, {"user_id": user_id})
-    deleted: dict[str, int] = {}
-    for table, theirs in _WHAT_GOES.items():
-        of_person: dict[str, object] = {"user_id": user_id}
-        if table == "webhook_events":
-            of_person["event_ids"] = events_of_person(connection, user_id)
-        deleted[table] = connection.execute(text(f"DELETE FROM asleep.{table} WHERE {theirs}"), of_person).rowcount
-    removed = {table: rows for table, rows in deleted.items() if rows}
-    values = {"user_id": user_id, "reason": reason, "removed": orjson.dumps(removed).decode(), "total": len(removed)}
-    connection.execute(_RECORD, values)
-    return removed
 
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
-def last_erasure(connection: Connection, user_id: str) -> datetime | None:
-    """Return when the user was last erased; None: never.
+    def erase(self, user_id: str, reason: str) -> dict[str, int]:
+        """Delete everything stored of a user, in the connection's transaction, and record the erasure.
 
-    Args:
-        connection: to read with.
-        user_id: whose erasure.
-    """
-    query = text("SELECT max(erased_at) FROM asleep.erasures WHERE user_pseudonym = asleep.pseudonym(:user_id)")
-    moment: datetime | None = connection.scalar(query, {"user_id": user_id})
-    return moment
+        The record holds a pseudonym and numbers. Repeating an erasure changes nothing.
 
+        Args:
+            user_id: whose data.
+            reason: one of `REASONS`.
 
-def due_for_erasure(connection: Connection, grace: timedelta) -> list[DueForErasure]:
-    """Return the users whose data are to be erased now.
+        Returns:
+            Deleted rows by table; tables without any are left out.
 
-    Args:
-        connection: to read with.
-        grace: how long a user has to be gone, or scheduled for deletion, at the source.
-    """
-    rows = connection.execute(load_sql(__package__, "due_for_erasure"), {"grace": grace})
-    return [DueForErasure(row.user_id, row.reason) for row in rows]
+        Raises:
+            ValueError: the reason is unknown or the id is blank.
+        """
+        if reason not in REASONS:
+            raise ValueError(f"a reason is one of {', '.join(sorted(REASONS))}")
+        if not user_id.strip():
+            raise ValueError("a blank id belongs to no user, but events and failures without a user would match it")
+        self._connection.execute(_CLEAR_CHECKPOINTS, {"user_id": user_id})
+        removed: dict[str, int] = {}
+        for table, theirs in _WHAT_GOES.items():
+            of_person: dict[str, object] = {"user_id": user_id}
+            if table == "webhook_events":
+                of_person["event_ids"] = events_of_person(self._connection, user_id)
+            statement = text(f"DELETE FROM asleep.{table} WHERE {theirs}")
+            if rows := self._connection.execute(statement, of_person).rowcount:
+                removed[table] = rows
+        as_json = orjson.dumps(removed).decode()
+        record = {"user_id": user_id, "reason": reason, "removed": as_json, "total": len(removed)}
+        self._connection.execute(_RECORD, record)
+        return removed
 
+    def last(self, user_id: str) -> datetime | None:
+        """When the user was last erased; None: never."""
+        moment: datetime | None = self._connection.scalar(_LAST, {"user_id": user_id})
+        return moment
 
-def note_to_be_deleted(connection: Connection, user_ids: Iterable[str], *, scheduled: bool) -> int:
-    """Record whether the source has scheduled these users for deletion, with the time of the first report.
+    def due(self, grace: timedelta) -> list[DueForErasure]:
+        """The users who have been gone, or scheduled for deletion, at the source for longer than the grace."""
+        rows = self._connection.execute(load_sql(__package__, "due_for_erasure"), {"grace": grace})
+        return [DueForErasure(*row) for row in rows]
 
-    Args:
-        connection: in a transaction.
-        user_ids: the users.
-        scheduled: False: it has not, or no longer.
+    def note_to_be_deleted(self, user_ids: Iterable[str], *, scheduled: bool) -> int:
+        """Record whether the source has scheduled these users for deletion, since when; returns how many changed.
 
-    Returns:
-        How many users' rows changed.
-    """
-    return connection.execute(
-        load_sql(__package__, "note_scheduled"), {"user_ids": sorted(set(user_ids)), "scheduled": scheduled}
-    ).rowcount
+        Args:
+            user_ids: the users.
+            scheduled: False: it has not, or no longer.
+        """
+        values = {"user_ids": sorted(set(user_ids)), "scheduled": scheduled}
+        return self._connection.execute(load_sql(__package__, "note_scheduled"), values).rowcount
+
+    def record(self) -> list[Erasure]:
+        """The whole record, oldest first."""
+        return [Erasure(*row) for row in self._connection.execute(_ALL)]
+
+    def apply(self, record: Iterable[Erasure]) -> int:
+        """Apply a record of the same installation to a restored backup; returns how many users were erased.
+
+        Erases each user in the record who is stored here, and records the others, so that webhooks do not register
+        them again. An erasure that this database already records is skipped: its user may have been registered again
+        on purpose.
+        """
+        newest = {erasure.user_pseudonym: erasure for erasure in sorted(record, key=lambda erasure: erasure.erased_at)}
+        statement = load_sql(__package__, "record_erasure_made_elsewhere")
+        missing = {
+            name: erasure
+            for name, erasure in newest.items()
+            if self._connection.execute(statement, erasure._asdict()).rowcount
+        }
+        names = {"names": sorted(missing)}
+        stored = self._connection.execute(load_sql(__package__, "stored_users_by_pseudonym"), names).all()
+        for user_id, name in stored:
+            self.erase(user_id, missing[name].reason)
+        return len(stored)

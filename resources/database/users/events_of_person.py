@@ -30,18 +30,11 @@ def events_of_person(connection: Connection, user_id: str) -> list[int]:
         load_sql(__package__, "events_that_may_name_person").execution_options(yield_per=_CHUNK_EVENTS),
         {"user_id": user_id, "in_headers": list(_in_headers(user_id))},
     )
-    return [row.event_id for row in rows if names_person(bytes(row.body), row.headers, user_id, sessions)]
+    return [row.event_id for row in rows if _names_person(bytes(row.body), row.headers, user_id, sessions)]
 
 
-def names_person(body: bytes, headers: Mapping[str, str], user_id: str, session_ids: Collection[str]) -> bool:
-    """Return whether an event belongs to a person.
-
-    Args:
-        body: as received.
-        headers: as stored, names in lower case.
-        user_id: the person's.
-        session_ids: the person's, which count when the event holds no user's id.
-    """
+def _names_person(body: bytes, headers: Mapping[str, str], user_id: str, session_ids: Collection[str]) -> bool:
+    """Whether an event belongs to a person; the person's sessions count when it holds no user's id."""
     try:
         values = list(_strings(decode(body)))
     except ValueError:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from resources.database.engine import make_engine
-from resources.database.users.registry import import_users
+from resources.database.users.registry import Registry
 from tests.conftest import Simulator
 from tests.end_to_end.dagster.running import RunningDagster, running_dagster
 
@@ -31,7 +31,7 @@ def engine(new_database: Callable[[], AbstractContextManager[str]], api: Simulat
     with new_database() as url:
         engine = make_engine(url, application_name="tests")
         with engine.begin() as connection:
-            import_users(connection, [(user["user_id"], None) for user in api.ask("users")])
+            Registry(connection).add([(user["user_id"], None) for user in api.ask("users")])
         yield engine
         engine.dispose()
 

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import text
 
 from resources.database.engine import make_engine
-from resources.database.users.registry import import_users
+from resources.database.users.registry import Registry
 from tests.conftest import Simulator
 from tests.end_to_end.dagster.conftest import days_back, settings
 from tests.end_to_end.dagster.running import BIN, RunningDagster, free_port, process, running_dagster, until
@@ -70,7 +70,7 @@ def fleet(
         url = stack.enter_context(new_database())
         engine = make_engine(url, application_name="tests")
         with engine.begin() as connection:
-            import_users(connection, [(user["user_id"], None) for user in api.ask("users")])
+            Registry(connection).add([(user["user_id"], None) for user in api.ask("users")])
         engine.dispose()
         more = {
             "DAGSTER_EXECUTOR": "celery",

@@ -15,7 +15,7 @@ from pipelines.runtime.dagster_environment import DAGSTER_SCHEMA
 from pipelines.runtime.runs import range_tags
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate
-from resources.database.users.registry import import_users
+from resources.database.users.registry import Registry
 from resources.embedded_postgres import server as embedded
 from tests.conftest import Simulator
 from tests.end_to_end.dagster.conftest import days_back, settings
@@ -86,7 +86,7 @@ def lonely(
     engine = make_engine(url, application_name="tests")
     migrate(engine, other_schemas=(DAGSTER_SCHEMA,))
     with engine.begin() as connection:
-        import_users(connection, [(user["user_id"], None) for user in api.ask("users")])
+        Registry(connection).add([(user["user_id"], None) for user in api.ask("users")])
     engine.dispose()
     return lambda: running_dagster(url, tmp_path / "home", **settings(api))
 

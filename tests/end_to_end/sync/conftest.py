@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 
 from assets.metrics.monthly_summary import summarise
 from resources.database.engine import make_engine
-from resources.database.users.registry import import_users
+from resources.database.users.registry import Registry
 from tests.conftest import ROOT, Simulator
 from tests.truth import differences
 
@@ -112,7 +112,7 @@ def deploy(simulate: Callable[..., AbstractContextManager[Simulator]]) -> Iterat
             engine = make_engine(url, application_name="tests")
             stack.callback(engine.dispose)
             with engine.begin() as connection:
-                import_users(connection, [(user["user_id"], None) for user in api.ask("users")])
+                Registry(connection).add([(user["user_id"], None) for user in api.ask("users")])
             return Deployment(api, url, engine)
 
         yield make

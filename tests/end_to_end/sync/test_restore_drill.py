@@ -11,6 +11,7 @@ from sqlalchemy import make_url
 from resources.database.engine import make_engine
 from resources.embedded_postgres import server as embedded
 from resources.embedded_postgres.programs import find_program
+from tests.databases import create_database, drop_database
 from tests.end_to_end.sync.conftest import Deployment
 
 
@@ -20,12 +21,12 @@ def restore(postgres: embedded.EmbeddedPostgres) -> Iterator[Callable[[Path], st
     name = "restored"
 
     def into_new(dump: Path) -> str:
-        url = embedded.create_database(postgres, name)
+        url = create_database(postgres, name)
         program("pg_restore", "--no-owner", "--exit-on-error", "--single-transaction", f"--dbname={libpq(url)}", dump)
         return url
 
     yield into_new
-    embedded.drop_database(postgres, name)
+    drop_database(postgres, name)
 
 
 def program(name: str, *arguments: object) -> None:

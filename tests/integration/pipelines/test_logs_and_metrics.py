@@ -14,7 +14,7 @@ from assets.sync.window import Window
 from pipelines.observability import LOGGER, count_attempts, log_attempts, set_up_logs, statsd_client
 from pipelines.settings import Settings
 from resources.asleep.resource import AsleepApi
-from resources.database.users.registry import import_users
+from resources.database.users.registry import Registry
 from resources.pseudonyms import pseudonym
 
 KEY = "a-key-that-must-not-be-seen"
@@ -40,7 +40,7 @@ def synced(simulate, engine, statsd, capfd):
     with simulate(*options) as api:
         users = [user["user_id"] for user in api.ask("users")]
         with engine.begin() as connection:
-            import_users(connection, [(user, None) for user in users])
+            Registry(connection).add([(user, None) for user in users])
         set_up_logs(settings)
         metrics = statsd_client(settings)
         reached = AsleepApi(api.url, KEY, 1000.0, 4, 10.0, (log_attempts(), count_attempts(metrics)))

@@ -4,10 +4,10 @@ Revision: 0019, after 0018. Takes no lock on other tables. Erasures recorded bef
 match nobody any more: nothing was released before this revision.
 """
 
+import os
+
 import sqlalchemy as sa
 from alembic import op
-
-from resources.pseudonyms import new_key
 
 revision = "0019"
 down_revision = "0018"
@@ -58,8 +58,9 @@ def upgrade() -> None:
         schema="asleep",
         comment="The key of the pseudonyms. Only the owner and the pipeline may read it; it is part of every backup.",
     )
-    key = new_key()
-    op.bulk_insert(table, [{"inner_block": key.inner, "outer_block": key.outer}])
+    key = os.urandom(32).ljust(64, b"\0")
+    inner, outer = (bytes(byte ^ mask for byte in key) for mask in (0x36, 0x5C))
+    op.bulk_insert(table, [{"inner_block": inner, "outer_block": outer}])
     op.execute(_FUNCTION)
     op.alter_column(
         "erasures", "user_pseudonym", comment="Short name of the user: asleep.pseudonym(user_id)", schema="asleep"

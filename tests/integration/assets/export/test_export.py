@@ -20,7 +20,7 @@ from assets.export.datasets import DATASETS, EPOCHS, STAGES, Dataset
 from assets.export.export import MANIFEST, ExportRequest, export, refresh
 from assets.metrics.monthly_summary import summarise
 from assets.metrics.sleep_metrics import compute_metrics
-from resources.database.users.erase import erase
+from resources.database.users.erase import Erasures
 from tests.warehouse_sessions import session, slept, store
 
 OCTOBER = datetime(2026, 10, 10, 14, tzinfo=UTC)
@@ -174,7 +174,7 @@ def test_an_erasure_reaches_every_format_a_running_export_and_what_a_killed_one_
         if not copied.is_set():
             copied.set()
             with engine.begin() as connection:
-                erase(connection, BOB, "requested")
+                Erasures(connection).erase(BOB, "requested")
             refreshing.append(threads.submit(refresh, engine, tmp_path))
             with pytest.raises(TimeoutError):
                 refreshing[0].result(timeout=0.5)

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, text
 
 from assets.metrics.monthly_summary import summarise
 from resources.asleep.records import SleepSession, Stat
-from resources.database.users.registry import import_users
+from resources.database.users.registry import Registry
 from tests.warehouse_sessions import session, slept, store
 
 MEANS = (
@@ -371,7 +371,7 @@ def test_averages_equal_an_independent_computation(
 ):
     """Every field of every user-month, over midnight, clock changes, naps, nulls, odd zones and odd lengths."""
     with engine.connect() as connection, connection.begin() as transaction:
-        import_users(connection, [(user_id, registered) for user_id in ("one", "two")])
+        Registry(connection).add([(user_id, registered) for user_id in ("one", "two")])
         spans = "{" + ", ".join(f"[{first.isoformat()}, {last.isoformat()})" for first, last in covered) + "}"
         connection.execute(
             text(

@@ -15,7 +15,8 @@ from warehouse_sessions import session, slept, store
 from assets.metrics.monthly_summary import months_to_recompute, summarise
 from assets.metrics.sleep_metrics import Computed, compute_metrics
 from resources.asleep.records import SleepSession
-from resources.database.schema.tables import monthly_averages, sleep_metrics
+from resources.database.schema.metrics_table import sleep_metrics
+from resources.database.schema.tables import monthly_averages
 from resources.database.sync.sync_state import FinishedUser, finish_users
 
 TODAY = date(2026, 11, 10)

@@ -17,7 +17,7 @@ from assets.sync.window import Window
 from resources.asleep.resource import AsleepApi
 from resources.asleep.transport import RetryPolicy
 from resources.database.engine import make_engine
-from resources.database.users.registry import import_users
+from resources.database.users.registry import Registry
 from tests.conftest import Simulator
 from tests.kills import dying
 from tests.truth import differences
@@ -37,7 +37,7 @@ class Syncing:
 
     def register(self, users: list[dict[str, Any]]) -> None:
         with self.engine.begin() as connection:
-            import_users(connection, [(user["user_id"], None) for user in users])
+            Registry(connection).add([(user["user_id"], None) for user in users])
 
     def api(self, **options: Any) -> AsleepApi:
         values = {"key": "simulated-key", "requests_per_second": 5000, "max_connections": 8, "timeout_seconds": 10}
@@ -77,7 +77,7 @@ class World:
 
     def register(self, *user_ids: str) -> None:
         with self.engine.begin() as connection:
-            import_users(connection, [(user_id, None) for user_id in user_ids])
+            Registry(connection).add([(user_id, None) for user_id in user_ids])
         self.users.extend(user_ids)
 
     def add_user(self, nights: int = 0, timezone: str = "Asia/Seoul") -> str:

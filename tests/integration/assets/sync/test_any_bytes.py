@@ -26,7 +26,7 @@ from resources.asleep.transport import RetryPolicy, Transport
 from resources.database.sync import sync_state
 from resources.database.sync.sync_state import UserToSync
 from resources.database.sync.upsert import upsert_sessions
-from resources.database.users.registry import import_users
+from resources.database.users.registry import Registry
 from tests.unit.resources.asleep.asleep_answers import (
     SESSION,
     USER,
@@ -161,7 +161,7 @@ REPLIES = st.fixed_dictionaries(
 @pytest.fixture
 def registered(connection: Connection) -> Connection:
     """A connection to a database in which the user is registered; undone at the end."""
-    import_users(connection, [(USER, None)])
+    Registry(connection).add([(USER, None)])
     return connection
 
 

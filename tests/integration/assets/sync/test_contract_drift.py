@@ -10,7 +10,7 @@ from assets.sync.sync_batch import Mode
 from pipelines.cli.status import show_status
 from pipelines.settings import Settings
 from resources.contract.drift import check_stored
-from resources.contract.findings import CheckResult
+from resources.contract.statements import CheckResult
 from resources.database.resource import Database
 
 DEVIATIONS = {

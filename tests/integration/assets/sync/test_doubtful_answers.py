@@ -8,7 +8,7 @@ from sqlalchemy import text
 from assets.sync.sync_batch import Mode
 from resources.asleep.errors import KeyRejected
 from resources.database.sync.sync_state import Failure, record_failures
-from resources.database.users.registry import import_users
+from resources.database.users.registry import Registry
 from tests.integration.assets.sync.conftest import CONFIRMING_LIST, HASTY, Syncing
 
 
@@ -167,7 +167,7 @@ def test_importing_a_user_again_takes_back_that_they_are_gone(world):
     user = world.add_user(nights=1)
     with world.engine.begin() as connection:
         connection.execute(text("UPDATE asleep.users SET gone_at = now()"))
-        imported = import_users(connection, [(user, None)])
+        imported = Registry(connection).add([(user, None)])
 
     assert (imported.new, imported.updated) == (0, 1)
     assert gone(world) == set()

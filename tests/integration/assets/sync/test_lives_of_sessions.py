@@ -7,7 +7,7 @@ import pytest
 
 from assets.sync.sync_batch import Mode
 from resources.asleep.errors import KeyRejected
-from resources.database.users.erase import erase
+from resources.database.users.erase import Erasures
 from tests.integration.assets.sync.conftest import CONFIRMING_LIST
 
 
@@ -328,7 +328,7 @@ def test_a_user_erased_in_the_middle_of_a_run_stays_erased(world):
         if attempt.endpoint == "read_session" and not erased:
             erased.append(user)
             with world.engine.begin() as connection:
-                erase(connection, user, "requested")
+                Erasures(connection).erase(user, "requested")
 
     world.sync(listeners=(erase_at_once,))
 

@@ -13,7 +13,7 @@ from assets.sync.session_rows import session_row, statistics_row
 from resources.asleep.records import NeverSleptSession, SleepSession
 from resources.database.sync.sync_state import Deletion, mark_deleted
 from resources.database.sync.upsert import upsert_sessions
-from resources.database.users.registry import hold_registered, import_users
+from resources.database.users.registry import Registry
 
 USER = "G-1"
 FIRST = datetime(2026, 11, 1, 16, 30, tzinfo=UTC)
@@ -97,7 +97,7 @@ def test_two_mirrors_of_one_source_agree_whatever_came_first(new_world: Any):
 
 
 def test_the_nearest_earlier_zone_counts_then_the_nearest_later_then_the_registered(connection: Connection):
-    import_users(connection, [(USER, "Europe/Berlin")])
+    Registry(connection).add([(USER, "Europe/Berlin")])
     put(connection, night(5, None))
     assert zones(connection) == [("Europe/Berlin", "registered")]
 
@@ -115,7 +115,7 @@ def test_the_nearest_earlier_zone_counts_then_the_nearest_later_then_the_registe
 
 def test_a_session_deleted_at_the_source_lends_no_zone(connection: Connection):
     lender, borrower = night(1, "Asia/Seoul"), night(2, None)
-    import_users(connection, [(USER, None)])
+    Registry(connection).add([(USER, None)])
     put(connection, lender, borrower)
     assert zones(connection) == [("Asia/Seoul", "own"), ("Asia/Seoul", "earlier")]
 
@@ -127,7 +127,7 @@ def test_a_session_deleted_at_the_source_lends_no_zone(connection: Connection):
 
 def test_a_zone_that_changes_moves_the_sessions_that_borrow_it(connection: Connection):
     """The month that loses a night and the month that gains it are computed again."""
-    import_users(connection, [(USER, None)])
+    Registry(connection).add([(USER, None)])
     put(connection, night(28, "Asia/Seoul"), night(29, None))
     connection.execute(text("DELETE FROM asleep.stale_months"))
 
@@ -141,7 +141,7 @@ def test_a_zone_that_changes_moves_the_sessions_that_borrow_it(connection: Conne
 
 
 def test_another_users_zone_is_not_borrowed(connection: Connection):
-    import_users(connection, [(USER, None), ("G-2", None)])
+    Registry(connection).add([(USER, None), ("G-2", None)])
     put(connection, night(1, "Asia/Seoul", "G-2"), replace(night(2, None), session_id="other"))
 
     assert zones(connection) == [("UTC", "utc")]
@@ -149,18 +149,18 @@ def test_another_users_zone_is_not_borrowed(connection: Connection):
 
 def test_a_registered_zone_that_comes_later_counts_for_what_is_stored(connection: Connection):
     """A webhook registers a user without a zone; the import that follows must reach the nights stored meanwhile."""
-    import_users(connection, [(USER, None)])
+    Registry(connection).add([(USER, None)])
     put(connection, night(1, "Not/AZone"))
-    import_users(connection, [(USER, "Asia/Seoul")])
+    Registry(connection).add([(USER, "Asia/Seoul")])
 
     assert zones(connection) == [("Asia/Seoul", "registered")]
-    import_users(connection, [(USER, None)])
+    Registry(connection).add([(USER, None)])
     assert zones(connection) == [("Asia/Seoul", "registered")]
 
 
 def test_what_borrows_a_zone_is_unchanged_when_it_is_read_again(connection: Connection):
     """Else every re-read would rewrite the row, wake those who follow changes, and recompute its month."""
-    import_users(connection, [(USER, None)])
+    Registry(connection).add([(USER, None)])
     put(connection, night(1, "Asia/Seoul"), night(2, "Not/AZone"), night(3, None))
     connection.execute(text("DELETE FROM asleep.stale_months"))
 
@@ -170,7 +170,7 @@ def test_what_borrows_a_zone_is_unchanged_when_it_is_read_again(connection: Conn
 
 def test_a_session_that_loses_its_own_zone_borrows_one(connection: Connection):
     """The stored zone is its neighbour's from then on, not its own former one."""
-    import_users(connection, [(USER, None)])
+    Registry(connection).add([(USER, None)])
     put(connection, night(1, "Asia/Seoul"), night(2, "America/New_York"))
     put(connection, replace(night(2, None), payload_hash=b"other"))
 
@@ -179,7 +179,7 @@ def test_a_session_that_loses_its_own_zone_borrows_one(connection: Connection):
 
 def test_a_night_without_sleep_known_from_statistics_has_its_neighbours_zone(connection: Connection):
     """Average-stats gives no zone for it."""
-    import_users(connection, [(USER, None)])
+    Registry(connection).add([(USER, None)])
     start = FIRST + timedelta(days=2)
     session = NeverSleptSession("20261103163000_never", start, start + timedelta(hours=1), LATER)
     put(connection, night(1, "Asia/Seoul"))
@@ -192,17 +192,17 @@ def test_two_transactions_at_once_do_not_miss_each_others_sessions(engine: Engin
     """One stores the lender, one the borrower; neither sees what the other has not committed yet."""
     user_id = "G-both"
     with engine.begin() as connection:
-        import_users(connection, [(user_id, None)])
+        Registry(connection).add([(user_id, None)])
     holds = threading.Event()
 
     def store_borrower() -> None:
         with engine.begin() as connection:
             holds.set()
-            hold_registered(connection, [user_id])
+            Registry(connection).hold([user_id])
             put(connection, night(2, None, user_id))
 
     with engine.begin() as connection:
-        hold_registered(connection, [user_id])
+        Registry(connection).hold([user_id])
         put(connection, night(1, "Asia/Seoul", user_id))
         other = threading.Thread(target=store_borrower)
         other.start()

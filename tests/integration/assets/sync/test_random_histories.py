@@ -16,7 +16,7 @@ from assets.sync.sync_batch import Mode
 from assets.webhooks.inbox_loop import handle_inbox
 from assets.webhooks.process_events import one_by_one, request_sessions_of_events, store_events
 from resources.asleep.errors import Rejected
-from resources.database.service.inbox import IncomingEvent, put_events
+from resources.database.service.inbox import Inbox, IncomingEvent
 from tests.integration.assets.sync.conftest import HASTY, Syncing, World
 from tests.integration.assets.sync.random_histories import DAYS, History, let_hours_pass, nights_that_differ
 from tests.kills import Killed
@@ -91,7 +91,7 @@ def deliver(world: World, events: list[tuple[str, bytes]]) -> None:
     """Webhook events arrive and are handled while the API has faults."""
     engine = world.engine
     with engine.begin() as connection:
-        put_events(connection, [IncomingEvent(body, {"x-user-id": user_id}) for user_id, body in events])
+        Inbox(connection).put([IncomingEvent(body, {"x-user-id": user_id}) for user_id, body in events])
     with suppress(Rejected), Syncing(engine, world.api.url).api(retry_policy=HASTY).client(engine) as client:
         store, ask = partial(store_events, engine), partial(request_sessions_of_events, engine, client, "events", 4)
         handle_inbox(engine, one_by_one(engine, store), one_by_one(engine, ask), idle_seconds=0)

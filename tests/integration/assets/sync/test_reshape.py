@@ -8,7 +8,7 @@ from sqlalchemy import text
 from assets.reshape import reshape as module
 from assets.reshape.reshape import Reshaped, reshape
 from assets.sync.sync_batch import Mode
-from resources.database.users.erase import erase
+from resources.database.users.erase import Erasures
 from resources.pseudonyms import pseudonym
 
 
@@ -88,7 +88,7 @@ def test_an_interrupted_rebuild_holds_no_session_of_an_erased_user(world: Any, m
     with pytest.raises(KeyboardInterrupt):
         reshape(world.engine, progress=interrupt)
     with world.engine.begin() as connection:
-        erase(connection, user, "requested")
+        Erasures(connection).erase(user, "requested")
 
     assert world.rows("SELECT FROM asleep.sync_batches WHERE counts ? 'after'") == []
 

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from resources.database.advisory_lock import advisory_lock
-from resources.database.service.inbox import IncomingEvent, put_events
+from resources.database.service.inbox import Inbox, IncomingEvent
 from resources.database.sync import sync_state
-from resources.database.users.erase import erase
+from resources.database.users.erase import Erasures
 from tests.integration.pipelines.cli.conftest import Type
 
 NOON = datetime(2026, 3, 7, 12, tzinfo=UTC)
@@ -231,7 +231,7 @@ def test_forgetting_again_prints_the_date_of_the_erasure(typed: Type, engine: En
 def test_forgetting_an_empty_id_erases_nothing(typed: Type, engine: Engine, blank: str):
     """An unset variable in a script once erased the events and failures that name nobody, which may be anybody's."""
     with engine.begin() as connection:
-        put_events(connection, [IncomingEvent(b'{"event": "X", "note": ""}', {"x-user-id": blank})])
+        Inbox(connection).put([IncomingEvent(b'{"event": "X", "note": ""}', {"x-user-id": blank})])
         connection.execute(
             text("INSERT INTO asleep.sync_failures (user_id, kind, message) VALUES (:id, 'malformed', 'x')"),
             {"id": blank},
@@ -239,7 +239,7 @@ def test_forgetting_an_empty_id_erases_nothing(typed: Type, engine: Engine, blan
 
     result = typed("forget", blank, "--yes")
     with engine.connect() as connection, pytest.raises(ValueError, match="blank id"):
-        erase(connection, blank, "requested")
+        Erasures(connection).erase(blank, "requested")
 
     assert result.exit_code == 2
     assert "a user id is not blank" in result.output

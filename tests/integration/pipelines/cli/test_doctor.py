@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 from sqlalchemy import Engine, text
 
-from resources.database.users.registry import import_users
+from resources.database.users.registry import Registry
 from tests.conftest import Simulator, running_simulator
 from tests.integration.pipelines.cli.conftest import Type
 
@@ -56,7 +56,7 @@ def api(simulate: Callable[..., AbstractContextManager[Simulator]]) -> Iterator[
 def examine(typed: Type, api: Simulator, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Examine]:
     """`examine("--json", average_ratios="mean")`: the doctor, while the API behaves so."""
     with engine.begin() as connection:
-        import_users(connection, [(user["user_id"], None) for user in api.ask("users")])
+        Registry(connection).add([(user["user_id"], None) for user in api.ask("users")])
     monkeypatch.setenv("ASLEEP_API_KEY", "simulated-key")
     monkeypatch.setenv("ASLEEP_REQUESTS_PER_SECOND", "100")
 

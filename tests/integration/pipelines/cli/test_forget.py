@@ -10,8 +10,8 @@ import duckdb
 import pytest
 from sqlalchemy import Engine, text
 
-from resources.database.service.inbox import IncomingEvent, put_events
-from resources.database.users.registry import import_users
+from resources.database.service.inbox import Inbox, IncomingEvent
+from resources.database.users.registry import Registry
 from tests.conftest import Simulator
 from tests.integration.pipelines.cli.conftest import Type
 
@@ -72,8 +72,8 @@ def test_a_forgotten_person_is_in_no_table_and_in_no_file(
     unreadable = list(filter(slept, by_sleep[0]["sessions"]))[-3]["row"]["session_id"]
     api.ask("faults", [{"kind": "html_200", "session": unreadable}])
     with engine.begin() as connection:
-        import_users(connection, [(person, None), (other, None)])
-        put_events(connection, [IncomingEvent(f'{{"data": {{"user_id": "{person}"}}}}'.encode(), {})])
+        Registry(connection).add([(person, None), (other, None)])
+        Inbox(connection).put([IncomingEvent(f'{{"data": {{"user_id": "{person}"}}}}'.encode(), {})])
     assert typed("sync", "--from", f"{datetime.now(UTC) - timedelta(days=13):%Y-%m-%d}").exit_code == 1
     with engine.connect() as connection:
         month, sessions = connection.execute(text(MONTH_AND_SESSIONS), {"user": person}).one()

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from resources.database.service.inbox import FailedEvent, IncomingEvent, mark_failed, put_events, take_events
-from resources.database.users.registry import import_users
+from resources.database.service.inbox import FailedEvent, Inbox, IncomingEvent
+from resources.database.users.registry import Registry
 from resources.pseudonyms import pseudonym
 from tests.conftest import ROOT, Simulator
 from tests.integration.pipelines.cli.conftest import Type
@@ -23,7 +23,7 @@ USERS = ("G-1", "G-2", "G-3")
 @pytest.fixture(autouse=True)
 def three_users(engine: Engine) -> Iterator[None]:
     with engine.begin() as connection:
-        import_users(connection, [(user_id, None) for user_id in USERS])
+        Registry(connection).add([(user_id, None) for user_id in USERS])
     yield
     with engine.begin() as connection:
         connection.execute(
@@ -75,10 +75,10 @@ def test_an_unknown_user_changes_no_other(typed: Type, engine: Engine):
 def parked(engine: Engine) -> list[int]:
     """Two events that were given up, each counted as missing data."""
     with engine.begin() as connection:
-        put_events(connection, [IncomingEvent(b'{"a":1}', {}), IncomingEvent(b'{"a":2}', {})])
-        taken = [event.event_id for event in take_events(connection, 10)]
-        mark_failed(connection, [FailedEvent(taken[0], "no session", is_hopeless=True)])
-        mark_failed(connection, [FailedEvent(taken[1], "no user", "G-1", is_hopeless=True)])
+        Inbox(connection).put([IncomingEvent(b'{"a":1}', {}), IncomingEvent(b'{"a":2}', {})])
+        taken = [event.event_id for event in Inbox(connection).take(10)]
+        Inbox(connection).mark_failed([FailedEvent(taken[0], "no session", is_hopeless=True)])
+        Inbox(connection).mark_failed([FailedEvent(taken[1], "no user", "G-1", is_hopeless=True)])
     return taken
 
 
@@ -152,7 +152,7 @@ def account(
         monkeypatch.setenv("ASLEEP_REQUESTS_PER_SECOND", "1000")
         with engine.begin() as connection:
             connection.execute(text("TRUNCATE asleep.users CASCADE"))
-            import_users(connection, [(user["user_id"], None) for user in api.ask("users")])
+            Registry(connection).add([(user["user_id"], None) for user in api.ask("users")])
         yield api
 
 

@@ -56,10 +56,10 @@ def alert_of_failure(engine: Engine, api: Simulator, instance: dg.DagsterInstanc
 @pytest.fixture(autouse=True)
 def users(engine: Engine, api: Simulator) -> None:
     """Somebody to sync."""
-    from resources.database.users.registry import import_users
+    from resources.database.users.registry import Registry
 
     with engine.begin() as connection:
-        import_users(connection, [(user["user_id"], None) for user in api.ask("users")])
+        Registry(connection).add([(user["user_id"], None) for user in api.ask("users")])
 
 
 def test_the_message_names_the_failure_the_reason_and_the_remedy(

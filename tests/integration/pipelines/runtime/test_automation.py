@@ -15,7 +15,7 @@ from pipelines.schedules import daily_sync, hourly_retry, monthly_close
 from pipelines.sensors import RECOMPUTE_INTERVAL, stale_months_sensor, webhook_inbox, why_not_yet
 from resources.database.first_day import EARLIEST_DAY
 from resources.database.resource import Database
-from resources.database.service.inbox import IncomingEvent, put_events
+from resources.database.service.inbox import Inbox, IncomingEvent
 
 Runner = Callable[..., dg.ExecuteInProcessResult]
 
@@ -164,7 +164,7 @@ def test_after_a_rejected_account_nothing_sends_requests_until_a_run_succeeds(
     failed(engine, "unavailable", hours_ago=2)
     with engine.begin() as connection:
         connection.execute(text("TRUNCATE asleep.webhook_events"))
-        put_events(connection, [IncomingEvent(b"{}", {})])
+        Inbox(connection).put([IncomingEvent(b"{}", {})])
     events = webhook_inbox(enabled=True)
     refused = stopped("00000000-0000-0000-0000-000000000001", "plan_expired")
 

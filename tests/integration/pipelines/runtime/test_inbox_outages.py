@@ -22,7 +22,7 @@ from resources.asleep.resource import AsleepApi
 from resources.asleep.transport import RetryPolicy
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate
-from resources.database.service.inbox import IncomingEvent, TakenEvent, put_events
+from resources.database.service.inbox import Inbox, IncomingEvent, TakenEvent
 from resources.embedded_postgres import server as embedded
 from tests.unit.resources.asleep.asleep_answers import session_result
 
@@ -43,7 +43,7 @@ def whole(user_id: str = "V", session_id: str = SESSION) -> dict[str, Any]:
 
 def put(engine: Engine, *bodies: Any) -> None:
     with engine.begin() as connection:
-        put_events(connection, [IncomingEvent(json.dumps(body).encode(), {}) for body in bodies])
+        Inbox(connection).put([IncomingEvent(json.dumps(body).encode(), {}) for body in bodies])
 
 
 def stored(engine: Engine) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from pipelines.runtime.runs import range_tags
-from resources.database.users.registry import import_users
+from resources.database.users.registry import Registry
 from resources.load_sql import load_sql
 from resources.pseudonyms import pseudonym
 from tests.conftest import Simulator
@@ -24,7 +24,7 @@ def users(engine: Engine, api: Simulator) -> None:
     """Registered long ago."""
     with engine.begin() as connection:
         connection.execute(text("TRUNCATE asleep.users, asleep.sync_failures, asleep.sync_ledger"))
-        import_users(connection, [(user["user_id"], None) for user in api.ask("users")])
+        Registry(connection).add([(user["user_id"], None) for user in api.ask("users")])
         connection.execute(text("UPDATE asleep.users SET registered_at = now() - interval '10 days'"))
 
 

@@ -18,8 +18,8 @@ from pipelines.sensors import HANDOVER, webhook_inbox
 from resources.asleep.resource import AsleepApi
 from resources.asleep.transport import RetryPolicy
 from resources.database.resource import Database
-from resources.database.service.inbox import IncomingEvent, TakenEvent, put_events
-from resources.database.users.registry import import_users
+from resources.database.service.inbox import Inbox, IncomingEvent, TakenEvent
+from resources.database.users.registry import Registry
 from resources.pseudonyms import pseudonym
 from tests.conftest import Simulator
 from tests.integration.pipelines.runtime.conftest import KEY, definitions_for, failure_messages
@@ -63,7 +63,7 @@ def put(engine: Engine, *bodies: Any) -> None:
     """Events arrive."""
     events = [IncomingEvent(json.dumps(body).encode(), {"content-type": "application/json"}) for body in bodies]
     with engine.begin() as connection:
-        put_events(connection, events)
+        Inbox(connection).put(events)
 
 
 def complete(user_id: str, result: dict[str, Any]) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def test_a_night_in_an_unknown_zone_has_the_date_of_the_users_last_known_one(
     user_id = api.ask("users", {"timezone": "Asia/Seoul"})["user_id"]
     [made] = api.ask("sessions", [{"user_id": user_id, "start": "2026-10-01T20:00:00+00:00", "zone": "Not/AZone"}])
     with engine.begin() as connection:
-        import_users(connection, [(user_id, "Asia/Seoul")])
+        Registry(connection).add([(user_id, "Asia/Seoul")])
     put(engine, complete(user_id, result_of(api, engine, user_id, made["session_id"])))
 
     assert run(JOB).success

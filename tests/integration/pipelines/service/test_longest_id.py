@@ -16,8 +16,8 @@ from pipelines.service.options import ServiceOptions
 from resources.asleep.errors import Malformed
 from resources.asleep.identifiers import MAX_ID_LENGTH
 from resources.asleep.parsing.parse_sessions import parse_session_result
-from resources.database.service.inbox import take_events
-from resources.database.users.registry import import_users
+from resources.database.service.inbox import Inbox
+from resources.database.users.registry import Registry
 from tests.unit.resources.asleep.asleep_answers import session_result
 
 MAX_USER = "G-" + "u" * (MAX_ID_LENGTH - 2)
@@ -47,14 +47,14 @@ def send(service: Service, engine: Engine, user_id: str, name: str, hours_ago: i
     body = {"event": "SESSION_COMPLETE", "version": "V3", "data": {"user_id": user_id, **result(name, hours_ago)}}
     assert service.event(orjson.dumps(body)).status_code == 200
     with engine.begin() as connection:
-        taken = take_events(connection, 10)
+        taken = Inbox(connection).take(10)
     store_events(engine, taken)
 
 
 def test_the_longest_id_passes_every_way_in_and_every_way_out(service: Service, engine: Engine):
     """A session of a user with a long id was stored, and the read API refused to show it."""
     with engine.begin() as connection:
-        import_users(connection, read_users(f"user_id\n{MAX_USER}\n".encode()).users)
+        Registry(connection).add(read_users(f"user_id\n{MAX_USER}\n".encode()).users)
     for hours_ago in (8, 7):
         send(service, engine, MAX_USER, session_id(hours_ago), hours_ago)
 

@@ -11,16 +11,8 @@ from sqlalchemy import Connection, Engine, insert, text, update
 
 from pipelines.service.options import ServiceOptions
 from resources.database.schema.tables import sleep_sessions
-from resources.database.service.inbox_care import count_outbox
-from resources.database.service.outbox import (
-    MAX_ATTEMPTS,
-    prune_outbox,
-    requeue_notifications,
-    take_notifications,
-    turn_off,
-    turn_on,
-)
-from resources.database.users.erase import erase
+from resources.database.service.outbox import MAX_ATTEMPTS, Outbox
+from resources.database.users.erase import Erasures
 from resources.notifications.sender import Notifier, deliver_due
 from resources.notifications.signature import verify
 
@@ -78,14 +70,14 @@ def _clean(engine: Engine) -> Iterator[None]:
 
 @pytest.fixture
 def deliver(engine: Engine, receiver: Receiver) -> Iterator[Callable[[], tuple[int, int]]]:
-    notifier = Notifier(receiver.url, SECRET, timeout_seconds=5)
+    notifier = Notifier(receiver.url, SECRET)
     yield lambda: deliver_due(engine, notifier, should_stop=lambda: False)
     notifier.close()
 
 
 def test_only_what_becomes_final_is_noted_and_only_once(connection: Connection):
     """Running nights, list rows and re-writes are no news."""
-    turn_on(connection)
+    Outbox(connection).turn_on()
     store(connection, session("inserted final"), session("running", "OPEN"), session("listed", payload_hash=None))
     assert noted(connection) == ["inserted final"]
     change(connection, "running", state="CLOSED")
@@ -99,7 +91,7 @@ def test_only_what_becomes_final_is_noted_and_only_once(connection: Connection):
 
 def test_history_is_not_news(connection: Connection):
     """The first sync of five years must not send a million notifications."""
-    turn_on(connection)
+    Outbox(connection).turn_on()
     store(
         connection, session("old", start=NOW - timedelta(days=3)), session("last night", start=NOW - timedelta(hours=9))
     )
@@ -109,10 +101,10 @@ def test_history_is_not_news(connection: Connection):
 def test_nothing_is_noted_while_the_switch_is_off(connection: Connection):
     """An outbox that nobody empties would grow for ever."""
     store(connection, session("before"))
-    turn_on(connection)
-    turn_on(connection)
+    Outbox(connection).turn_on()
+    Outbox(connection).turn_on()
     store(connection, session("on"))
-    turn_off(connection)
+    Outbox(connection).turn_off()
     store(connection, session("after"))
     assert noted(connection) == ["on"]
 
@@ -120,19 +112,19 @@ def test_nothing_is_noted_while_the_switch_is_off(connection: Connection):
 def test_a_note_is_part_of_the_transaction_that_made_the_session_final(engine: Engine):
     """A rolled-back session was never final; one that commits late is told late, not lost."""
     with engine.begin() as connection:
-        turn_on(connection)
+        Outbox(connection).turn_on()
     slow, quick = engine.connect(), engine.connect()
     store(slow, session("slow"))
     store(quick, session("quick"))
     quick.commit()
-    assert [told.session_id for told in take_notifications(quick, 10)] == ["quick"]
+    assert [told.session_id for told in Outbox(quick).take(10)] == ["quick"]
     quick.commit()
     slow.commit()
-    assert [told.session_id for told in take_notifications(quick, 10)] == ["slow"]
+    assert [told.session_id for told in Outbox(quick).take(10)] == ["slow"]
     quick.commit()
     store(slow, session("given up"))
     slow.rollback()
-    assert take_notifications(quick, 10) == []
+    assert Outbox(quick).take(10) == []
     quick.commit()
     slow.close()
     quick.close()
@@ -143,7 +135,7 @@ def test_a_notification_is_signed_and_names_ids_and_figures(
 ):
     """The receiver can check who sent it, when, and needs no second request; stages stay here."""
     with engine.begin() as connection:
-        turn_on(connection)
+        Outbox(connection).turn_on()
         store(connection, session("one"))
     assert deliver() == (1, 0)
     assert deliver() == (0, 0)
@@ -165,7 +157,7 @@ def test_a_refused_notification_is_sent_again_and_parked_in_the_end(
     """At least once, but not for ever; redirects are not followed with our signature."""
     receiver.status = status
     with engine.begin() as connection:
-        turn_on(connection)
+        Outbox(connection).turn_on()
         store(connection, session("one"))
     for attempt in range(MAX_ATTEMPTS):
         assert deliver() == (0, 1), f"attempt {attempt}"
@@ -175,10 +167,10 @@ def test_a_refused_notification_is_sent_again_and_parked_in_the_end(
     assert deliver() == (0, 0)
     assert len(receiver.heard) == MAX_ATTEMPTS
     with engine.begin() as connection:
-        counts = count_outbox(connection)
+        counts = Outbox(connection).count()
         assert (counts.waiting, counts.parked) == (0, 1)
         assert connection.scalar(text("SELECT error FROM asleep.notifications")) == f"status {status}"
-        assert requeue_notifications(connection) == 1
+        assert Outbox(connection).requeue_parked() == 1
     receiver.status = 204
     assert deliver() == (1, 0)
 
@@ -189,7 +181,7 @@ def test_a_receiver_that_is_down_is_not_hammered(
     """After three failures the rest waits, and no attempt of theirs is used up."""
     receiver.status = 503
     with engine.begin() as connection:
-        turn_on(connection)
+        Outbox(connection).turn_on()
         store(connection, *(session(f"s{number}") for number in range(10)))
     assert deliver() == (0, 3)
     with engine.begin() as connection:
@@ -203,7 +195,7 @@ def test_a_receiver_that_is_down_is_not_hammered(
 def test_a_session_that_was_deleted_is_not_notified(engine: Engine, deliver: Callable[[], tuple[int, int]]):
     """Erased or deleted before its notification left."""
     with engine.begin() as connection:
-        turn_on(connection)
+        Outbox(connection).turn_on()
         store(connection, session("deleted"), session("erased"))
         change(connection, "deleted", deleted_at=NOW)
         connection.execute(text("DELETE FROM asleep.sleep_sessions WHERE session_id = 'erased'"))
@@ -217,12 +209,12 @@ def test_a_user_erased_during_a_delivery_is_no_longer_notified(
 ):
     """A batch is in memory for minutes while a slow receiver takes one after the other."""
     with engine.begin() as connection:
-        turn_on(connection)
+        Outbox(connection).turn_on()
         store(connection, session("first"), session("second", user_id="G-2"))
 
     def erase_the_other() -> None:
         with engine.begin() as connection:
-            erase(connection, "G-2", "requested")
+            Erasures(connection).erase("G-2", "requested")
 
     receiver.on_post = erase_the_other
     deliver()
@@ -232,11 +224,11 @@ def test_a_user_erased_during_a_delivery_is_no_longer_notified(
 
 def test_care_of_the_outbox(connection: Connection):
     """Delivered rows go after a while, waiting ones stay."""
-    turn_on(connection)
+    Outbox(connection).turn_on()
     store(connection, session("one"), session("two", user_id="G-2"))
     connection.execute(text("UPDATE asleep.notifications SET delivered_at = now() WHERE user_id = 'G-1'"))
-    assert prune_outbox(connection, before=NOW - timedelta(days=1)) == 0
-    assert prune_outbox(connection, before=NOW + timedelta(days=1)) == 1
+    assert Outbox(connection).prune(NOW - timedelta(days=1)) == 0
+    assert Outbox(connection).prune(NOW + timedelta(days=1)) == 1
     assert noted(connection) == ["two"]
 
 

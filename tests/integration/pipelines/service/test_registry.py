@@ -4,16 +4,16 @@ from sqlalchemy import Connection, text
 
 from resources.database.sync.list_cache import expire_lists
 from resources.database.sync.stored_sessions import KnownSession, known_sessions
-from resources.database.users.registry import erased_among, import_users, register_users
+from resources.database.users.registry import Registry
 from resources.pseudonyms import pseudonym
 
 
 def test_an_import_counts_what_it_did_and_a_second_one_does_nothing(connection: Connection):
     """People import the same file again to be sure."""
     users = [("G-1", "Asia/Seoul"), ("G-2", None), ("G-1", None)]
-    assert import_users(connection, users) == (2, 0, 0, 0)
-    assert import_users(connection, users) == (0, 0, 2, 0)
-    assert import_users(connection, [("G-1", "Europe/Berlin"), ("G-2", "UTC"), ("G-3", None)]) == (1, 2, 0, 0)
+    assert Registry(connection).add(users) == (2, 0, 0, 0)
+    assert Registry(connection).add(users) == (0, 0, 2, 0)
+    assert Registry(connection).add([("G-1", "Europe/Berlin"), ("G-2", "UTC"), ("G-3", None)]) == (1, 2, 0, 0)
     rows = connection.execute(text("SELECT user_id, timezone, source FROM asleep.users ORDER BY 1")).all()
     assert rows == [("G-1", "Europe/Berlin", "import"), ("G-2", "UTC", "import"), ("G-3", None, "import")]
 
@@ -21,14 +21,14 @@ def test_an_import_counts_what_it_did_and_a_second_one_does_nothing(connection: 
 def test_a_large_import_is_not_a_statement_per_user(connection: Connection):
     """A hundred thousand users must not take minutes."""
     users = [(f"G-{number}", None) for number in range(20_001)]
-    assert import_users(connection, users) == (20_001, 0, 0, 0)
+    assert Registry(connection).add(users) == (20_001, 0, 0, 0)
 
 
 def test_webhooks_register_only_unknown_users(connection: Connection):
     """An event says that a user exists; it does not change what is known of others."""
-    import_users(connection, [("G-1", "Asia/Seoul")])
-    assert register_users(connection, ["G-1", "G-2", "G-2"], "webhook") == {"G-2"}
-    assert register_users(connection, ["G-1", "G-2"], "webhook") == frozenset()
+    Registry(connection).add([("G-1", "Asia/Seoul")])
+    assert Registry(connection).register(["G-1", "G-2", "G-2"], "webhook") == {"G-2"}
+    assert Registry(connection).register(["G-1", "G-2"], "webhook") == frozenset()
     assert connection.scalar(text("SELECT timezone FROM asleep.users WHERE user_id = 'G-1'")) == "Asia/Seoul"
 
 
@@ -38,12 +38,12 @@ def test_an_erased_user_is_not_brought_back_by_an_event(connection: Connection):
         text("INSERT INTO asleep.erasures (user_pseudonym, reason, rows_removed) VALUES (:name, 'requested', '{}')"),
         {"name": pseudonym("G-1")},
     )
-    assert register_users(connection, ["G-1", "G-2"], "webhook") == {"G-2"}
-    assert import_users(connection, [("G-1", None), ("G-3", None)]) == (1, 0, 0, 1)
-    assert erased_among(connection, ["G-1", "G-2", "G-3"]) == {"G-1"}
-    assert import_users(connection, [("G-1", None)], again=True) == (1, 0, 0, 0)
-    assert erased_among(connection, ["G-1"]) == frozenset()
-    assert import_users(connection, [("G-1", "Asia/Seoul")]) == (0, 1, 0, 0)
+    assert Registry(connection).register(["G-1", "G-2"], "webhook") == {"G-2"}
+    assert Registry(connection).add([("G-1", None), ("G-3", None)]) == (1, 0, 0, 1)
+    assert Registry(connection).erased_among(["G-1", "G-2", "G-3"]) == {"G-1"}
+    assert Registry(connection).add([("G-1", None)], again=True) == (1, 0, 0, 0)
+    assert Registry(connection).erased_among(["G-1"]) == frozenset()
+    assert Registry(connection).add([("G-1", "Asia/Seoul")]) == (0, 1, 0, 0)
 
 
 def test_an_event_expires_the_cached_list_of_its_user_alone(connection: Connection):

@@ -11,7 +11,7 @@ import pytest
 
 from resources.asleep.errors import Malformed, Unavailable
 from resources.asleep.http.http_client import HttpClient
-from resources.asleep.transport import RetryPolicy, Transport
+from resources.asleep.transport import ApiRequest, RetryPolicy, Transport
 from tests.adversary import FAULTS, Gateway, name_of
 from tests.bad_server import Request, Server
 from tests.unlimited import Unlimited
@@ -41,7 +41,9 @@ def figures(serve: Serve, authority: Path | None, tls: ssl.SSLContext | None, *,
 
         def ask(number: int) -> int | None:
             try:
-                answer = transport.get("read_user", f"/users/{number}", {}, {"x-user-id": str(number)}, str(number))
+                answer = transport.get(
+                    ApiRequest("read_user", f"/users/{number}", str(number), {}, {"x-user-id": str(number)})
+                )
             except (Unavailable, Malformed):
                 return None
             return int(answer.result["of"])

@@ -19,6 +19,7 @@ from resources.database.engine import database_url, make_engine
 from resources.database.migrate import migrate
 from resources.database.session_settings import DatabaseUnsuitable
 from resources.embedded_postgres import server as embedded
+from tests.databases import create_database, drop_database
 from tests.integration.pipelines.service.serving import await_truth, free_port
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -34,8 +35,8 @@ def pooled(postgres: embedded.EmbeddedPostgres) -> Iterator[Callable[[str], URL]
 
         def start(mode: str) -> URL:
             name = f"pooled_{mode}"
-            url = database_url(embedded.create_database(postgres, name))
-            stack.callback(embedded.drop_database, postgres, name)
+            url = database_url(create_database(postgres, name))
+            stack.callback(drop_database, postgres, name)
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             directory.chmod(0o755)
             port = free_port()

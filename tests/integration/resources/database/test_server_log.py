@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from resources.database.service.inbox import IncomingEvent, put_events
+from resources.database.service.inbox import Inbox, IncomingEvent
 from resources.embedded_postgres import server as embedded
 
 VALUE = "G-20260301091502-ThisIsNotForLogs1234"
@@ -40,10 +40,10 @@ def test_no_event_reaches_the_servers_log(postgres: embedded.EmbeddedPostgres, e
     """The inbox's own statement, stopped while it waits for the same event's first copy."""
     event = IncomingEvent(f'{{"user_id": "{VALUE}"}}'.encode(), {"x-user-id": VALUE})
     with engine.begin() as first, engine.connect() as second:
-        put_events(first, [event])
+        Inbox(first).put([event])
         second.execute(text("SET LOCAL statement_timeout = 100"))
         with pytest.raises(DBAPIError):
-            put_events(second, [event])
+            Inbox(second).put([event])
     hexadecimal = event.body.hex()
     assert VALUE not in log_of(postgres)
     assert hexadecimal not in log_of(postgres)

@@ -12,6 +12,7 @@ from pipelines.cli.main import main
 from resources.database.engine import make_engine
 from resources.database.session_settings import SETTINGS, DatabaseUnsuitable, set_up_session
 from resources.embedded_postgres import server as embedded
+from tests.databases import drop_database, url_of
 from tests.integration.pipelines.service.serving import free_port
 
 
@@ -49,7 +50,7 @@ def test_a_database_in_another_encoding_is_refused_by_name(
 ):
     """Names outside that encoding would be refused or garbled months later."""
     name = f"in_{encoding.lower()}"
-    embedded.drop_database(postgres, name)
+    drop_database(postgres, name)
     with closing(psycopg2.connect(postgres.superuser_dsn)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -57,13 +58,13 @@ def test_a_database_in_another_encoding_is_refused_by_name(
                 f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0"
             )
     try:
-        monkeypatch.setenv("DATABASE_URL", postgres.url_for(name))
+        monkeypatch.setenv("DATABASE_URL", url_of(postgres, name))
         answer = CliRunner().invoke(main, ["migrate"])
         assert answer.exit_code == 2
         assert answer.output.startswith(f"asleep-sync: The database {name} has the encoding {encoding}")
         assert len(answer.output.splitlines()) == 1
     finally:
-        embedded.drop_database(postgres, name)
+        drop_database(postgres, name)
 
 
 def test_several_hosts_are_tried_in_order(database_url: str):

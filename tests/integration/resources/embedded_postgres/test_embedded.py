@@ -411,22 +411,6 @@ def server() -> Iterator[embedded.EmbeddedPostgres]:
         yield embedded.start(me.directory)
 
 
-def test_a_template_is_copied_and_dropped_with_its_guests(server: embedded.EmbeddedPostgres):
-    """Tests get a migrated database in a moment, and leave none behind even when a connection was forgotten."""
-    url = embedded.create_database(server, "template_of_mine")
-    query(url, "CREATE TABLE copied AS SELECT 7 AS number")
-    copy = embedded.create_database(server, "copy-of-it", template="template_of_mine")
-
-    with closing(psycopg2.connect(copy.replace("+psycopg2", ""))) as forgotten:
-        with forgotten.cursor() as cursor:
-            cursor.execute("SELECT number, current_user FROM copied")
-            assert cursor.fetchall() == [(7, "asleep")]
-        embedded.drop_database(server, "copy-of-it")
-    embedded.drop_database(server, "template_of_mine")
-    embedded.drop_database(server, "template_of_mine")
-    assert query(server.url, "SELECT datname FROM pg_database WHERE datname ~ 'of'") == []
-
-
 def test_the_password_does_not_show_in_logs(server: embedded.EmbeddedPostgres):
     """A server is an argument of many things that print their arguments when they fail."""
     password = urlsplit(server.url).password

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.service.http.clients import KeyRing
-from resources.database.service.service_limits import Counter, Limit, slide
+from resources.database.service.service_limits import Counter, Limit, _Use
 from resources.notifications.signature import sign, verify
 
 START = datetime(2026, 3, 7, tzinfo=UTC)
@@ -26,7 +26,8 @@ MINUTE = Limit("sessions", 10, 60)
 )
 def test_a_counter_slides_on_window_by_window(after_seconds: float, expected: Counter):
     """The window before still counts; the one before that does not."""
-    assert slide(Counter(START, 7, 3), MINUTE, START + timedelta(seconds=after_seconds)) == expected
+    use = _Use(MINUTE, Counter(START, 7, 3), START + timedelta(seconds=after_seconds))
+    assert use.slid().counter == expected
 
 
 def test_a_key_is_found_among_several_and_named_without_its_value():

@@ -12,7 +12,7 @@ import pytest
 from resources.asleep import errors
 from resources.asleep.http.http_client import HttpResponse
 from resources.asleep.request_events import Attempt, Listener
-from resources.asleep.transport import MAX_INTERIM_IN_A_ROW, ApiResult, RetryPolicy, Transport
+from resources.asleep.transport import MAX_INTERIM_IN_A_ROW, ApiRequest, ApiResult, RetryPolicy, Transport
 from resources.pseudonyms import pseudonym
 from resources.rate_limit.protocol import Outcome, Permit, PermitUnavailable
 
@@ -129,7 +129,7 @@ class Stage:
 
     def get(self, endpoint: str = "read_session") -> ApiResult:
         """Ask one question."""
-        return self.transport.get(endpoint, "/path", {"a": "b"}, {"x-user-id": USER}, USER)
+        return self.transport.get(ApiRequest(endpoint, "/path", USER, {"a": "b"}, {"x-user-id": USER}))
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -347,10 +347,11 @@ def test_a_refused_account_stops_those_who_already_wait():
     class OneAtATime(Book):
         def __init__(self, clock: Clock) -> None:
             super().__init__(clock)
-            self.second_may_go = threading.Event()
+            self.second_waits, self.second_may_go = threading.Event(), threading.Event()
 
         def acquire(self, *, give_up_at: float) -> Permit:
             if threading.current_thread() is not threading.main_thread():
+                self.second_waits.set()
                 self.second_may_go.wait(10)
             return super().acquire(give_up_at=give_up_at)
 
@@ -362,12 +363,13 @@ def test_a_refused_account_stops_those_who_already_wait():
 
     def ask() -> None:
         try:
-            transport.get("read_user", "/", {}, {}, USER)
+            transport.get(ApiRequest("read_user", "/", USER))
         except errors.AsleepError as error:
             caught.append(error)
 
     waiting = threading.Thread(target=ask)
     waiting.start()
+    assert limiter.second_waits.wait(10)
     ask()
     limiter.second_may_go.set()
     waiting.join(10)
@@ -395,7 +397,7 @@ def test_a_pause_ends_early_when_the_account_is_refused():
 
     def ask() -> None:
         try:
-            transport.get("read_user", "/", {}, {}, USER)
+            transport.get(ApiRequest("read_user", "/", USER))
         except errors.AsleepError as error:
             caught.append(error)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from resources.asleep.transport import ApiRequest
 from resources.contract.recording import Recorder
 from resources.contract.redaction import Exchange, redacted
 
@@ -46,7 +47,7 @@ SESSION = {
 
 def exchange(result: dict[str, Any]) -> Exchange:
     body = {"detail": "OK", "result": result}
-    return Exchange("read_session", "/data/v3/sessions/20260307140211_q7x4m", {}, USER, 200, body)
+    return Exchange(ApiRequest("read_session", "/data/v3/sessions/20260307140211_q7x4m", USER), 200, body)
 
 
 def values(of: Any, path: str = "") -> dict[str, Any]:
@@ -113,7 +114,7 @@ def test_a_date_outside_of_the_recorded_days_is_replaced():
 def test_the_same_id_is_replaced_alike_everywhere():
     """A listed session is the one that is read."""
     (first, second), user_id = redacted([exchange(SESSION), exchange({"user_id": USER, "id": USER})], USER)
-    assert first.path.endswith(first.body["result"]["session"]["id"])
+    assert first.request.path.endswith(first.body["result"]["session"]["id"])
     assert second.body["result"] == {"user_id": user_id, "id": user_id}
     assert (user_id[:2], len(user_id), user_id != USER) == ("G-", len(USER), True)
 
@@ -121,7 +122,7 @@ def test_the_same_id_is_replaced_alike_everywhere():
 def test_an_error_keeps_the_contracts_words_only():
     """These words decide what an error means; others may name a person or an organisation."""
     body = {"detail": f"Unable to find the user of id {USER}, Jane ann@example.org"}
-    (copied,), _ = redacted([Exchange("read_user", f"/ai/v1/users/{USER}", {}, USER, 404, body)], USER)
+    (copied,), _ = redacted([Exchange(ApiRequest("read_user", f"/ai/v1/users/{USER}", USER), 404, body)], USER)
     assert copied.body == {"detail": "Unable to find the user of id 0 0 0"}
 
 
@@ -133,5 +134,5 @@ def test_a_recorder_keeps_dates_out_of_the_query():
             return type("Result", (), {"result": {}})()
 
     recorder = Recorder(Answering())
-    recorder.get("list_sessions", "/data/v1/sessions", {"date_gte": "2026-03-07", "limit": "100"}, {}, USER)
-    assert recorder.exchanges[0].query == {"limit": "100"}
+    recorder.get(ApiRequest("list_sessions", "/data/v1/sessions", USER, {"date_gte": "2026-03-07", "limit": "100"}))
+    assert recorder.exchanges[0].request.params == {"limit": "100"}

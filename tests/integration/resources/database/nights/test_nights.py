@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, text
 from assets.metrics.monthly_summary import summarise
 from resources.asleep.records import SleepSession
 from resources.database.sync.sync_state import Deletion, mark_deleted
-from resources.database.users.registry import hold_registered
+from resources.database.users.registry import Registry
 from tests.warehouse_sessions import session, slept, store
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*.json"))
@@ -234,7 +234,7 @@ def test_writers_at_the_same_time_see_each_others_sessions(engine: Engine):
     def write(own: list[SleepSession]) -> None:
         for piece in own:
             with engine.begin() as connection:
-                hold_registered(connection, ["one"])
+                Registry(connection).hold(["one"])
                 store(connection, [piece])
 
     with ThreadPoolExecutor(4) as threads:

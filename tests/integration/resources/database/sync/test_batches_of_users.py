@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from resources.database.sync.sync_state import users_to_sync
-from resources.database.users.registry import import_users
+from resources.database.users.registry import Registry
 
 WINDOW = (datetime(2026, 11, 20, tzinfo=UTC), datetime(2026, 11, 23, tzinfo=UTC))
 
@@ -23,7 +23,7 @@ def test_each_user_is_in_exactly_one_batch_of_a_fair_size(engine: Engine):
     """A user in two batches would be listed twice; a batch of most users would not be bounded in memory."""
     user_ids = {f"G-{number}" for number in range(700)}
     with engine.begin() as connection:
-        import_users(connection, [(user_id, None) for user_id in user_ids])
+        Registry(connection).add([(user_id, None) for user_id in user_ids])
 
     batches = [batch_of(engine, number, 7) for number in range(7)]
 

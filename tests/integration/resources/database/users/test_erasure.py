@@ -11,16 +11,15 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from assets.metrics.monthly_summary import summarise
-from resources.database.schema import bookkeeping, changes, service_tables, tables
-from resources.database.service.inbox import IncomingEvent, put_events
-from resources.database.users.apply_erasures import Erasure, apply_erasures, list_erasures
-from resources.database.users.erase import DueForErasure, due_for_erasure, erase, note_to_be_deleted
+from resources.database.schema import bookkeeping, metrics_table, tables
+from resources.database.service.inbox import Inbox, IncomingEvent
+from resources.database.users.erase import DueForErasure, Erasure, Erasures
 from resources.database.users.pseudonym_key import load_pseudonym_key
-from resources.database.users.registry import register_users
+from resources.database.users.registry import Registry
 from resources.pseudonyms import pseudonym
 from tests.warehouse_sessions import session, slept, store
 
-ALL_TABLES = (tables, bookkeeping, changes, service_tables)
+ALL_TABLES = (tables, metrics_table, bookkeeping)
 NIGHT = datetime(2026, 3, 6, 14, tzinfo=UTC)
 ALICE, ALICIA = 'G-1-"Alice"', 'G-1-"Alice"2'
 
@@ -59,7 +58,7 @@ def everything_of(connection: Connection, user_id: str) -> None:
     body = json.dumps({"event": "SESSION_COMPLETE", "data": {"user_id": user_id}}).encode()
     by_header = IncomingEvent(b"not even JSON of " + user_id.encode(), {"x-user-id": user_id})
     by_session = IncomingEvent(json.dumps({"data": {"session": {"id": first.session_id}}}).encode(), {})
-    put_events(connection, [IncomingEvent(body, {}), by_header, by_session])
+    Inbox(connection).put([IncomingEvent(body, {}), by_header, by_session])
     connection.execute(
         text(
             "INSERT INTO asleep.sync_failures (user_id, session_id, kind, message) "
@@ -82,7 +81,7 @@ def test_all_rows_of_a_user_are_deleted_and_none_of_others(connection: Connectio
     everything_of(connection, ALICE)
     with_both = rows_by_table(connection)
 
-    removed = erase(connection, ALICE, "requested")
+    removed = Erasures(connection).erase(ALICE, "requested")
 
     after = rows_by_table(connection)
     assert after.pop("erasures") == before.pop("erasures") + 1
@@ -115,15 +114,15 @@ def test_an_event_is_erased_whatever_its_spelling_of_the_id(connection: Connecti
     """Escapes, encodings and blanks must not protect an event from erasure."""
     store(connection, [session("G-7/x", NIGHT, slept(), session_id="session-7")])
     body, headers = SPELLINGS[spelling]
-    put_events(connection, [IncomingEvent(body, headers)])
+    Inbox(connection).put([IncomingEvent(body, headers)])
     others = [
         IncomingEvent(b'{"data": {"user_id": "G-7/x2", "session": {"id": "session-7"}}}', {}),
         IncomingEvent(b'{"data": {"session": {"id": "session-77"}}}', {}),
         IncomingEvent(b'{"text": "about G-7/x and others"}', {"x-user-id": "G-7"}),
     ]
-    put_events(connection, others)
+    Inbox(connection).put(others)
 
-    assert erase(connection, "G-7/x", "requested")["webhook_events"] == 1
+    assert Erasures(connection).erase("G-7/x", "requested")["webhook_events"] == 1
     left = connection.scalars(text("SELECT body FROM asleep.webhook_events")).all()
     assert {bytes(body) for body in left} == {event.body for event in others}
 
@@ -132,9 +131,9 @@ def test_an_event_is_erased_whatever_its_spelling_of_the_id(connection: Connecti
 @pytest.mark.parametrize("stored_as", ["G-é", "G-Ã©"])
 def test_an_event_is_erased_however_its_header_was_encoded(connection: Connection, user_id: str, stored_as: str):
     """HTTP says Latin-1 and many senders use UTF-8: the same bytes may stand for either id."""
-    put_events(connection, [IncomingEvent(b"{}", {"x-user-id": stored_as}), IncomingEvent(b"[]", {"x-user-id": "G-e"})])
+    Inbox(connection).put([IncomingEvent(b"{}", {"x-user-id": stored_as}), IncomingEvent(b"[]", {"x-user-id": "G-e"})])
 
-    assert erase(connection, user_id, "requested")["webhook_events"] == 1
+    assert Erasures(connection).erase(user_id, "requested")["webhook_events"] == 1
 
 
 def test_a_pseudonym_is_keyed_and_the_same_in_sql(connection: Connection):
@@ -151,15 +150,15 @@ def test_erasures_made_after_a_backup_are_applied_to_it(connection: Connection):
     """A restored backup must not bring a person back; users registered again since then stay."""
     for user_id in (ALICE, "back", "other"):
         connection.execute(text("INSERT INTO asleep.users (user_id, source) VALUES (:id, 'import')"), {"id": user_id})
-    erase(connection, "back", "requested")
+    Erasures(connection).erase("back", "requested")
     connection.execute(text("INSERT INTO asleep.users (user_id, source) VALUES ('back', 'import')"))
-    backup = list_erasures(connection)
+    backup = Erasures(connection).record()
     later = [Erasure(pseudonym(name), "requested", backup[0].erased_at + timedelta(hours=1)) for name in (ALICE, "new")]
 
-    assert apply_erasures(connection, [*backup, *later]) == 1
-    assert apply_erasures(connection, [*backup, *later]) == 0
+    assert Erasures(connection).apply([*backup, *later]) == 1
+    assert Erasures(connection).apply([*backup, *later]) == 0
     assert set(connection.scalars(text("SELECT user_id FROM asleep.users"))) == {"back", "other"}
-    assert register_users(connection, [ALICE, "new"], "webhook") == frozenset()
+    assert Registry(connection).register([ALICE, "new"], "webhook") == frozenset()
 
 
 def test_every_table_that_names_a_user_or_session_is_erased_from(connection: Connection):
@@ -169,20 +168,20 @@ def test_every_table_that_names_a_user_or_session_is_erased_from(connection: Con
         table.name for table in tables.metadata.sorted_tables if {"user_id", "session_id", "body"} & set(table.c.keys())
     }
 
-    assert erase(connection, ALICE, "gone").keys() == named
+    assert Erasures(connection).erase(ALICE, "gone").keys() == named
 
 
 def test_repeated_erasures_of_an_unknown_user_leave_one_record(connection: Connection):
     """Repeating `forget` changes nothing; a request for an unknown user is recorded as well."""
-    assert erase(connection, "nobody", "requested") == {}
-    assert erase(connection, "nobody", "requested") == {}
+    assert Erasures(connection).erase("nobody", "requested") == {}
+    assert Erasures(connection).erase("nobody", "requested") == {}
     assert connection.scalar(text("SELECT count(*) FROM asleep.erasures")) == 1
 
 
 def test_an_unknown_reason_is_refused(connection: Connection):
     """Auditors rely on a fixed set of reasons."""
     with pytest.raises(ValueError, match="gone, requested, to_be_deleted"):
-        erase(connection, ALICE, "because")
+        Erasures(connection).erase(ALICE, "because")
 
 
 def test_the_monthly_overview_leaves_out_an_erased_user(connection: Connection):
@@ -190,7 +189,7 @@ def test_the_monthly_overview_leaves_out_an_erased_user(connection: Connection):
     everything_of(connection, ALICE)
     store(connection, [session("other", NIGHT, slept(time_in_sleep=10000))])
     summarise(connection)
-    erase(connection, ALICE, "requested")
+    Erasures(connection).erase(ALICE, "requested")
 
     overview = connection.execute(text("SELECT month, users, avg_time_in_sleep FROM asleep.monthly_overview")).all()
     assert overview == [(date(2026, 3, 1), 1, 10000.0)]
@@ -207,13 +206,13 @@ def test_users_are_due_once_the_grace_is_over(connection: Connection):
             text("INSERT INTO asleep.users (user_id, source) VALUES (:user, 'import')"), {"user": user_id}
         )
         if column == "to_be_deleted_since":
-            assert note_to_be_deleted(connection, [user_id], scheduled=True) == 1
+            assert Erasures(connection).note_to_be_deleted([user_id], scheduled=True) == 1
         if column:
             connection.execute(
                 text(f"UPDATE asleep.users SET {column} = now() - make_interval(days => :days) WHERE user_id = :user"),
                 {"days": days, "user": user_id},
             )
-    due = due_for_erasure(connection, timedelta(days=30))
+    due = Erasures(connection).due(timedelta(days=30))
 
     assert due == [DueForErasure("gone long", "gone"), DueForErasure("scheduled long", "to_be_deleted")]
 
@@ -221,24 +220,24 @@ def test_users_are_due_once_the_grace_is_over(connection: Connection):
 def test_a_cancelled_deletion_at_the_source_is_no_longer_due(connection: Connection):
     """The app may cancel a scheduled deletion; the grace period starts again with the next one."""
     connection.execute(text("INSERT INTO asleep.users (user_id, source) VALUES ('one', 'import')"))
-    note_to_be_deleted(connection, ["one"], scheduled=True)
-    assert note_to_be_deleted(connection, ["one"], scheduled=True) == 0
-    assert due_for_erasure(connection, timedelta(0)) == [DueForErasure("one", "to_be_deleted")]
+    Erasures(connection).note_to_be_deleted(["one"], scheduled=True)
+    assert Erasures(connection).note_to_be_deleted(["one"], scheduled=True) == 0
+    assert Erasures(connection).due(timedelta(0)) == [DueForErasure("one", "to_be_deleted")]
 
-    assert note_to_be_deleted(connection, ["one"], scheduled=False) == 1
-    assert due_for_erasure(connection, timedelta(0)) == []
+    assert Erasures(connection).note_to_be_deleted(["one"], scheduled=False) == 1
+    assert Erasures(connection).due(timedelta(0)) == []
 
 
 def test_rows_that_a_late_sync_stores_are_due_at_once(connection: Connection):
     """A sync that fetched before the erasure may store after it; those rows must be erased as well."""
-    erase(connection, "one", "requested")
+    Erasures(connection).erase("one", "requested")
     store(connection, [session("one", NIGHT, slept())])
-    assert due_for_erasure(connection, timedelta(days=30)) == [DueForErasure("one", "requested")]
+    assert Erasures(connection).due(timedelta(days=30)) == [DueForErasure("one", "requested")]
 
     summarise(connection)
-    assert due_for_erasure(connection, timedelta(days=30)) == [DueForErasure("one", "requested")]
-    erase(connection, "one", "requested")
-    assert due_for_erasure(connection, timedelta(days=30)) == []
+    assert Erasures(connection).due(timedelta(days=30)) == [DueForErasure("one", "requested")]
+    Erasures(connection).erase("one", "requested")
+    assert Erasures(connection).due(timedelta(days=30)) == []
 
 
 def test_an_erasure_waits_for_averages_being_written_and_removes_them(engine: Engine):
@@ -248,7 +247,7 @@ def test_an_erasure_waits_for_averages_being_written_and_removes_them(engine: En
 
     def erase_in_one_go() -> dict[str, int]:
         with engine.begin() as connection:
-            return erase(connection, "one", "requested")
+            return Erasures(connection).erase("one", "requested")
 
     with ThreadPoolExecutor(1) as threads, engine.begin() as summary:
         assert summarise(summary).written == 1

@@ -12,14 +12,14 @@ from sqlalchemy.exc import ProgrammingError
 
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate
-from resources.database.schema import bookkeeping, changes, service_tables, tables
+from resources.database.schema import bookkeeping, metrics_table, tables
 
 READABLE = {
     "users", "sleep_sessions", "monthly_averages",
     "sleep_metrics", "night_dates", "nights", "night_calendar", "sleep_stage_epochs", "monthly_overview",
     "user_months", "data_freshness", "changes", "session_versions",
 }  # fmt: skip
-DEFINED_IN = (tables, bookkeeping, changes, service_tables)
+DEFINED_IN = (tables, metrics_table, bookkeeping)
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from resources.database.sync.change_feed import prune_changes
-from resources.database.users.erase import erase
-from resources.database.users.registry import hold_registered, register_users
+from resources.database.users.erase import Erasures
+from resources.database.users.registry import Registry
 from tests.warehouse_sessions import LATER, session, slept, store
 
 NIGHT = datetime(2026, 10, 1, 14, tzinfo=UTC)
@@ -112,7 +112,7 @@ def test_an_erasure_arrives_and_leaves_no_trace_of_the_person(engine: Engine):
     copy = Copy(engine)
     copy.rows = {night.session_id: "a copy"}
     with engine.begin() as connection:
-        erase(connection, "leaving", "requested")
+        Erasures(connection).erase("leaving", "requested")
 
     assert copy.follow() == ["erased"]
     assert copy.rows == {}
@@ -228,7 +228,7 @@ def _write(engine: Engine, writer: int, transactions: int, failures: list[BaseEx
             some = [analysed_again(night, 51 + number % 200) for night in chance.sample(nights, 10)]
             rows = [replace(night, asked_at=LATER + timedelta(seconds=number)) for night in some]
             with engine.connect() as connection:
-                if not hold_registered(connection, [f"user {writer}"]):
+                if not Registry(connection).hold([f"user {writer}"]):
                     return
                 store(connection, rows)
                 if chance.random() < 0.2:
@@ -249,7 +249,7 @@ def test_a_copy_equals_its_source_under_concurrent_writers(
     """Writers overlap and roll back, a user is erased in the middle, and the reader never reads a position twice."""
     users = [f"user {writer}" for writer in range(writers)]
     with engine.begin() as connection:
-        register_users(connection, users, "import")
+        Registry(connection).register(users, "import")
     copy, kinds, failures = Copy(engine), Counter[str](), list[BaseException]()
     threads = [threading.Thread(target=_write, args=(engine, n, transactions, failures)) for n in range(writers)]
     began = time.monotonic()
@@ -259,7 +259,7 @@ def test_a_copy_equals_its_source_under_concurrent_writers(
         kinds.update(copy.follow(most=200))
         if "erased" not in kinds and kinds.total() > changes // 2:
             with engine.begin() as connection:
-                erase(connection, "user 0", "requested")
+                Erasures(connection).erase("user 0", "requested")
             while "erased" not in kinds:
                 kinds.update(copy.follow(most=200))
     while page := copy.follow(most=200):
