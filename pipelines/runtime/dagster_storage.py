@@ -4,11 +4,15 @@
 public interfaces are used: Dagster's storage classes with their `optimize_for_webserver`, and SQLAlchemy's pool events.
 """
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
-from dagster._serdes import ConfigurableClassData
+import tenacity
 from dagster_postgres import DagsterPostgresStorage
+from sqlalchemy import create_engine
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
 
 from pipelines.runtime.dagster_environment import APPLICATION_NAME, DAGSTER_SCHEMA, require_storage_url
 from resources.database.session_settings import SETTINGS, set_up_pools_of
@@ -16,6 +20,9 @@ from resources.database.session_settings import SETTINGS, set_up_pools_of
 STATEMENT_TIMEOUT_MS = 60_000
 CONNECTION_MAX_AGE_SECONDS = 3600
 MAX_EXTRA_CONNECTIONS = 20
+CODE_SERVERS_THREAD = "grpc-server-cleanup"
+"""Dagster's name of the thread; a test fails when it changes."""
+DATABASE_POLL_SECONDS = 1.0
 
 _SETTINGS = {**SETTINGS, "search_path": DAGSTER_SCHEMA, "synchronous_commit": "off"}
 """A crash of the server may lose Dagster's last events of a fraction of a second, never data in schema `asleep`."""
@@ -41,16 +48,22 @@ class KeptConnectionsStorage(DagsterPostgresStorage):
         return {}
 
     @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, _config_value: Mapping[str, Any]
-    ) -> "KeptConnectionsStorage":
+    def from_config_value(cls, inst_data: Any, _config_value: Mapping[str, Any]) -> "KeptConnectionsStorage":
         """Return the storage that `dagster.yaml` describes; it is the first part of an instance that Dagster loads.
+
+        The thread of the code server that fails the runs of dead processes waits here while the database is away: an
+        error would end it, and the runs of later processes would look started for ever.
 
         Args:
             inst_data: what the instance is built from.
             _config_value: empty.
         """
-        return cls(require_storage_url(), inst_data=inst_data)
+        url = require_storage_url()
+        if threading.current_thread().name == CODE_SERVERS_THREAD:
+            wait = tenacity.wait_fixed(DATABASE_POLL_SECONDS)
+            is_away = tenacity.retry_if_exception_type(OperationalError)
+            tenacity.Retrying(retry=is_away, wait=wait)(create_engine(url, poolclass=NullPool).connect).close()
+        return cls(url, inst_data=inst_data)
 
 
 set_up_pools_of(APPLICATION_NAME, _SETTINGS)

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 import structlog
@@ -19,7 +20,7 @@ from pipelines.service.inbox_writer import InboxWriter
 from pipelines.service.metrics import RequestMetrics, metrics_routes
 from pipelines.service.options import ServiceOptions
 from pipelines.service.read_api import read_routes
-from pipelines.service.served_requests import ServedRequests, log_served
+from pipelines.service.served_requests import ServedRequests, count_served, log_served
 from pipelines.service.webhooks import webhook_routes
 from resources.database.engine import make_engine
 from resources.database.service.outbox import Outbox
@@ -73,7 +74,9 @@ def create_app(options: ServiceOptions) -> FastAPI:
     health_check, metrics = HealthCheck(health_calls, inbox, options), RequestMetrics()
     app.include_router(health_routes(health_check))
     app.include_router(metrics_routes(metrics, health_check, health_calls))
-    listeners = (log_served, metrics.count, *options.listeners)
+    listeners = [log_served, metrics.count]
+    if options.statsd is not None:
+        listeners.append(partial(count_served, options.statsd))
     app.add_middleware(ServedRequests, listeners=listeners, at_once=options.requests_at_once)
     return app
 

@@ -122,10 +122,10 @@ class HealthCheck:
         return found
 
     def _report(self, found: dict[str, Dependency]) -> None:
-        if self._options.levels is not None:
+        if self._options.statsd is not None:
             for name, dependency in found.items():
                 for figure, value in dependency.figures().items():
-                    self._options.levels(name, figure, value)
+                    self._options.statsd.gauge(f"asleep_sync.{name}.{figure}", value)
 
 
 def health_routes(health_check: HealthCheck) -> APIRouter:

@@ -3,9 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from datadog.dogstatsd.base import DogStatsd
 from sqlalchemy import Connection
-
-from pipelines.service.served_requests import Levels, Listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +41,8 @@ class ServiceOptions:
     read_seconds: float = 10.0
     """A query of the read API that takes longer is refused."""
     notify_every_seconds: float = 2.0
-    listeners: tuple[Listener, ...] = ()
-    """Receive every request served; see `pipelines.service.served_requests`."""
-    levels: Levels | None = None
-    """Receives the figures of the dependencies at each health check."""
+    statsd: DogStatsd | None = None
+    """Receives counts and times of requests, and the figures of the dependencies at each health check."""
     checks: Mapping[str, Callable[[Connection], Mapping[str, object]]] = field(default_factory=dict)
     """More dependencies for /health by name: each returns a `state` (up, degraded, down) and figures."""
 

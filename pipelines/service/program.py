@@ -17,7 +17,6 @@ from pipelines.service.database_watch import DatabaseWatch
 from pipelines.service.http.protocol import BoundedProtocol
 from pipelines.service.metrics import SHARED_DIRECTORY
 from pipelines.service.options import ServiceOptions
-from pipelines.service.served_requests import count_served, report_levels
 from pipelines.settings import Settings, load_settings
 from resources.rate_limit.table import read_state
 
@@ -33,7 +32,6 @@ def options_from(settings: Settings) -> ServiceOptions:
     Raises:
         ValueError: the settings contradict each other, or there is no DATABASE_URL.
     """
-    statsd = statsd_client(settings) if settings.enable_metrics else None
     return ServiceOptions(
         database_url=settings.require_database_url(),
         enable_webhooks=settings.enable_webhooks,
@@ -45,8 +43,7 @@ def options_from(settings: Settings) -> ServiceOptions:
         summary_requests_per_minute=settings.service_summaries_per_minute,
         notify_url=settings.notify_url,
         notify_secret=settings.notify_secret.get_secret_value() if settings.notify_secret else None,
-        listeners=(count_served(statsd),) if statsd else (),
-        levels=report_levels(statsd) if statsd else None,
+        statsd=statsd_client(settings) if settings.enable_metrics else None,
         checks={"asleep_api": _asleep_api},
     )
 

@@ -40,8 +40,6 @@ class Served:
 
 
 Listener = Callable[[Served], None]
-Levels = Callable[[str, str, float], None]
-"""Receives dependency, figure and value at each health check."""
 
 _QUIET = frozenset({"/live", "/ready", "/health", "/metrics", "/webhooks/asleep"})
 """Requested so often that only their failures are worth a line; stored events are counted and stand in the inbox."""
@@ -63,30 +61,22 @@ def log_served(served: Served) -> None:
     )
 
 
-def count_served(statsd: DogStatsd) -> Listener:
-    """A listener that counts and times requests as `asleep_sync.service.requests` and `…request.duration`."""
+def count_served(statsd: DogStatsd, served: Served) -> None:
+    """Count and time a request as `asleep_sync.service.requests` and `…request.duration`.
 
-    def listen(served: Served) -> None:
-        tags = [
-            f"route:{served.route}",
-            f"method:{served.method}",
-            f"status:{served.status}",
-            f"outcome:{served.outcome}",
-            f"client:{served.client or 'none'}",
-        ]
-        statsd.increment("asleep_sync.service.requests", 1, tags)
-        statsd.timing("asleep_sync.service.request.duration", served.duration_seconds * 1000, tags[:1])
-
-    return listen
-
-
-def report_levels(statsd: DogStatsd) -> Levels:
-    """A listener that sends each dependency's figures as `asleep_sync.<dependency>.<figure>`."""
-
-    def report(dependency: str, figure: str, value: float) -> None:
-        statsd.gauge(f"asleep_sync.{dependency}.{figure}", value)
-
-    return report
+    Args:
+        statsd: receives the metrics.
+        served: the request.
+    """
+    tags = [
+        f"route:{served.route}",
+        f"method:{served.method}",
+        f"status:{served.status}",
+        f"outcome:{served.outcome}",
+        f"client:{served.client or 'none'}",
+    ]
+    statsd.increment("asleep_sync.service.requests", 1, tags)
+    statsd.timing("asleep_sync.service.request.duration", served.duration_seconds * 1000, tags[:1])
 
 
 class ServedRequests:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 POLL_SECONDS = 1.0
@@ -31,9 +31,9 @@ def advisory_lock(
         wait: sleeps between two looks.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if not connection.scalar(_TRY, {"name": name}):
+        if not try_lock(connection, name):
             on_wait()
-            while not connection.scalar(_TRY, {"name": name}):
+            while not try_lock(connection, name):
                 wait(POLL_SECONDS)
         try:
             yield
@@ -42,6 +42,16 @@ def advisory_lock(
                 connection.execute(_RELEASE, {"name": name})
             except DBAPIError:
                 connection.invalidate()
+
+
+def try_lock(connection: Connection, name: str) -> bool:
+    """Take the lock until the connection ends, if it is free; True also when the connection holds it already.
+
+    Args:
+        connection: kept open by the caller, without a transaction.
+        name: of the lock.
+    """
+    return bool(connection.scalar(_TRY, {"name": name}))
 
 
 def is_held(engine: Engine, name: str) -> bool:

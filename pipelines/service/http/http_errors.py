@@ -17,6 +17,8 @@ from resources.database.session_settings import DatabaseUnsuitable
 
 _log = structlog.get_logger("asleep_sync.service")
 
+_UNAVAILABLE = (DatabaseUnavailable, DatabaseUnsuitable, OperationalError, InterfaceError, PoolTimeout)
+
 RETRY_SECONDS = 5
 """When to try again while the database is down."""
 
@@ -83,46 +85,28 @@ _DESCRIPTIONS = {
 
 def answer_errors(app: FastAPI) -> None:
     """Let every error become JSON."""
-    app.add_exception_handler(Refused, _refused)
-    app.add_exception_handler(HTTPException, _unmatched)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    for unavailable in (DatabaseUnavailable, DatabaseUnsuitable, OperationalError, InterfaceError, PoolTimeout):
-        app.add_exception_handler(unavailable, _database_failed)
-    app.add_exception_handler(SQLAlchemyError, _statement_refused)
-    app.add_exception_handler(Exception, _failed)
+    for kind in (Refused, HTTPException, RequestValidationError, *_UNAVAILABLE, SQLAlchemyError, Exception):
+        app.add_exception_handler(kind, _answer)
 
 
-def _answer(refused: Refused, request: Request) -> JSONResponse:
+async def _answer(request: Request, error: Exception) -> JSONResponse:
+    refused = _refusal_of(error)
     request.state.outcome = refused.outcome
+    if isinstance(error, (*_UNAVAILABLE, SQLAlchemyError)):
+        event = f"database_{'failed' if isinstance(error, _UNAVAILABLE) else 'refused'}"
+        _log.error(event, kind=type(error).__name__, route=request.scope["path"].split("/")[1])
     return JSONResponse({"detail": refused.detail}, refused.status, refused.headers)
 
 
-async def _refused(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Refused)  # noqa: S101 registered for it
-    return _answer(error, request)
-
-
-async def _unmatched(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)  # noqa: S101 registered for it
-    return _answer(Refused(error.status_code, error.detail, outcome="unmatched", headers=error.headers), request)
-
-
-async def _invalid(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 registered for it
-    reasons = (f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors())
-    return _answer(Refused(422, "; ".join(reasons), outcome="invalid"), request)
-
-
-async def _database_failed(request: Request, error: Exception) -> JSONResponse:
-    _log.error("database_failed", kind=type(error).__name__, route=request.scope["path"].split("/")[1])
-    return _answer(database_unavailable(), request)
-
-
-async def _statement_refused(request: Request, error: Exception) -> JSONResponse:
-    """An error in this program, reported by its kind: the database's message may quote a row."""
-    _log.error("database_refused", kind=type(error).__name__, route=request.scope["path"].split("/")[1])
-    return _answer(Refused(500, "Something went wrong here.", outcome="failed"), request)
-
-
-async def _failed(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 the server logs it
-    return _answer(Refused(500, "Something went wrong here.", outcome="failed"), request)
+def _refusal_of(error: Exception) -> Refused:
+    """The refusal that an error becomes. An error in this program is one by its kind: its text may quote a row."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, HTTPException):
+        return Refused(error.status_code, error.detail, outcome="unmatched", headers=error.headers)
+    if isinstance(error, RequestValidationError):
+        reasons = (f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors())
+        return Refused(422, "; ".join(reasons), outcome="invalid")
+    if isinstance(error, _UNAVAILABLE):
+        return database_unavailable()
+    return Refused(500, "Something went wrong here.", outcome="failed")

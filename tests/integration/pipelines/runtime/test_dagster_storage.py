@@ -1,17 +1,26 @@
 """Dagster's own tables: connections are kept, set up, and replaced after a restart of the database."""
 
+import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.utils import FuturesAwareThreadPoolExecutor
+from dagster._grpc.server import DagsterApiServer
 from pydantic import SecretStr
 from sqlalchemy import URL, Engine, create_engine, event, text
 
+from pipelines.runtime import dagster_storage
 from pipelines.runtime.dagster_environment import APPLICATION_NAME, dagster_environment
 from pipelines.settings import Settings
 from resources.database.engine import database_url
+from resources.embedded_postgres.server import EmbeddedPostgres
+from tests.integration.pipelines.service.serving import await_truth
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -42,6 +51,8 @@ def administrator(empty_database: URL) -> Iterator[Engine]:
     engine.dispose()
 
 
+DEAD: Any = SimpleNamespace(is_alive=lambda: False, exitcode=-9)
+"""The process of a run, killed."""
 DAYS = 200
 """Of a backfill."""
 
@@ -123,3 +134,43 @@ def test_the_days_of_a_backfill_are_stored_together(
     assert len(instance.get_materialized_partitions(dg.AssetKey("daily_rows"))) == DAYS
     planned_and_others = DAYS + 30
     assert sum("INSERT INTO event_logs" in statement for statement in statements) < planned_and_others
+
+
+@pytest.fixture
+def code_server(instance: dg.DagsterInstance) -> Iterator[DagsterApiServer]:
+    """Dagster's code server without code, with the thread that fails the runs of dead processes."""
+    ending, executor = threading.Event(), FuturesAwareThreadPoolExecutor(max_workers=1)
+    server = DagsterApiServer(ending, logging.getLogger("dagster"), executor, instance_ref=instance.get_ref())
+    yield server
+    ending.set()
+    server.cleanup()
+
+
+def test_the_run_of_a_dead_process_fails_after_an_outage_of_the_database(
+    instance: dg.DagsterInstance,
+    code_server: DagsterApiServer,
+    postgres: EmbeddedPostgres,
+    empty_database: URL,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """An error once ended the thread: this run, and those of all later processes, looked started for ever."""
+    run = instance.add_run(dg.DagsterRun(job_name="any", status=dg.DagsterRunStatus.STARTED))
+    waits = threading.Event()
+
+    def connecting(url: str, **options: Any) -> Engine:
+        waits.set()
+        return create_engine(url, **options)
+
+    monkeypatch.setattr(dagster_storage, "create_engine", connecting)
+    server = create_engine(postgres.url, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text(f"ALTER DATABASE {empty_database.database} ALLOW_CONNECTIONS false"))
+        connection.execute(text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"),
+                           {"name": empty_database.database})  # fmt: skip
+        code_server._executions[run.run_id] = (DEAD, instance.get_ref())  # noqa: SLF001 as after a launch
+        code_server._termination_events[run.run_id] = threading.Event()  # noqa: SLF001
+        assert waits.wait(30), "the thread has another name, and does not wait for the database"
+        connection.execute(text(f"ALTER DATABASE {empty_database.database} ALLOW_CONNECTIONS true"))
+    server.dispose()
+
+    await_truth(lambda: instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.FAILURE)

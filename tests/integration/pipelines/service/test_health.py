@@ -2,11 +2,13 @@
 
 import os
 import signal
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 import requests
+from pydantic import SecretStr
 from serving import KEY, Service, await_truth, free_port, frozen
 from sqlalchemy import Engine, text
 
@@ -15,9 +17,13 @@ from pipelines.service.health import HEALTH_SECONDS
 from pipelines.service.options import ServiceOptions
 from pipelines.settings import Settings
 from resources.embedded_postgres.server import EmbeddedPostgres
-from tests.listener import listening
+from tests.listener import Listener, listening
 
 NOWHERE = "postgresql://asleep:database-password@127.0.0.1:{port}/nowhere"
+
+
+def _ignore(*_: object) -> None:
+    """Counts and times of requests."""
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +66,12 @@ def test_no_answer_holds_a_secret(away: Service):
 
 def test_health_names_each_dependency(serve_app: Callable[..., Service], database_url: str, engine: Engine):
     """What is wrong must be readable at a glance."""
-    told: dict[str, float] = {}
+    gauges: dict[str, float] = {}
     options = ServiceOptions(
         database_url,
         api_keys=(KEY,),
         checks={"asleep_api": lambda _: {"state": "degraded", "circuit": "open"}},
-        levels=lambda dependency, figure, value: told.update({f"{dependency}.{figure}": value}),
+        statsd=SimpleNamespace(gauge=gauges.__setitem__, increment=_ignore, timing=_ignore),
     )
     service = serve_app(options)
     await_truth(lambda: service.get("/ready").status_code == 200)
@@ -84,7 +90,7 @@ def test_health_names_each_dependency(serve_app: Callable[..., Service], databas
             )
         )
     await_truth(lambda: service.get("/health").json()["dependencies"]["inbox"]["state"] == "degraded")
-    assert told["inbox.parked"] == 1
+    assert gauges["asleep_sync.inbox.parked"] == 1
 
 
 def test_a_database_of_another_version_is_not_ready(
@@ -135,36 +141,55 @@ def test_a_frozen_database_is_reported_in_two_seconds(
     await_truth(lambda: service.get("/api/sessions/none", "read").status_code == 404)
 
 
+@pytest.fixture
+def watching(database_url: str) -> Iterator[Callable[..., DatabaseWatch]]:
+    """`watching(listener, port, clock)`: what an instance of the service starts, once it has competed for the lock."""
+    watches: list[DatabaseWatch] = []
+
+    def start(listener: Listener, port: int, clock: Callable[[], datetime] | None = None) -> DatabaseWatch:
+        settings = Settings(_env_file=None, alert_webhook_url=listener.url, database_url=SecretStr(database_url))  # type: ignore[call-arg]
+        watches.append(DatabaseWatch(settings, "0.0.0.0", port, clock))  # noqa: S104 its loopback is asked
+        watches[-1].leader.compete()
+        return watches[-1]
+
+    yield start
+    for watch in watches:
+        watch.leader.close()
+
+
 def test_an_outage_of_the_database_is_alerted_once_and_its_end_once(
-    serve_app: Callable[..., Service], database_url: str, postmaster: int
+    serve_app: Callable[..., Service],
+    database_url: str,
+    postmaster: int,
+    watching: Callable[..., DatabaseWatch],
 ):
-    """Dagster keeps its own tables there, so that no sensor of it can send the alert."""
+    """Dagster keeps its own tables there, so that no sensor of it can send the alert. Two instances send one."""
     service = serve_app(ServiceOptions(database_url, api_keys=(KEY,)))
     await_truth(lambda: service.get("/ready").status_code == 200)
     now = datetime(2026, 1, 2, 3, 0, tzinfo=UTC)
     with listening() as listener:
-        settings = Settings(_env_file=None, alert_webhook_url=listener.url)  # type: ignore[call-arg]
-        watch = DatabaseWatch(settings, "0.0.0.0", service.port, lambda: now)  # noqa: S104 its loopback is asked
+        watches = [watching(listener, service.port, lambda: now) for _ in range(2)]
 
-        def look(*, minute: int) -> None:
+        def check(*, minute: int) -> None:
             nonlocal now
             now = now.replace(minute=minute)
-            watch.look()
+            for watch in watches:
+                watch.check()
 
-        look(minute=0)
+        check(minute=0)
         with frozen(postmaster):
             await_truth(lambda: requests.get(f"{service.url}/health", timeout=5).status_code == 503)
-            look(minute=1)
-            look(minute=2)
+            check(minute=1)
+            check(minute=2)
             assert listener.heard == [], "shorter outages are no alert"
             listener.status = 503
-            look(minute=4)
+            check(minute=4)
             listener.status = 200
-            look(minute=5)
-            look(minute=6)
+            check(minute=5)
+            check(minute=6)
         await_truth(lambda: requests.get(f"{service.url}/health", timeout=5).status_code == 200)
-        look(minute=7)
-        look(minute=8)
+        check(minute=7)
+        check(minute=8)
 
         *refused, began, ended = [body["text"].splitlines()[0] for body in listener.heard]
     assert set(refused) == {began}, "an alert that was not accepted is sent again"
@@ -174,15 +199,41 @@ def test_an_outage_of_the_database_is_alerted_once_and_its_end_once(
     )
 
 
-def test_the_watch_needs_no_proxy_and_survives_an_answer_that_is_not_json(monkeypatch: pytest.MonkeyPatch):
+def test_an_instance_alerts_later_when_the_first_one_may_be_lost_with_the_database(
+    serve_app: Callable[..., Service],
+    database_url: str,
+    postmaster: int,
+    watching: Callable[..., DatabaseWatch],
+):
+    """Both on one machine that lost power: without a second alert there would be none."""
+    service = serve_app(ServiceOptions(database_url, api_keys=(KEY,)))
+    await_truth(lambda: service.get("/ready").status_code == 200)
+    now = datetime(2026, 1, 2, 3, 0, tzinfo=UTC)
+    with listening() as listener:
+        watching(listener, service.port)
+        other = watching(listener, service.port, lambda: now)
+        with frozen(postmaster):
+            await_truth(lambda: requests.get(f"{service.url}/health", timeout=5).status_code == 503)
+            other.check()
+            now += timedelta(minutes=9)
+            other.check()
+            assert listener.heard == []
+            now += timedelta(minutes=1)
+            other.check()
+        assert len(listener.heard) == 1
+    await_truth(lambda: service.get("/ready").status_code == 200)
+
+
+def test_the_watch_needs_no_proxy_and_survives_an_answer_that_is_not_json(
+    monkeypatch: pytest.MonkeyPatch, watching: Callable[..., DatabaseWatch]
+):
     """Either ended its thread, and no outage was alerted any more."""
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     monkeypatch.delenv("no_proxy", raising=False)
     with listening() as listener:
         listener.status = 503
-        settings = Settings(_env_file=None, alert_webhook_url=listener.url)  # type: ignore[call-arg]
 
-        DatabaseWatch(settings, "127.0.0.1", listener.server.server_port).look()
+        watching(listener, listener.server.server_port).check()
 
     assert (listener.requested, listener.heard) == (["/health"], [])
 

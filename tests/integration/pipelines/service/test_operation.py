@@ -14,7 +14,6 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import ProgrammingError
 
 from pipelines.service.options import ServiceOptions
-from pipelines.service.served_requests import count_served, report_levels
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate
 from resources.embedded_postgres import server as embedded
@@ -246,8 +245,7 @@ def test_the_service_sends_what_the_page_describes(serve_app: Callable[..., Serv
         api_keys=(KEY,),
         notify_url="http://127.0.0.1:9/",
         notify_secret="secret",  # noqa: S106 a made-up one
-        listeners=(count_served(Heard()),),
-        levels=report_levels(Heard()),
+        statsd=Heard(),
     )
     assert serve_app(options).get("/health").status_code == 200
     page = (ROOT / "docs/reference/logs-and-metrics.md").read_text("utf-8")
