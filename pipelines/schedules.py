@@ -37,16 +37,11 @@ GAP_DAYS = 35
 """The daily sync fills days left out within this; older gaps are left to an operator."""
 
 
-def days_to_sync(today: date, recent_days: int, synced: Collection[date]) -> tuple[date, date]:
-    """Return the first and the last day to sync: the last `recent_days` days at least.
+def _days_to_sync(today: date, recent_days: int, synced: Collection[date]) -> tuple[date, date]:
+    """Return the first and the last day to sync: the last `recent_days` days at least, `today` included.
 
     More when the newest day synced lies further back, or when days of the last weeks were left out after others had
     been synced.
-
-    Args:
-        today: the last day.
-        recent_days: how many days at least, `today` included.
-        synced: days that have been synced.
     """
     recent = today - timedelta(days=recent_days - 1)
     lately = [day for day in synced if day >= today - timedelta(days=GAP_DAYS)]
@@ -55,7 +50,7 @@ def days_to_sync(today: date, recent_days: int, synced: Collection[date]) -> tup
     return min(recent, gap, max(synced, default=recent)), today
 
 
-def previous_month(today: date) -> tuple[date, date]:
+def _previous_month(today: date) -> tuple[date, date]:
     """Return the first and the last day of the month before."""
     last = today.replace(day=1) - timedelta(days=1)
     return last.replace(day=1), last
@@ -90,7 +85,7 @@ def daily_sync(recent_days: int, first_day: date = EARLIEST_DAY) -> dg.ScheduleD
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         if count_under_way(context.instance, sync_sleep_sessions.name):
             return dg.SkipReason("A sync is already queued or running; tomorrow's covers the missing days.")
-        first, last = days_to_sync(_today(context), recent_days, _synced(context.instance))
+        first, last = _days_to_sync(_today(context), recent_days, _synced(context.instance))
         return dg.RunRequest(tags=range_tags(day_key(max(first, first_day)), day_key(last)))
 
     return schedule
@@ -106,12 +101,7 @@ def daily_sync(recent_days: int, first_day: date = EARLIEST_DAY) -> dg.ScheduleD
 def hourly_retry(
     context: dg.ScheduleEvaluationContext, database: dg.ResourceParam[Database]
 ) -> dg.RunRequest | dg.SkipReason:
-    """Start half an hour after the daily sync has begun, and never queue a second run.
-
-    Args:
-        context: of the tick.
-        database: where failures are recorded.
-    """
+    """Start half an hour after the daily sync has begun, and never queue a second run."""
     if count_under_way(context.instance, retry_failures.name):
         return dg.SkipReason("A retry is already queued or running.")
     with database.engine.connect() as connection:
@@ -133,11 +123,7 @@ weekly_reconcile = dg.ScheduleDefinition(
 
 
 def weekly_erasure(grace_days: int) -> dg.ScheduleDefinition:
-    """Saturdays at 09:23, a day before the reconciliation, so that it requests no deleted user.
-
-    Args:
-        grace_days: how long data of a user deleted at the source are kept.
-    """
+    """Saturdays at 09:23, a day before the reconciliation, so that it requests no deleted user."""
     return dg.ScheduleDefinition(
         **_ALWAYS,
         name="weekly_erasure",
@@ -149,11 +135,7 @@ def weekly_erasure(grace_days: int) -> dg.ScheduleDefinition:
 
 
 def monthly_close(first_day: date = EARLIEST_DAY) -> dg.ScheduleDefinition:
-    """On the 3rd: a session may stay open for a day, and an app may upload late; by then the month is quiet.
-
-    Args:
-        first_day: of the partitions.
-    """
+    """On the 3rd: a session may stay open for a day, and an app may upload late; by then the month is quiet."""
 
     @dg.schedule(
         **_ALWAYS,
@@ -164,7 +146,7 @@ def monthly_close(first_day: date = EARLIEST_DAY) -> dg.ScheduleDefinition:
         "averages are updated automatically.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        first, last = previous_month(_today(context))
+        first, last = _previous_month(_today(context))
         if last < first_day:
             return dg.SkipReason(f"No day of the previous month has a partition: the first day is {first_day}.")
         return dg.RunRequest(tags=range_tags(day_key(max(first, first_day)), day_key(last)))

@@ -3,10 +3,11 @@
 import difflib
 import os
 import re
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
@@ -17,7 +18,6 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
@@ -159,6 +159,8 @@ class Settings(BaseSettings):
             return value
         if "?" in value:
             raise ValueError("may have a path but no query: paths and queries of requests are put behind it")
+        if (environment := _outside_development(info)) and not value.startswith("https://"):
+            raise ValueError(f"must be https:// when ENVIRONMENT is {environment}")
         return value.rstrip("/")
 
     @field_validator(*_CA_BUNDLES)
@@ -183,9 +185,18 @@ class Settings(BaseSettings):
             raise ValueError("is set but holds no secret: unset it, or events would not be checked")
         return value
 
+    @field_validator("notify_secret")
+    @classmethod
+    def _signs_notifications(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None and info.data.get("notify_url") and _outside_development(info):
+            raise ValueError("required with NOTIFY_URL: the receiver must be able to check the sender")
+        return value
+
     @field_validator("database_url")
     @classmethod
-    def _is_a_postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
+    def _is_a_postgres_url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None and (environment := _outside_development(info)):
+            raise ValueError(f"required when ENVIRONMENT is {environment}")
         if value is not None:
             try:
                 database_url(value.get_secret_value())
@@ -197,21 +208,6 @@ class Settings(BaseSettings):
     @classmethod
     def _upper(cls, value: Any) -> Any:
         return value.upper() if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _production_is_explicit(self) -> Self:
-        if self.environment == "development":
-            return self
-        problems = []
-        if self.database_url is None:
-            problems.append(f"DATABASE_URL: required when ENVIRONMENT is {self.environment}")
-        if not self.asleep_base_url.startswith("https://"):
-            problems.append(f"ASLEEP_BASE_URL: must be https:// when ENVIRONMENT is {self.environment}")
-        if self.notify_url and self.notify_secret is None:
-            problems.append("NOTIFY_SECRET: required with NOTIFY_URL: the receiver must be able to check the sender")
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
 
     def require_database_url(self) -> str:
         """Return DATABASE_URL.
@@ -251,37 +247,23 @@ def load_settings(env_file: Path | None = None) -> Settings:
     try:
         return Settings(_env_file=env_file or ".env")  # type: ignore[call-arg]
     except ValidationError as error:
-        lines = [*_problems(error), *_other_problems(error, env_file)]
-        raise SettingsInvalid("\n".join(lines)) from None
+        raise SettingsInvalid("\n".join(_problems(error))) from None
     except UnicodeDecodeError:
         raise SettingsInvalid(f"{env_file or '.env'}: not UTF-8 text. Save the file as UTF-8.") from None
     except OSError as error:
         raise SettingsInvalid(f"{env_file or '.env'}: cannot be read ({error.strerror})") from None
 
 
-def _problems(error: ValidationError) -> list[str]:
-    lines: list[str] = []
+def _problems(error: ValidationError) -> Iterator[str]:
     for problem in error.errors(include_input=False, include_url=False, include_context=False):
-        message = problem["msg"].removeprefix("Value error, ")
-        name = str(problem["loc"][0]).upper() if problem["loc"] else ""
-        lines.extend(f"{name}: {line}" if name else line for line in message.splitlines())
-    return lines
+        for line in problem["msg"].removeprefix("Value error, ").splitlines():
+            yield f"{str(problem['loc'][0]).upper()}: {line}"
 
 
-def _other_problems(error: ValidationError, env_file: Path | None) -> list[str]:
-    """What is wrong beside the variables of this error: what they contradict is looked at once each can be read.
-
-    So they are read again with the defaults of those that were wrong; what is then said of these is not true.
-    """
-    wrong = {str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}
-    if not wrong:
-        return []
-    defaults = {name: Settings.model_fields[name].get_default() for name in wrong}
-    try:
-        Settings(_env_file=env_file or ".env", **defaults)  # type: ignore[call-arg]
-    except ValidationError as rest:
-        return [line for line in _problems(rest) if line.partition(":")[0].lower() not in wrong]
-    return []
+def _outside_development(info: ValidationInfo) -> str | None:
+    """ENVIRONMENT unless it is development: what development may leave out is required there."""
+    environment: str = info.data.get("environment", "development")
+    return None if environment == "development" else environment
 
 
 def _is_web_address(text: str) -> bool:

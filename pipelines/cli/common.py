@@ -46,7 +46,6 @@ def _message_of(error: Exception) -> str | None:
     """Return one line for an expected error, None for any other. Imports here, so that `--help` loads nothing."""
     from sqlalchemy.exc import DBAPIError
 
-    from pipelines.runtime.dagster_environment import DagsterHomeInvalid
     from pipelines.settings import SettingsInvalid
     from resources.database.engine import DatabaseUrlInvalid
     from resources.database.migrate import NotMigrated
@@ -55,9 +54,7 @@ def _message_of(error: Exception) -> str | None:
 
     if isinstance(error, SettingsInvalid):
         return f"the environment is not valid:\n{error}"
-    if isinstance(
-        error, NotMigrated | DatabaseUnsuitable | DatabaseUrlInvalid | DagsterHomeInvalid | EmbeddedPostgresError
-    ):
+    if isinstance(error, NotMigrated | DatabaseUnsuitable | DatabaseUrlInvalid | EmbeddedPostgresError):
         return str(error)
     return _message_of_database(error) if isinstance(error, DBAPIError) else None
 

@@ -3,13 +3,12 @@
 Celery loads an application by importing it, so this module, like `defs`, reads the environment when it is imported.
 """
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
 from celery import Task
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
-from dagster._grpc.types import ExecuteStepArgs
-from dagster._serdes import serialize_value, unpack_value
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, deserialize_value, serialize_value
 from dagster_celery.make_app import make_app
 from dagster_celery.tasks import create_task
 
@@ -29,12 +28,12 @@ class LockedStep(Task):  # type: ignore[misc]
 
     def __call__(self, execute_step_args_packed: Any, executable_dict: Any) -> list[str]:
         """Run the step, unless its run has ended; of a step that was done before, return the stored events."""
-        arguments = unpack_value(execute_step_args_packed, as_type=ExecuteStepArgs)
-        [step_key] = arguments.step_keys_to_execute or ()
+        arguments: Any = deserialize_value(json.dumps(execute_step_args_packed))
+        [step_key] = arguments.step_keys_to_execute
         engine = make_engine(_settings.require_database_url(), application_name="asleep-sync celery step", pool_size=1)
         try:
             with (
-                DagsterInstance.from_ref(arguments.instance_ref) as instance,  # type: ignore[arg-type]
+                DagsterInstance.from_ref(arguments.instance_ref) as instance,
                 advisory_lock(engine, lock_of_step(arguments.run_id, step_key)),
             ):
                 run = instance.get_run_by_id(arguments.run_id)

@@ -37,12 +37,7 @@ MAX_RUNS_REMOVED = 5_000
     f"{KEEP_SUCCESSFUL_RUNS_DAYS} days, failed ones after {KEEP_DAYS}.",
 )
 def remove_old_runs(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
-    """Keep each run that last computed a month's averages, so that no partition loses its materialisation.
-
-    Args:
-        context: of the step.
-        database: where Dagster's tables are, too.
-    """
+    """Keep each run that last computed a month's averages, so that no partition loses its materialisation."""
     now = datetime.now(UTC)
     kept = _latest_runs_of_months(context.instance)
     removed: list[str] = []
@@ -63,13 +58,7 @@ def remove_old_runs(context: dg.OpExecutionContext, database: dg.ResourceParam[D
 def remove_old_rows(
     context: dg.OpExecutionContext, database: dg.ResourceParam[Database], retention: dg.ResourceParam[Retention]
 ) -> None:
-    """Remove events that were given up as well: they may name people, and the syncs bring their sessions.
-
-    Args:
-        context: of the step.
-        database: of the rows.
-        retention: how long they are kept.
-    """
+    """Remove events that were given up as well: they may name people, and the syncs bring their sessions."""
     before = datetime.now(UTC) - timedelta(days=KEEP_DAYS)
     with as_dagster_failure(context), database.engine.begin() as connection:
         events = Inbox(connection).prune(datetime.now(UTC) - retention.events)

@@ -9,14 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRun
-from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
-from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
+from dagster import (
+    DagsterError,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DefaultRunLauncher,
+    deserialize_value,
+)
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._grpc.client import DagsterGrpcClient
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult, CancelExecutionRequest
-from dagster._serdes import ConfigurableClassData, deserialize_value
-from dagster_shared.error import DagsterError
 from sqlalchemy import Engine
 
 from resources.database.advisory_lock import is_held
@@ -58,14 +62,8 @@ def lock_of_step(run_id: str, step_key: str) -> str:
     return f"asleep-sync step {step_key} of run {run_id}"
 
 
-def steps_without_worker(instance: DagsterInstance, engine: Engine, run_id: str) -> frozenset[str]:
-    """Return the steps that a worker has taken and not ended, and of which no worker holds the lock.
-
-    Args:
-        instance: where events are stored.
-        engine: the database of the locks.
-        run_id: the Dagster run.
-    """
+def _steps_without_worker(instance: DagsterInstance, engine: Engine, run_id: str) -> frozenset[str]:
+    """Return the steps that a worker has taken and not ended, and of which no worker holds the lock."""
     taken: set[str] = set()
     for entry in instance.all_logs(run_id, of_type={DagsterEventType.ENGINE_EVENT, *_ENDS}):
         if entry.step_key is None or entry.dagster_event is None:
@@ -80,7 +78,7 @@ def steps_without_worker(instance: DagsterInstance, engine: Engine, run_id: str)
 class WatchedRunLauncher(DefaultRunLauncher):
     """The default launcher, which finds runs whose process or Celery worker was lost."""
 
-    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
+    def __init__(self, inst_data: Any = None) -> None:
         super().__init__(inst_data)
         self._without_worker: dict[str, frozenset[str]] = {}
         """Steps that had no worker at the last check, by run."""
@@ -109,7 +107,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
         The run's process is interrupted, or it would wait for the worker's answer.
         """
         with _lock_engine(self._instance) as engine:
-            found = steps_without_worker(self._instance, engine, run.run_id)
+            found = _steps_without_worker(self._instance, engine, run.run_id)
         gone = found & self._without_worker.pop(run.run_id, frozenset())
         if not gone:
             self._without_worker[run.run_id] = found
@@ -133,12 +131,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
 
 
 def _client(server: dict[str, Any]) -> DagsterGrpcClient:
-    return DagsterGrpcClient(
-        host=server.get("host", "localhost"),
-        port=server.get("port"),
-        socket=server.get("socket"),
-        use_ssl=bool(server.get("use_ssl", False)),
-    )
+    return DagsterGrpcClient(**{"host": "localhost", **server})
 
 
 def _health_at(server: dict[str, Any], run_id: str) -> CheckRunHealthResult:

@@ -63,7 +63,7 @@ def test_production_names_everything_it_lacks(load: Load):
     with pytest.raises(SettingsInvalid) as refused:
         load(ENVIRONMENT="production", ASLEEP_BASE_URL="http://example.test", NOTIFY_URL="https://example.test")
     assert [line.partition(":")[0] for line in str(refused.value).splitlines()] == [
-        "DATABASE_URL", "ASLEEP_BASE_URL", "NOTIFY_SECRET",
+        "ASLEEP_BASE_URL", "DATABASE_URL", "NOTIFY_SECRET",
     ]  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def test_production_reports_typos_and_missing_settings_together(load: Load):
     with pytest.raises(SettingsInvalid) as refused:
         load(ENVIRONMENT="production", RECENT_DAYS="x", ASLEEP_BASE_URL="http://example.test")
     assert [line.partition(":")[0] for line in str(refused.value).splitlines()] == [
-        "RECENT_DAYS", "DATABASE_URL", "ASLEEP_BASE_URL",
+        "ASLEEP_BASE_URL", "DATABASE_URL", "RECENT_DAYS",
     ]  # fmt: skip
 
 

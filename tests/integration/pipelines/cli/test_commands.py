@@ -338,7 +338,7 @@ def test_a_dagster_home_that_dagster_would_refuse_is_named(
     result = typed(*command.split())
 
     assert result.exit_code == 2
-    assert "DAGSTER_HOME must be the absolute path" in result.output
+    assert "DAGSTER_HOME: must be the absolute path" in result.output
 
 
 def test_a_refusal_by_dagster_is_reported_in_one_line(typed: Type, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
