@@ -3,7 +3,6 @@
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from importlib.metadata import version
 
 import structlog
@@ -20,7 +19,7 @@ from pipelines.service.inbox_writer import InboxWriter
 from pipelines.service.metrics import RequestMetrics, metrics_routes
 from pipelines.service.options import ServiceOptions
 from pipelines.service.read_api import read_routes
-from pipelines.service.served_requests import ServedRequests, count_served, log_served
+from pipelines.service.served_requests import ServedRequests, log_served
 from pipelines.service.webhooks import webhook_routes
 from resources.database.engine import make_engine
 from resources.database.service.outbox import Outbox
@@ -51,8 +50,8 @@ def create_app(options: ServiceOptions) -> FastAPI:
         sending = threading.Thread(target=_send_notifications, args=(engine, options, stopped), daemon=True)
         sending.start()
         yield
-        await inbox.close()
         stopped.set()
+        await inbox.close()
         await run_in_threadpool(sending.join)
         engine.dispose()
 
@@ -71,12 +70,10 @@ def create_app(options: ServiceOptions) -> FastAPI:
         app.include_router(webhook_routes(options, clients, inbox))
     if options.service_api_keys:
         app.include_router(read_routes(options, read_calls, clients))
-    health_check, metrics = HealthCheck(health_calls, inbox, options), RequestMetrics()
+    health_check, metrics = HealthCheck(health_calls, inbox, options), RequestMetrics(options.statsd)
     app.include_router(health_routes(health_check))
     app.include_router(metrics_routes(metrics, health_check, health_calls))
-    listeners = [log_served, metrics.count]
-    if options.statsd is not None:
-        listeners.append(partial(count_served, options.statsd))
+    listeners = (log_served, metrics.count)
     app.add_middleware(ServedRequests, listeners=listeners, at_once=options.requests_at_once)
     return app
 

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 
+from datadog.dogstatsd.base import DogStatsd
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
@@ -18,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pipelines.service.database_calls import DatabaseCalls, DatabaseUnavailable
 from pipelines.service.health import Health, HealthCheck
-from pipelines.service.served_requests import Served
+from pipelines.service.served_requests import Served, count_served
 from resources.database.service.completeness import Completeness, read_completeness
 from resources.database.session_settings import DatabaseUnsuitable
 
@@ -33,9 +34,10 @@ _COMPLETENESS = {
 
 
 class RequestMetrics:
-    """Counts of requests served, by this worker or, with a shared directory, by all workers."""
+    """Counts of requests served, by this worker or, with a shared directory, by all workers; StatsD gets them, too."""
 
-    def __init__(self) -> None:
+    def __init__(self, statsd: DogStatsd | None) -> None:
+        self._statsd = statsd
         self._registry = registry = CollectorRegistry()
         labels = ["route", "method", "status", "outcome"]
         self._requests = Counter("asleep_sync_service_requests", "Requests to the service", labels, registry=registry)
@@ -54,6 +56,8 @@ class RequestMetrics:
         self._seconds.labels(served.route).observe(served.duration_seconds)
         if served.route == "/webhooks/asleep":
             self._events.labels(served.outcome).inc()
+        if self._statsd is not None:
+            count_served(self._statsd, served)
 
     def text(self, levels: Iterable[Metric]) -> bytes:
         """The counts, and the levels given, as Prometheus reads them."""
