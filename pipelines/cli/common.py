@@ -203,6 +203,20 @@ def with_database_url(settings: Any) -> Any:
     return settings.model_copy(update={"database_url": SecretStr(find_database_url(settings))})
 
 
+def write_output(path: Path, text: str) -> None:
+    """Write a command's result to a file that only this user can read, and print its name.
+
+    Args:
+        path: of the file.
+        text: its content.
+    """
+    try:
+        write_private(path, text)
+    except OSError as error:
+        raise Refusal(f"{path} cannot be written ({error.strerror}): name another with --out.") from None
+    click.echo(f"Written: {path}")
+
+
 def write_private(path: Path, text: str) -> Path:
     """Write a file that only this user can read.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from sqlalchemy import Engine, column, func, inspect, select, table
 
+from assets.report.formatting import duration, percent
 from assets.sync.window import Window
 from pipelines.cli.common import Refusal, print_table, write_private
 from pipelines.cli.development.simulated_api import Size, has_other_users, register_demo_users, simulated_api
@@ -132,24 +133,12 @@ def _show(engine: Engine, seconds: float) -> None:
             f"{row.month:%Y-%m}",
             row.users,
             row.nights,
-            _hours(row.avg_time_in_sleep_of_date),
-            _percent(row.avg_efficiency_of_night),
-            _minutes(row.avg_latency_of_night),
-            _percent(row.avg_deep_ratio),
-            _percent(row.avg_rem_ratio),
+            duration(row.avg_time_in_sleep_of_date),
+            percent(row.avg_efficiency_of_night),
+            duration(row.avg_latency_of_night),
+            percent(row.avg_deep_ratio),
+            percent(row.avg_rem_ratio),
         )
         for row in months[:MONTHS_SHOWN]
     ]
     print_table(("month", "users", "nights", "asleep", "efficiency", "to fall asleep", "deep", "REM"), rows, "Averages")
-
-
-def _hours(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
-
-
-def _minutes(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds / 60:.0f} min"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.0%}"

@@ -18,7 +18,7 @@ from pipelines.cli.common import (
     quick_imports,
     read_database,
     read_settings,
-    write_private,
+    write_output,
 )
 from pipelines.cli.doctor import doctor
 from pipelines.cli.programs import demo, dev, execute, serve, simulate, ui
@@ -285,12 +285,7 @@ def report(month: datetime | None, user_id: str | None, out: str | None) -> None
             page = render_report(connection, first, user_id)
     except NothingToReport:
         raise Refusal(f"no sleep is stored for {first:%Y-%m}: sync that month first, or name another.") from None
-    path = Path(out or f"asleep-{first:%Y-%m}.html")
-    try:
-        write_private(path, page)
-    except OSError as error:
-        raise Refusal(f"{path} cannot be written ({error.strerror}): name another with --out.") from None
-    click.echo(f"Written: {path}")
+    write_output(Path(out or f"asleep-{first:%Y-%m}.html"), page)
 
 
 @main.command()

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pipelines.cli.common import Refusal, id_of_user, open_database, write_private
+from pipelines.cli.common import Refusal, id_of_user, open_database, write_output
 
 
 @click.group()
@@ -77,12 +77,8 @@ def list_users(out: str | None) -> None:
             lines.writerow([*user, pseudonym(user.user_id)])
     if out is None:
         sys.stdout.write(text.getvalue())
-        return
-    try:
-        write_private(Path(out), text.getvalue())
-    except OSError as error:
-        raise Refusal(f"{out} cannot be written ({error.strerror}): name another with --out.") from None
-    click.echo(f"Written: {out}")
+    else:
+        write_output(Path(out), text.getvalue())
 
 
 @users.command()

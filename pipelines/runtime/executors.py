@@ -22,10 +22,16 @@ def executor_for(settings: Settings) -> dg.ExecutorDefinition:
     if settings.dagster_executor == "multiprocess":
         forkserver = {"forkserver": {"preload_modules": PRELOADED}}
         return dg.multiprocess_executor.configured({"max_concurrent": MAX_PROCESSES, "start_method": forkserver})
-    if settings.dagster_executor == "celery":
-        return _celery(settings)
-    if settings.dagster_executor == "kubernetes":
-        return _kubernetes()
+    try:
+        if settings.dagster_executor == "celery":
+            return _celery(celery_options(settings))
+        if settings.dagster_executor == "kubernetes":
+            from dagster_k8s import k8s_job_executor
+
+            return k8s_job_executor
+    except ImportError:
+        name = settings.dagster_executor
+        raise SettingsInvalid(f"DAGSTER_EXECUTOR: {name} needs the extra: pip install 'asleep-sync[{name}]'") from None
     return dg.in_process_executor
 
 
@@ -55,12 +61,8 @@ def celery_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _celery(settings: Settings) -> dg.ExecutorDefinition:
-    options = celery_options(settings)
-    try:
-        from dagster_celery import celery_executor
-    except ImportError:
-        raise SettingsInvalid("DAGSTER_EXECUTOR: celery needs the extra: pip install 'asleep-sync[celery]'") from None
+def _celery(options: dict[str, Any]) -> dg.ExecutorDefinition:
+    from dagster_celery import celery_executor
 
     @dg.configured(celery_executor, config_schema={})
     def celery(_: Any) -> dict[str, Any]:
@@ -68,13 +70,3 @@ def _celery(settings: Settings) -> dg.ExecutorDefinition:
         return options
 
     return celery
-
-
-def _kubernetes() -> dg.ExecutorDefinition:
-    try:
-        from dagster_k8s import k8s_job_executor
-    except ImportError:
-        raise SettingsInvalid(
-            "DAGSTER_EXECUTOR: kubernetes needs the extra: pip install 'asleep-sync[kubernetes]'"
-        ) from None
-    return k8s_job_executor

@@ -1,6 +1,6 @@
 """`/metrics` in Prometheus' text format: requests of all workers, and what the health check and the tables show.
 
-No label holds an id, a pseudonym or a client. Does not belong here: StatsD (`served_requests`), alert rules (`deploy`).
+No label holds an id, a pseudonym or a client. StatsD gets the same counts. Alert rules: `deploy`.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pipelines.service.database_calls import DatabaseCalls, DatabaseUnavailable
 from pipelines.service.health import Health, HealthCheck
-from pipelines.service.served_requests import Served, count_served
+from pipelines.service.served_requests import Served
 from resources.database.service.completeness import Completeness, read_completeness
 from resources.database.session_settings import DatabaseUnsuitable
 
@@ -57,7 +57,15 @@ class RequestMetrics:
         if served.route == "/webhooks/asleep":
             self._events.labels(served.outcome).inc()
         if self._statsd is not None:
-            count_served(self._statsd, served)
+            tags = [
+                f"route:{served.route}",
+                f"method:{served.method}",
+                f"status:{served.status}",
+                f"outcome:{served.outcome}",
+                f"client:{served.client or 'none'}",
+            ]
+            self._statsd.increment("asleep_sync.service.requests", 1, tags)
+            self._statsd.timing("asleep_sync.service.request.duration", served.duration_seconds * 1000, tags[:1])
 
     def text(self, levels: Iterable[Metric]) -> bytes:
         """The counts, and the levels given, as Prometheus reads them."""

@@ -1,11 +1,10 @@
-"""One frozen event per request served, the listeners that log and count it, and the ASGI middleware that emits it."""
+"""One frozen event per request served, the listener that logs it, and the ASGI middleware that emits it."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
-from datadog.dogstatsd.base import DogStatsd
 from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -59,24 +58,6 @@ def log_served(served: Served) -> None:
         user=served.user,
         milliseconds=round(served.duration_seconds * 1000, 1),
     )
-
-
-def count_served(statsd: DogStatsd, served: Served) -> None:
-    """Count and time a request as `asleep_sync.service.requests` and `…request.duration`.
-
-    Args:
-        statsd: receives the metrics.
-        served: the request.
-    """
-    tags = [
-        f"route:{served.route}",
-        f"method:{served.method}",
-        f"status:{served.status}",
-        f"outcome:{served.outcome}",
-        f"client:{served.client or 'none'}",
-    ]
-    statsd.increment("asleep_sync.service.requests", 1, tags)
-    statsd.timing("asleep_sync.service.request.duration", served.duration_seconds * 1000, tags[:1])
 
 
 class ServedRequests:
