@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from assets.ops.batches import API_POOL, SyncOptions, sync_batch_after_batch
-from assets.ops.recomputed_metrics import MetricsOptions
-from assets.ops.targeted_sync import recompute_what_is_stale
+from assets.ops.targeted_sync import MetricsOptions, recompute_what_is_stale
 from assets.sync.statistics_sync import MAX_DAYS
 from assets.sync.sync_batch import Batch, Mode
 from assets.sync.window import Window

@@ -3,8 +3,8 @@
 import dagster as dg
 
 from assets.ops.failures import as_dagster_failure
-from assets.ops.recomputed_metrics import MetricsOptions, recompute_metrics
 from assets.ops.table_metadata import table_metadata
+from assets.ops.targeted_sync import MetricsOptions, recompute_metrics
 from resources.database.resource import Database
 from resources.database.schema import metrics_table
 

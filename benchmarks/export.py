@@ -18,8 +18,7 @@ from sqlalchemy import Connection, text
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from assets.export.datasets import DATASETS, STAGES
-from assets.export.export import ExportRequest, export
+from assets.export.export import DATASETS, STAGES, ExportRequest, export
 from assets.metrics.monthly_summary import summarise
 from benchmarks.warehouse import DAYS, MONTH, TOUCH, fill
 from resources.database.engine import make_engine

@@ -42,8 +42,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from surroundings import postgres
 
 from resources.database.engine import database_url, make_engine
-from resources.rate_limit.limiter import PostgresRateLimiter
-from resources.rate_limit.protocol import Outcome, PermitUnavailable
+from resources.rate_limit.limiter import Outcome, PermitUnavailable, PostgresRateLimiter
 from resources.rate_limit.table import create_functions, rate_limits_table
 
 THREADS = 8

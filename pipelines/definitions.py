@@ -13,8 +13,8 @@ from assets.external import external_assets
 from assets.monthly_averages import monthly_averages
 from assets.monthly_report import monthly_report
 from assets.ops.batches import SyncOptions
-from assets.ops.recomputed_metrics import MetricsOptions
-from assets.ops.retention import Retention
+from assets.ops.deleted_users import Retention
+from assets.ops.targeted_sync import MetricsOptions
 from assets.parquet_export import parquet_export
 from assets.partitions import months_from, starting_on
 from assets.sleep_metrics import sleep_metrics
@@ -44,7 +44,7 @@ from pipelines.settings import Settings, load_settings, runs_under_dagster_dev
 from resources.asleep.resource import AsleepApi
 from resources.database.first_day import EARLIEST_DAY, default_first_day, read_first_day
 from resources.database.resource import Database
-from resources.database.sync.api_addresses import ApiAddresses
+from resources.database.sync.api_accounts import ApiAddresses
 
 ASSETS = (
     users,

@@ -1,11 +1,12 @@
 """SQL files as statements with bound parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import Column, ColumnElement, Text, TextClause, any_, literal, text
+from sqlalchemy.dialects.postgresql import ARRAY
 
 
 @cache
@@ -17,6 +18,11 @@ def load_sql(package: str | None, name: str) -> TextClause:
         name: of the file, without the suffix.
     """
     return text(files(package or "").joinpath(f"{name}.sql").read_text("utf-8"))
+
+
+def any_of(column: ColumnElement[str] | Column[str], values: Iterable[str]) -> ColumnElement[bool]:
+    """`column = ANY(values)`: the same statement, whatever the number of the arguments' values."""
+    return column == any_(literal(list(values), ARRAY(Text)))
 
 
 def arrays_of(rows: Sequence[NamedTuple]) -> dict[str, list[Any]]:

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from resources.rate_limit.protocol import Permit
+from resources.rate_limit.limiter import Permit
 
 
 class Unlimited:

@@ -1,4 +1,4 @@
--- One row per kind of period that waits to be recomputed.
+-- No user-month waits for its averages to be computed, and no period for its metrics.
 SELECT 'user-month' AS kind, count(*) AS found, CAST(NULL AS timestamptz) AS since
 FROM asleep.stale_months
 HAVING count(*) > 0

@@ -1,5 +1,5 @@
--- One row per month computed in the last day whose averages count another number of sessions than are stored;
--- user-months that wait to be computed are left out.
+-- The averages of each user and month count exactly the sessions that are stored. Looks at months computed in the
+-- last day; user-months that wait to be computed are left out.
 WITH recent AS (
     SELECT DISTINCT month
     FROM asleep.monthly_averages

@@ -1,4 +1,4 @@
--- One row when statistics or averages of the API contradict what is stored, even after reading again.
+-- The API's own statistics and averages agree with what is stored, after reading again what differed.
 SELECT kind, count(*) AS found, min(first_failed_at) AS since
 FROM asleep.missing_data
 WHERE kind = 'disagrees'

@@ -1,4 +1,5 @@
--- One row when active users were not synced in full for two days. No user is late before the first sync has ended.
+-- Every active user was synced in full within the last 48 hours, or was registered since. No user is late before
+-- the first sync has ended.
 SELECT 'user' AS kind, count(*) AS found, min(coalesce(last_synced_at, registered_at)) AS since
 FROM asleep.users
 WHERE is_synced

@@ -1,5 +1,6 @@
--- One row per kind of missing data: a user or session that could not be synced and was not resolved since. Webhook
--- events that name no user are not missing data: `no_event_given_up` reports them. Contradictions have a check too.
+-- Every user and session asked for was read. While this fails the data have a hole, so the run fails too;
+-- `asleep-sync status` lists the missing data, and the next run tries them first. Webhook events that name no user
+-- do not count, nor do contradictions: they have checks of their own.
 SELECT kind, count(*) AS found, min(first_failed_at) AS since
 FROM asleep.missing_data
 WHERE user_id <> ''

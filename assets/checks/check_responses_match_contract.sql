@@ -1,4 +1,5 @@
--- One row per kind of odd data: fields unknown, of the wrong type, out of range. The raw answer is kept.
+-- The API's answers hold only fields, types and flags that its contract names. Odd ones are kept raw, and null in
+-- the typed column.
 SELECT regexp_replace(violation, '\[\d+\]', '[]') AS kind, count(*) AS found, min(s.updated_at) AS since
 FROM asleep.sleep_sessions AS s
 CROSS JOIN LATERAL unnest(s.contract_violations) AS violation

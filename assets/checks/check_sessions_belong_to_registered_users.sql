@@ -1,4 +1,4 @@
--- One row when sessions are stored of users that are not in the registry.
+-- Every stored session's user is in the registry.
 SELECT 'session' AS kind, count(*) AS found, min(s.created_at) AS since
 FROM asleep.sleep_sessions AS s
 LEFT JOIN asleep.users AS u

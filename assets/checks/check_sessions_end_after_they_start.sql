@@ -1,4 +1,4 @@
--- One row per kind of session that ends before it starts.
+-- No stored session ends before it starts.
 SELECT 'session' AS kind, count(*) AS found, min(session_start_time) AS since
 FROM asleep.sleep_sessions
 WHERE deleted_at IS NULL

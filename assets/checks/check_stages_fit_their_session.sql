@@ -1,4 +1,4 @@
--- One row when sessions of the last 35 days carry more stages than 30-second slots, beyond one for rounding.
+-- No session stored or changed in the last 35 days has more stages than 30-second slots.
 SELECT 'session' AS kind, count(*) AS found, min(session_start_time) AS since
 FROM asleep.sleep_sessions
 WHERE updated_at > now() - interval '35 days'

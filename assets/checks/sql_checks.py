@@ -17,44 +17,33 @@ MONTHS_TRIED = 500
 
 
 class SqlCheck(NamedTuple):
-    """A statement that holds while `check_<name>.sql` returns no rows."""
+    """The statement in the first lines of `check_<name>.sql`, which holds while the query returns no rows."""
 
     name: str
     asset: str
-    description: str
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.WARN
     fails_the_run: bool = False
 
+    @property
+    def spec(self) -> dg.AssetCheckSpec:
+        """The check as Dagster shows it."""
+        lines = load_sql(__package__, f"check_{self.name}").text.splitlines()
+        description = " ".join(line.removeprefix("-- ") for line in lines if line.startswith("-- "))
+        return dg.AssetCheckSpec(self.name, asset=self.asset, description=description)
+
 
 def rows_of_check(connection: Connection, name: str) -> Sequence[Row[Any]]:
-    """Run `check_<name>.sql`.
-
-    Args:
-        connection: to read with.
-        name: of the check.
-
-    Returns:
-        Rows of kind, found, since; none when the check passes.
-    """
+    """Rows of `check_<name>.sql`: kind, found, since; none when the check passes."""
     return connection.execute(load_sql(__package__, f"check_{name}")).all()
 
 
 @dg.op(ins={"summarised": dg.In(dg.Nothing)}, description="Fail while a user or session is missing.")
 def fail_if_data_missing(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
-    """The check `no_session_missing` as a step, for jobs that materialise no sessions.
-
-    Args:
-        context: of the step.
-        database: where failures are recorded.
-    """
+    """The check `no_session_missing` as a step, for jobs that materialise no sessions."""
     with as_dagster_failure(context), database.engine.connect() as connection:
         missing: dict[str, Any] = {row.kind: row.found for row in rows_of_check(connection, "no_session_missing")}
-        evaluation = dg.AssetCheckEvaluation(
-            asset_key=dg.AssetKey("sleep_sessions"),
-            check_name="no_session_missing",
-            passed=not missing,
-            metadata=missing,
-        )
+        key = dg.AssetKey("sleep_sessions")
+        evaluation = dg.AssetCheckEvaluation(key, "no_session_missing", passed=not missing, metadata=missing)
         context.instance.report_runless_asset_event(evaluation)
         if missing:
             raise missing_data_failure(connection)
@@ -63,18 +52,15 @@ def fail_if_data_missing(context: dg.OpExecutionContext, database: dg.ResourcePa
 def sql_checks(checks: Sequence[SqlCheck]) -> dg.AssetChecksDefinition:
     """Return the checks of one asset as one step."""
     [asset] = {check.asset for check in checks}
-    specs = [dg.AssetCheckSpec(check.name, asset=asset, description=check.description) for check in checks]
 
-    @dg.multi_asset_check(name=f"checks_of_{asset}", specs=specs, can_subset=True)
+    @dg.multi_asset_check(name=f"checks_of_{asset}", specs=[check.spec for check in checks], can_subset=True)
     def step(
         context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
     ) -> Iterator[dg.AssetCheckResult]:
         wanted = {key.name for key in context.selected_asset_check_keys}
-        failure: dg.Failure | None = None
         with as_dagster_failure(context.op_execution_context), database.engine.connect() as connection:
-            for check in checks:
-                if check.name not in wanted:
-                    continue
+            failure: dg.Failure | None = None
+            for check in (each for each in checks if each.name in wanted):
                 rows = rows_of_check(connection, check.name)
                 if rows and check.fails_the_run:
                     failure = missing_data_failure(connection)
@@ -99,12 +85,7 @@ def sql_checks(checks: Sequence[SqlCheck]) -> dg.AssetChecksDefinition:
 def averages_match_sessions(
     context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
 ) -> dg.AssetCheckResult:
-    """Check the last link of the chain: the API's averages, those of the stored sessions, and the table of averages.
-
-    Args:
-        context: of the step.
-        database: of sessions and averages.
-    """
+    """Check the last link of the chain: the API's averages, those of the stored sessions, and the table of averages."""
     with as_dagster_failure(context.op_execution_context), database.engine.begin() as connection:
         found = count_differing(connection, MONTHS_TRIED)
     metadata = {"found": found or 0, "compared": found is not None}
@@ -120,98 +101,31 @@ def averages_match_sessions(
 def api_matches_contract(
     context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
 ) -> dg.AssetCheckResult:
-    """Drift of the API, seen without a request; the report holds names of fields and types only.
-
-    Args:
-        context: of the step.
-        database: of the stored responses.
-    """
+    """Drift of the API, seen without a request; the report holds names of fields and types only."""
     with as_dagster_failure(context.op_execution_context), database.engine.connect() as connection:
         summaries = check_stored(connection)
     contradicted = sum(summary.result is CheckResult.CONTRADICTED for summary in summaries)
     rows = [f"| {each.result} | {each.statement} | {each.contradicted} | {each.detail} |" for each in summaries]
     report = "\n".join(["| Result | Statement | Contradictions | Found |", "|---|---|---|---|", *rows])
-    return dg.AssetCheckResult(
-        passed=not contradicted,
-        metadata={"contradicted": contradicted, "report": dg.MetadataValue.md(report)},
-    )
+    metadata: dict[str, Any] = {"contradicted": contradicted, "report": dg.MetadataValue.md(report)}
+    return dg.AssetCheckResult(passed=not contradicted, metadata=metadata)
 
 
+_ERROR = dg.AssetCheckSeverity.ERROR
 _CHECKS = (
-    SqlCheck(
-        "no_session_missing",
-        "sleep_sessions",
-        "Every user and session asked for was read. While this fails the data have a hole, so the run fails too; "
-        "`asleep-sync status` lists the missing data, and the next run tries them first.",
-        severity=dg.AssetCheckSeverity.ERROR,
-        fails_the_run=True,
-    ),
-    SqlCheck(
-        "sessions_belong_to_registered_users",
-        "sleep_sessions",
-        "Every stored session's user is in the registry.",
-        severity=dg.AssetCheckSeverity.ERROR,
-    ),
-    SqlCheck(
-        "sessions_end_after_they_start",
-        "sleep_sessions",
-        "No stored session ends before it starts.",
-    ),
-    SqlCheck(
-        "every_sleep_is_in_a_night",
-        "sleep_sessions",
-        "No sleep of the last 35 days is outside the nights: sessions longer than 24 hours (doubtful), and those that "
-        "share more than 15 minutes with a longer one (overlapping).",
-    ),
-    SqlCheck(
-        "stages_fit_their_session",
-        "sleep_sessions",
-        "No session stored or changed in the last 35 days has more stages than 30-second slots.",
-    ),
-    SqlCheck(
-        "responses_match_contract",
-        "sleep_sessions",
-        "The API's answers hold only fields, types and flags that its contract names. Odd ones are kept raw, and "
-        "null in the typed column.",
-    ),
-    SqlCheck(
-        "webhook_events_arrive",
-        "sleep_sessions",
-        "Webhook events used to arrive, and one came within the last 24 hours. While this fails, look at the callback "
-        "address in the app, at the proxy and at the key; the daily sync brings the sessions meanwhile.",
-    ),
-    SqlCheck(
-        "no_event_given_up",
-        "sleep_sessions",
-        "No webhook event was given up. The sessions come with the next sync anyway; look why.",
-    ),
-    SqlCheck(
-        "every_user_is_found",
-        "sleep_sessions",
-        "The API finds every active user. A user that it does not find is requested in every sync, and is treated as "
-        "deleted when list and user endpoint report so again at least 20 hours later.",
-    ),
-    SqlCheck(
-        "every_user_is_synced_daily",
-        "sleep_sessions",
-        "Every active user was synced in full within the last 48 hours, or was registered since.",
-    ),
-    SqlCheck(
-        "averages_are_current",
-        "monthly_averages",
-        "No user-month waits for its averages to be computed.",
-    ),
-    SqlCheck(
-        "averages_count_every_session",
-        "monthly_averages",
-        "The averages of each user and month count exactly the sessions that are stored.",
-        severity=dg.AssetCheckSeverity.ERROR,
-    ),
-    SqlCheck(
-        "averages_match_the_api",
-        "average_stats_reconciliation",
-        "The API's own statistics and averages agree with what is stored, after reading again what differed.",
-    ),
+    SqlCheck("no_session_missing", "sleep_sessions", _ERROR, fails_the_run=True),
+    SqlCheck("sessions_belong_to_registered_users", "sleep_sessions", _ERROR),
+    SqlCheck("sessions_end_after_they_start", "sleep_sessions"),
+    SqlCheck("every_sleep_is_in_a_night", "sleep_sessions"),
+    SqlCheck("stages_fit_their_session", "sleep_sessions"),
+    SqlCheck("responses_match_contract", "sleep_sessions"),
+    SqlCheck("webhook_events_arrive", "sleep_sessions"),
+    SqlCheck("no_event_given_up", "sleep_sessions"),
+    SqlCheck("every_user_is_found", "sleep_sessions"),
+    SqlCheck("every_user_is_synced_daily", "sleep_sessions"),
+    SqlCheck("averages_are_current", "monthly_averages"),
+    SqlCheck("averages_count_every_session", "monthly_averages", _ERROR),
+    SqlCheck("averages_match_the_api", "average_stats_reconciliation"),
 )
 
 checks = (

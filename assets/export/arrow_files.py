@@ -9,8 +9,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 from pyarrow import parquet
 
-BLOCK_BYTES = 1024 * 1024
-"""Arrow reads up to 32 blocks ahead."""
+BLOCK_BYTES = 1024 * 1024  # Arrow reads up to 32 blocks ahead
 GROUP_BYTES = 4 * 1024 * 1024
 """Of a row group, before compression. While it is written, a value of a stage array takes a dozen times its byte."""
 

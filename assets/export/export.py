@@ -13,25 +13,60 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from sqlalchemy import Connection, Engine, text
 
-from assets.export.datasets import DATASETS, EPOCHS, STAGES, Dataset
 from resources.database.advisory_lock import advisory_lock
 from resources.load_sql import load_sql
 
 if TYPE_CHECKING:
     from assets.export.arrow_files import ColumnType  # PyArrow is loaded when something is exported
 
-_LOCK = "asleep-sync export"
-"""One export at a time, so that an erasure also reaches the files of an export that runs meanwhile."""
-MANIFEST = ".months.json"
-"""In each dataset's folder: checksums of each exported month's rows and columns, and its formats."""
+_LOCK = "asleep-sync export"  # one export at a time, so that an erasure also reaches the files of one under way
+MANIFEST = ".months.json"  # in each dataset's folder: checksums of exported months' rows and columns, and formats
+_ARRAYS = frozenset({"sleep_stages", "breath_stages", "snoring_stages"})
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A table or view, one Parquet and one CSV file for each month."""
+
+    name: str
+    relation: str
+    order_by: str
+    month: str = "night_month"  # SQL expression: first day of the month to which a row belongs
+    key: str | None = None  # of a row of `relation`; None where sessions show which months changed
+    left_out: frozenset[str] = frozenset()
+
+    @property
+    def source(self) -> tuple[str, str, str]:
+        """By whose rows a changed month is recognised: relation, SQL expression of the month, columns of the key."""
+        if self.key is None:
+            return "asleep.sleep_sessions", "night_month", "session_id"
+        return self.relation, self.month, self.key
+
+
+_SESSIONS_ORDER = "user_id, session_start_time, session_id"
+_MONTH_KEY, _PERIOD_KEY = "user_id, month", "user_id, period, period_start"
+_OF_PERIOD, _OF_EPOCH = "date_trunc('month', period_start)::date", "date_trunc('month', night_date)::date"
+
+DATASETS = (
+    Dataset("sessions", "asleep.sleep_sessions", _SESSIONS_ORDER, left_out=_ARRAYS | {"payload_hash"}),
+    Dataset("nights", "asleep.nights", "user_id, night_date"),
+    Dataset("monthly_averages", "asleep.monthly_averages", _MONTH_KEY, month="month", key=_MONTH_KEY),
+    Dataset("sleep_metrics", "asleep.sleep_metrics", _PERIOD_KEY, month=_OF_PERIOD, key=_PERIOD_KEY),
+)
+"""Exported by default."""
+
+STAGES = Dataset("stages", "asleep.sleep_sessions", _SESSIONS_ORDER, left_out=frozenset({"payload_hash"}))
+"""Sessions with their stage arrays."""
+
+EPOCHS = Dataset("epochs", "asleep.sleep_stage_epochs", "user_id, session_id, epoch", month=_OF_EPOCH)
+"""One row for each 30 seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportTarget:
     """The Dagster resource `export_target`."""
 
-    directory: Path | None = None
-    """EXPORT_DIRECTORY; None: nothing is exported."""
+    directory: Path | None = None  # EXPORT_DIRECTORY; None: nothing is exported
 
 
 class Exported(NamedTuple):
@@ -39,8 +74,7 @@ class Exported(NamedTuple):
 
     written: int
     unchanged: int
-    removed: int
-    """Months that no longer have rows; their files were removed."""
+    removed: int  # months that no longer have rows; their files were removed
     rows: int
 
 
@@ -49,9 +83,12 @@ class ExportRequest:
     """What to export."""
 
     datasets: Sequence[Dataset] = DATASETS
-    months: Collection[date] | None = None
-    """First days of the only months; None for all."""
+    months: Collection[date] | None = None  # first days of the only months; None for all
     formats: Collection[str] = ("parquet", "csv")
+
+
+def _no_progress(_name: str, _month: date) -> None:
+    pass
 
 
 def export(
@@ -59,29 +96,19 @@ def export(
     directory: Path,
     request: ExportRequest = ExportRequest(),
     *,
-    progress: Callable[[str, date], None] = lambda _name, _month: None,
+    progress: Callable[[str, date], None] = _no_progress,
 ) -> Exported:
     """Write the months that changed since the last export into `directory/<dataset>/month=<YYYY-MM>/`.
 
-    Files appear whole or not at all, and only their owner can read them.
-
-    Args:
-        engine: of the database.
-        directory: created when it is missing.
-        request: what to export.
-        progress: called before each month with the dataset's name.
+    Files appear whole or not at all, and only their owner can read them. The arguments are the directory, which need
+    not exist, what to export, and what is called before each month with the dataset's name.
     """
     with advisory_lock(engine, _LOCK):
         return _export(engine, directory, request, progress)
 
 
 def refresh(engine: Engine, directory: Path) -> Exported:
-    """Write exported months that changed since, for instance by an erasure, again in the formats that they have.
-
-    Args:
-        engine: of the database.
-        directory: of earlier exports; nothing happens without any.
-    """
+    """Write exported months that changed since, for instance by an erasure, again in the formats that they have."""
     done = []
     with advisory_lock(engine, _LOCK):
         for dataset in (*DATASETS, STAGES, EPOCHS):
@@ -90,16 +117,11 @@ def refresh(engine: Engine, directory: Path) -> Exported:
             for key, entry in _read_manifest(folder).items():
                 by_formats[tuple(entry.split()[2:])].append(date.fromisoformat(f"{key}-01"))
             for formats, months in by_formats.items():
-                done.append(_export(engine, directory, ExportRequest((dataset,), months, formats)))
+                done.append(_export(engine, directory, ExportRequest((dataset,), months, formats), _no_progress))
     return _sum(done)
 
 
-def _export(
-    engine: Engine,
-    directory: Path,
-    request: ExportRequest,
-    progress: Callable[[str, date], None] = lambda _name, _month: None,
-) -> Exported:
+def _export(engine: Engine, directory: Path, request: ExportRequest, progress: Callable[[str, date], None]) -> Exported:
     done = []
     for dataset in request.datasets:
         folder = directory / dataset.name
@@ -124,11 +146,7 @@ class _Months:
     request: ExportRequest
 
     def write(self, progress: Callable[[str, date], None]) -> Exported:
-        """Write the months that changed, and remove those without rows.
-
-        Args:
-            progress: called before each month with the dataset's name.
-        """
+        """Write the months that changed, and remove those without rows."""
         columns, states, kept = self.columns(), self.states(), _read_manifest(self.folder)
         shape, formats = f"{zlib.crc32(repr(columns).encode()):08x}", " ".join(sorted(self.request.formats))
         written = unchanged = rows = 0
@@ -136,7 +154,7 @@ class _Months:
             if self.request.months is not None and month not in self.request.months:
                 continue
             key, entry = f"{month:%Y-%m}", f"{state} {shape} {formats}"
-            if kept.get(key) == entry and self.target(key).is_dir():
+            if kept.get(key) == entry and (self.folder / f"month={key}").is_dir():
                 unchanged += 1
                 continue
             progress(self.dataset.name, month)
@@ -149,14 +167,10 @@ class _Months:
         gone = {path.name.removeprefix("month=") for path in self.folder.glob("month=*")}
         gone -= {f"{month:%Y-%m}" for month in states}
         for key in gone:
-            shutil.rmtree(self.target(key))
+            shutil.rmtree(self.folder / f"month={key}")
             kept.pop(key, None)
         _write_manifest(self.folder, kept)
         return Exported(written, unchanged, len(gone), rows)
-
-    def target(self, key: str) -> Path:
-        """The folder of a month."""
-        return self.folder / f"month={key}"
 
     def columns(self) -> "list[ColumnType]":
         """The dataset's columns."""
@@ -167,10 +181,11 @@ class _Months:
 
     def states(self) -> dict[date, str]:
         """Return for each month with rows a text that changes when a row is added, updated or removed."""
-        month, row = self.dataset.source_month, f"({self.dataset.key}, xmin)::text"  # xmin: the last writer
+        relation, month, key = self.dataset.source
+        row = f"({key}, xmin)::text"  # xmin: the last writer
         query = (
             f"SELECT {month} AS month, concat(count(*), '-', bit_xor(hashtextextended({row}, 0))) AS state "
-            f"FROM {self.dataset.source} WHERE {month} IS NOT NULL GROUP BY 1 ORDER BY 1"
+            f"FROM {relation} WHERE {month} IS NOT NULL GROUP BY 1 ORDER BY 1"
         )
         return {row.month: row.state for row in self.connection.execute(text(query))}
 
@@ -178,7 +193,7 @@ class _Months:
         """Write a month into a temporary folder, then move it into place; returns the number of rows."""
         from assets.export.arrow_files import write_parquet
 
-        target = self.target(f"{month:%Y-%m}")
+        target = self.folder / f"month={month:%Y-%m}"
         unfinished = target.with_name(f".{target.name}")
         unfinished.mkdir(mode=0o700)
         try:

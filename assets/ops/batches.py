@@ -2,15 +2,14 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import dagster as dg
 
-from assets.ops.failures import as_dagster_failure
-from assets.ops.step_retries import retry_step
+from assets.ops.failures import as_dagster_failure, retry_step
 from assets.sync.sync_batch import Batch, sync_batch
 from resources.asleep.request_events import Attempt
 from resources.asleep.resource import AsleepApi
@@ -19,8 +18,7 @@ from resources.database.resource import Database
 from resources.database.sync import sync_state
 from resources.database.sync.run_health import lock_of_batch
 
-API_POOL = "asleep_api"
-"""Dagster pool of everything that asks the API about users by the batch: one run at a time, as in `dagster.yaml`."""
+API_POOL = "asleep_api"  # Dagster pool of what requests users by the batch: one run at a time, as in `dagster.yaml`
 
 COUNTED = (
     *("users", "users_fresh", "users_gone", "users_not_found", "users_failed"),
@@ -34,12 +32,9 @@ COUNTED = (
 class SyncFlags(NamedTuple):
     """Choices for one run, each a tag `asleep-sync/<name>` with the value `true`."""
 
-    accept_deletions: bool = False
-    """Sessions that the API does not find are marked as deleted, however many they are."""
-    refetch: bool = False
-    """Every session of the run's days is read in full, whatever is stored."""
-    refresh: bool = False
-    """Users who were synced within CACHE_TTL_SECONDS are listed again."""
+    accept_deletions: bool = False  # sessions that the API does not find are marked as deleted, however many they are
+    refetch: bool = False  # every session of the run's days is read in full, whatever is stored
+    refresh: bool = False  # users who were synced within CACHE_TTL_SECONDS are listed again
 
     @classmethod
     def of_tags(cls, tags: Mapping[str, str]) -> "SyncFlags":
@@ -61,58 +56,18 @@ class SyncOptions:
     detail: str
 
 
-class BatchNames:
-    """A batch is known by its step's key alone, so no user id passes through Dagster's storage."""
-
-    @staticmethod
-    def of(number: int, batches: int) -> str:
-        """The mapping key of a batch, e.g. `b0003_of_0020`.
-
-        Args:
-            number: of the batch, from 0.
-            batches: how many batches the run has.
-        """
-        return f"b{number:04d}_of_{batches:04d}"
-
-    @staticmethod
-    def read(key: str) -> tuple[int, int]:
-        """Number and count from a mapping key."""
-        number, batches = key.removeprefix("b").split("_of_")
-        return int(number), int(batches)
-
-
-def batches_for(database: Database, users_a_batch: int) -> int:
+def batches_for(database: Database, users_a_batch: int, *, failed_only: bool = False) -> int:
     """How many batches the registered users make, once it is clear that the database can be used.
 
-    Args:
-        database: holds the registry.
-        users_a_batch: at most so many users in each.
+    The arguments are how many users a batch has at most, and to count those with unresolved failures alone.
     """
     database.require_migrated()
     with database.engine.connect() as connection:
-        return max(1, -(-sync_state.count_users(connection) // users_a_batch))
-
-
-def _batches_like(database: Database, like: Batch, users_a_batch: int) -> int:
-    """Few users make few batches: all that are named make one."""
-    database.require_migrated()
-    if like.pseudonyms is not None:
-        return 1
-    if not like.failed_only:
-        return batches_for(database, users_a_batch)
-    with database.engine.connect() as connection:
-        return max(1, -(-sync_state.count_failed_users(connection) // users_a_batch))
+        return max(1, -(-sync_state.count_users(connection, failed_only=failed_only) // users_a_batch))
 
 
 def run_batch(context: dg.OpExecutionContext, asleep_api: AsleepApi, database: Database, batch: Batch) -> None:
-    """Sync a batch, and show its counts in Dagster.
-
-    Args:
-        context: of the step.
-        asleep_api: makes the client.
-        database: to sync into.
-        batch: which users, which window, and how.
-    """
+    """Sync a batch, and show its counts in Dagster; the arguments are the API, and which users and window, and how."""
     tally = RequestCounts()
     with (
         retry_step(context),
@@ -125,17 +80,9 @@ def run_batch(context: dg.OpExecutionContext, asleep_api: AsleepApi, database: D
 
 
 def batch_lock(context: dg.OpExecutionContext, database: Database, batch: Batch) -> AbstractContextManager[None]:
-    """Keep other runs from syncing the users of this batch meanwhile: every request would be sent twice.
-
-    Args:
-        context: of the step, for a note in the log.
-        database: holds the lock.
-        batch: whose users.
-    """
-    name = lock_of_batch(batch.number, batch.of)
-    return advisory_lock(
-        database.engine, name, on_wait=lambda: context.log.info("Another run syncs these users just now: waiting.")
-    )
+    """Keep other runs from syncing the users of this batch meanwhile: every request would be sent twice."""
+    name, note = lock_of_batch(batch.number, batch.of), "Another run syncs these users just now: waiting."
+    return advisory_lock(database.engine, name, on_wait=lambda: context.log.info(note))
 
 
 class RequestCounts:
@@ -160,13 +107,11 @@ class RequestCounts:
         with self._alone:
             return {**self._counts, "seconds_waited": round(self._waited, 3)}
 
-    def since(self, before: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-        """Return a function that counts what was added after `before`, itself a result of `counts`."""
-
-        def counts() -> dict[str, Any]:
-            return {name: round(value - before.get(name, 0), 3) for name, value in self.counts().items()}
-
-        return counts
+    def reset(self) -> None:
+        """Count anew, for the next batch."""
+        with self._alone:
+            self._counts.clear()
+            self._waited = 0.0
 
 
 def totals_of_run(batches: list[dict[str, Any]]) -> dict[str, Any]:
@@ -182,20 +127,17 @@ def totals_of_run(batches: list[dict[str, Any]]) -> dict[str, Any]:
 def sync_batch_after_batch(
     context: dg.OpExecutionContext, asleep_api: AsleepApi, database: Database, like: Batch, *, users_a_batch: int
 ) -> dict[str, Any]:
-    """Sync every registered user as `like` says, `users_a_batch` at a time; returns the counts of all.
+    """Sync every registered user, at most `users_a_batch` at a time; returns the counts of all.
 
-    Args:
-        context: of the step.
-        asleep_api: makes the client.
-        database: to sync into.
-        like: a batch with the window and the mode; its number does not count.
-        users_a_batch: at most so many users in each batch.
+    The other arguments are the API, and a batch with the window and the mode, whose number does not count.
     """
     tally, totals = RequestCounts(), Counter[str]()
     with as_dagster_failure(context), asleep_api.client(database.engine, tally) as client:
-        batches = _batches_like(database, like, users_a_batch)
+        batches = batches_for(database, users_a_batch, failed_only=like.failed_only)
+        batches = 1 if like.pseudonyms is not None else batches
         for number in range(batches):
             batch = replace(like, number=number, of=batches)
             with batch_lock(context, database, batch):
-                totals.update(sync_batch(database.engine, client, batch, tally.since(tally.counts())))
-    return {**totals, **tally.counts()}
+                tally.reset()
+                totals.update(sync_batch(database.engine, client, batch, tally.counts))
+    return dict(totals)

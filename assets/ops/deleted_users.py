@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
@@ -13,7 +14,6 @@ from sqlalchemy import Engine
 from assets.export.export import ExportTarget, refresh
 from assets.ops.batches import RequestCounts
 from assets.ops.failures import as_dagster_failure
-from assets.ops.retention import Retention
 from assets.sync.batch_state import key_finds_no_user
 from assets.sync.fan_out import fan_out
 from resources.asleep.client import AsleepClient
@@ -26,6 +26,18 @@ from resources.database.users.erase import Erasures
 from resources.database.users.registry import Registry
 
 USERS_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """The Dagster resource `retention`: how long data that should go are kept.
+
+    The values come from the settings, never from a run's configuration: everyone who reaches Dagster's UI can write
+    that, and a shorter grace would erase people.
+    """
+
+    erasure_grace: timedelta = timedelta(days=30)  # after a user was found gone at the source
+    events: timedelta = timedelta(days=30)  # of webhook events that were handled or given up
 
 
 @dg.op(
@@ -61,8 +73,7 @@ def find_deleted_users(
 class _Answers(NamedTuple):
     staying: list[str]
     leaving: list[str]
-    gone: list[str]
-    """Neither the user endpoint nor the list finds them."""
+    gone: list[str]  # neither the user endpoint nor the list finds them
 
     @property
     def known(self) -> list[str]:
@@ -84,12 +95,12 @@ def _ask(client: AsleepClient, user_ids: Sequence[str], *, workers: int) -> _Ans
     for user_id, listed in fan_out(iter(suspected), first_page, workers=workers):
         if isinstance(listed, UserGone) or not listed:
             answers.gone.append(user_id)
-        elif isinstance(listed, Exception):
+        elif isinstance(listed, BaseException):
             _raise_if_final(listed)
     return answers
 
 
-def _raise_if_final(error: Exception) -> None:
+def _raise_if_final(error: BaseException) -> None:
     if not isinstance(error, AsleepError) or error.stops_everything:
         raise error
 
@@ -103,8 +114,8 @@ def _note(engine: Engine, answers: _Answers) -> dict[str, int]:
         not_found = sync_state.users_not_found(connection, answers.gone)
     return {
         "to_be_deleted": len(answers.leaving),
-        "gone": not_found.gone,
-        "not_found": not_found.suspected,
+        "gone": not_found["users_gone"],
+        "not_found": not_found["users_not_found"],
         "back": back,
     }
 

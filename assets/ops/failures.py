@@ -1,6 +1,7 @@
-"""Errors of API and database as Dagster failures, in one place; a permanent one is never retried.
+"""Errors of API and database as Dagster failures, in one place; the error classes decide which ones are permanent.
 
-The error classes decide what is permanent.
+A permanent one is never retried. Dagster's own retry policy of an op is not used: it takes the cancelling of a run for
+a failure, tries the step again, and the cancelled run ends as a success.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,17 +15,15 @@ from resources.asleep.errors import AsleepError, NoContact, Rejected
 from resources.asleep.resource import KeyMissing
 from resources.database.migrate import NotMigrated
 from resources.database.session_settings import DatabaseUnsuitable
-from resources.database.sync.missing_data import read_missing_data
+from resources.database.sync.run_health import read_missing_data
 
 NO_RUN_RETRY = {"dagster/max_retries": "0"}
-STOPPED = "asleep-sync/stopped"
-"""Tag of a run that was refused, value `<run id> <kind>`: its other steps send no request."""
-REFUSED = "asleep-sync/refused"
-"""Tag of the same runs, value `true`: by it automation finds them, and waits."""
-MISSING = "missing"
-"""Key of the failure's metadata: how many users or sessions are missing."""
-PERMANENT = "permanent"
-"""Key of the failure's metadata: the kind of a failure that a retry cannot fix."""
+STOPPED = "asleep-sync/stopped"  # tag of a refused run, value `<run id> <kind>`: its other steps send no request
+REFUSED = "asleep-sync/refused"  # tag of the same runs, value `true`: by it automation finds them, and waits
+MISSING = "missing"  # key of the failure's metadata: how many users or sessions are missing
+PERMANENT = "permanent"  # key of the failure's metadata: the kind of a failure that a retry cannot fix
+MAX_RETRIES = 2
+FIRST_PAUSE_SECONDS = 5
 
 
 @contextmanager
@@ -57,12 +56,23 @@ def as_dagster_failure(context: dg.OpExecutionContext) -> Iterator[None]:
         raise dg.Failure(f"{type(error).__name__}: {error}", metadata={"kind": "bug"}, allow_retries=False) from error
 
 
+@contextmanager
+def retry_step(context: dg.OpExecutionContext) -> Iterator[None]:
+    """Let the step be tried again after 5 s, then after 10 s, when its failure may pass with time."""
+    try:
+        yield
+    except (dg.Failure, AsleepError) as error:
+        is_permanent = isinstance(error, dg.Failure) and not error.allow_retries
+        if is_permanent or context.retry_number >= MAX_RETRIES:
+            raise
+        pause = FIRST_PAUSE_SECONDS * 2**context.retry_number
+        raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=pause) from error
+
+
 def stopped(run_id: str, kind: str) -> dict[str, str]:
     """Tags of a run that was refused; automation waits after a refusal, not after a network that was away.
 
-    Args:
-        run_id: of the refused run.
-        kind: of the refusal.
+    The arguments are the run, and the kind of the refusal.
     """
     return {STOPPED: f"{run_id} {kind}"} | ({} if kind == NoContact.kind else {REFUSED: "true"})
 
@@ -76,17 +86,9 @@ def _refuse_if_stopped(context: dg.OpExecutionContext) -> None:
 
 
 def missing_data_failure(connection: Connection, user_ids: Sequence[str] = ()) -> dg.Failure:
-    """Return the failure of a run while data are missing: how much, the first by pseudonym, and what to type.
-
-    Args:
-        connection: open.
-        user_ids: only what is missing of these users; none for all.
-    """
+    """The failure of a run while data of these users, or of any, are missing: how much, the first, and what to type."""
     waiting, missing = read_missing_data(connection, user_ids)
-    first = [
-        f" First: user {found.user}, {found.kind}, {' '.join(found.message.split()).rstrip('.')}."
-        for found in missing[:1]
-    ]
+    first = [f" First: user {m.user}, {m.kind}, {' '.join(m.message.split()).rstrip('.')}." for m in missing[:1]]
     return dg.Failure(
         f"{waiting} users or sessions are missing.{''.join(first)} The hourly retry reads them again; "
         "`asleep-sync retry` does so now, `asleep-sync status` lists them.",

@@ -1,8 +1,8 @@
 """The steps of the asset `sleep_sessions`: plan, one step for each batch, report."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 import dagster as dg
 from sqlalchemy import Connection
@@ -10,7 +10,6 @@ from sqlalchemy import Connection
 from assets.ops.batches import (
     API_POOL,
     COUNTED,
-    BatchNames,
     SyncFlags,
     SyncOptions,
     batches_for,
@@ -40,6 +39,7 @@ def plan_batches(
 ) -> Iterator[dg.DynamicOutput[None]]:
     """One batch for every USER_BATCH_SIZE users, once it is clear that the days can be synced.
 
+    A batch is known by its step's key alone, e.g. `b0003_of_0020`: no user id passes through Dagster's storage.
     Should the run's process die, Dagster starts the run again with all its steps: "from failure" it leaves out mapped
     steps that had not started.
     """
@@ -49,7 +49,7 @@ def plan_batches(
         batches = batches_for(database, sync_options.user_batch_size)
     context.log.info("%s to %s in %d batches", window.start, window.end, batches)
     for number in range(batches):
-        yield dg.DynamicOutput(None, mapping_key=BatchNames.of(number, batches))
+        yield dg.DynamicOutput(None, mapping_key=f"b{number:04d}_of_{batches:04d}")
 
 
 @dg.op(
@@ -64,7 +64,7 @@ def sync_users(
     sync_options: dg.ResourceParam[SyncOptions],
 ) -> None:
     """The sync of one batch; see `assets.sync.sync_batch`."""
-    number, batches = BatchNames.read(context.get_mapping_key() or "")
+    number, batches = map(int, re.findall(r"\d+", context.get_mapping_key() or ""))
     flags = SyncFlags.of_tags(context.run.tags)
     batch = Batch(
         run_id=context.run_id,
@@ -97,8 +97,12 @@ def report_sessions(
         _refuse_if_users_were_left_out(context, connection, sync_options)
         counts = totals_of_run(sync_state.counts_of_run(connection, context.run.run_id))
         by_day = {row.day: row.sessions for row in connection.execute(load_sql(__package__, "sessions_by_day"), span)}
-    note = _note_on_skipped(counts)
-    if note:
+    note: dict[str, str] = {}
+    if skipped := counts.get("users_fresh", 0):
+        note["skipped"] = (
+            f"{skipped} of {counts.get('users', 0)} users were skipped: they were synced within CACHE_TTL_SECONDS. "
+            "`asleep-sync sync --refresh`, or the tag asleep-sync/refresh=true, lists them again."
+        )
         context.log.warning(note["skipped"])
     for key in context.partition_keys:
         day = date.fromisoformat(key)
@@ -106,16 +110,6 @@ def report_sessions(
     last_day = day_key((window.end - timedelta(days=1)).date())
     context.add_asset_metadata({**note, **dict.fromkeys(COUNTED, 0), **counts}, partition_key=last_day)
     context.add_asset_metadata(column_lineage(SESSIONS_LINEAGE), partition_key=last_day)
-
-
-def _note_on_skipped(counts: dict[str, Any]) -> dict[str, str]:
-    skipped = counts.get("users_fresh", 0)
-    if not skipped:
-        return {}
-    return {
-        "skipped": f"{skipped} of {counts.get('users', 0)} users were skipped: they were synced within "
-        "CACHE_TTL_SECONDS. `asleep-sync sync --refresh`, or the tag asleep-sync/refresh=true, lists them again."
-    }
 
 
 def _refuse_if_users_were_left_out(

@@ -14,12 +14,14 @@ Lineage = Mapping[str, list[dg.TableColumnDep]]
 
 def table_metadata(table: Table) -> dict[str, Any]:
     """Name, and columns with types and comments; for an asset's definition."""
+    key = [column.name for column in table.primary_key]
+    only_key = key if len(key) == 1 else []
     columns = [
         dg.TableColumn(
             column.name,
             type=str(column.type).lower(),
             description=column.comment,
-            constraints=dg.TableColumnConstraints(nullable=bool(column.nullable), unique=_is_key(table, column.name)),
+            constraints=dg.TableColumnConstraints(nullable=bool(column.nullable), unique=column.name in only_key),
         )
         for column in table.columns
     ]
@@ -29,14 +31,6 @@ def table_metadata(table: Table) -> dict[str, Any]:
 def column_lineage(lineage: Lineage) -> dict[str, Any]:
     """The columns upstream that each column comes from; the UI looks for them on materialisations only."""
     return {"dagster/column_lineage": dg.TableColumnLineage(lineage)}
-
-
-def _is_key(table: Table, column: str) -> bool:
-    return [c.name for c in table.primary_key] == [column]
-
-
-def _from_sessions(*columns: str) -> list[dg.TableColumnDep]:
-    return [dg.TableColumnDep("sleep_sessions", column) for column in columns]
 
 
 SESSIONS_LINEAGE: Lineage = {
@@ -74,7 +68,7 @@ _AVERAGED = {
 }
 
 AVERAGES_LINEAGE: Lineage = {
-    column.name: _from_sessions(*_AVERAGED[column.name])
+    column.name: [dg.TableColumnDep("sleep_sessions", name) for name in _AVERAGED[column.name]]
     for column in monthly_averages.columns
     if column.name in _AVERAGED
 }

@@ -1,14 +1,15 @@
 """Steps of the jobs that sync some users only: those that failed, or those named. No partition is reported as done."""
 
-from datetime import date
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
+from sqlalchemy import Engine
 
 from assets.metrics.monthly_summary import stale_months, summarise_month
 from assets.ops.batches import API_POOL, COUNTED, SyncOptions, sync_batch_after_batch, totals_of_run
 from assets.ops.failures import as_dagster_failure, missing_data_failure
-from assets.ops.recomputed_metrics import MetricsOptions, recompute_metrics
 from assets.partitions import month_key, monthly
 from assets.sync.sync_batch import Batch, Mode
 from assets.sync.window import Window
@@ -18,6 +19,13 @@ from resources.database.sync import sync_state
 from resources.database.users.registry import Registry
 
 
+@dataclass(frozen=True, slots=True)
+class MetricsOptions:
+    """The Dagster resource `metrics_options`: what the environment decides about metrics."""
+
+    free_days: frozenset[int]  # ISO weekdays without work of users that have none of their own
+
+
 class SomeUsers(dg.Config):
     """Whom and what to sync. Users appear by pseudonym only: run config is stored and shown."""
 
@@ -25,14 +33,10 @@ class SomeUsers(dg.Config):
     last_day: str
     users: list[str] | None = None
     failed_only: bool = False
-    stages_only: bool = False
-    """Read in full what is stored from statistics only, and list nothing."""
-    refetch: bool = False
-    """Read every session of the days in full, whatever is stored."""
-    sessions: list[str] | None = None
-    """Read only these stored sessions, by pseudonym, and list nothing."""
-    accept_deletions: bool = False
-    """Mark sessions that the API does not find as deleted, however many they are."""
+    stages_only: bool = False  # read in full what is stored from statistics only, and list nothing
+    refetch: bool = False  # read every session of the days in full, whatever is stored
+    sessions: list[str] | None = None  # read only these stored sessions, by pseudonym, and list nothing
+    accept_deletions: bool = False  # mark sessions that the API does not find as deleted, however many they are
 
 
 @dg.op(out=dg.Out(dg.Nothing), pool=API_POOL, description="Sync the users that failed before, or those named.")
@@ -63,6 +67,13 @@ def sync_some_users(
     context.add_output_metadata({**dict.fromkeys(COUNTED, 0), **counts})
 
 
+def recompute_metrics(engine: Engine, options: MetricsOptions) -> dict[str, int]:
+    """Recompute every stale period; returns what became of them, as the asset's metadata."""
+    from assets.metrics.sleep_metrics import compute_metrics
+
+    return compute_metrics(engine, datetime.now(UTC).date(), options.free_days)._asdict()
+
+
 @dg.op(
     ins={"synced": dg.In(dg.Nothing)},
     out=dg.Out(dg.Nothing),
@@ -84,25 +95,21 @@ def recompute_what_is_stale(
 
     Reported to the instance, not in this run: the runs of these jobs are removed after a while, the asset's history is
     not.
-
-    Args:
-        context: of the step.
-        database: the database.
-        metrics_options: for the metrics.
     """
-    with as_dagster_failure(context), database.engine.connect() as connection:
-        months = stale_months(connection)
-    for month in months:
-        with as_dagster_failure(context), database.engine.begin() as connection:
-            counts = summarise_month(connection, month)
-        key = month_key(month)
-        if monthly.has_partition_key(key):
-            event = dg.AssetMaterialization("monthly_averages", partition=key, metadata=counts)
-            context.instance.report_runless_asset_event(event)
-    if months:
-        with as_dagster_failure(context):
+    with as_dagster_failure(context):
+        with database.engine.connect() as connection:
+            months = stale_months(connection)
+        for month in months:
+            with database.engine.begin() as connection:
+                counts = summarise_month(connection, month)
+            key = month_key(month)
+            if monthly.has_partition_key(key):
+                event = dg.AssetMaterialization("monthly_averages", partition=key, metadata=counts)
+                context.instance.report_runless_asset_event(event)
+        if months:
             counted = recompute_metrics(database.engine, metrics_options)
-        context.instance.report_runless_asset_event(dg.AssetMaterialization("sleep_metrics", metadata=dict(counted)))
+            event = dg.AssetMaterialization("sleep_metrics", metadata=dict(counted))
+            context.instance.report_runless_asset_event(event)
 
 
 @dg.op(ins={"summarised": dg.In(dg.Nothing)}, description="Fail when a named user could not be synced.")

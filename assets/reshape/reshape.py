@@ -32,15 +32,8 @@ class Reshaped(NamedTuple):
 def reshape(engine: Engine, *, progress: Callable[[Reshaped], None], restart: bool = False) -> Reshaped:
     """Parse every stored raw result again and write the rows that differ.
 
-    Each page is a short transaction that also stores the position, at which an interrupted rebuild continues.
-
-    Args:
-        engine: of the database.
-        progress: called after each page with the sums so far.
-        restart: start from the beginning, although an earlier rebuild was interrupted.
-
-    Returns:
-        The sums of this call.
+    Each page is a short transaction that also stores the position, at which an interrupted rebuild continues. Returns
+    the sums. The arguments are called after each page with the sums so far, and say to start from the beginning.
     """
     total = Reshaped(0, 0, 0, 0)
     with engine.begin() as connection:
@@ -62,7 +55,8 @@ def _rebuild(connection: Connection, page: Sequence[Any]) -> Reshaped:
     registered = Registry(connection).hold({stored.user_id for stored in page})
     rows = [_row(stored) for stored in page if stored.user_id in registered]
     written = upsert_sessions(connection, [row for row in rows if row is not None])
-    return Reshaped(len(page), written.inserted + written.updated, written.unchanged, unreadable=rows.count(None))
+    changed = written["sessions_inserted"] + written["sessions_updated"]
+    return Reshaped(len(page), changed, written["sessions_unchanged"], unreadable=rows.count(None))
 
 
 def _row(stored: Any) -> Row | None:

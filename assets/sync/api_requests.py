@@ -4,7 +4,7 @@ A sync is a generator: each `yield` adds requests and receives the next response
 requests is open. Errors are values, because a sync with several open requests has no place to raise them.
 """
 
-from collections.abc import Callable, Container, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from assets.sync.window import Window
 from resources.asleep.client import AsleepClient
-from resources.asleep.errors import AsleepError, IdentifierRefused, Malformed
+from resources.asleep.errors import AsleepError, Malformed
 from resources.asleep.records import AverageStats, SessionList, SleepSession, UserProfile
 
 T = TypeVar("T")
@@ -37,8 +37,7 @@ class Request:
     endpoint: Endpoint
     session_id: str | None = None
     window: Window | None = None
-    until_empty: bool = False
-    """Of a list: end with a page that brings nothing new, whatever page size is known."""
+    until_empty: bool = False  # of a list: end with a page that brings nothing new, whatever page size is known
 
 
 Result = SessionList | SleepSession | UserProfile | AverageStats | AsleepError
@@ -49,8 +48,7 @@ class Response:
     """The result of a request, or its error as a value."""
 
     request: Request
-    sent_at: datetime
-    """By the database's clock, no later than the moment to which the result belongs."""
+    sent_at: datetime  # by the database's clock, no later than the moment to which the result belongs
     result: Result
 
 
@@ -79,12 +77,7 @@ def together(parts: Iterable[Steps[None]]) -> Steps[None]:
 
 
 def send(api: AsleepClient, request: Request, now: Callable[[], datetime]) -> Response:
-    """Put a request to the API.
-
-    Args:
-        api: the client.
-        request: what to request.
-        now: the database's clock.
+    """Put a request to the API; the other arguments are the client and the database's clock.
 
     Raises:
         Rejected: the account is refused, so no other request would succeed either.
@@ -93,14 +86,15 @@ def send(api: AsleepClient, request: Request, now: Callable[[], datetime]) -> Re
     sent_at = now()
     try:
         return Response(request, sent_at, _call(api, request))
-    except SQLAlchemyError:
-        raise
-    except AsleepError as error:
-        if error.stops_everything:
-            raise
-        return Response(request, sent_at, error)
     except Exception as error:  # noqa: BLE001 it concerns this request alone
-        return Response(request, sent_at, Malformed(f"the request failed ({type(error).__name__})"))
+        return Response(request, sent_at, error_as_value(error))
+
+
+def error_as_value(error: Exception) -> AsleepError:
+    """The error as the result of its request; one that would meet every other request too is raised again."""
+    if isinstance(error, SQLAlchemyError) or (isinstance(error, AsleepError) and error.stops_everything):
+        raise error
+    return error if isinstance(error, AsleepError) else Malformed(f"the request failed ({type(error).__name__})")
 
 
 def _call(api: AsleepClient, request: Request) -> Result:
@@ -112,14 +106,3 @@ def _call(api: AsleepClient, request: Request) -> Result:
     if request.endpoint is Endpoint.READ_SESSION and request.session_id is not None:
         return api.read_session(request.user_id, request.session_id)
     return api.read_user(request.user_id)
-
-
-def is_made_up(error: AsleepError, request: Request, known: Container[str]) -> bool:
-    """True when the API refuses the form of a session id that stands in no list and no row: an event invented it.
-
-    Args:
-        error: what the API answered.
-        request: the request for the session.
-        known: sessions that a list or a row names.
-    """
-    return isinstance(error, IdentifierRefused) and request.session_id is not None and request.session_id not in known

@@ -8,20 +8,19 @@ from datetime import UTC, datetime, time, tzinfo
 from enum import StrEnum
 from math import atan2, cos, hypot, pi, sin
 from typing import NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from resources.asleep.records import AverageStats, SleepSession, Stat
 from resources.database.schema.session_columns import MEANS, RATIOS
+from resources.local_time import local_zone
 
 DAY_SECONDS = 24 * 3600
 EPOCH_SECONDS = 30
 _UNKNOWN_STAGE = -1
-_NO_DIRECTION = 1e-6
 _TOGETHER = 0.9
-"""Clock times that lie less close together have several means, hours apart: which one the API takes is not known."""
+"""From 0 (opposite clock times) to 1 (the same one). Those that lie less close together have several means, hours
+apart: which one the API takes is not known."""
 _SAME_ROUNDING = 1e-6
-_NOISE = 1e-9
-"""Decimal fractions are not exact in binary: a difference of just the tolerance must not count."""
+_NOISE = 1e-9  # decimal fractions are not exact in binary: a difference of just the tolerance must not count
 
 MIN_USERS_OF_CHANGE, SHARE_OF_CHANGE = 10, 0.9
 """So many users, and this share of them, must fit another formula only before it counts as the account's."""
@@ -59,15 +58,6 @@ AVERAGE_TOLERANCES: dict[str, float] = {
 }
 
 
-class Difference(NamedTuple):
-    """Two figures that contradict each other. The values are health data: they stay out of logs and messages."""
-
-    field: str
-    ours: object
-    theirs: object
-    tolerance: float
-
-
 class AveragingFormula(StrEnum):
     """How the API averages ratios: the contract leaves it open."""
 
@@ -78,32 +68,20 @@ class AveragingFormula(StrEnum):
 class Averages(NamedTuple):
     """What comes of comparing averages."""
 
-    differences: list[Difference]
-    formula: AveragingFormula | None
-    """The only formula by which the ratios agree; None when both do, or neither."""
+    differing: list[str]  # fields; the values are health data, which stay out of logs and messages
+    formula: AveragingFormula | None  # the only formula by which the ratios agree; None when both do, or neither
 
 
-def statistics_that_differ(ours: Stat, theirs: Stat) -> list[Difference]:
-    """The fields in which two statistics of one session contradict each other.
-
-    Args:
-        ours: as stored.
-        theirs: as average-stats give them.
-    """
-    are_alike = _has_two_decimals(ours) and _has_two_decimals(theirs)
-    pairs = ((name, getattr(ours, name), getattr(theirs, name)) for name in Stat._fields)
+def statistics_that_differ(ours: Stat, theirs: Stat) -> list[str]:
+    """Fields in which the arguments, statistics of one session as stored and as average-stats give them, differ."""
+    tolerances = SESSION_TOLERANCES
+    if _has_two_decimals(ours) and _has_two_decimals(theirs):  # a share that moved by 0.01 was computed again
+        tolerances = tolerances | dict.fromkeys((*_FORCED_SHARES, *_OTHER_SHARES), _SAME_ROUNDING)
     return [
-        Difference(name, mine, said, tolerance)
-        for name, mine, said in pairs
-        if said is not None and not _agree(mine, said, tolerance := _tolerance(name, are_alike=are_alike))
+        name
+        for name, mine, said in zip(Stat._fields, ours, theirs, strict=True)
+        if said is not None and not _agree(mine, said, tolerances.get(name, 0.0))
     ]
-
-
-def _tolerance(name: str, *, are_alike: bool) -> float:
-    """Shares that both calls round in the same way are equal; one that moved by 0.01 was computed again."""
-    if are_alike and (name in _FORCED_SHARES or name in _OTHER_SHARES):
-        return _SAME_ROUNDING
-    return SESSION_TOLERANCES.get(name, 0.0)
 
 
 def _has_two_decimals(stat: Stat) -> bool:
@@ -139,47 +117,42 @@ def averages_that_differ(
 ) -> Averages:
     """The averages of a period that contradict those of our statistics of the same slept sessions.
 
-    Args:
-        ours: statistics as stored, of the sessions in `theirs.slept` and in their order.
-        theirs: the API's answer.
-        formula: how the API averages ratios; None when that is not known, then the one that fits counts.
+    The arguments are our statistics of the sessions in `theirs.slept`, in their order, the API's answer, and how the
+    API averages ratios: where that is not known, the formula that fits counts.
     """
     if not ours or theirs.averages is None:
         return Averages([], None)
-    zone = _zone(theirs.timezone)
-    starts = [session.session_start_time for session in theirs.slept]
-    ends = [session.session_end_time for session in theirs.slept]
-    mine: dict[str, float | time | None] = averages_of(ours) | {
-        "start_time": circular_mean(starts, zone, least=_TOGETHER),
-        "end_time": circular_mean(ends, zone, least=_TOGETHER),
-        "sleep_time": circular_mean([stat.sleep_time for stat in ours], zone, least=_TOGETHER),
-        "wake_time": circular_mean([stat.wake_time for stat in ours], zone, least=_TOGETHER),
+    moments: dict[str, list[datetime | None]] = {
+        "start_time": [session.session_start_time for session in theirs.slept],
+        "end_time": [session.session_end_time for session in theirs.slept],
+        "sleep_time": [stat.sleep_time for stat in ours],
+        "wake_time": [stat.wake_time for stat in ours],
     }
+    named = local_zone(theirs.timezone)
+    zone = named.tzinfo if named else UTC
+    means = {name: _mean(getattr(stat, name) for stat in ours) for name, _ in MEANS}
+    clocks = {name: _circular_mean(at, zone) for name, at in moments.items()}
+    others = differing_averages({**means, **clocks}, theirs)
     known = [
         (name, over, under)
         for name, over, under in RATIOS  # averages do not share one denominator: which one is the API's is not known
         if all((getattr(stat, over) is None) == (getattr(stat, under) is None) for stat in ours)
     ]
-    for name, _, _ in RATIOS:
-        mine.pop(name)
-    others = differing_averages(mine, theirs)
     of_sums = differing_averages({name: _ratio_of_sums(ours, over, under) for name, over, under in known}, theirs)
     of_nights = _mean_ratios_that_differ(ours, theirs, known)
     if formula is None:
         ratios = of_sums if of_nights else []
     else:
         ratios = of_sums if formula is AveragingFormula.OF_SUMS else of_nights
-    if bool(of_sums) == bool(of_nights):
-        return Averages([*others, *ratios], None)
-    return Averages([*others, *ratios], AveragingFormula.OF_NIGHTS if of_sums else AveragingFormula.OF_SUMS)
+    fitting = AveragingFormula.OF_NIGHTS if of_sums else AveragingFormula.OF_SUMS
+    return Averages([*others, *ratios], None if bool(of_sums) == bool(of_nights) else fitting)
 
 
 def formula_of_account(known: AveragingFormula | None, fits: Mapping[AveragingFormula, int]) -> AveragingFormula | None:
     """The one formula that the API follows: the one known before, else the one that fits most users.
 
-    Args:
-        known: by earlier runs. Given up when nearly all of many users contradict it.
-        fits: for how many users a formula is the only one that fits.
+    The one known is given up when nearly all of many users contradict it. The arguments are that one, and for how many
+    users a formula is the only one that fits.
     """
     users = sum(fits.values())
     if not users:
@@ -191,56 +164,34 @@ def formula_of_account(known: AveragingFormula | None, fits: Mapping[AveragingFo
 
 def _mean_ratios_that_differ(
     ours: Sequence[Stat], theirs: AverageStats, known: Sequence[tuple[str, str, str]]
-) -> list[Difference]:
+) -> list[str]:
     """Ratios that are no mean of nightly ratios, neither of rounded nor of exact ones."""
     rounded = {name: _mean(getattr(stat, name) for stat in ours) for name, _, _ in known}
     exact = {name: _mean(_ratio_of_sums([stat], over, under) for stat in ours) for name, over, under in known}
-    unlike_rounded = {difference.field for difference in differing_averages(dict(rounded), theirs)}
-    return [d for d in differing_averages(dict(exact), theirs) if d.field in unlike_rounded]
+    unlike_rounded = differing_averages(rounded, theirs)
+    return [name for name in differing_averages(exact, theirs) if name in unlike_rounded]
 
 
-def differing_averages(mine: dict[str, float | time | None], theirs: AverageStats) -> list[Difference]:
-    """The averages that contradict ours, which go by the API's names: a row of `monthly_averages` without `avg_`.
-
-    Args:
-        mine: our averages by the API's names.
-        theirs: the API's answer.
-    """
+def differing_averages(mine: Mapping[str, float | time | None], theirs: AverageStats) -> list[str]:
+    """The averages that contradict ours; the arguments are ours, by the API's names, and the API's answer."""
     return [
-        Difference(name, mine[name], said, tolerance)
+        name
         for name, said in (theirs.averages or {}).items()
         if name in mine and (tolerance := AVERAGE_TOLERANCES.get(name)) is not None
-        if not _is_undecided(name, mine[name], said) and not _agree(mine[name], said, tolerance)
+        if said is not None and not (mine[name] is None and isinstance(said, time))  # clock times that have no mean
+        if not _agree(mine[name], said, tolerance)
     ]
 
 
-def averages_of(stats: Sequence[Stat]) -> dict[str, float | time | None]:
-    """Means and ratios of sums by the definitions of the monthly averages."""
-    means = {name: _mean(getattr(stat, name) for stat in stats) for name, _ in MEANS}
-    ratios = {name: _ratio_of_sums(stats, over, under) for name, over, under in RATIOS}
-    return {**means, **ratios}
-
-
-def circular_mean(moments: Iterable[datetime | None], zone: tzinfo, *, least: float = _NO_DIRECTION) -> time | None:
-    """The mean of clock times in a zone; None when there is none, as for midnight and noon.
-
-    Args:
-        moments: when, None left out.
-        zone: whose clock.
-        least: how much they must have in common, from 0 (opposite times) to 1 (the same time).
-    """
+def _circular_mean(moments: Iterable[datetime | None], zone: tzinfo) -> time | None:
+    """The mean of clock times in a zone; None when there is none, as for midnight and noon."""
     clocks = [moment.astimezone(zone) for moment in moments if moment is not None]
     angles = [(at.hour * 3600 + at.minute * 60 + at.second) * 2 * pi / DAY_SECONDS for at in clocks]
     sine, cosine = sum(map(sin, angles)), sum(map(cos, angles))
-    if hypot(sine, cosine) <= least * len(angles):
+    if hypot(sine, cosine) <= _TOGETHER * len(angles):
         return None
     seconds = round(atan2(sine, cosine) * DAY_SECONDS / (2 * pi)) % DAY_SECONDS
     return time(seconds // 3600, seconds // 60 % 60, seconds % 60)
-
-
-def _is_undecided(name: str, mine: object, said: object) -> bool:
-    """Nothing said; or a clock time whose mean we leave undefined."""
-    return said is None or (mine is None and isinstance(said, time) and name.endswith("_time"))
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -249,13 +200,10 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def _ratio_of_sums(stats: Sequence[Stat], over: str, under: str) -> float | None:
-    return _ratio((getattr(stat, over), getattr(stat, under)) for stat in stats)
-
-
-def _ratio(pairs: Iterable[tuple[float | None, float | None]]) -> float | None:
-    both = [(over, under) for over, under in pairs if over is not None and under is not None]
-    whole = sum(under for _, under in both)
-    return sum(over for over, _ in both) / whole if whole else None
+    pairs = [(getattr(stat, over), getattr(stat, under)) for stat in stats]
+    both = [pair for pair in pairs if None not in pair]
+    whole = sum(bottom for _, bottom in both)
+    return sum(top for top, _ in both) / whole if whole else None
 
 
 def _agree(mine: object, said: object, tolerance: float) -> bool:
@@ -269,10 +217,3 @@ def _agree(mine: object, said: object, tolerance: float) -> bool:
 
 def _seconds(clock: time) -> int:
     return clock.hour * 3600 + clock.minute * 60 + clock.second
-
-
-def _zone(name: str | None) -> tzinfo:
-    try:
-        return ZoneInfo(name) if name else UTC
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return UTC

@@ -14,78 +14,70 @@ those days finds what they lack.
 
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import NamedTuple
 
+from sqlalchemy.exc import SQLAlchemyError
+
+from assets.sync.api_requests import error_as_value
 from assets.sync.window import Window
 from resources.asleep.client import AsleepClient
-from resources.asleep.errors import AsleepError, Gone, RequestRefused, Unavailable
+from resources.asleep.errors import Gone, RequestRefused, Unavailable
 from resources.database.sync.list_cache import ListEnd, ListEnds
+from resources.database.sync.sync_state import Failure
 
 MAX_CONFIRMING_LISTS = 5
 """More than one is needed only where no user has more sessions than the longest page and one has had none for days."""
-QUIET = timedelta(days=3)
-"""A list that ends so long before its window may be whole by chance, and others of its length cut."""
+QUIET = timedelta(days=3)  # a list that ends so long before its window may be whole by chance, and others cut
 EARLIER = timedelta(days=120)
 """The confirming page begins so long before the list's window: enough nights for a page of 100 rows."""
 
 
-class NotConfirmed(Exception):
-    """A list could not be requested again."""
+class Confirmed(NamedTuple):
+    """What confirming some lists has shown of all."""
 
-    def __init__(self, end: ListEnd, error: AsleepError) -> None:
-        super().__init__(str(error))
-        self.end = end
-        self.error = error
+    cut_from: int | None  # rows that last pages of cut lists have at least; None when no list was cut
+    failures: list[Failure]  # lists that could not be had again, and that no other one shows to be whole
 
 
-def size_of_cut_pages(api: AsleepClient, ends: ListEnds) -> int | None:
-    """Request one more page; returns the rows that last pages of cut lists have at least, None when no list was cut.
+def confirm_ends(api: AsleepClient, ends: ListEnds) -> Confirmed:
+    """Request one more page of a list; of another one where the first shows nothing, or cannot be had.
 
-    Args:
-        api: the client.
-        ends: the lists to confirm.
-
-    Raises:
-        NotConfirmed: the page could not be requested.
+    The arguments are the client and the lists to confirm.
     """
+    failures: list[Failure] = []
     for end in ends.first:
-        ids = _ids_from_the_second_row(api, end)
+        try:
+            ids = _ids_from_the_second_row(api, end)
+        except Exception as error:  # noqa: BLE001 it concerns this list alone
+            problem = error_as_value(error)
+            message = f"The end of the list could not be confirmed: {problem}"
+            failures.append(Failure(end.user_id, None, *end.span, problem.kind, message, problem.raw))
+            continue
         if end.last_session_id not in ids and end.rows > 1:
-            return len(ids)
+            return Confirmed(len(ids), [])
         if ids and ids[-1] != end.last_session_id:
-            return end.last_page_rows
-        if len(ids) > ends.longest_page or not _is_quiet(end):
-            return None
-    return None
+            return Confirmed(end.last_page_rows, [])
+        if len(ids) > ends.longest_page:
+            return Confirmed(None, [])
+        is_quiet = end.last_start is None or end.last_start < end.window_end - QUIET
+        if not is_quiet:
+            break
+    return Confirmed(None, failures)
 
 
 def _ids_from_the_second_row(api: AsleepClient, end: ListEnd) -> list[str]:
-    first, last = Window(end.window_start, end.window_end).days_to_list
-    try:
-        page = api.list_page(end.user_id, first - EARLIER, last, offset=1)
-        if not page and end.rows > 1:
-            raise Unavailable("the list is empty now")
-    except AsleepError as error:
-        if error.stops_everything:
-            raise
-        raise NotConfirmed(end, error) from None
+    first, last = Window(*end.span).days_to_list
+    page = api.list_page(end.user_id, first - EARLIER, last, offset=1)
+    if not page and end.rows > 1:
+        raise Unavailable("the list is empty now")
     return list(dict.fromkeys(row.session_id for row in page))
-
-
-def _is_quiet(end: ListEnd) -> bool:
-    """True when the user has had no session for days."""
-    return end.last_start is None or end.last_start < end.window_end - QUIET
 
 
 def owner_of(api: AsleepClient, session_id: str, user_ids: Iterable[str]) -> str | None:
     """Read a session that two users are said to have once for each; returns the only one for whom the API returns it.
 
-    Args:
-        api: the client.
-        session_id: the session.
-        user_ids: the users.
-
-    Returns:
-        None when the API returns it for several or none of them, or cannot be asked.
+    None when the API returns it for several or none of them, or cannot be asked. The arguments are the client, the
+    session and the users.
     """
     owners: list[str] = []
     for user_id in sorted(user_ids):
@@ -93,7 +85,9 @@ def owner_of(api: AsleepClient, session_id: str, user_ids: Iterable[str]) -> str
             api.read_session(user_id, session_id)
         except (Gone, RequestRefused):
             continue
-        except AsleepError:
+        except SQLAlchemyError:
+            raise
+        except Exception:  # noqa: BLE001 it concerns this session alone
             return None
         owners.append(user_id)
     return owners[0] if len(owners) == 1 else None

@@ -14,8 +14,7 @@ from assets.sync.fan_out import fan_out_with_ticks
 from assets.sync.user_steps import UserOutcome
 from resources.asleep.errors import Malformed
 
-TICK_SECONDS = 1.0
-"""A silence of this length gives the caller a chance to write, though a request hangs."""
+TICK_SECONDS = 1.0  # a silence of this length gives the caller a chance to write, though a request hangs
 
 
 class Sync(NamedTuple):
@@ -51,7 +50,7 @@ def drive(syncs: Iterator[Sync], send: Callable[[Request], Response], *, workers
         for answer in pool:
             if answer is None:
                 yield None
-            elif isinstance(answer[1], Exception):
+            elif isinstance(answer[1], BaseException):
                 raise answer[1]
             else:
                 yield running.resume(answer[1])
@@ -73,7 +72,10 @@ class _Running:
     def __next__(self) -> Request:
         while not self.ready:
             sync = next(self.waiting)
-            self._own(next(sync.steps), (self.begun, sync))
+            requests = next(sync.steps, None)
+            if not requests:  # the end of an iterator would end the run, and leave out the users that wait
+                raise RuntimeError("a sync that makes no request")
+            self._own(requests, (self.begun, sync))
             self.begun += 1
         return self.ready.popleft()
 

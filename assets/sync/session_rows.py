@@ -1,5 +1,6 @@
 """API record → table row: which column gets which value. Pure functions."""
 
+from dataclasses import fields
 from datetime import datetime
 from operator import itemgetter
 from typing import Any
@@ -20,42 +21,24 @@ from resources.database.sync.upsert import SESSION_COLUMNS
 Row = tuple[Any, ...]
 
 _in_table_order = itemgetter(*(STAT_FIELDS.index(name) for name, _, _ in STAT))
-_NO_STAT = Stat()
+_FIRST_STAT = SESSION_COLUMNS.index(STAT[0][0])
+_OF_SESSION = [f.name for f in fields(SleepSession) if f.name in SESSION_COLUMNS]
+_OF_STATISTICS = [f.name for f in fields(NeverSleptSession) if f.name in SESSION_COLUMNS]
 
 
 def session_row(
-    session: SleepSession,
-    *,
-    last_received_seq_num: int | None = None,
-    completed_time: datetime | None = None,
+    session: SleepSession, *, last_received_seq_num: int | None = None, completed_time: datetime | None = None
 ) -> Row:
     """The row of a session for `upsert_sessions`: values in the order of `SESSION_COLUMNS`, then the raw result.
 
-    Args:
-        session: as the API gave it.
-        last_received_seq_num: from the list; None keeps what is stored.
-        completed_time: from average-stats; None keeps what is stored.
+    Of the arguments from the list and from average-stats, None keeps what is stored.
     """
-    values: dict[str, Any] = {
-        "session_id": session.session_id,
-        "user_id": session.user_id,
-        "state": session.state,
-        "session_start_time": session.session_start_time,
-        "session_end_time": session.session_end_time,
-        "unexpected_end_time": session.unexpected_end_time,
-        "created_timezone": session.created_timezone,
+    values = {name: getattr(session, name) for name in _OF_SESSION} | {
         "last_received_seq_num": last_received_seq_num,
-        "peculiarities": session.peculiarities,
-        "missing_data_ratio": session.missing_data_ratio,
-        "sleep_stages": session.sleep_stages,
-        "breath_stages": session.breath_stages,
-        "snoring_stages": session.snoring_stages,
         "completed_time": completed_time,
-        "payload_hash": session.payload_hash,
-        "contract_violations": session.contract_violations,
         "fetched_at": session.asked_at,
     }
-    return (*_row(values, session.stat or _NO_STAT), session.raw)
+    return (*_row(values, session.stat or Stat()), session.raw)
 
 
 def statistics_row(
@@ -75,35 +58,22 @@ def statistics_row(
     """
     slept = session if isinstance(session, SleptSession) else None
     zone = slept.created_timezone if slept else None
-    values: dict[str, Any] = {
-        "session_id": session.session_id,
+    values = {name: getattr(session, name) for name in _OF_STATISTICS} | {
         "user_id": user_id,
         "state": COMPLETE,
-        "session_start_time": session.session_start_time,
-        "session_end_time": session.session_end_time,
         "unexpected_end_time": listed.unexpected_end_time if listed else None,
         "created_timezone": zone or (listed.created_timezone if listed else None),
         "last_received_seq_num": listed.last_received_seq_num if listed else None,
         "peculiarities": None if slept else ("NEVER_SLEPT",),
-        "completed_time": session.completed_time,
-        "contract_violations": session.contract_violations,
         "fetched_at": asked_at,
     }
-    return (*_row(values, slept.stat if slept else _NO_STAT), None)
+    return (*_row(values, slept.stat if slept else Stat()), None)
 
 
 def _row(values: dict[str, Any], stat: Stat) -> list[Any]:
     """Values in table order, with what the local clock showed and the statistics filled in."""
-    moments = {
-        "session_start_time": values["session_start_time"],
-        "session_end_time": values["session_end_time"],
-        "sleep_time": stat.sleep_time,
-        "wake_time": stat.wake_time,
-    }
-    values.update(local_columns(moments, *own_zone(values["created_timezone"])))
+    moments = values | {"sleep_time": stat.sleep_time, "wake_time": stat.wake_time}
+    values |= local_columns(moments, *own_zone(values["created_timezone"]))
     row = [values.get(name) for name in SESSION_COLUMNS]
     row[_FIRST_STAT : _FIRST_STAT + len(STAT)] = _in_table_order(stat)
     return row
-
-
-_FIRST_STAT = SESSION_COLUMNS.index(STAT[0][0])

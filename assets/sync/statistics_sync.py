@@ -6,15 +6,14 @@ average-stats with what is stored and reads in full what differs: `completed_tim
 finished session was analysed again. How far two figures may lie apart is decided in `comparison`.
 """
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from operator import itemgetter
 
 from assets.sync.api_requests import Endpoint, Steps, together
-from assets.sync.comparison import AveragingFormula, Difference, averages_that_differ, statistics_that_differ
-from assets.sync.session_rows import Row, statistics_row
-from assets.sync.user_steps import NOT_LISTED, UserOutcome, UserSteps
+from assets.sync.comparison import AveragingFormula, averages_that_differ, statistics_that_differ
+from assets.sync.session_rows import statistics_row
+from assets.sync.user_steps import NOT_LISTED, UserSteps
 from assets.sync.user_sync import needs_reading
 from assets.sync.window import Window
 from resources.asleep.errors import AsleepError, Malformed, SessionGone
@@ -39,63 +38,38 @@ _in_api_order = itemgetter(*(_names.index(name) for name in STAT_FIELDS))
 Analysed = SleptSession | NeverSleptSession
 
 
-def sync_statistics(outcome: UserOutcome, stored: Iterable[StoredSession]) -> Steps[None]:
-    """Store the statistics of the window.
-
-    Args:
-        outcome: takes what is found.
-        stored: sessions of the window and of the day on each side, and older ones that were not final.
-    """
-    return _StatisticsSync(outcome, stored={s.session_id: s for s in stored}, reads_in_full=False).steps()
-
-
-def reconcile(
-    outcome: UserOutcome, stored: Iterable[StoredSession], formula: AveragingFormula | None = None
-) -> Steps[None]:
-    """Compare what is stored of the window with average-stats, and read in full what differs.
-
-    Args:
-        outcome: takes what is found.
-        stored: sessions of the window and of the day on each side, and older ones that were not final.
-        formula: how the API averages ratios; None when that is not known.
-    """
-    known = {s.session_id: s for s in stored}
-    return _StatisticsSync(outcome, stored=known, reads_in_full=True, formula=formula).steps()
-
-
 @dataclass(slots=True)
-class _StatisticsSync(UserSteps):
-    reads_in_full: bool = False
-    """True to read in full what is new or differs; False to store the statistics alone."""
-    formula: AveragingFormula | None = None
+class StatisticsSync(UserSteps):
+    """One user's sync by average-stats."""
+
+    reads_in_full: bool = False  # True to read in full what is new or differs; False to store the statistics alone
+    formula: AveragingFormula | None = None  # how the API averages ratios; None when that is not known
     answers: list[AverageStats] = field(default_factory=list)
-    stats: dict[str, Stat] = field(default_factory=dict)
-    """Statistics as they are stored after this sync, by session."""
+    stats: dict[str, Stat] = field(default_factory=dict)  # statistics as they are stored after this sync, by session
 
     def steps(self) -> Steps[None]:
         """Average-stats (and the list), compare, read, compare the averages."""
-        parts = [self.average_stats(part) for part in parts_of(self.outcome.window)]
+        parts = [self.take_average_stats(part) for part in _parts_of(self.outcome.window)]
         yield from together(parts if self.reads_in_full else [*parts, self.list_whole()])
         if self.outcome.gone or self.outcome.failures:
             return
-        if not self.reads_in_full and not (yield from self.read_again()):
-            return
+        if not self.reads_in_full:
+            yield from self.read_again()
         yield from together(self.read(session_id) for session_id in sorted(self.compare()))
         if self.reads_in_full and not self.outcome.gone:
             self.compare_averages()
         yield from self.list_changed_days()
 
-    def average_stats(self, part: Window) -> Steps[None]:
+    def take_average_stats(self, part: Window) -> Steps[None]:
         """The statistics of at most 100 days."""
-        response = yield from self.request(Endpoint.AVERAGE_STATS, window=part)
+        response = yield from self._request(Endpoint.AVERAGE_STATS, window=part)
         match response.result:
             case _ if self.outcome.gone:
                 return
             case AverageStats() as answer:
                 self.answers.append(answer)
-                self.outcome.violations.update(answer.contract_violations)
-                self.outcome.violations.update(each for held in answer.slept for each in held.contract_violations)
-                self.outcome.violations.update(each for held in answer.never_slept for each in held.contract_violations)
+                odd = (session.contract_violations for session in _sessions_of(answer))
+                self.outcome.violations.update(answer.contract_violations, *odd)
                 self.outcome.listed_at = min(self.outcome.listed_at or response.sent_at, response.sent_at)
             case AsleepError() as error:
                 yield from self.refused(response, error)
@@ -105,17 +79,12 @@ class _StatisticsSync(UserSteps):
         rows = yield from self.list_window(self.outcome.window, until_empty=until_empty)
         self.listed |= rows or {}
 
-    def read_again(self) -> Steps[bool]:
-        """List once more where the list lacks sessions that average-stats name; note what it lacks then.
-
-        Returns:
-            False when the user no longer exists.
-        """
+    def read_again(self) -> Steps[None]:
+        """List once more where the list lacks sessions that average-stats name; note what it lacks then."""
         if self.not_listed():
             self.outcome.list_lacked_a_session = True
             yield from self.list_whole(until_empty=True)
         self.outcome.not_listed = self.not_listed()
-        return not self.outcome.gone
 
     def not_listed(self) -> set[str]:
         """Sessions of the window that average-stats name and the list does not."""
@@ -127,14 +96,12 @@ class _StatisticsSync(UserSteps):
 
     def analysed(self) -> dict[str, Analysed]:
         """The sessions that average-stats names."""
-        found: dict[str, Analysed] = {}
-        for answer in self.answers:
-            found.update((s.session_id, s) for s in answer.slept)
-            found.update((s.session_id, s) for s in answer.never_slept)
-        return found
+        return {s.session_id: s for answer in self.answers for s in _sessions_of(answer)}
 
     def compare(self) -> set[str]:
-        """Take the statistics; returns the sessions to read in full."""
+        """Take the statistics; returns the sessions to read in full, none of a user who is gone."""
+        if self.outcome.gone:
+            return set()
         for problem in (problem for answer in self.answers for problem in answer.problems):
             self.outcome.fail(None, problem)
         analysed = self.analysed()
@@ -142,29 +109,26 @@ class _StatisticsSync(UserSteps):
         named = analysed.keys() | self.listed.keys()
         wanted.update(s.session_id for s in self.stored.values() if s.session_id not in named and self.is_due(s))
         if not self.reads_in_full:
-            wanted |= self.changed(self.listed.keys() - analysed.keys())
-            wanted |= self.outcome.failed_session_ids
+            not_named = self.listed.keys() - analysed.keys()
+            changed = {i for i in not_named if needs_reading(self.listed[i], self.stored.get(i))}
+            self.outcome.unchanged += len(not_named) - len(changed)
+            wanted |= changed | self.outcome.failed_session_ids
             for session_id in sorted(self.listed.keys() & self.stored.keys() - wanted):
-                self.note_chunk(self.listed[session_id], self.stored[session_id])
-        return wanted
-
-    def changed(self, session_ids: Iterable[str]) -> set[str]:
-        """Listed sessions to read in full, of those that average-stats does not name."""
-        rows = {i: self.listed[i] for i in session_ids}
-        wanted = {i for i, row in rows.items() if needs_reading(row, self.stored.get(i))}
-        self.outcome.unchanged += len(rows) - len(wanted)
+                self.note_unchanged(session_id)
         return wanted
 
     def needs_reading(self, theirs: Analysed, stored: StoredSession | None) -> bool:
-        """True when a session must be read in full; else its statistics are taken."""
+        """True when the session in the arguments must be read in full; else its statistics are taken."""
         if stored is None or stored.deleted or not stored.in_full:
             if not self.reads_in_full:
-                self.outcome.rows.append(self.row_of(theirs))
+                user_id, asked_at = self.outcome.user.user_id, min(answer.asked_at for answer in self.answers)
+                listed = self.listed.get(theirs.session_id)
+                self.outcome.rows.append(statistics_row(theirs, user_id=user_id, asked_at=asked_at, listed=listed))
             return self.reads_in_full
         if _contradicts(theirs, stored):
             return True
         self.outcome.unchanged += 1
-        self.stats[stored.session_id] = stat_of(stored)
+        self.stats[stored.session_id] = _stat_of(stored)
         if theirs.completed_time is not None:
             self.outcome.completed_times.append((stored.session_id, theirs.completed_time))
         return False
@@ -183,19 +147,10 @@ class _StatisticsSync(UserSteps):
         assert stored.analysis is not None  # noqa: S101 it was asked for
         return (
             stored.state == COMPLETE
-            and (stat_of(stored).time_in_sleep is not None or stored.analysis.never_slept)
+            and (_stat_of(stored).time_in_sleep is not None or stored.analysis.never_slept)
             and stored.session_start_time in self.outcome.window
             and stored.session_end_time is not None
             and stored.session_end_time in self.outcome.window
-        )
-
-    def row_of(self, theirs: Analysed) -> Row:
-        """The table row of a session known from average-stats alone."""
-        return statistics_row(
-            theirs,
-            user_id=self.outcome.user.user_id,
-            asked_at=min(answer.asked_at for answer in self.answers),
-            listed=self.listed.get(theirs.session_id),
         )
 
     def have_read(self, session: SleepSession) -> None:
@@ -212,14 +167,14 @@ class _StatisticsSync(UserSteps):
             self.stats[session.session_id] = stat
         differing = statistics_that_differ(stat, theirs.stat) if isinstance(theirs, SleptSession) else []
         if differing:
-            message = f"Read in full, the session still differs from average-stats: {_fields(differing)}."
+            message = f"Read in full, the session still differs from average-stats: {', '.join(sorted(differing))}."
             self.outcome.disagree(session.session_id, message)
         elif isinstance(theirs, NeverSleptSession) and stat.time_in_sleep:
             message = "Read in full, the session has sleep in it; average-stats lists it among those without."
             self.outcome.disagree(session.session_id, message)
 
     def was_left_out(self, session: SleepSession, theirs: Analysed | None) -> bool:
-        """Whether a list lacks the session: that of this sync; or the last one, which was read after its analysis."""
+        """Whether a list lacks the session in the arguments: that of this sync, or the last one, read after that."""
         user, start = self.outcome.user, session.session_start_time
         if not self.reads_in_full:
             return start in self.outcome.window and session.session_id not in self.listed
@@ -231,7 +186,7 @@ class _StatisticsSync(UserSteps):
         return was_analysed and start in Window(user.listed_from, user.listed_until)
 
     def not_found(self, session_id: str, error: SessionGone, sent_at: datetime) -> None:
-        """Deleted, unless average-stats or the list name it: then one of the two answers is wrong."""
+        """Deleted, unless average-stats or the list name it. See the base for the arguments."""
         if session_id in self.analysed() or session_id in self.listed:
             message = "The API names this session in a list or in average-stats, but does not find it by its id."
             self.outcome.fail(session_id, error, message)
@@ -251,7 +206,12 @@ class _StatisticsSync(UserSteps):
             differing, formula = averages_that_differ([s for s in ours if s is not None], answer, self.formula)
             self.outcome.averaging_formula = formula or self.outcome.averaging_formula
             if differing and not self.outcome.failures:
-                self.outcome.disagree(None, f"The API's averages differ from ours: {_fields(differing)}.")
+                names = ", ".join(sorted(set(differing)))
+                self.outcome.disagree(None, f"The API's averages differ from ours: {names}.")
+
+
+def _sessions_of(answer: AverageStats) -> list[Analysed]:
+    return [*answer.slept, *answer.never_slept]
 
 
 def _contradicts(theirs: Analysed, stored: StoredSession) -> bool:
@@ -262,9 +222,9 @@ def _contradicts(theirs: Analysed, stored: StoredSession) -> bool:
     ]
     if isinstance(theirs, SleptSession):
         pairs.append((theirs.created_timezone, stored.created_timezone))
-        if statistics_that_differ(stat_of(stored), theirs.stat):
+        if statistics_that_differ(_stat_of(stored), theirs.stat):
             return True
-    elif stat_of(stored).time_in_sleep:
+    elif _stat_of(stored).time_in_sleep:
         return True
     return any(said is not None and said != ours for said, ours in pairs) or _was_analysed_again(theirs, stored)
 
@@ -278,17 +238,12 @@ def _was_analysed_again(theirs: Analysed, stored: StoredSession) -> bool:
     return theirs.completed_time != stored.analysis.completed_time
 
 
-def stat_of(stored: StoredSession) -> Stat:
+def _stat_of(stored: StoredSession) -> Stat:
     """The stored statistics in the API's order."""
     return Stat() if stored.analysis is None else Stat(*_in_api_order(stored.analysis.stat))
 
 
-def _fields(differences: Sequence[Difference]) -> str:
-    """Names only: the values are health data."""
-    return ", ".join(sorted({difference.field for difference in differences}))
-
-
-def parts_of(window: Window) -> list[Window]:
+def _parts_of(window: Window) -> list[Window]:
     """The window, a day wider on each side, cut into parts of at most 100 days."""
     parts, start, end = [], window.listed.start, window.listed.end
     while start < end:

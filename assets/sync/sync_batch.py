@@ -13,59 +13,40 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select
 from structlog.contextvars import bound_contextvars
 
-from assets.sync.api_requests import Request, Response, send
+from assets.sync.api_requests import Request, Response, Steps, send
 from assets.sync.batch_state import BatchState, key_finds_no_user
 from assets.sync.comparison import AveragingFormula, formula_of_account
-from assets.sync.confirmations import MAX_CONFIRMING_LISTS, NotConfirmed, owner_of, size_of_cut_pages
+from assets.sync.confirmations import MAX_CONFIRMING_LISTS, confirm_ends, owner_of
 from assets.sync.scheduler import Sync, drive
-from assets.sync.statistics_sync import reconcile, sync_statistics
+from assets.sync.statistics_sync import StatisticsSync
 from assets.sync.user_steps import UserOutcome
-from assets.sync.user_sync import fill, sync_by_list
+from assets.sync.user_sync import ListSync
 from assets.sync.window import Window
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import AsleepError, Rejected, Unavailable, UserGone
 from resources.database.advisory_lock import advisory_lock
-from resources.database.sync import sync_state
+from resources.database.sync import list_cache, stored_sessions, sync_state
 from resources.database.sync.api_accounts import known_account, note_account
-from resources.database.sync.list_cache import (
-    ListEnd,
-    list_ends_to_confirm,
-    note_list_ends,
-    remove_empty_lists,
-    remove_list_ends,
-)
-from resources.database.sync.stored_sessions import (
-    named_sessions,
-    note_completed_times,
-    note_last_chunks,
-    sessions_in_windows,
-    sessions_without_stages,
-)
-from resources.database.sync.sync_state import Deletions, Failure, NotFound, UserToSync
-from resources.database.sync.upsert import Written, disputed_sessions, upsert_sessions
+from resources.database.sync.stored_sessions import StoredSession
+from resources.database.sync.sync_state import BatchRecord, Failure, UserToSync
+from resources.database.sync.upsert import disputed_sessions, upsert_sessions
 from resources.database.users.registry import Registry
 from resources.pseudonyms import pseudonym
 
 SECONDS_PER_WRITE = 2.0
-ROWS_PER_WRITE = 500
-"""A write comes sooner when this many rows wait."""
-USERS_LOOKED_UP_AT_ONCE = 50
-"""What is stored of this many users is in memory at a time, whatever the window."""
-WITNESSES = 3
-"""Users read directly, of those in the batch and of others each, before the key is called wrong."""
+ROWS_PER_WRITE = 500  # a write comes sooner when this many rows wait
+USERS_LOOKED_UP_AT_ONCE = 50  # what is stored of this many users is in memory at a time, whatever the window
+WITNESSES = 3  # users read directly, of those in the batch and of others each, before the key is called wrong
+_CUT_LIST = "The API returned the list in shorter pages than before, so it may lack sessions. It is read again."
 
 
 class Mode(StrEnum):
     """How a batch is synced."""
 
-    LIST = "full"
-    """List each user's sessions, read in full what is new or changed."""
-    STATISTICS = "statistics"
-    """Store what average-stats returns; no stages."""
-    RECONCILE = "reconcile"
-    """Compare what is stored with average-stats, read in full what differs."""
-    FILL = "fill"
-    """Read in full what is stored from statistics only; list nothing."""
+    LIST = "full"  # list each user's sessions, read in full what is new or changed
+    STATISTICS = "statistics"  # store what average-stats returns; no stages
+    RECONCILE = "reconcile"  # compare what is stored with average-stats, read in full what differs
+    FILL = "fill"  # read in full what is stored from statistics only; list nothing
 
     @property
     def covers_the_window(self) -> bool:
@@ -84,15 +65,11 @@ class Batch:
     workers: int
     cache_ttl_seconds: float
     mode: Mode = Mode.LIST
-    pseudonyms: tuple[str, ...] | None = None
-    """Only these users; None for all active ones."""
+    pseudonyms: tuple[str, ...] | None = None  # only these users; None for all active ones
     failed_only: bool = False
-    accept_deletions: bool = False
-    """Believe the API however many sessions it does not find."""
-    refetch: bool = False
-    """Read in full every session of the window, also those that are stored and unchanged."""
-    session_pseudonyms: tuple[str, ...] | None = None
-    """With `Mode.FILL`: read these sessions, by the pseudonyms of their ids."""
+    accept_deletions: bool = False  # believe the API however many sessions it does not find
+    refetch: bool = False  # read in full every session of the window, also those that are stored and unchanged
+    session_pseudonyms: tuple[str, ...] | None = None  # with `Mode.FILL`: read only these sessions
 
 
 def sync_batch(
@@ -124,10 +101,8 @@ class _BatchSync:
     batch: Batch
     requests: Callable[[], dict[str, Any]]
     counts: Counter[str] = field(default_factory=Counter)
-    formula: AveragingFormula | None = None
-    """How the API averages ratios, as far as earlier batches and runs showed."""
-    failed: set[str] = field(default_factory=set)
-    """Users of whom something could not be synced."""
+    formula: AveragingFormula | None = None  # how the API averages ratios, as far as earlier batches and runs showed
+    failed: set[str] = field(default_factory=set)  # users of whom something could not be synced
     state: BatchState = field(default_factory=BatchState)
 
     def run(self) -> dict[str, Any]:
@@ -151,19 +126,23 @@ class _BatchSync:
             raise
         return {**self.counts, **self.requests()}
 
+    @property
+    def record(self) -> BatchRecord:
+        """Where progress is noted."""
+        return BatchRecord(self.batch.run_id, self.batch.number)
+
     def begin(self) -> tuple[list[UserToSync], Callable[[], datetime]]:
         """The users to sync, and the database's clock followed by this process's steady one."""
         batch = self.batch
         with self.engine.begin() as connection:
-            span = (batch.window.start, batch.window.end)
-            sync_state.begin_batch(connection, batch.run_id, batch.number, span, batches=batch.of)
+            self.record.begin(connection, batch.window.span, of=batch.of)
             users = _users_of(connection, batch)
             server_now = connection.scalar(select(func.clock_timestamp()))
             assert server_now is not None  # noqa: S101 a SELECT of the clock gives a row
             started = time.monotonic()
             stale = [user for user in users if not user.fresh]
             self.counts.update(users=len(users), users_fresh=len(users) - len(stale))
-            sync_state.note_progress(connection, batch.run_id, batch.number, dict(self.counts), finished=False)
+            self.record.note(connection, dict(self.counts), finished=False)
             known = known_account(connection, self.api.account)
         self.api.page_size.start(known.page_rows)
         self.formula = AveragingFormula(known.averaging_formula) if known.averaging_formula else None
@@ -199,25 +178,24 @@ class _BatchSync:
 
         Cut lists are on record as missing until they are read again, so that a killed process forgets none.
         """
-        batch, size = self.batch, self.api.page_size
+        batch = self.batch
         with self.engine.begin() as connection:
             note_account(connection, self.api.account, **self.learnt())
-            is_last = sync_state.are_others_finished(connection, batch.run_id, batch.number)
+            is_last = self.record.are_others_finished(connection)
             if not (is_last and batch.mode.covers_the_window):
                 return []
-            ends = list_ends_to_confirm(connection, batch.run_id, MAX_CONFIRMING_LISTS)
-        try:
-            cut_from = size_of_cut_pages(self.api, ends)
-        except NotConfirmed as problem:  # this run fails; the next one confirms the others
-            self.state.not_confirmed(problem.end, problem.error)
-            return []
+            ends = list_cache.list_ends_to_confirm(connection, batch.run_id, MAX_CONFIRMING_LISTS)
+        cut_from, failures = confirm_ends(self.api, ends)
         with self.engine.begin() as connection:
-            cut = [] if cut_from is None else remove_list_ends(connection, batch.run_id, from_page=cut_from)
+            cut = list_cache.remove_list_ends(connection, batch.run_id, from_page=cut_from) if cut_from else []
             if not cut:
-                remove_list_ends(connection, batch.run_id)
+                failed = (failure.user_id for failure in failures)
+                list_cache.remove_list_ends(connection, batch.run_id, besides=failed)
+                self.state.unconfirmed += failures
                 return []
-            size.lower(cut_from or 0)
-            sync_state.record_failures(connection, [_cut_list(end) for end in cut])
+            self.api.page_size.lower(cut_from or 0)
+            failures = [Failure(end.user_id, None, *end.span, Unavailable.kind, _CUT_LIST, None) for end in cut]
+            sync_state.record_failures(connection, failures)
             pseudonyms = tuple({pseudonym(end.user_id) for end in cut})
             again = replace(batch, number=0, of=1, pseudonyms=pseudonyms, failed_only=True)
             return _users_of(connection, again)
@@ -266,8 +244,10 @@ class _BatchSync:
 
     def settle_owners(self) -> None:
         """Read sessions that two users are said to have once for each: one response alone never changes an owner."""
+        if not self.state.rows:
+            return
         with self.engine.connect() as connection:
-            disputed = disputed_sessions(connection, self.state.rows) if self.state.rows else {}
+            disputed = disputed_sessions(connection, self.state.rows)
         for session_id, user_ids in disputed.items():
             self.state.settle_owner(session_id, owner_of(self.api, session_id, user_ids), user_ids)
 
@@ -284,15 +264,12 @@ class _BatchSync:
             done, failures = state.done, state.failures()
             written = upsert_sessions(connection, state.rows, moved=state.moved)
             deletions = sync_state.mark_deleted(
-                connection,
-                state.deletions,
-                window=(batch.window.start, batch.window.end),
-                accept=batch.accept_deletions,
+                connection, state.deletions, window=batch.window.span, accept=batch.accept_deletions
             )
-            note_completed_times(connection, state.completed_times)
-            note_last_chunks(connection, state.last_chunks)
+            stored_sessions.note_completed_times(connection, state.completed_times)
+            stored_sessions.note_last_chunks(connection, state.last_chunks)
             if batch.mode.covers_the_window:
-                remove_empty_lists(connection, state.listed_again())
+                list_cache.remove_empty_lists(connection, state.listed_again())
                 sync_state.finish_users(connection, state.finished(), detail=batch.mode)
             if batch.mode is not Mode.FILL:
                 not_found_sessions = [i for outcome in done for i in outcome.not_found]
@@ -300,26 +277,21 @@ class _BatchSync:
             not_found = sync_state.users_not_found(connection, state.not_found())
             sync_state.users_found(connection, state.found())
             sync_state.record_failures(connection, failures)
-            note_list_ends(connection, batch.run_id, state.list_ends())
+            list_cache.note_list_ends(connection, batch.run_id, state.list_ends())
             self.count(written, deletions, not_found)
-            progress = {**self.counts, **self.requests()}
-            sync_state.note_progress(connection, batch.run_id, batch.number, progress, finished=is_last)
+            self.record.note(connection, {**self.counts, **self.requests()}, finished=is_last)
         state.forget_written()
 
-    def count(self, written: Written, deletions: Deletions, not_found: NotFound) -> None:
+    def count(self, *written: Counter[str]) -> None:
         """Add what a write has done."""
         done, failures = self.state.done, self.state.failures()
         first = [outcome for outcome in done if not outcome.is_repeated]
+        for counts in written:
+            self.counts.update(counts)
         self.counts.update(
             users_done=len(first),
-            users_gone=not_found.gone,
-            users_not_found=not_found.suspected,
-            sessions_inserted=written.inserted,
-            sessions_updated=written.updated,
-            sessions_unchanged=written.unchanged + sum(outcome.unchanged for outcome in first),
-            sessions_deleted=deletions.deleted,
-            deletions_held=deletions.held,
-            failures=len(failures) + deletions.held,
+            sessions_unchanged=sum(outcome.unchanged for outcome in first),
+            failures=len(failures) + sum(counts["deletions_held"] for counts in written),
         )
         violations = Counter(violation for outcome in first for violation in outcome.violations)
         self.counts.update({f"average-stats: {violation}": users for violation, users in violations.items()})
@@ -332,7 +304,7 @@ def _users_of(connection: Connection, batch: Batch) -> list[UserToSync]:
         connection,
         batch=batch.number,
         batches=batch.of,
-        window=(batch.window.start, batch.window.end),
+        window=batch.window.span,
         cache_ttl_seconds=batch.cache_ttl_seconds,
         detail=batch.mode,
         pseudonyms=batch.pseudonyms,
@@ -341,31 +313,33 @@ def _users_of(connection: Connection, batch: Batch) -> list[UserToSync]:
     )
 
 
-def _cut_list(end: ListEnd) -> Failure:
-    message = "The API returned the list in shorter pages than before, so it may lack sessions. It is read again."
-    return Failure(end.user_id, None, end.window_start, end.window_end, Unavailable.kind, message, None)
-
-
 def _syncs_of(
     connection: Connection, batch: Batch, users: Sequence[UserToSync], formula: AveragingFormula | None
 ) -> list[Sync]:
-    mode = batch.mode
     outcomes = [UserOutcome(u, batch.window.hull(u.failed_window_start, u.failed_window_end)) for u in users]
-    spans = [(o.user.user_id, o.window.listed.start, o.window.listed.end) for o in outcomes]
-    match mode:
-        case Mode.FILL:
-            user_ids = [u.user_id for u in users]
-            if batch.session_pseudonyms is None:
-                pending = sessions_without_stages(connection, user_ids)
-            else:
-                pending = named_sessions(connection, user_ids, batch.session_pseudonyms)
-            return [Sync(o, fill(o, pending[o.user.user_id])) for o in outcomes if o.user.user_id in pending]
+    user_ids = [user.user_id for user in users]
+    if batch.mode is not Mode.FILL:
+        spans = [(o.user.user_id, *o.window.listed.span) for o in outcomes]
+        has_statistics = batch.mode in {Mode.STATISTICS, Mode.RECONCILE}
+        stored = stored_sessions.sessions_in_windows(connection, spans, with_analysis=has_statistics)
+    elif batch.session_pseudonyms is None:
+        stored = stored_sessions.sessions_without_stages(connection, user_ids)
+    else:
+        stored = stored_sessions.named_sessions(connection, user_ids, batch.session_pseudonyms)
+    if batch.mode is Mode.FILL:
+        outcomes = [outcome for outcome in outcomes if outcome.user.user_id in stored]
+    return [Sync(o, _steps_of(batch, o, stored.get(o.user.user_id, {}), formula)) for o in outcomes]
+
+
+def _steps_of(
+    batch: Batch, outcome: UserOutcome, stored: dict[str, StoredSession], formula: AveragingFormula | None
+) -> Steps[None]:
+    match batch.mode:
         case Mode.LIST:
-            stored = sessions_in_windows(connection, spans)
-            return [Sync(o, sync_by_list(o, stored.get(o.user.user_id, ()), refetch=batch.refetch)) for o in outcomes]
+            return ListSync(outcome, stored, refetch=batch.refetch).steps()
+        case Mode.FILL:
+            return ListSync(outcome, stored).fill()
         case Mode.STATISTICS:
-            known = sessions_in_windows(connection, spans, with_analysis=True)
-            return [Sync(o, sync_statistics(o, known.get(o.user.user_id, ()))) for o in outcomes]
+            return StatisticsSync(outcome, stored).steps()
         case Mode.RECONCILE:
-            known = sessions_in_windows(connection, spans, with_analysis=True)
-            return [Sync(o, reconcile(o, known.get(o.user.user_id, ()), formula)) for o in outcomes]
+            return StatisticsSync(outcome, stored, reads_in_full=True, formula=formula).steps()

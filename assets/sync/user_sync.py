@@ -4,47 +4,25 @@ A session is called deleted only after a second look: it is missing from the lis
 either. When list and session contradict each other, the list is requested once more.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from assets.sync.api_requests import Steps, together
-from assets.sync.user_steps import NOT_LISTED, Rows, UserOutcome, UserSteps
+from assets.sync.user_steps import NOT_LISTED, Rows, UserSteps
 from assets.sync.window import Window
 from resources.asleep.errors import Malformed, SessionGone
 from resources.asleep.records import COMPLETE, ListedSession, SleepSession
 from resources.database.sync.stored_sessions import StoredSession
 
 
-def sync_by_list(outcome: UserOutcome, stored: Iterable[StoredSession], *, refetch: bool = False) -> Steps[None]:
-    """Make the tables equal to what the API lists of the window, and of older sessions that were not final.
-
-    Args:
-        outcome: takes what is found.
-        stored: sessions of the window as it is listed, and older ones that were not final.
-        refetch: read every listed session in full, also those that are stored and unchanged.
-    """
-    return _ListSync(outcome, stored={s.session_id: s for s in stored}, refetch=refetch).steps()
-
-
-def fill(outcome: UserOutcome, stored: Iterable[StoredSession]) -> Steps[None]:
-    """Read the stored sessions in full.
-
-    Args:
-        outcome: takes what is found.
-        stored: sessions that are known from statistics only.
-    """
-    sync = _ListSync(outcome, stored={s.session_id: s for s in stored})
-    return sync.fill()
-
-
 @dataclass(slots=True)
-class _ListSync(UserSteps):
-    refetch: bool = False
+class ListSync(UserSteps):
+    """Makes the tables equal to what the API lists of the window, and of older sessions that were not final."""
+
+    refetch: bool = False  # read every listed session in full, also those that are stored and unchanged
     doubtful: dict[str, tuple[SessionGone, datetime]] = field(default_factory=dict)
     """Listed, but not found when they were read; and when that request was sent."""
-    unlisted: set[str] = field(default_factory=set)
-    """Read, but missing from the list that should name them: the list may lack others too."""
+    unlisted: set[str] = field(default_factory=set)  # read, but not listed: the list may lack others too
 
     def steps(self) -> Steps[None]:
         """List, decide, read, look again, finish."""
@@ -64,12 +42,15 @@ class _ListSync(UserSteps):
         yield from together([*reads, *(self.list_old_day(day) for day in old_days)])
         if self.is_contradicted():
             yield from self.read_again()
-        if self.is_contradicted():
-            self.record_contradictions()
+        if self.is_contradicted():  # which response is right cannot be decided
+            for session_id, (error, _) in self.doubtful.items():
+                self.outcome.fail(session_id, error, "The API lists this session but does not find it by its id.")
+            if self.unlisted:
+                self.outcome.fail(None, Malformed(NOT_LISTED))
         yield from self.list_changed_days()
 
     def fill(self) -> Steps[None]:
-        """Read all, then list their days."""
+        """Read all stored sessions in full, then list their days."""
         yield from together(self.read(session_id) for session_id in sorted(self.stored))
         yield from self.list_changed_days()
 
@@ -85,7 +66,7 @@ class _ListSync(UserSteps):
         unchanged = rows.keys() - wanted - self.requested
         self.outcome.unchanged += len(unchanged)
         for session_id in sorted(unchanged):
-            self.note_chunk(rows[session_id], self.stored[session_id])
+            self.note_unchanged(session_id)
         return wanted
 
     def list_old_day(self, day: date) -> Steps[None]:
@@ -110,7 +91,7 @@ class _ListSync(UserSteps):
             self.note_changed(session)
 
     def not_found(self, session_id: str, error: SessionGone, sent_at: datetime) -> None:
-        """Deleted, unless the list names it: then one of the two answers is wrong."""
+        """Deleted, unless the list names it: then one of the two answers is wrong. See the base for the arguments."""
         if session_id in self.listed:
             self.doubtful[session_id] = (error, sent_at)
         else:
@@ -127,31 +108,20 @@ class _ListSync(UserSteps):
         if rows is None:
             return
         for session_id in self.doubtful.keys() - rows.keys():
-            _, sent_at = self.doubtful.pop(session_id)
-            self.outcome.session_is_gone(session_id, sent_at)
+            self.outcome.session_is_gone(session_id, self.doubtful.pop(session_id)[1])
         self.outcome.last_chunks.extend((i, rows[i].last_received_seq_num) for i in sorted(self.unlisted & rows.keys()))
         self.unlisted -= rows.keys()
         new = {i: row for i, row in rows.items() if i not in self.listed}
         self.listed.update(new)
         yield from together(self.read(session_id) for session_id in sorted(self.changed(new)))
 
-    def record_contradictions(self) -> None:
-        """Record failures: which response is right cannot be decided."""
-        for session_id, (error, _) in self.doubtful.items():
-            self.outcome.fail(session_id, error, "The API lists this session but does not find it by its id.")
-        if self.unlisted:
-            self.outcome.fail(None, Malformed(NOT_LISTED))
-
 
 def needs_reading(row: ListedSession, stored: StoredSession | None) -> bool:
     """True when a listed session must be read in full: new, never read in full, deleted before, or changed.
 
     A session that is still running is read again only when its list row moved: without a new chunk or state its
-    stages cannot have changed. What the list leaves out, or gives in an unreadable form, is no change.
-
-    Args:
-        row: of the list.
-        stored: the same session as stored, None when it is new.
+    stages cannot have changed. What the list leaves out, or gives in an unreadable form, is no change. The arguments
+    are the row of the list, and the same session as stored.
     """
     if stored is None or stored.deleted or not stored.in_full:
         return True

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
+MAX_GAP_DAYS = 31
 _DAY = timedelta(days=1)
 
 
@@ -22,12 +23,7 @@ class Window:
 
     @classmethod
     def of_days(cls, first: date, last: date) -> "Window":
-        """The UTC days from `first` to `last`, both included.
-
-        Args:
-            first: the first day.
-            last: the last day.
-        """
+        """The UTC days from the first to the last of the arguments, both included."""
         return cls(_midnight(first), _midnight(last) + _DAY)
 
     @property
@@ -40,17 +36,17 @@ class Window:
         return self.start.date() - _DAY, (self.end - timedelta(microseconds=1)).date() + _DAY
 
     @property
+    def span(self) -> tuple[datetime, datetime]:
+        """Start and end."""
+        return self.start, self.end
+
+    @property
     def listed(self) -> "Window":
         """The stretch that `days_to_list` cover."""
         return Window.of_days(*self.days_to_list)
 
     def hull(self, start: datetime | None, end: datetime | None) -> "Window":
-        """The smallest window that also covers `start` to `end`; None on either side adds nothing.
-
-        Args:
-            start: of what is covered as well.
-            end: of the same, exclusive.
-        """
+        """The smallest window that also covers the stretch in the arguments; None on either side adds nothing."""
         return Window(min(self.start, start or self.start), max(self.end, end or self.end))
 
     def __contains__(self, moment: datetime) -> bool:
@@ -61,16 +57,11 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
-def windows_of(days: Iterable[date], *, max_gap_days: int = 31) -> list[Window]:
-    """Few windows that cover the days: those close together share one, since a page of a list holds many sessions.
-
-    Args:
-        days: UTC days, in any order.
-        max_gap_days: days at most this far apart come into one window.
-    """
+def windows_of(days: Iterable[date]) -> list[Window]:
+    """Few windows that cover the days: those close together share one, since a page of a list holds many sessions."""
     spans: list[tuple[date, date]] = []
     for day in sorted(set(days)):
-        if spans and (day - spans[-1][1]).days <= max_gap_days:
+        if spans and (day - spans[-1][1]).days <= MAX_GAP_DAYS:
             spans[-1] = (spans[-1][0], day)
         else:
             spans.append((day, day))

@@ -4,7 +4,6 @@ Two loops run beside each other, so that events that must ask the API hold up no
 the other sends requests. Both wait while the database is down.
 """
 
-import contextvars
 import threading
 import time
 from collections import Counter
@@ -14,15 +13,14 @@ from contextlib import suppress
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from assets.sync.fan_out import start_thread
 from resources.database.engine import passes_by_itself
 from resources.database.service.inbox import Inbox, TakenEvent
 
 EVENTS_AT_ONCE = 200
-MAX_SECONDS = 300.0
-"""Of one run: then it ends, and the sensor starts the next one."""
+MAX_SECONDS = 300.0  # of one run: then it ends, and the sensor starts the next one
 POLL_SECONDS = 1.0
-DATABASE_WAIT_SECONDS = 1800.0
-"""For a database that does not come back, as when it was removed: then the run fails."""
+DATABASE_WAIT_SECONDS = 1800.0  # for a database that does not come back, as when it was removed: then the run fails
 
 Handle = Callable[[Sequence[TakenEvent]], Counter[str]]
 
@@ -30,24 +28,19 @@ Handle = Callable[[Sequence[TakenEvent]], Counter[str]]
 def handle_inbox(engine: Engine, store: Handle, ask: Handle | None, *, idle_seconds: float) -> Counter[str]:
     """Handle the events that are due, and those that come meanwhile.
 
+    Returns the sums of counts; raises what a handler raised, or that the database is down, after half an hour.
+
     Args:
         engine: the database.
         store: handles events in the calling thread; it marks those that must ask the API and gives them back.
         ask: handles the marked events, in a thread of its own; None leaves them in the inbox.
         idle_seconds: how long to wait for another event before the end.
-
-    Returns:
-        The sums of the counts that `store` and `ask` returned.
-
-    Raises:
-        Exception: whatever `store` or `ask` raised; that the database is down, after half an hour.
     """
     ends_at = time.monotonic() + MAX_SECONDS
     storing = _Loop(engine, store, must_ask=False)
     asking = _Asking(_Loop(engine, ask, must_ask=True) if ask is not None else None, ends_at)
-    asking.start()
     last_came = time.monotonic()
-    while asking.is_alive() or not asking.is_ending.is_set():
+    while asking.thread.is_alive() or not asking.is_ending.is_set():
         handled = storing.handle_next()
         asking.wake_up.set()
         now = time.monotonic()
@@ -58,7 +51,7 @@ def handle_inbox(engine: Engine, store: Handle, ask: Handle | None, *, idle_seco
         if handled is None:
             time.sleep(POLL_SECONDS)
         elif handled == 0 and asking.is_ending.is_set():
-            asking.join(POLL_SECONDS)
+            asking.thread.join(POLL_SECONDS)
         elif handled == 0:
             time.sleep(min(POLL_SECONDS, idle_seconds))
         if asking.error is not None:
@@ -81,10 +74,8 @@ class _Loop:
     def handle_next(self) -> int | None:
         """Handle a chunk. Returns how many events it had; None when the database is down.
 
-        Events that a failure of the database interrupted are given back as soon as it is there again.
-
-        Raises:
-            DBAPIError: the database refused a statement for good, or did not come back within `DATABASE_WAIT_SECONDS`.
+        Events that a failure of the database interrupted are given back as soon as it is there again. Raises when it
+        refuses a statement for good, or does not come back within `DATABASE_WAIT_SECONDS`.
         """
         try:
             self._give_back()
@@ -112,42 +103,26 @@ class _Loop:
             self._held = []
 
 
-class _Asking(threading.Thread):
-    """The loop that sends requests. It ends by itself after `is_ending` is set."""
+class _Asking:
+    """A thread for the loop that sends requests. It ends by itself after `is_ending` is set."""
 
     def __init__(self, loop: _Loop | None, ends_at: float) -> None:
-        """Prepare.
-
-        Args:
-            loop: of the events that must ask; None: there is nothing to do.
-            ends_at: by `time.monotonic()`; no chunk is begun later.
-        """
-        super().__init__(name="asking", daemon=True)
-        self.is_ending = threading.Event()
-        self.wake_up = threading.Event()
+        self.is_ending, self.wake_up = threading.Event(), threading.Event()
         self.error: Exception | None = None
-        self._loop = loop
-        self._ends_at = ends_at
-        self._context = contextvars.copy_context()
+        self.counts = Counter[str]() if loop is None else loop.counts
+        self._loop, self._ends_at = loop, ends_at
+        self.thread = start_thread(self._run, "asking")
 
-    @property
-    def counts(self) -> Counter[str]:
-        """What was counted."""
-        return self._loop.counts if self._loop is not None else Counter()
-
-    def run(self) -> None:
+    def _run(self) -> None:
         """Handle chunks; once the end is near, until nothing is due or the time is up."""
         try:
-            self._context.run(self._handle_all)
+            while self._loop is not None:
+                was_ending = self.is_ending.is_set()
+                handled = self._loop.handle_next()
+                if was_ending and (handled == 0 or (handled is not None and time.monotonic() >= self._ends_at)):
+                    return
+                if not handled:
+                    self.wake_up.wait(POLL_SECONDS)
+                    self.wake_up.clear()
         except Exception as error:  # noqa: BLE001 raised in the calling thread
             self.error = error
-
-    def _handle_all(self) -> None:
-        while self._loop is not None:
-            was_ending = self.is_ending.is_set()
-            handled = self._loop.handle_next()
-            if was_ending and (handled == 0 or (handled is not None and time.monotonic() >= self._ends_at)):
-                return
-            if not handled:
-                self.wake_up.wait(POLL_SECONDS)
-                self.wake_up.clear()

@@ -14,8 +14,7 @@ from assets.ops.failures import as_dagster_failure
 from assets.sync.fan_out import fan_out
 from assets.sync.sync_batch import Batch, sync_batch
 from assets.sync.window import Window
-from assets.webhooks.event_chunk import Chunk, read_chunk
-from assets.webhooks.event_decisions import Action
+from assets.webhooks.events import Action, Chunk, read_chunk
 from assets.webhooks.inbox_loop import Handle, handle_inbox
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import Rejected
@@ -25,14 +24,12 @@ from resources.database.resource import Database
 from resources.database.service.inbox import FailedEvent, Inbox, TakenEvent
 from resources.database.sync.list_cache import expire_lists
 from resources.database.sync.stored_sessions import note_event_only
-from resources.database.sync.upsert import upsert_sessions
+from resources.database.sync.upsert import disputed_sessions, upsert_sessions
 from resources.database.users.registry import Registry
 from resources.pseudonyms import pseudonym
 
-DAYS_LISTED = 7
-"""Of a user whose event names no session."""
-PAUSE_SECONDS = 60.0
-"""Before events are tried again that the API did not answer."""
+DAYS_LISTED = 7  # of a user whose event names no session
+PAUSE_SECONDS = 60.0  # before events are tried again that the API did not answer
 
 
 class InboxOptions(dg.Config):
@@ -41,8 +38,9 @@ class InboxOptions(dg.Config):
     idle_seconds: float = 0.0
     """The run ends when no event has come for this long, and after five minutes at the latest. Nights end together: a
     run that stays stores the next one within a second, while a run for each would start a process every time."""
-    may_call_api: bool = True
-    """False while the API refuses the account: then events that need a request stay in the inbox."""
+    may_call_api: bool = (
+        True  # False while the API refuses the account: then events that need a request stay in the inbox
+    )
 
 
 @dg.op(out=dg.Out(dg.Nothing), description="Handle the webhook events that are due, and those that come meanwhile.")
@@ -52,14 +50,7 @@ def handle_events(
     asleep_api: dg.ResourceParam[AsleepApi],
     database: dg.ResourceParam[Database],
 ) -> None:
-    """Register the users that events name, store finished sessions, and read from the API what is not whole.
-
-    Args:
-        context: of the step.
-        config: what the run handles.
-        asleep_api: the API.
-        database: the database.
-    """
+    """Register the users that events name, store finished sessions, and read from the API what is not whole."""
     tally, engine = RequestCounts(), database.engine
     with as_dagster_failure(context), asleep_api.client(engine, tally) as client:
         database.require_migrated()
@@ -78,10 +69,7 @@ def handle_events(
 def one_by_one(engine: Engine, handle: Handle) -> Handle:
     """As `handle`, but events that cannot be handled together are handled one by one: none stops the others.
 
-    Args:
-        engine: the database.
-        handle: raises when an event cannot be handled; `Rejected`, and an outage of the database or a lack of its
-            resources, concern all events.
+    `Rejected`, and an outage of the database or a lack of its resources, concern all events and are raised.
     """
 
     def handle_each(taken: Sequence[TakenEvent]) -> Counter[str]:
@@ -103,29 +91,16 @@ def one_by_one(engine: Engine, handle: Handle) -> Handle:
 
 
 def store_events(engine: Engine, taken: Sequence[TakenEvent]) -> Counter[str]:
-    """Store what events bring themselves, and mark those that must ask the API. Returns counts.
-
-    Args:
-        engine: the database.
-        taken: events that this process holds.
-    """
+    """Store what events bring themselves, and mark those that must ask the API; returns counts."""
     return _write(engine, read_chunk(engine, taken))
 
 
 def request_sessions_of_events(
     engine: Engine, client: AsleepClient, run_id: str, workers: int, taken: Sequence[TakenEvent]
 ) -> Counter[str]:
-    """Read from the API what events do not bring, and store it.
+    """Read from the API what events do not bring, and store it; returns counts.
 
-    Args:
-        engine: the database.
-        client: of the API.
-        run_id: of the run.
-        workers: requests at once.
-        taken: events that this process holds.
-
-    Returns:
-        Counts.
+    The arguments are the client, the run, how many requests to send at once, and events that this process holds.
 
     Raises:
         Rejected: the account is refused; events not handled by then are given back.
@@ -178,7 +153,8 @@ def _write(engine: Engine, chunk: Chunk) -> Counter[str]:
     dropped = chunk.ids_of(Action.DROP)
     with engine.begin() as connection:
         new = Registry(connection).register(chunk.users_to_register(), "webhook")
-        Registry(connection).hold(chunk.changed)
+        registered = Registry(connection).hold(chunk.changed)
+        chunk.keep_only(registered, disputed_sessions(connection, chunk.rows))
         written = upsert_sessions(connection, chunk.rows)
         note_event_only(connection, chunk.event_only)
         expire_lists(connection, chunk.changed)
@@ -195,7 +171,5 @@ def _write(engine: Engine, chunk: Chunk) -> Counter[str]:
         events_parked=len(parked),
         events_postponed=len(chunk.postponed),
         users_new=len(new),
-        sessions_inserted=written.inserted,
-        sessions_updated=written.updated,
-        sessions_unchanged=written.unchanged,
+        **written,
     )

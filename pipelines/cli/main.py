@@ -314,8 +314,7 @@ def export(
       asleep-sync export --month 2026-10 --epochs --format parquet
       duckdb -c "SELECT night_month, count(*) FROM '/srv/asleep/nights/*/*.parquet' GROUP BY 1"
     """
-    from assets.export.datasets import DATASETS, EPOCHS, STAGES
-    from assets.export.export import ExportRequest
+    from assets.export.export import DATASETS, EPOCHS, STAGES, ExportRequest
     from assets.export.export import export as write
 
     settings = read_settings()

@@ -13,12 +13,12 @@ from resources.contract.drift import check_stored
 from resources.database.schema import tables
 from resources.database.service.inbox import Inbox
 from resources.database.service.outbox import Outbox
-from resources.database.sync.missing_data import read_missing_data
 from resources.database.sync.run_health import (
     FIRST_SYNC_WITHIN,
     StalledRun,
     StoppedRun,
     overdue_users,
+    read_missing_data,
     stalled_runs,
     stopped_runs,
 )

@@ -31,7 +31,7 @@ from resources.asleep.transport import RetryPolicy
 from resources.database.first_day import read_first_day, store_first_day
 from resources.database.resource import Database
 from resources.database.schema import tables
-from resources.database.sync.missing_data import read_missing_data
+from resources.database.sync.run_health import read_missing_data
 from resources.database.sync.sync_state import count_users
 from resources.notifications.deliver import NotDelivered, deliver
 from resources.pseudonyms import pseudonym

@@ -5,15 +5,14 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
+from assets.ops.deleted_users import Retention
 from assets.ops.failures import as_dagster_failure
-from assets.ops.retention import Retention
 from assets.partitions import monthly
 from resources.database.dagster_records import remove_records
 from resources.database.resource import Database
 from resources.database.service.inbox import Inbox
 from resources.database.service.outbox import Outbox
-from resources.database.sync import sync_state
-from resources.database.sync.change_feed import prune_changes
+from resources.database.sync.sync_state import prune_changes, remove_old_batches
 
 KEEP_DAYS = 30
 KEEP_SUCCESSFUL_RUNS_DAYS = 7
@@ -63,7 +62,7 @@ def remove_old_rows(
     with as_dagster_failure(context), database.engine.begin() as connection:
         events = Inbox(connection).prune(datetime.now(UTC) - retention.events)
         events += Outbox(connection).prune(before)
-        batches = sync_state.remove_old_batches(connection, before)
+        batches = remove_old_batches(connection, before=before)
         prune_changes(connection, before=datetime.now(UTC) - min(retention.erasure_grace, MAX_CHANGES_AGE))
     context.log.info("%d old events and %d old batches removed", events, batches)
 

@@ -15,7 +15,7 @@ from typing import Any
 from resources.asleep import errors
 from resources.asleep.errors import RAW_BYTES_KEPT, AsleepError
 from resources.json_decoding import decode
-from resources.rate_limit.protocol import Outcome
+from resources.rate_limit.limiter import Outcome
 
 MAX_MESSAGE = 500
 """A longer body that is not JSON is a page, not a message."""

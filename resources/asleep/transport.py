@@ -24,7 +24,7 @@ from resources.asleep.first_contact import FirstContact
 from resources.asleep.http.http_client import HttpClient, HttpResponse
 from resources.asleep.request_events import Attempt, Listener
 from resources.pseudonyms import pseudonym
-from resources.rate_limit.protocol import Outcome, Permit, PermitUnavailable, RateLimiter
+from resources.rate_limit.limiter import Outcome, Permit, PermitUnavailable, PostgresRateLimiter
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class _PermitTaker:
     """The callbacks of one attempt: take a permit as soon as the request can be written, report when it was."""
 
     def __init__(
-        self, limiter: RateLimiter, give_up_at: float, refuse: Callable[[], None], clock: Callable[[], float]
+        self, limiter: PostgresRateLimiter, give_up_at: float, refuse: Callable[[], None], clock: Callable[[], float]
     ) -> None:
         self.permit: Permit | None = None
         self.error: Exception | None = None
@@ -140,7 +140,7 @@ class Transport:
 
     def __init__(  # noqa: PLR0913 the parts of which it is made
         self,
-        limiter: RateLimiter,
+        limiter: PostgresRateLimiter,
         client: HttpClient | FirstContact,
         listeners: Sequence[Listener] = (),
         *,

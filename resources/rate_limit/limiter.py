@@ -10,13 +10,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any
 
 from sqlalchemy import Engine, Row
 
-from resources.rate_limit.protocol import Outcome, Permit, PermitUnavailable
 from resources.rate_limit.shared_row import LimiterConfig, SharedRow
 
 RESERVE_AHEAD_SECONDS = 0.01  # ask for slots this long before the last one is due; earlier would be unfair to others
@@ -26,6 +26,28 @@ RETRY_AHEAD_SECONDS = 0.25  # a process that got no slot asks again this long be
 MAX_SILENCE_SECONDS = 1.0  # how often to look whether a pause or an open circuit was lifted early
 DATABASE_PAUSE_SECONDS = 0.25  # between two attempts to reach the database
 STATEMENT_SECONDS = 1.0  # how long a thread waits while another one runs a statement
+
+
+class Outcome(Enum):
+    """What one attempt shows about the API's health."""
+
+    ANSWERED = "answered"  # any response that is neither of the others, 4xx included
+    THROTTLED = "throttled"  # refused because there were too many requests
+    BROKEN = "broken"  # 5xx, a time-out, or a refused, reset or truncated connection
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Permission for one attempt, given at a moment of the database's clock, which all processes share."""
+
+    granted_at: datetime
+    waited_seconds: float
+    is_probe: bool = False  # the circuit is half-open, and this is the only attempt of all processes
+    slot: Any = field(default=None, repr=False)  # the limiter's own
+
+
+class PermitUnavailable(Exception):
+    """No permit in time. The message names the reason: the rate, throttling, the open circuit or the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +69,7 @@ class _Standing:
 
 
 class PostgresRateLimiter:
-    """Rate limiter of one process; its threads share it."""
+    """Rate limit and circuit breaker of one process; its threads share it and call its methods in this order."""
 
     def __init__(
         self, engine: Engine, *, api_key: str, requests_per_second: float, config: LimiterConfig | None = None
@@ -72,7 +94,7 @@ class PostgresRateLimiter:
         self._unreported: deque[tuple[float, str, float | None]] = deque()
 
     def acquire(self, *, give_up_at: float) -> Permit:
-        """Wait for a permit; see `RateLimiter`."""
+        """Wait for a permit until `give_up_at` (`time.monotonic()`), or raise `PermitUnavailable`. Connect before."""
         began_at = now = time.monotonic()
         slot = None
         while slot is None or now >= slot.take_before:
@@ -83,7 +105,10 @@ class PostgresRateLimiter:
         return Permit(datetime.fromtimestamp(now - self._row.clock.offset, UTC), now - began_at, slot.is_probe, slot)
 
     def sent(self, permit: Permit) -> None:
-        """Record the sending. A late request pays now: the thread that reserves next may sleep for half a second."""
+        """Record that the request has just been written to its connection, which is when the server counts it.
+
+        A late request pays now: the thread that reserves next may sleep for half a second.
+        """
         excess_seconds = time.monotonic() - permit.slot.due_at - self._config.late_seconds
         if excess_seconds > 0:
             with self._counting:
@@ -91,12 +116,9 @@ class PostgresRateLimiter:
             self._talk(self._reserve)
 
     def report(self, permit: Permit, outcome: Outcome, *, retry_after_seconds: float | None = None) -> None:
-        """Report the result: plain responses with the next reservation, all else now or when the database is back.
+        """Report exactly once for each permit, sent or not; the arguments are the outcome and the response's pause.
 
-        Args:
-            permit: of the attempt.
-            outcome: what came of it.
-            retry_after_seconds: as the response names it.
+        Plain responses are noted with the next reservation, all else now or when the database is back.
         """
         if outcome is Outcome.ANSWERED and not permit.is_probe:
             with self._counting:

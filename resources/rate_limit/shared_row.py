@@ -59,10 +59,7 @@ class ServerClock:
     def observe(self, *, asked_at: float, server_seconds: float, answered_at: float) -> None:
         """Learn from one exchange; an interval that contradicts all before means that a clock was set.
 
-        Args:
-            asked_at: monotonic seconds before the statement.
-            server_seconds: the server's clock during it.
-            answered_at: monotonic seconds after it.
+        The arguments are monotonic seconds before the statement and after it, and the server's clock during it.
         """
         slack = MAX_CLOCK_DRIFT * (answered_at - self._seen_at)
         earliest, latest = asked_at - server_seconds, answered_at - server_seconds
@@ -88,13 +85,7 @@ class SharedRow:
         return row
 
     def report(self, reserved_at: float, outcome: str, retry_after_seconds: float | None) -> None:
-        """Report one outcome; the arguments are those of `report.sql`.
-
-        Args:
-            reserved_at: server's moment of the reservation.
-            outcome: a value of `Outcome`.
-            retry_after_seconds: as the response names it.
-        """
+        """Report one outcome, a value of `Outcome`; the arguments are those of `report.sql`."""
         self._run(_REPORT, reserved_at=reserved_at, outcome=outcome, retry_after_seconds=retry_after_seconds)
 
     def _run(self, statement: TextClause, **values: Any) -> Row[Any]:

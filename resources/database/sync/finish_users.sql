@@ -1,7 +1,12 @@
 -- Users whose whole window was synced: remembered in the ledger. One row in, one row out. Where that covers dates that
 -- no sync covered before, the months and weeks that count them are recomputed.
 WITH finished AS (
-    SELECT user_id, window_start, window_end, listed_at
+    SELECT
+        user_id,
+        window_start,
+        window_end,
+        listed_at,
+        tstzmultirange(tstzrange(window_start, greatest(window_start, least(window_end, listed_at)))) AS covered
     FROM unnest(
         CAST(:user_id AS text []), CAST(:window_start AS timestamptz []),
         CAST(:window_end AS timestamptz []), CAST(:listed_at AS timestamptz [])
@@ -17,12 +22,9 @@ seen AS (
     RETURNING u.user_id
 ),
 grown AS (
-    SELECT
-        finished.user_id,
-        tstzmultirange(tstzrange(window_start, greatest(window_start, least(window_end, listed_at))))
-        - coalesce(stored.covered, '{}') AS added
+    SELECT finished.user_id, finished.covered - coalesce(stored.covered, '{}') AS added
     FROM finished
-    LEFT JOIN (SELECT user_id, covered FROM asleep.sync_ledger) AS stored ON stored.user_id = finished.user_id
+    LEFT JOIN asleep.sync_ledger AS stored ON stored.user_id = finished.user_id
 ),
 stale_averages AS (
     INSERT INTO asleep.stale_months AS waiting (user_id, month)
@@ -49,9 +51,7 @@ stale_metrics AS (
     RETURNING waiting.user_id
 )
 INSERT INTO asleep.sync_ledger AS stored (user_id, window_start, window_end, listed_at, detail, covered)
-SELECT
-    user_id, window_start, window_end, listed_at, :detail,
-    tstzmultirange(tstzrange(window_start, greatest(window_start, least(window_end, listed_at))))
+SELECT user_id, window_start, window_end, listed_at, :detail, covered
 FROM finished
 ORDER BY user_id
 ON CONFLICT (user_id) DO UPDATE

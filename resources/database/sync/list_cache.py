@@ -22,22 +22,21 @@ class ListEnd(NamedTuple):
     last_session_id: str
     last_start: datetime | None
 
+    @property
+    def span(self) -> tuple[datetime, datetime]:
+        """Start and end of the window."""
+        return self.window_start, self.window_end
+
 
 class ListEnds(NamedTuple):
     """What is to be confirmed."""
 
-    longest_page: int
-    """Rows of the longest last page."""
-    first: list[ListEnd]
-    """Those to confirm first."""
+    longest_page: int  # rows of the longest last page
+    first: list[ListEnd]  # those to confirm first
 
 
 def expire_lists(connection: Connection, user_ids: Iterable[str]) -> int:
     """Make the next sync list these users' sessions although they were listed lately.
-
-    Args:
-        connection: in a transaction.
-        user_ids: users of whom something changed since.
 
     Returns:
         How many of them had a list.
@@ -47,13 +46,7 @@ def expire_lists(connection: Connection, user_ids: Iterable[str]) -> int:
 
 
 def note_list_ends(connection: Connection, run_id: str, ends: Iterable[ListEnd]) -> None:
-    """Remember ends that are to be confirmed.
-
-    Args:
-        connection: in a transaction.
-        run_id: of the run that read the lists.
-        ends: at most one for each user and window.
-    """
+    """Remember ends that are to be confirmed; the arguments are the run that read the lists, and one for each list."""
     if rows := [end._asdict() | {"run_id": run_id} for end in sorted(ends)]:
         statement = insert(unconfirmed_lists).values(rows)
         keys = [column.name for column in unconfirmed_lists.primary_key]
@@ -62,12 +55,9 @@ def note_list_ends(connection: Connection, run_id: str, ends: Iterable[ListEnd])
 
 
 def list_ends_to_confirm(connection: Connection, run_id: str, most: int) -> ListEnds:
-    """Take over all ends that are not confirmed, also of runs that stopped; the longest lists come first.
+    """Take over all ends that are not confirmed, also of runs that stopped; returns the longest lists.
 
-    Args:
-        connection: in a transaction.
-        run_id: of the run that confirms them.
-        most: how many to return.
+    The arguments are the run that confirms them, and how many to return.
     """
     ends = unconfirmed_lists.c
     connection.execute(update(unconfirmed_lists).where(ends.run_id != run_id, ends.rows > 0).values(run_id=run_id))
@@ -77,27 +67,25 @@ def list_ends_to_confirm(connection: Connection, run_id: str, most: int) -> List
     return ListEnds(longest or 0, [ListEnd(*row) for row in found])
 
 
-def remove_list_ends(connection: Connection, run_id: str, *, from_page: int = 0) -> list[ListEnd]:
+def remove_list_ends(
+    connection: Connection, run_id: str, *, from_page: int = 1, besides: Iterable[str] = ()
+) -> list[ListEnd]:
     """Remove and return ends: confirmed ones, or those of lists to be read again.
 
     Args:
         connection: in a transaction.
         run_id: of the run that took them over.
         from_page: only lists whose last page had at least this many rows.
+        besides: users whose ends stay.
     """
     ends = unconfirmed_lists.c
-    is_cut = ends.last_page_rows >= max(1, from_page)
-    statement = delete(unconfirmed_lists).where(ends.run_id == run_id, is_cut)
+    chosen = (ends.run_id == run_id, ends.last_page_rows >= max(1, from_page), ends.user_id.not_in(list(besides)))
+    statement = delete(unconfirmed_lists).where(*chosen)
     return [ListEnd(*row) for row in connection.execute(statement.returning(*(ends[n] for n in ListEnd._fields)))]
 
 
 def remove_empty_lists(connection: Connection, user_ids: Iterable[str]) -> None:
-    """Believe that the first lists of these users, which were empty, were right: they were read once more.
-
-    Args:
-        connection: in a transaction.
-        user_ids: the users.
-    """
+    """Believe that the first lists of these users, which were empty, were right: they were read once more."""
     ends, wanted = unconfirmed_lists.c, list(user_ids)
     if wanted:
         connection.execute(delete(unconfirmed_lists).where(ends.rows == 0, ends.user_id.in_(wanted)))

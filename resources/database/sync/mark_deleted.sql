@@ -36,17 +36,14 @@ recent AS (
 ),
 brake AS (
     SELECT
-        CASE
-            WHEN (SELECT count(*) FROM recent) > 20
-                THEN (SELECT count(*) FROM recent) > (
-                    SELECT 0.1 * count(*)
-                    FROM asleep.sleep_sessions
-                    WHERE session_start_time >= :window_start
-                        AND session_start_time < :window_end
-                        AND (deleted_at IS NULL OR deleted_at > now() - interval '24 hours')
-                )
-            ELSE FALSE
-        END
+        (SELECT count(*) FROM recent) > 20
+        AND (SELECT count(*) FROM recent) > (
+            SELECT 0.1 * count(*)
+            FROM asleep.sleep_sessions
+            WHERE session_start_time >= :window_start
+                AND session_start_time < :window_end
+                AND (deleted_at IS NULL OR deleted_at > now() - interval '24 hours')
+        )
         OR (
             SELECT count(*)
             FROM (SELECT DISTINCT user_id FROM recent) AS users_concerned

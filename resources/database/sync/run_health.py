@@ -1,5 +1,6 @@
-"""Whether the last syncs came to their end, and whether new users are synced in time: what `status` looks at."""
+"""What `status` looks at: did the last syncs come to their end, are new users synced in time, what is missing."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -10,13 +11,22 @@ from resources.database.dagster_records import has_records
 from resources.database.schema.bookkeeping import sync_batches
 from resources.database.schema.tables import users
 from resources.load_sql import load_sql
+from resources.pseudonyms import pseudonym
 
-FIRST_SYNC_WITHIN = timedelta(hours=26)
-"""Of a user's registration: the daily sync, and two hours for it to run."""
+MAX_SHOWN = 20  # of the users and sessions that are missing
+FIRST_SYNC_WITHIN = timedelta(hours=26)  # of a user's registration: the daily sync, and two hours for it to run
+MAX_PAUSE = timedelta(minutes=15)  # between events of a run, unless one of its batches is being synced
 
 
-MAX_PAUSE = timedelta(minutes=15)
-"""A run counts as stalled when its newest event is older and none of its batches is being synced."""
+class Missing(NamedTuple):
+    """A user or session that is missing, without an id."""
+
+    user: str
+    what: str  # `list` when the user's list could not be read, `one` for one session
+    kind: str
+    attempts: int
+    since: datetime
+    message: str
 
 
 class StalledRun(NamedTuple):
@@ -25,8 +35,7 @@ class StalledRun(NamedTuple):
     run_id: str
     job: str
     status: str
-    moved_at: datetime
-    """When its newest event was stored."""
+    moved_at: datetime  # when its newest event was stored
 
 
 class StoppedRun(NamedTuple):
@@ -37,12 +46,7 @@ class StoppedRun(NamedTuple):
 
 
 def lock_of_batch(number: int, of: int) -> str:
-    """Name of the advisory lock that a run holds while it syncs a batch.
-
-    Args:
-        number: of the batch, from 0.
-        of: how many batches the run has.
-    """
+    """Name of the advisory lock of a run that syncs the batch; the arguments are its number, and how many there are."""
     return f"asleep-sync batch {number} of {of}"
 
 
@@ -72,3 +76,17 @@ def overdue_users(connection: Connection) -> int:
     is_late = users.c.registered_at < func.now() - FIRST_SYNC_WITHIN
     query = select(func.count()).where(users.c.is_synced, users.c.last_synced_at.is_(None), is_late)
     return connection.scalar(query) or 0
+
+
+def read_missing_data(connection: Connection, user_ids: Sequence[str] = ()) -> tuple[int, list[Missing]]:
+    """How many sessions and lists of these users, or of all, are missing, and the first `MAX_SHOWN` of them."""
+    values = {"user_ids": list(user_ids) or None, "most": MAX_SHOWN}
+    found = connection.execute(load_sql(__package__, "missing_data"), values).all()
+    missing = [
+        Missing(
+            pseudonym(row.user_id), "list" if row.session_id is None else "one",
+            row.kind, row.attempts, row.first_failed_at, row.message,
+        )
+        for row in found
+    ]  # fmt: skip
+    return (found[0].waiting if found else 0), missing

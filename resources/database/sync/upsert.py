@@ -1,42 +1,20 @@
-"""Write sessions and payloads with COPY and one INSERT … ON CONFLICT, then assign them to nights.
+"""Write sessions and payloads with COPY and one INSERT … ON CONFLICT, then assign them to nights."""
 
-Does not belong here: choosing rows, shaping them, transactions.
-"""
-
+from collections import Counter
 from collections.abc import Iterable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import (
-    CTE,
-    Column,
-    Connection,
-    Executable,
-    MetaData,
-    Table,
-    Text,
-    and_,
-    any_,
-    bindparam,
-    case,
-    cast,
-    delete,
-    func,
-    literal_column,
-    null,
-    or_,
-    select,
-    text,
-    tuple_,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from resources.database.copy import copy_in, copy_text, encoder_of
 from resources.database.nights.assign import ChangedSession, assign_nights
 from resources.database.schema.tables import OWN_NIGHT_DATE, session_payloads, sleep_sessions
-from resources.database.sync.local_zones import BORROWED, borrowed_zones, local_columns, settle_local_zones
+from resources.database.sync.local_zones import BORROWED, local_columns, settle_local_zones
 from resources.database.sync.stored_sessions import note_verified
+from resources.load_sql import any_of
 
 _SLEPT, _DOUBTFUL = (
     f"({computed.sqltext})" for name in ("slept", "doubtful") if (computed := sleep_sessions.c[name].computed)
@@ -55,48 +33,35 @@ SESSION_COLUMNS: tuple[str, ...] = tuple(
 )
 """Values of a row for `upsert_sessions`, in this order, followed by the raw `result` (bytes or None)."""
 
-_incoming = Table(
+_incoming = sa.Table(
     "incoming_sessions",
-    MetaData(),
-    *(Column(name, sleep_sessions.c[name].type) for name in SESSION_COLUMNS),
-    Column("result", session_payloads.c.result.type),
+    sa.MetaData(),
+    *(sa.Column(name, sleep_sessions.c[name].type) for name in SESSION_COLUMNS),
+    sa.Column("result", session_payloads.c.result.type),
     prefixes=["TEMPORARY"],
 )
 _ENCODERS = tuple(encoder_of(c) for c in _incoming.c)
 _ID, _FETCHED_AT = SESSION_COLUMNS.index("session_id"), SESSION_COLUMNS.index("fetched_at")
 _USER, _ZONE_SOURCE = SESSION_COLUMNS.index("user_id"), SESSION_COLUMNS.index("zone_source")
 _NOT_COMPARED = {"session_id", "fetched_at"}
-_KEPT_WHEN_NOT_ASKED = {"last_received_seq_num"}
-"""Known from the list only: an answer that lacks it does not forget it."""
+_KEPT_WHEN_NOT_ASKED = {"last_received_seq_num"}  # known from the list only: an answer that lacks it does not forget it
 
 
-class Written(NamedTuple):
-    """What became of the rows handed in, duplicates folded."""
-
-    inserted: int
-    updated: int
-    unchanged: int
-
-
-def disputed_sessions(connection: Connection, rows: Iterable[tuple[Any, ...]]) -> dict[str, set[str]]:
-    """Sessions that several users are said to have, by these rows or by what is stored; with the users.
-
-    Args:
-        connection: to read with.
-        rows: as for `upsert_sessions`.
-    """
+def disputed_sessions(connection: sa.Connection, rows: Iterable[tuple[Any, ...]]) -> dict[str, set[str]]:
+    """Sessions that several users are said to have, by these rows or by what is stored; with the users."""
     users: dict[str, set[str]] = {}
     for row in rows:
         users.setdefault(row[_ID], set()).add(row[_USER])
-    query = select(sleep_sessions.c.session_id, sleep_sessions.c.user_id).where(
-        sleep_sessions.c.session_id == any_(bindparam("ids", list(users), ARRAY(Text)))
-    )
+    stored = sleep_sessions.c
+    query = sa.select(stored.session_id, stored.user_id).where(any_of(stored.session_id, users))
     for session_id, user_id in connection.execute(query):
         users[session_id].add(user_id)
     return {session_id: owners for session_id, owners in users.items() if len(owners) > 1}
 
 
-def upsert_sessions(connection: Connection, rows: Iterable[tuple[Any, ...]], *, moved: Iterable[str] = ()) -> Written:
+def upsert_sessions(
+    connection: sa.Connection, rows: Iterable[tuple[Any, ...]], *, moved: Iterable[str] = ()
+) -> Counter[str]:
     """Write sessions in the connection's transaction; a row equal to the stored one is not rewritten.
 
     The newest answer wins: a row asked for earlier than the stored one changes nothing. Rows without
@@ -108,6 +73,9 @@ def upsert_sessions(connection: Connection, rows: Iterable[tuple[Any, ...]], *, 
         connection: in a transaction that holds the users (`Registry.hold`).
         rows: values in the order of `SESSION_COLUMNS`, then the raw result.
         moved: sessions that may change their user.
+
+    Returns:
+        sessions_inserted, sessions_updated, sessions_unchanged; duplicates folded.
     """
     folded: dict[str, tuple[Any, ...]] = {}
     owners: dict[str, set[str]] = {}
@@ -117,96 +85,104 @@ def upsert_sessions(connection: Connection, rows: Iterable[tuple[Any, ...]], *, 
             folded[row[_ID]] = row
     folded = {session_id: row for session_id, row in folded.items() if len(owners[session_id]) == 1}
     if not folded:
-        return Written(0, 0, 0)
-    user_ids = {row[_USER] for row in folded.values()}
+        return Counter(sessions_inserted=0, sessions_updated=0, sessions_unchanged=0)
     _borrow_zones(connection, folded)
     connection.execute(_make_incoming())
-    connection.execute(delete(_incoming))  # a second call in one transaction begins anew
+    connection.execute(sa.delete(_incoming))  # a second call in one transaction begins anew
     copy_in(connection, _incoming, [c.name for c in _incoming.c], copy_text(folded.values(), _ENCODERS))
     written = connection.execute(_statement(), {"moved": list(moved)}).all()
-    settle_local_zones(connection, user_ids)
+    settle_local_zones(connection, {row[_USER] for row in folded.values()})
     assign_nights(connection, [ChangedSession(row.session_id, row.former_user, row.first, row.last) for row in written])
     note_verified(connection, (session_id for session_id, row in folded.items() if row[-1] is not None))
     inserted = sum(row.inserted for row in written)
-    return Written(inserted, len(written) - inserted, len(folded) - len(written))
+    return Counter(
+        sessions_inserted=inserted,
+        sessions_updated=len(written) - inserted,
+        sessions_unchanged=len(folded) - len(written),
+    )
 
 
-def _borrow_zones(connection: Connection, rows: dict[str, tuple[Any, ...]]) -> None:
+def _borrow_zones(connection: sa.Connection, rows: dict[str, tuple[Any, ...]]) -> None:
     """Sessions without a zone of their own keep the one that they are stored with, so that they count as unchanged."""
     borrowing = [session_id for session_id, row in rows.items() if row[_ZONE_SOURCE] in BORROWED]
-    for session_id, (zone, source) in borrowed_zones(connection, borrowing).items():
+    if not borrowing:
+        return
+    stored = sleep_sessions.c
+    query = sa.select(stored.session_id, stored.local_zone, stored.zone_source)
+    query = query.where(any_of(stored.session_id, borrowing), stored.zone_source.in_(BORROWED))
+    for session_id, zone, source in connection.execute(query):
         values = dict(zip(SESSION_COLUMNS, rows[session_id], strict=False))
         values.update(local_columns(values, zone, source))
         rows[session_id] = (*(values[name] for name in SESSION_COLUMNS), rows[session_id][-1])
 
 
 @cache
-def _make_incoming() -> Executable:
+def _make_incoming() -> sa.Executable:
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     columns = ", ".join(f"{c.name} {c.type.compile(dialect)}" for c in _incoming.c)
-    return text(f"CREATE TEMPORARY TABLE IF NOT EXISTS {_incoming.name} ({columns}) ON COMMIT DELETE ROWS")
+    return sa.text(f"CREATE TEMPORARY TABLE IF NOT EXISTS {_incoming.name} ({columns}) ON COMMIT DELETE ROWS")
 
 
 @cache
-def _statement() -> Executable:
+def _statement() -> sa.Executable:
     """One row per session written: whether it is new, whose it was and where it lay in time before."""
     stored = sleep_sessions.c
     before = (
-        select(
+        sa.select(
             stored.session_id,
             stored.user_id.label("former_user"),
             stored.session_start_time.label("first"),
-            func.greatest(stored.session_start_time, stored.session_end_time).label("last"),
+            sa.func.greatest(stored.session_start_time, stored.session_end_time).label("last"),
         )
         .join(_incoming, _incoming.c.session_id == stored.session_id)
         .cte("before")
     )
     written = _written()
     return (
-        select(written.c.session_id, written.c.inserted, before.c.former_user, before.c.first, before.c.last)
+        sa.select(written.c.session_id, written.c.inserted, before.c.former_user, before.c.first, before.c.last)
         .select_from(written.outerjoin(before, before.c.session_id == written.c.session_id))
         .add_cte(_payloads(written))
     )
 
 
-def _written() -> CTE:
-    rows = select(_incoming, cast(null(), sleep_sessions.c.deleted_at.type).label("deleted_at")).subquery("rows")
+def _written() -> sa.CTE:
+    no_deletion = sa.cast(sa.null(), sleep_sessions.c.deleted_at.type).label("deleted_at")
+    rows = sa.select(_incoming, no_deletion).subquery("rows")
     statement = insert(sleep_sessions).from_select(
         [*SESSION_COLUMNS, *_NIGHT_ALONE],
-        select(
+        sa.select(
             *(rows.c[name] for name in SESSION_COLUMNS),
-            *(literal_column(expression) for expression in _NIGHT_ALONE.values()),
+            *(sa.literal_column(expression) for expression in _NIGHT_ALONE.values()),
         ).order_by(rows.c.session_id),
     )
     stored, new = sleep_sessions.c, statement.excluded
     values = {
-        name: func.coalesce(new[name], stored[name]) if name in _KEPT_WHEN_NOT_ASKED else new[name]
+        name: sa.func.coalesce(new[name], stored[name]) if name in _KEPT_WHEN_NOT_ASKED else new[name]
         for name in SESSION_COLUMNS
         if name != "session_id"
     }
-    is_same_result = or_(stored.payload_hash.is_(None), stored.payload_hash == new.payload_hash)
-    values["completed_time"] = func.coalesce(new.completed_time, case((is_same_result, stored.completed_time)))
+    is_same_result = sa.or_(stored.payload_hash.is_(None), stored.payload_hash == new.payload_hash)
+    values["completed_time"] = sa.func.coalesce(new.completed_time, sa.case((is_same_result, stored.completed_time)))
     compared = [name for name in values if name not in _NOT_COMPARED]
-    changed = or_(
-        stored.deleted_at.is_not(None),
-        tuple_(*(stored[name] for name in compared)).is_distinct_from(tuple_(*(values[name] for name in compared))),
-    )
-    is_same_user = or_(stored.user_id == new.user_id, stored.session_id == any_(bindparam("moved", type_=ARRAY(Text))))
-    whole_enough = or_(stored.payload_hash.is_(None), new.payload_hash.is_not(None))
+    now, then = (sa.tuple_(*(row[name] for name in compared)) for row in (values, stored))
+    changed = sa.or_(stored.deleted_at.is_not(None), then.is_distinct_from(now))
+    may_move = stored.session_id == sa.any_(sa.bindparam("moved", type_=ARRAY(sa.Text)))
+    is_same_user = sa.or_(stored.user_id == new.user_id, may_move)
+    whole_enough = sa.or_(stored.payload_hash.is_(None), new.payload_hash.is_not(None))
     return (
         statement.on_conflict_do_update(
             index_elements=["session_id"],
-            set_={**values, "updated_at": func.now(), "deleted_at": None, "deletion_checked_at": None},
-            where=and_(new.fetched_at >= stored.fetched_at, is_same_user, whole_enough, changed),
+            set_={**values, "updated_at": sa.func.now(), "deleted_at": None, "deletion_checked_at": None},
+            where=sa.and_(new.fetched_at >= stored.fetched_at, is_same_user, whole_enough, changed),
         )
-        .returning(stored.session_id, literal_column("(xmax = 0)").label("inserted"))
+        .returning(stored.session_id, sa.literal_column("(xmax = 0)").label("inserted"))
         .cte("written")
     )
 
 
-def _payloads(written: CTE) -> CTE:
+def _payloads(written: sa.CTE) -> sa.CTE:
     rows = (
-        select(_incoming.c.session_id, _incoming.c.result, _incoming.c.fetched_at)
+        sa.select(_incoming.c.session_id, _incoming.c.result, _incoming.c.fetched_at)
         .join(written, written.c.session_id == _incoming.c.session_id)
         .where(_incoming.c.result.is_not(None))
     )

@@ -1,7 +1,8 @@
 -- One row per user that a batch shall sync, found by an index on the hash of the id: those with unresolved failures
 -- first, with the window and the sessions of these failures; contradictions are for a reconciliation, all others for a
 -- sync. The window also covers a first list that was empty, which is read once more. `fresh`: the same window was
--- synced in full so recently that no request is sent.
+-- synced in full so recently that no request is sent. `contradictions`: the failures meant are those; `pseudonyms`:
+-- only these users, also when inactive or gone; `failed_only`: only users with unresolved failures.
 SELECT
     u.user_id,
     coalesce(

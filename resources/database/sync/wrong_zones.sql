@@ -6,12 +6,8 @@ SELECT
     s.session_end_time,
     s.sleep_time,
     s.wake_time,
-    coalesce(earlier.local_zone, later.local_zone, asked.zone) AS zone,
-    CASE
-        WHEN earlier.local_zone IS NOT NULL THEN 'earlier'
-        WHEN later.local_zone IS NOT NULL THEN 'later'
-        ELSE asked.source
-    END AS source
+    rightly.zone,
+    rightly.source
 FROM unnest(CAST(:user_ids AS text []), CAST(:zones AS text []), CAST(:sources AS text []))
     AS asked (user_id, zone, source)
 INNER JOIN asleep.sleep_sessions AS s
@@ -43,11 +39,13 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS later
     ON TRUE
-WHERE (s.local_zone, s.zone_source) IS DISTINCT FROM (
-    coalesce(earlier.local_zone, later.local_zone, asked.zone),
-    CASE
-        WHEN earlier.local_zone IS NOT NULL THEN 'earlier'
-        WHEN later.local_zone IS NOT NULL THEN 'later'
-        ELSE asked.source
-    END
-)
+CROSS JOIN LATERAL (
+    SELECT
+        coalesce(earlier.local_zone, later.local_zone, asked.zone) AS zone,
+        CASE
+            WHEN earlier.local_zone IS NOT NULL THEN 'earlier'
+            WHEN later.local_zone IS NOT NULL THEN 'later'
+            ELSE asked.source
+        END AS source
+) AS rightly
+WHERE (s.local_zone, s.zone_source) IS DISTINCT FROM (rightly.zone, rightly.source)

@@ -16,8 +16,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from assets.export import arrow_files
-from assets.export.datasets import DATASETS, EPOCHS, STAGES, Dataset
-from assets.export.export import MANIFEST, ExportRequest, export, refresh
+from assets.export.export import DATASETS, EPOCHS, MANIFEST, STAGES, Dataset, ExportRequest, export, refresh
 from assets.metrics.monthly_summary import summarise
 from assets.metrics.sleep_metrics import compute_metrics
 from resources.database.users.erase import Erasures

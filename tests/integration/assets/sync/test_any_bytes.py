@@ -15,9 +15,9 @@ from sqlalchemy import Connection
 
 from assets.sync.api_requests import send
 from assets.sync.scheduler import Sync, drive
-from assets.sync.statistics_sync import reconcile, sync_statistics
+from assets.sync.statistics_sync import StatisticsSync
 from assets.sync.user_steps import UserOutcome
-from assets.sync.user_sync import sync_by_list
+from assets.sync.user_sync import ListSync
 from assets.sync.window import Window
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import Rejected
@@ -165,14 +165,14 @@ def registered(connection: Connection) -> Connection:
     return connection
 
 
-@pytest.mark.parametrize("steps", [sync_by_list, sync_statistics, reconcile])
+@pytest.mark.parametrize("steps", [ListSync, StatisticsSync, partial(StatisticsSync, reads_in_full=True)])
 @given(replies=REPLIES)
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_bytes_become_rows_or_failures(registered: Connection, steps: Any, replies: dict[str, tuple[int, bytes]]):
     """One user's strange payload once stopped the sync of all others."""
     outcome = UserOutcome(UserToSync(USER, False, (), (), None, None), WINDOW)
     client = AsleepClient(Transport(Unlimited(), Api(replies), retry_policy=ONCE, sleep=lambda _: None))
-    sync = Sync(outcome, steps(outcome, ()))
+    sync = Sync(outcome, steps(outcome).steps())
     responses = 0
     with suppress(Rejected):
         for progress in drive(iter([sync]), partial(send, client, now=lambda: NOW), workers=1):

@@ -5,7 +5,7 @@ import pytest
 
 from assets.average_stats_reconciliation import average_stats_reconciliation
 from assets.ops.batches import SyncOptions
-from assets.ops.recomputed_metrics import MetricsOptions
+from assets.ops.targeted_sync import MetricsOptions
 from assets.sync.sync_batch import Mode
 from resources.asleep.resource import AsleepApi
 from resources.database.resource import Database

@@ -7,8 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from assets.export.export import ExportTarget
-from assets.ops.deleted_users import erase_due_users, find_deleted_users
-from assets.ops.retention import Retention
+from assets.ops.deleted_users import Retention, erase_due_users, find_deleted_users
 from resources.asleep.resource import AsleepApi
 from resources.database.resource import Database
 

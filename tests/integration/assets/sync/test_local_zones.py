@@ -35,7 +35,7 @@ def put(connection: Connection, *sessions: SleepSession) -> tuple[int, int, int]
     """Store sessions; as if in a transaction of their own, of which each test has one only."""
     written = upsert_sessions(connection, [session_row(each) for each in sessions])
     connection.execute(text("DELETE FROM incoming_sessions"))
-    return written
+    return written["sessions_inserted"], written["sessions_updated"], written["sessions_unchanged"]
 
 
 def zones(connection: Connection, user_id: str = USER) -> list[tuple[str, str]]:

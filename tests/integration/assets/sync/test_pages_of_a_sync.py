@@ -244,6 +244,38 @@ def test_the_end_of_a_list_that_cannot_be_confirmed_is_missing_data(world):
     assert world.missing_data() == []
 
 
+def unreachable_when_asked_again(user):
+    """The user's first list comes, no later one does."""
+    return {"kind": "status_503", "endpoint": "list_sessions", "user": user, "after": 1}
+
+
+def test_a_list_that_cannot_be_confirmed_hides_no_cut_list_of_another_user(new_world):
+    """One user whose lists fail for weeks would leave every run without its check of the page size."""
+    world = new_world("--page-cap", "10")
+    failing, cut = world.add_user(), world.add_user()
+    world.add_nights(failing, *(world.ago(3 + number / 4) for number in range(14)), epochs=20)
+    sessions = world.add_nights(cut, *(world.ago(1 + number / 4) for number in range(14)), epochs=20)
+    world.faults(unreachable_when_asked_again(failing))
+    world.sync()
+
+    assert {row.user_id for row in world.missing_data()} == {failing}
+    assert world.wrong()
+    assert not [each for each in world.wrong() if each.split()[1] in sessions]
+
+
+def test_what_one_failing_list_leaves_unconfirmed_is_that_list_alone(world):
+    """The next run has nothing else to confirm."""
+    failing, *_ = [world.add_user(nights=nights) for nights in (6, 4, 4)]
+    world.faults(unreachable_when_asked_again(failing))
+    world.sync()
+
+    assert [row.user_id for row in world.missing_data()] == [failing]
+    assert [row.user_id for row in world.rows("SELECT user_id FROM asleep.unconfirmed_lists")] == [failing]
+    world.faults()
+    world.sync()
+    assert world.missing_data() == world.rows("SELECT FROM asleep.unconfirmed_lists") == []
+
+
 def test_the_end_of_a_list_is_confirmed_once_per_run_not_per_batch(world):
     """Thousands of users are many batches."""
     for nights in (4, 4, 4):

@@ -126,9 +126,10 @@ def test_a_sync_that_stopped_keeps_status_at_one_until_one_of_all_users_has_ende
 
     def begin(run_id: str, batch: int = 0, *, of: int = 1, users: int | None = None) -> None:
         with engine.begin() as connection:
-            sync_state.begin_batch(connection, run_id, batch, (NOON, NOON), batches=of)
+            record = sync_state.BatchRecord(run_id, batch)
+            record.begin(connection, (NOON, NOON), of=of)
             counts = {} if users is None else {"users": users}
-            sync_state.note_progress(connection, run_id, batch, counts, finished=users is not None)
+            record.note(connection, counts, finished=users is not None)
 
     begin("killed", of=2, users=1)
     begin("killed", batch=1, of=2)

@@ -15,7 +15,7 @@ from dagster._core.test_utils import freeze_time
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
-from assets.ops.retention import Retention
+from assets.ops.deleted_users import Retention
 from pipelines.jobs import delete_old_records
 from pipelines.runtime.dagster_environment import dagster_environment
 from pipelines.settings import Settings

@@ -87,7 +87,7 @@ def test_status_shows_runs_that_do_not_move(launcher: WatchedRunLauncher, engine
             instance.report_engine_event("Submitted.", run)
     instance.report_engine_event("Taken.", lively)
     with engine.begin() as connection:
-        sync_state.begin_batch(connection, syncing.run_id, 0, (began, began))
+        sync_state.BatchRecord(syncing.run_id, 0).begin(connection, (began, began))
     output = StringIO()
 
     with advisory_lock(engine, lock_of_batch(0, 1)):

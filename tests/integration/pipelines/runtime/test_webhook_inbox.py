@@ -12,13 +12,19 @@ import pytest
 from sqlalchemy import Engine, text
 
 from assets.ops.failures import stopped
+from assets.sync.session_rows import session_row
+from assets.webhooks import process_events
+from assets.webhooks.events import read_chunk
 from assets.webhooks.inbox_loop import handle_inbox
 from pipelines.runtime.runs import range_tags
 from pipelines.sensors import HANDOVER, webhook_inbox
+from resources.asleep.parsing.parse_sessions import parse_session_result
 from resources.asleep.resource import AsleepApi
 from resources.asleep.transport import RetryPolicy
 from resources.database.resource import Database
-from resources.database.service.inbox import Inbox, IncomingEvent, TakenEvent
+from resources.database.service.inbox import MAX_ATTEMPTS, Inbox, IncomingEvent, TakenEvent
+from resources.database.sync.upsert import upsert_sessions
+from resources.database.users.erase import Erasures
 from resources.database.users.registry import Registry
 from resources.pseudonyms import pseudonym
 from tests.conftest import Simulator
@@ -375,6 +381,91 @@ def test_a_night_of_another_time_is_requested(run: Runner, engine: Engine, api: 
     assert run(JOB).success
 
     assert rows(engine, "SELECT count(*) FROM asleep.sleep_sessions") == [(0,)]
+
+
+def become_due(engine: Engine) -> None:
+    """Let the pause before the next attempt pass."""
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE asleep.webhook_events SET next_attempt_at = now()"))
+
+
+def test_a_session_that_is_not_found_for_a_moment_is_stored_later(run: Runner, engine: Engine, api: Simulator):
+    """No sync lists the days of an old session again, so one wrong 404 would lose it."""
+    [(user_id, result)] = recent(api, engine, days_ago=200)
+    session_id = result["session"]["id"]
+    put(engine, {"event": "SESSION_COMPLETE", "version": "V3", "data": {"user_id": user_id, "session_id": session_id}})
+    api.ask("faults", [{"kind": "missing_session", "session": session_id}])
+    run(JOB)
+    assert rows(engine, "SELECT attempts, processed_at FROM asleep.webhook_events") == [(1, None)]
+    api.ask("faults", method="DELETE")
+    become_due(engine)
+    run(JOB)
+
+    assert rows(engine, "SELECT session_id FROM asleep.sleep_sessions") == [(session_id,)]
+
+
+def test_a_session_that_is_never_found_is_believed_after_the_last_attempt(run: Runner, engine: Engine, api: Simulator):
+    """It was deleted after the event, or the event invented it: nothing for a person to look at."""
+    [(user_id, result)] = recent(api, engine)
+    put(engine, complete(user_id, {**result, "session": {"id": "20260101140000_aaaaa"}}))
+    for _ in range(MAX_ATTEMPTS):
+        become_due(engine)
+        run(JOB)
+
+    assert rows(engine, "SELECT attempts FROM asleep.webhook_events WHERE processed_at IS NOT NULL") == [
+        (MAX_ATTEMPTS,)
+    ]
+    assert rows(engine, "SELECT FROM asleep.missing_data") == []
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, change: Callable[[], None]) -> None:
+    """Let something happen after events were read and before what they bring is written."""
+
+    def read(engine: Engine, taken: Sequence[TakenEvent]) -> Any:
+        chunk = read_chunk(engine, taken)
+        change()
+        return chunk
+
+    monkeypatch.setattr(process_events, "read_chunk", read)
+
+
+def test_a_session_that_became_another_users_is_tried_again(
+    run: Runner, engine: Engine, api: Simulator, monkeypatch: pytest.MonkeyPatch
+):
+    """Its row may not be written, so the event may not count as done."""
+    [(user_id, result)] = recent(api, engine)
+    put(engine, complete(user_id, result))
+
+    def stored_for_another() -> None:
+        session = parse_session_result(result, user_id="G-other", asked_at=datetime.now(UTC))
+        with engine.begin() as connection:
+            Registry(connection).add([("G-other", None)])
+            upsert_sessions(connection, [session_row(session)])
+
+    meanwhile(monkeypatch, stored_for_another)
+    run(JOB)
+
+    assert rows(engine, "SELECT user_id FROM asleep.sleep_sessions") == [("G-other",)]
+    assert rows(engine, "SELECT processed_at FROM asleep.webhook_events") == [(None,)]
+
+
+def test_a_user_who_is_erased_meanwhile_stays_away(
+    run: Runner, engine: Engine, api: Simulator, monkeypatch: pytest.MonkeyPatch
+):
+    """Requests take time: what they bring must not undo an erasure."""
+    [(user_id, result)] = recent(api, engine)
+    put(engine, complete(user_id, result))
+    with engine.begin() as connection:
+        Registry(connection).add([(user_id, None)])
+
+    def erased() -> None:
+        with engine.begin() as connection:
+            Erasures(connection).erase(user_id, "requested")
+
+    meanwhile(monkeypatch, erased)
+    run(JOB)
+
+    assert rows(engine, "SELECT FROM asleep.sleep_sessions") == rows(engine, "SELECT FROM asleep.users") == []
 
 
 def test_one_event_that_cannot_be_handled_spoils_no_other(run: Runner, engine: Engine, api: Simulator):

@@ -11,7 +11,7 @@ import requests
 from serving import KEY, SECOND_KEY, Service, await_truth
 from sqlalchemy import Engine, text
 
-from assets.webhooks.event_decisions import read_event
+from assets.webhooks.events import read_event
 from pipelines.service.options import ServiceOptions
 from resources.notifications.signature import sign
 

@@ -11,8 +11,7 @@ from typing import Any, Self
 
 from sqlalchemy import Engine, RowMapping, text
 
-from resources.rate_limit.limiter import PostgresRateLimiter
-from resources.rate_limit.protocol import Outcome, Permit
+from resources.rate_limit.limiter import Outcome, Permit, PostgresRateLimiter
 from resources.rate_limit.shared_row import LimiterConfig, key_id_of
 from resources.rate_limit.table import read_state
 

@@ -16,8 +16,11 @@ if ORDER.get("skew_seconds"):
     time.time = lambda: true_time() + ORDER["skew_seconds"]
 
 from resources.database.engine import make_engine  # noqa: E402 the wall clock is bent first
-from resources.rate_limit.limiter import PostgresRateLimiter  # noqa: E402
-from resources.rate_limit.protocol import Outcome, PermitUnavailable  # noqa: E402
+from resources.rate_limit.limiter import (  # noqa: E402
+    Outcome,
+    PermitUnavailable,
+    PostgresRateLimiter,
+)
 
 WRITING = threading.Lock()
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 from rate_limit_fleet import Fleet, permit_of
 
-from resources.rate_limit.protocol import Outcome, PermitUnavailable
+from resources.rate_limit.limiter import Outcome, PermitUnavailable
 
 REACHES_ALL_SECONDS = 0.55
 """An open circuit reaches every process within this: no slot is reserved further ahead."""

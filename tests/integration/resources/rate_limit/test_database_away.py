@@ -10,8 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from resources.database.engine import make_engine
-from resources.rate_limit.limiter import PostgresRateLimiter
-from resources.rate_limit.protocol import Outcome, PermitUnavailable
+from resources.rate_limit.limiter import Outcome, PermitUnavailable, PostgresRateLimiter
 
 
 def cut_connections(fleet: Fleet) -> None:

@@ -9,7 +9,7 @@ import pytest
 from rate_limit_fleet import Fleet, permit_of
 from sqlalchemy import text
 
-from resources.rate_limit.protocol import Outcome, PermitUnavailable
+from resources.rate_limit.limiter import Outcome, PermitUnavailable
 from resources.rate_limit.shared_row import key_id_of
 
 REACHES_ALL_SECONDS = 0.55

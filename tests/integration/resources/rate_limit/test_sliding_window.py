@@ -19,8 +19,7 @@ from sqlalchemy import Engine, create_engine, event, text
 
 from resources.rate_limit import limiter as limiter_module
 from resources.rate_limit import shared_row
-from resources.rate_limit.limiter import PostgresRateLimiter
-from resources.rate_limit.protocol import Outcome, Permit
+from resources.rate_limit.limiter import Outcome, Permit, PostgresRateLimiter
 
 AHEAD_SECONDS = 1_000_000.0
 """The server's clock is this far ahead of the simulated processes' one."""

@@ -3,6 +3,7 @@
 import contextvars
 import threading
 from collections import deque
+from itertools import count
 
 import pytest
 from hypothesis import given, settings
@@ -109,8 +110,43 @@ def test_the_most_urgent_of_the_tasks_handed_out_is_done_next():
         assert all_handed_out.wait(30)
         return task
 
-    done = [task for task, _ in fan_out(tasks(), do, workers=1, priority=lambda task: task)]
+    answers = fan_out_with_ticks(tasks(), do, workers=1, priority=lambda task: task, tick_seconds=None)
+    done = [answer[0] for answer in answers]
     assert done[1:] == sorted(done[1:]), "the worker took the first one before the others were handed out"
+
+
+def test_what_no_worker_can_catch_is_an_answer_too():
+    """A thread that ends without an answer would leave the caller waiting for ever."""
+
+    def leave(_):
+        raise SystemExit
+
+    [(task, answer)] = fan_out(iter([1]), leave, workers=1)
+    assert (task, type(answer)) == (1, SystemExit)
+
+
+def test_threads_that_die_before_they_begin_are_replaced(monkeypatch):
+    """CPython 3.11 lets a thread die when another one installs a trace function: a pool would wait for it for ever."""
+    dying = count()
+
+    class Dying(threading.Thread):
+        def run(self):
+            if next(dying) % 3:
+                super().run()
+
+    monkeypatch.setattr(threading, "Thread", Dying)
+    lock, together, met = threading.Lock(), [0], threading.Event()
+
+    def meet(task):
+        with lock:
+            together[0] += 1
+            if together[0] == 4:
+                met.set()
+        assert met.wait(30), "fewer threads work than were asked for"
+        return task
+
+    assert sorted(fan_out(iter(range(4)), meet, workers=4)) == [(n, n) for n in range(4)]
+    assert next(dying) > 4
 
 
 def test_silence_is_reported_while_a_task_hangs():

@@ -1,4 +1,4 @@
-"""Names of batches and partitions: read back as they were written, and no user in them."""
+"""Keys of partitions, read back as they were written, and shares of users."""
 
 from datetime import date
 from itertools import pairwise
@@ -7,17 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.ops.batches import BatchNames
 from assets.partitions import daily, day_key, month_key, month_keys, month_of_key, monthly, months_from, months_of
 from resources.database.sync.sync_state import hashes_of_batch
-
-
-@given(of=st.integers(1, 30000), data=st.data())
-def test_a_batch_is_read_back_from_its_name(of, data):
-    number = data.draw(st.integers(0, of - 1))
-    name = BatchNames.of(number, of)
-    assert BatchNames.read(name) == (number, of)
-    assert name.replace("_", "").isalnum()
 
 
 @given(day=st.dates(date(2021, 1, 1), date(2026, 10, 1)))

@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from assets.sync.api_requests import Endpoint, Request, Response, send, together
 from assets.sync.scheduler import Sync, drive
-from assets.sync.user_steps import UserOutcome, UserSteps
+from assets.sync.user_steps import Findings, UserOutcome, UserSteps
 from assets.sync.window import Window
 from resources.asleep.errors import KeyRejected, Malformed
 from resources.asleep.records import SleepSession, UserProfile
@@ -115,7 +115,7 @@ def test_a_session_that_cannot_be_made_a_row_is_its_own_failure():
     ):
         if progress is not None:
             rows += progress.outcome.rows
-            progress.outcome.forget_taken()
+            progress.outcome.move_to(Findings())
     assert rows == [("good",)]
     (failure,) = outcome.failures
     assert (failure.session_id, failure.kind) == ("bad", "malformed")

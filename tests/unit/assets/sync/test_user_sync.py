@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from assets.sync.api_requests import Endpoint, Response
 from assets.sync.session_rows import SESSION_COLUMNS
 from assets.sync.user_steps import UserOutcome
-from assets.sync.user_sync import sync_by_list
+from assets.sync.user_sync import ListSync
 from assets.sync.window import Window
 from resources.asleep.errors import Malformed, SessionGone, Unavailable, UserGone
 from resources.asleep.records import ListedSession, SessionList, SleepSession, UserProfile
@@ -72,7 +72,7 @@ class Api:
 def run(api, stored, of=None, between=lambda _number: None):
     """Sync one user to the end; the outcome, its rows by session, and the sessions called deleted."""
     outcome = UserOutcome(of or user(), WINDOW)
-    steps = sync_by_list(outcome, stored)
+    steps = ListSync(outcome, {s.session_id: s for s in stored}).steps()
     todo = list(next(steps))
     while True:
         request = todo.pop(0)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.webhooks.event_decisions import Action, EventKind, decide, read_event, user_to_request
+from assets.webhooks.events import Action, Chunk, EventKind, decide, read_event
 from resources.database.sync.stored_sessions import KnownSession
 
 USER, SESSION = "G-20260301091502-AbCdEfGhIjKlMnOpQrSt", "20260307140211_q7x4m"
@@ -131,7 +131,8 @@ def test_a_late_event_never_overrules_the_api(known: KnownSession, action: Actio
     """An old body must not undo a re-analysis or bring back a deleted session."""
     event = event_of(V3)
     assert decide(event, known=known, user_is_erased=False) is action
-    assert user_to_request(event, known) == known.user_id
+    chunk = Chunk({1: event}, {SESSION: known}, frozenset(), {1: Action.FETCH_SESSION})
+    assert chunk.questions() == {(known.user_id, SESSION): [1]}
 
 
 def test_a_running_night_is_kept_as_an_event_only():

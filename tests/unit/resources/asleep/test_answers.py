@@ -7,7 +7,7 @@ import pytest
 
 from resources.asleep import errors
 from resources.asleep.classification import Classification, decode, failed, judge, retry_after_seconds
-from resources.rate_limit.protocol import Outcome
+from resources.rate_limit.limiter import Outcome
 
 ENDPOINTS = ("list_sessions", "read_session", "average_stats", "read_user")
 

@@ -14,7 +14,7 @@ from resources.asleep.http.http_client import HttpResponse
 from resources.asleep.request_events import Attempt, Listener
 from resources.asleep.transport import MAX_INTERIM_IN_A_ROW, ApiRequest, ApiResult, RetryPolicy, Transport
 from resources.pseudonyms import pseudonym
-from resources.rate_limit.protocol import Outcome, Permit, PermitUnavailable
+from resources.rate_limit.limiter import Outcome, Permit, PermitUnavailable
 
 USER = "G-20260301091502-AbCdEfGhIjKlMnOpQrSt"
 FIRST_TURN = datetime(2026, 3, 8, tzinfo=UTC)

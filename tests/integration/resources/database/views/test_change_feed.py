@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from resources.database.sync.change_feed import prune_changes
+from resources.database.sync.sync_state import prune_changes
 from resources.database.users.erase import Erasures
 from resources.database.users.registry import Registry
 from tests.warehouse_sessions import LATER, session, slept, store
