@@ -1,4 +1,3 @@
--- A clock time as an angle, from 0 at midnight up to 2 pi.
 CREATE OR REPLACE FUNCTION asleep.clock_angle(local_time timestamp)
 RETURNS double precision
 LANGUAGE sql
@@ -29,7 +28,6 @@ $$;
 COMMENT ON FUNCTION asleep.clock_mean(double precision, double precision, bigint) IS
     'Circular mean of clock times, to the second, from the sums of sines and cosines of their angles and their number';
 
--- Minutes from one clock time to another, the short way round the clock.
 CREATE OR REPLACE FUNCTION asleep.minutes_later(this time, before time)
 RETURNS double precision
 LANGUAGE sql
@@ -70,3 +68,26 @@ $$;
 
 COMMENT ON FUNCTION asleep.covers_nights(tstzmultirange, date, date) IS
     'Whether spans that were synced cover the nights from a date up to another, which is excluded';
+
+-- For the views below: a column that is taken over from another relation under its name keeps its comment; those
+-- of averages begin with more words. The function vanishes with the connection.
+CREATE OR REPLACE FUNCTION pg_temp.keep_comments(view regclass, source regclass, of_averages text DEFAULT '')
+RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    kept record;
+BEGIN
+    FOR kept IN
+        SELECT
+            ours.attname AS name,
+            CASE WHEN ours.attname LIKE 'avg_%' THEN of_averages ELSE '' END || col_description(source, theirs.attnum)
+                AS words
+        FROM pg_attribute AS ours
+        JOIN pg_attribute AS theirs ON theirs.attrelid = source AND theirs.attname = ours.attname
+        WHERE ours.attrelid = view AND ours.attnum > 0 AND theirs.attnum > 0
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', view, kept.name, kept.words);
+    END LOOP;
+END
+$$;

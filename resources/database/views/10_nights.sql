@@ -1,5 +1,6 @@
 -- One row per user and night date with any session, and what became of that night. Filters on user_id and night_date
--- reach the table's indexes, for both are grouped by; columns that are not read are not computed.
+-- reach the table's indexes, for both are grouped by; columns that are not read are not computed. Values that the API
+-- gives for a whole session, such as latencies and scores, are null when the main sleep has several sessions.
 CREATE OR REPLACE VIEW asleep.night_dates AS
 SELECT
     user_id,
@@ -27,39 +28,31 @@ SELECT
     sleep_time_local,
     wake_time_local,
     sleep_time_local + (asleep_until - asleep_from) / 2 AS midpoint_local,
-    CASE WHEN sessions = 1 THEN sleep_index END AS sleep_index,
+    sleep_index,
     sleep_latency,
-    CASE WHEN sessions = 1 THEN light_latency END AS light_latency,
-    CASE WHEN sessions = 1 THEN deep_latency END AS deep_latency,
-    CASE WHEN sessions = 1 THEN rem_latency END AS rem_latency,
-    CASE WHEN sessions = 1 THEN wakeup_latency END AS wakeup_latency,
+    light_latency,
+    deep_latency,
+    rem_latency,
+    wakeup_latency,
     time_in_bed,
-    CASE WHEN sessions = 1 THEN time_in_sleep_period ELSE time_in_sleep_period + wake_between END
-        AS time_in_sleep_period,
+    time_in_sleep_period + wake_between AS time_in_sleep_period,
     time_in_sleep,
-    CASE WHEN sessions = 1 THEN time_in_wake ELSE time_in_wake + wake_between END AS time_in_wake,
+    time_in_wake + wake_between AS time_in_wake,
     time_in_light,
     time_in_deep,
     time_in_rem,
     time_in_snoring,
     time_in_sleep::double precision / nullif(time_in_bed, 0) AS sleep_efficiency,
-    CASE WHEN sessions = 1 THEN light_ratio ELSE time_in_light / nullif(time_in_sleep_period + wake_between, 0) END
-        AS light_ratio,
-    CASE WHEN sessions = 1 THEN deep_ratio ELSE time_in_deep / nullif(time_in_sleep_period + wake_between, 0) END
-        AS deep_ratio,
-    CASE WHEN sessions = 1 THEN rem_ratio ELSE time_in_rem / nullif(time_in_sleep_period + wake_between, 0) END
-        AS rem_ratio,
-    CASE
-        WHEN sessions = 1 THEN wake_ratio
-        ELSE (time_in_wake + wake_between) / nullif(time_in_sleep_period + wake_between, 0)
-    END AS wake_ratio,
-    CASE WHEN sessions = 1 THEN snoring_ratio ELSE time_in_snoring / nullif(time_in_sleep_period + wake_between, 0) END
-        AS snoring_ratio,
-    CASE WHEN sessions = 1 THEN breathing_index END AS breathing_index,
-    CASE WHEN sessions = 1 THEN waso_count ELSE waso_count + sessions - 1 END AS waso_count,
-    CASE WHEN sessions = 1 THEN longest_waso END AS longest_waso,
+    coalesce(light_ratio, time_in_light / nullif(time_in_sleep_period + wake_between, 0)) AS light_ratio,
+    coalesce(deep_ratio, time_in_deep / nullif(time_in_sleep_period + wake_between, 0)) AS deep_ratio,
+    coalesce(rem_ratio, time_in_rem / nullif(time_in_sleep_period + wake_between, 0)) AS rem_ratio,
+    coalesce(wake_ratio, (time_in_wake + wake_between) / nullif(time_in_sleep_period + wake_between, 0)) AS wake_ratio,
+    coalesce(snoring_ratio, time_in_snoring / nullif(time_in_sleep_period + wake_between, 0)) AS snoring_ratio,
+    breathing_index,
+    waso_count + sessions - 1 AS waso_count,
+    longest_waso,
     sleep_cycle_count,
-    CASE WHEN sessions = 1 THEN sleep_cycle END AS sleep_cycle,
+    sleep_cycle,
     snoring_count,
     peculiarities,
     missing_data_ratio,
@@ -107,11 +100,11 @@ FROM (
             ),
             0
         ) AS wake_between,
-        max(sleep_index) FILTER (WHERE night_role = 'main') AS sleep_index,
-        max(light_latency) FILTER (WHERE night_role = 'main') AS light_latency,
-        max(deep_latency) FILTER (WHERE night_role = 'main') AS deep_latency,
-        max(rem_latency) FILTER (WHERE night_role = 'main') AS rem_latency,
-        max(wakeup_latency) FILTER (WHERE night_role = 'main') AS wakeup_latency,
+        max(sleep_index) FILTER (WHERE night_role = 'main' AND episode_sessions = 1) AS sleep_index,
+        max(light_latency) FILTER (WHERE night_role = 'main' AND episode_sessions = 1) AS light_latency,
+        max(deep_latency) FILTER (WHERE night_role = 'main' AND episode_sessions = 1) AS deep_latency,
+        max(rem_latency) FILTER (WHERE night_role = 'main' AND episode_sessions = 1) AS rem_latency,
+        max(wakeup_latency) FILTER (WHERE night_role = 'main' AND episode_sessions = 1) AS wakeup_latency,
         sum(time_in_sleep_period) FILTER (WHERE night_role = 'main') AS time_in_sleep_period,
         sum(time_in_sleep) FILTER (WHERE night_role = 'main') AS time_in_sleep,
         sum(time_in_wake) FILTER (WHERE night_role = 'main') AS time_in_wake,
@@ -119,16 +112,16 @@ FROM (
         sum(time_in_deep) FILTER (WHERE night_role = 'main') AS time_in_deep,
         sum(time_in_rem) FILTER (WHERE night_role = 'main') AS time_in_rem,
         sum(time_in_snoring) FILTER (WHERE night_role = 'main') AS time_in_snoring,
-        max(light_ratio) FILTER (WHERE night_role = 'main') AS light_ratio,
-        max(deep_ratio) FILTER (WHERE night_role = 'main') AS deep_ratio,
-        max(rem_ratio) FILTER (WHERE night_role = 'main') AS rem_ratio,
-        max(wake_ratio) FILTER (WHERE night_role = 'main') AS wake_ratio,
-        max(snoring_ratio) FILTER (WHERE night_role = 'main') AS snoring_ratio,
-        max(breathing_index) FILTER (WHERE night_role = 'main') AS breathing_index,
+        max(light_ratio) FILTER (WHERE night_role = 'main' AND episode_sessions = 1) AS light_ratio,
+        max(deep_ratio) FILTER (WHERE night_role = 'main' AND episode_sessions = 1) AS deep_ratio,
+        max(rem_ratio) FILTER (WHERE night_role = 'main' AND episode_sessions = 1) AS rem_ratio,
+        max(wake_ratio) FILTER (WHERE night_role = 'main' AND episode_sessions = 1) AS wake_ratio,
+        max(snoring_ratio) FILTER (WHERE night_role = 'main' AND episode_sessions = 1) AS snoring_ratio,
+        max(breathing_index) FILTER (WHERE night_role = 'main' AND episode_sessions = 1) AS breathing_index,
         sum(waso_count) FILTER (WHERE night_role = 'main') AS waso_count,
-        max(longest_waso) FILTER (WHERE night_role = 'main') AS longest_waso,
+        max(longest_waso) FILTER (WHERE night_role = 'main' AND episode_sessions = 1) AS longest_waso,
         sum(sleep_cycle_count) FILTER (WHERE night_role = 'main') AS sleep_cycle_count,
-        max(sleep_cycle) FILTER (WHERE night_role = 'main') AS sleep_cycle,
+        max(sleep_cycle) FILTER (WHERE night_role = 'main' AND episode_sessions = 1) AS sleep_cycle,
         sum(snoring_count) FILTER (WHERE night_role = 'main') AS snoring_count,
         max(missing_data_ratio) FILTER (WHERE night_role = 'main') AS missing_data_ratio,
         count(*) FILTER (WHERE night_role = 'nap' AND session_id = episode_id) AS naps,
@@ -145,6 +138,41 @@ FROM (
 COMMENT ON VIEW asleep.night_dates IS
     'One row per user and night date with any stored session: what became of the night, and its main sleep where there '
     'is one. Dates without a session: night_calendar.';
+SELECT pg_temp.keep_comments('asleep.night_dates', 'asleep.sleep_sessions');
+COMMENT ON COLUMN asleep.night_dates.night_date IS 'Local date on which the user woke up';
+COMMENT ON COLUMN asleep.night_dates.status IS
+    'recorded: a main sleep. Else doubtful: only sleep longer than 24 hours; no_sleep_found; not_analysable: too '
+    'short, or too much audio missing; not_synced: the session is not final yet';
+COMMENT ON COLUMN asleep.night_dates.is_valid_night IS
+    'Recorded, at least 3 hours in bed, and at most a fifth of the audio missing';
+COMMENT ON COLUMN asleep.night_dates.session_id IS
+    'First session of the main sleep, its episode_id. One session by its id: sleep_sessions; a filter on this column '
+    'alone reads every session';
+COMMENT ON COLUMN asleep.night_dates.sessions IS 'Sessions that the main sleep consists of; mostly 1';
+COMMENT ON COLUMN asleep.night_dates.session_start_time IS 'Start of its first session';
+COMMENT ON COLUMN asleep.night_dates.session_end_time IS 'End of its last session';
+COMMENT ON COLUMN asleep.night_dates.sleep_time_local IS 'Local clock time of falling asleep';
+COMMENT ON COLUMN asleep.night_dates.wake_time_local IS 'Local clock time of the last awakening';
+COMMENT ON COLUMN asleep.night_dates.midpoint_local IS 'Local clock time in the middle between the two';
+COMMENT ON COLUMN asleep.night_dates.sleep_index IS
+    'Quality score, 50 to 100; null when the main sleep has several sessions';
+COMMENT ON COLUMN asleep.night_dates.time_in_bed IS 'From the first session''s start to the last one''s end, seconds';
+COMMENT ON COLUMN asleep.night_dates.time_in_sleep_period IS 'From falling asleep to the last awakening, seconds';
+COMMENT ON COLUMN asleep.night_dates.time_in_wake IS
+    'Wake after sleep onset, the time between two sessions included, seconds';
+COMMENT ON COLUMN asleep.night_dates.sleep_efficiency IS 'time_in_sleep / time_in_bed';
+COMMENT ON COLUMN asleep.night_dates.waso_count IS
+    'Times awake inside the sleep period, gaps between two sessions included';
+COMMENT ON COLUMN asleep.night_dates.missing_data_ratio IS
+    '0 to 1: share of audio that never arrived, of its worst session';
+COMMENT ON COLUMN asleep.night_dates.naps IS 'Other sleep episodes of the date';
+COMMENT ON COLUMN asleep.night_dates.time_in_sleep_of_naps IS 'Sleep in those, seconds';
+COMMENT ON COLUMN asleep.night_dates.time_in_sleep_of_date IS 'Sleep in the main sleep and the naps together, seconds';
+COMMENT ON COLUMN asleep.night_dates.doubtful_sessions IS
+    'Sessions of the date that hold sleep but are longer than 24 hours';
+COMMENT ON COLUMN asleep.night_dates.overlapping_sessions IS
+    'Sessions of the date that share more than 15 minutes with a longer one';
+COMMENT ON COLUMN asleep.night_dates.never_slept_sessions IS 'Sessions of the date in which no sleep was found';
 
 -- One row per user and date with a main sleep.
 CREATE OR REPLACE VIEW asleep.nights AS
@@ -156,72 +184,4 @@ COMMENT ON VIEW asleep.nights IS
     'One row per user and date with sleep: the main sleep, which is the longest sleep episode that ended on that local '
     'date. Sessions less than 60 minutes apart are one episode. Other episodes are naps, counted beside it. Doubtful '
     'and overlapping sessions are in no night.';
-
--- Columns taken over from sleep_sessions keep their comments.
-DO $$
-DECLARE
-    taken record;
-BEGIN
-    FOR taken IN
-        SELECT
-            target.attrelid::regclass AS view,
-            target.attname AS name,
-            col_description(source.attrelid, source.attnum) AS words
-        FROM pg_attribute AS target
-        JOIN pg_attribute AS source
-            ON source.attrelid = 'asleep.sleep_sessions'::regclass
-            AND source.attname = target.attname
-            AND source.attnum > 0
-        WHERE target.attrelid IN ('asleep.night_dates'::regclass, 'asleep.nights'::regclass)
-    LOOP
-        EXECUTE 'COMMENT ON COLUMN ' || taken.view || '.' || quote_ident(taken.name) || ' IS '
-            || quote_nullable(taken.words);
-    END LOOP;
-END
-$$;
-
-DO $$
-DECLARE
-    view text;
-    entry record;
-BEGIN
-    FOREACH view IN ARRAY ARRAY['asleep.night_dates', 'asleep.nights'] LOOP
-        FOR entry IN
-            SELECT *
-            FROM (
-                VALUES
-                ('night_date', 'Local date on which the user woke up'),
-                ('status', 'recorded: a main sleep. Else doubtful: only sleep longer than 24 hours; no_sleep_found; '
-                    'not_analysable: too short, or too much audio missing; not_synced: the session is not final yet'),
-                ('is_valid_night', 'Recorded, at least 3 hours in bed, and at most a fifth of the audio missing'),
-                ('session_id', 'First session of the main sleep, its episode_id. One session by its id: sleep_sessions; '
-                    'a filter on this column alone reads every session'),
-                ('sessions', 'Sessions that the main sleep consists of; mostly 1'),
-                ('session_start_time', 'Start of its first session'),
-                ('session_end_time', 'End of its last session'),
-                ('session_start_local', 'The same on the local clock'),
-                ('session_end_local', 'The same on the local clock'),
-                ('sleep_time_local', 'Local clock time of falling asleep'),
-                ('wake_time_local', 'Local clock time of the last awakening'),
-                ('midpoint_local', 'Local clock time in the middle between the two'),
-                ('sleep_index', 'Quality score, 50 to 100; null when the main sleep has several sessions'),
-                ('sleep_latency', 'From the start to the first sleep epoch, seconds'),
-                ('time_in_bed', 'From the first session''s start to the last one''s end, seconds'),
-                ('time_in_sleep_period', 'From falling asleep to the last awakening, seconds'),
-                ('time_in_wake', 'Wake after sleep onset, the time between two sessions included, seconds'),
-                ('sleep_efficiency', 'time_in_sleep / time_in_bed'),
-                ('waso_count', 'Times awake inside the sleep period, gaps between two sessions included'),
-                ('missing_data_ratio', '0 to 1: share of audio that never arrived, of its worst session'),
-                ('naps', 'Other sleep episodes of the date'),
-                ('time_in_sleep_of_naps', 'Sleep in those, seconds'),
-                ('time_in_sleep_of_date', 'Sleep in the main sleep and the naps together, seconds'),
-                ('doubtful_sessions', 'Sessions of the date that hold sleep but are longer than 24 hours'),
-                ('overlapping_sessions', 'Sessions of the date that share more than 15 minutes with a longer one'),
-                ('never_slept_sessions', 'Sessions of the date in which no sleep was found')
-            ) AS entry (name, words)
-        LOOP
-            EXECUTE 'COMMENT ON COLUMN ' || view || '.' || entry.name || ' IS ' || quote_literal(entry.words);
-        END LOOP;
-    END LOOP;
-END
-$$;
+SELECT pg_temp.keep_comments('asleep.nights', 'asleep.night_dates');

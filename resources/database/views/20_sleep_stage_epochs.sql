@@ -28,12 +28,7 @@ COMMENT ON VIEW asleep.sleep_stage_epochs IS
     'One row per session and slot of 30 seconds: the hypnogram. About 900 rows a night, so always filter by '
     'session_id, or by user_id and night_date. The three series need not be equally long: the shorter ones are null '
     'at the end. Preliminary while state is not COMPLETE.';
-COMMENT ON COLUMN asleep.sleep_stage_epochs.user_id IS 'Whose session it is';
-COMMENT ON COLUMN asleep.sleep_stage_epochs.session_id IS 'The session';
-COMMENT ON COLUMN asleep.sleep_stage_epochs.local_date IS 'Calendar date of the session''s start in local time';
-COMMENT ON COLUMN asleep.sleep_stage_epochs.night_date IS 'Date of the night that the session belongs to';
-COMMENT ON COLUMN asleep.sleep_stage_epochs.night_role IS 'main, nap, doubtful or overlapping: see sleep_sessions';
-COMMENT ON COLUMN asleep.sleep_stage_epochs.state IS 'State of the session: OPEN, CLOSED, COMPLETE';
+SELECT pg_temp.keep_comments('asleep.sleep_stage_epochs', 'asleep.sleep_sessions');
 COMMENT ON COLUMN asleep.sleep_stage_epochs.epoch IS 'Number of the slot in the session, from 0';
 COMMENT ON COLUMN asleep.sleep_stage_epochs.epoch_start_time IS 'Start of the slot: session start + 30 s x epoch';
 COMMENT ON COLUMN asleep.sleep_stage_epochs.sleep_stage IS '-1 unknown, 0 wake, 1 light, 2 deep, 3 REM';

@@ -42,14 +42,8 @@ WHERE not_found_since IS NOT NULL
 
 COMMENT ON VIEW asleep.missing_data IS
     'One row per user or session that could not be synced and is waiting to be tried again. Not for analysts.';
+SELECT pg_temp.keep_comments('asleep.missing_data', 'asleep.sync_failures');
 COMMENT ON COLUMN asleep.missing_data.failure_id IS 'Number of the failure; null: a user whom the API does not find';
 COMMENT ON COLUMN asleep.missing_data.user_id IS 'Who could not be synced; empty: a webhook event that names no user';
-COMMENT ON COLUMN asleep.missing_data.session_id IS 'The session that could not be read; null: the user''s list';
 COMMENT ON COLUMN asleep.missing_data.kind IS
     'unavailable, malformed, identifier_refused, request_refused, deletion_held, user_not_found, …';
-COMMENT ON COLUMN asleep.missing_data.message IS 'What happened';
-COMMENT ON COLUMN asleep.missing_data.window_start IS 'Start of the window that was being synced';
-COMMENT ON COLUMN asleep.missing_data.window_end IS 'End of that window, exclusive';
-COMMENT ON COLUMN asleep.missing_data.attempts IS 'Runs in which it failed';
-COMMENT ON COLUMN asleep.missing_data.first_failed_at IS 'First time';
-COMMENT ON COLUMN asleep.missing_data.last_failed_at IS 'Last time';
