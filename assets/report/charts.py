@@ -1,12 +1,18 @@
-"""What the report's figures draw. Colours and formats are in `style.py`."""
+"""What the report's figures draw, from DataFrames. Colours and formats are in `style.py`."""
 
 from calendar import monthrange
-from collections import Counter
 from collections.abc import Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from itertools import groupby
-from statistics import median
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+from matplotlib.ticker import MaxNLocator
 
 from assets.report.style import (
     ACCENT,
@@ -25,17 +31,15 @@ from assets.report.style import (
     unwrapped,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.patches import PathPatch
+Stages = Sequence[int | None]
+"""One code per 30 s: 0 wake, 1 light, 2 deep, 3 REM; -1 and None are unknown."""
 
-Rows = Sequence[Any]
 _STACK = ((2, "time_in_deep"), (1, "time_in_light"), (3, "time_in_rem"), (0, "time_in_wake"))
 _LEVELS = {0: 3, 3: 2, 1: 1, 2: 0}
 _EPOCH_MINUTES = 0.5
 _MIN_MONTHS = 6
 _MAX_BARS = 60
+_MINUTE = timedelta(minutes=1)
 
 
 class Across(NamedTuple):
@@ -45,7 +49,7 @@ class Across(NamedTuple):
     names: dict[int, str]
     ends: tuple[int, int]
 
-    def dress(self, axes: "Axes") -> None:
+    def dress(self, axes: Axes) -> None:
         """Name the places below the picture."""
         axes.set_xticks(list(self.names), list(self.names.values()))
         axes.set_xlim(self.ends[0] - 0.6, self.ends[1] + 0.6)
@@ -65,192 +69,175 @@ def by_day(dates: Sequence[date]) -> Across:
     return Across([each.day for each in dates], names, (1, last))
 
 
-def stage_bars(rows: Rows, across: Across, *, prefix: str = "", width: str = "half") -> "Figure":
+def stage_bars(rows: pd.DataFrame, across: Across, *, prefix: str = "") -> Figure:
     """Hours in each stage, one stacked bar per row.
 
     Args:
         rows: with the seconds of each stage.
         across: the places of the rows on the horizontal axis.
-        prefix: of the names of the attributes that hold them.
-        width: `half` or `full`, of the page.
+        prefix: of the names of the columns that hold them.
     """
-    figure, axes = canvas(width)
-    bottoms = [0.0] * len(rows)
+    figure, axes = canvas()
+    bottoms = np.zeros(len(rows))
     for stage, column in _STACK:
-        hours = [(getattr(row, prefix + column) or 0) / 3600 for row in rows]
+        hours = rows[prefix + column].astype("float64").fillna(0).to_numpy() / 3600
         axes.bar(across.places, hours, bottom=bottoms, width=0.72, color=STAGE_COLOURS[stage], label=STAGE_NAMES[stage])
-        bottoms = [bottom + hour for bottom, hour in zip(bottoms, hours, strict=True)]
+        bottoms = bottoms + hours
     across.dress(axes)
     axes.yaxis.set_major_formatter(lambda hours, _: f"{hours:g} h")
     legend(axes, 4)
     return figure
 
 
-def efficiency_line(values: Sequence[float | None], across: Across, band: Rows | None = None) -> "Figure":
-    """Sleep efficiency over time, with the middle half of the users where a band is given.
+def efficiency_line(months: pd.DataFrame, across: Across) -> Figure:
+    """Sleep efficiency over time, with the middle half of the users where the months are those of several.
 
     Args:
-        values: efficiency, 0 to 1; None leaves a gap.
+        months: `avg_efficiency_of_night`, and its quartiles over users, 0 to 1; a missing value leaves a gap.
         across: the places of the rows on the horizontal axis.
-        band: pairs of the first and third quartile, one per place.
     """
     figure, axes = canvas()
-    if band:
+    quartiles = ["lower_quartile_efficiency_of_night", "upper_quartile_efficiency_of_night"]
+    has_band = set(quartiles) <= set(months)
+    if has_band:
+        low, high = (100 * months[name] for name in quartiles)
         axes.fill_between(
-            across.places,
-            [_percent(low) for low, _ in band],
-            [_percent(high) for _, high in band],
-            color=ACCENT_SOFT,
-            alpha=0.6,
-            linewidth=0,
-            label="Middle half of the users",
+            across.places, low, high, color=ACCENT_SOFT, alpha=0.6, linewidth=0, label="Middle half of the users"
         )
-    axes.plot(
-        across.places, [_percent(value) for value in values], color=ACCENT, marker="o", markersize=4, label="Mean"
-    )
+    means = 100 * months["avg_efficiency_of_night"]
+    axes.plot(across.places, means, color=ACCENT, marker="o", markersize=4, label="Mean")
     across.dress(axes)
     axes.yaxis.set_major_formatter(lambda percent, _: f"{percent:g} %")
     axes.margins(y=0.25)
-    if band:
+    if has_band:
         legend(axes, 2)
     return figure
 
 
-def clocks(asleep: Sequence[time | None], awake: Sequence[time | None], across: Across) -> "Figure":
+def clocks(asleep: pd.Series, awake: pd.Series, across: Across) -> Figure:
     """When people fall asleep and wake up, on one clock that runs downwards; a drift shows as a slope.
 
     Args:
-        asleep: local clock times of falling asleep.
-        awake: local clock times of waking up.
+        asleep: local clock times of falling asleep, as timedeltas since midnight.
+        awake: those of waking up.
         across: the places of the rows on the horizontal axis.
     """
     figure, axes = canvas()
-    beds = unwrapped([_minute_or_none(moment) for moment in asleep])
-    wakes = following(beds, [_minute_or_none(moment) for moment in awake])
+    beds = unwrapped(asleep.dt.total_seconds() / 60)
+    wakes = following(beds, awake.dt.total_seconds() / 60)
     for name, colour, minutes in (("Falls asleep", STAGE_COLOURS[2], beds), ("Wakes up", STAGE_COLOURS[0], wakes)):
-        heights = [float("nan") if minute is None else minute for minute in minutes]
-        axes.plot(across.places, heights, color=colour, marker="o", markersize=4, label=name)
+        axes.plot(across.places, minutes, color=colour, marker="o", markersize=4, label=name)
     across.dress(axes)
     axes.invert_yaxis()
-    everything = [minute for minute in (*beds, *wakes) if minute is not None]
-    if everything:
-        ticks = clock_ticks(everything)
+    known = np.concatenate([beds, wakes])
+    known = known[~np.isnan(known)]
+    if len(known):
+        ticks = clock_ticks(known)
         axes.set_yticks(ticks, [clock(tick) for tick in ticks])
     legend(axes, 2)
     return figure
 
 
-def spread(values: Sequence[float], step: float, unit: str, *, width: str = "half") -> "Figure":
+def spread(values: pd.Series, step: float, unit: str, *, width: str = "half") -> Figure:
     """How many users have which value: a histogram, and a mark at the median.
 
     The steps are of `step`, or of its smallest multiple that keeps the bars wide enough to be seen.
 
     Args:
-        values: one per user.
+        values: one per user, none missing; at least one.
         step: width of a bar.
         unit: of the values, for the axis.
         width: `half` or `full`, of the page.
     """
-    from matplotlib.ticker import MaxNLocator
-
     figure, axes = canvas(width)
-    while (max(values, default=0) - min(values, default=0)) / step > _MAX_BARS:
+    while (values.max() - values.min()) / step > _MAX_BARS:
         step *= 2
-    heights = Counter(int(value // step) for value in values)
+    heights = (values // step).value_counts()
     axes.bar(
-        [step * (place + 0.5) for place in heights], list(heights.values()), width=step * 0.9,
-        color=ACCENT_SOFT, edgecolor=ACCENT, linewidth=0.6,
+        step * (heights.index + 0.5), heights, width=step * 0.9, color=ACCENT_SOFT, edgecolor=ACCENT, linewidth=0.6
+    )
+    mark = values.median()
+    axes.axvline(mark, color=INK, linewidth=1.2)
+    axes.annotate(
+        f"median {signed(mark, 1)} {unit}", (mark, 1), xycoords=("data", "axes fraction"), xytext=(0, 3),
+        textcoords="offset points", ha="center", va="bottom", fontsize=9, color=INK,
     )  # fmt: skip
-    if values:
-        mark = median(values)
-        axes.axvline(mark, color=INK, linewidth=1.2)
-        axes.annotate(
-            f"median {signed(mark, 1)} {unit}", (mark, 1), xycoords=("data", "axes fraction"), xytext=(0, 3),
-            textcoords="offset points", ha="center", va="bottom", fontsize=9, color=INK,
-        )  # fmt: skip
     axes.xaxis.set_major_formatter(lambda value, _: f"{signed(value)} {unit}")
     axes.yaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
     axes.set_ylabel("users", color=MUTED, fontsize=9)
     return figure
 
 
-def hypnogram(start_local: datetime, sleep_stages: Sequence[int | None]) -> "Figure":
+def hypnogram(start_local: datetime, sleep_stages: Stages) -> Figure:
     """One night: a step for each stage, by the local clock of the session's start; grey where the stage is unknown.
 
     Args:
         start_local: start of the session on the local clock.
-        sleep_stages: one code per 30 s: 0 wake, 1 light, 2 deep, 3 REM; None is unknown.
+        sleep_stages: of the session.
     """
     figure, axes = canvas("full", 2.4)
     begin = start_local.hour * 60 + start_local.minute + start_local.second / 60
-    previous: tuple[float, int] | None = None
+    previous: int | None = None
     for stage, first, length in _runs(sleep_stages):
         level = _LEVELS.get(stage)
         left, right = begin + first * _EPOCH_MINUTES, begin + (first + length) * _EPOCH_MINUTES
         if level is None:
             axes.axvspan(left, right, color=STAGE_COLOURS[-1], alpha=0.5, linewidth=0, zorder=0)
-            previous = None
-            continue
-        if previous is not None:
-            axes.plot([left, left], [previous[1], level], color=MUTED, linewidth=0.7, alpha=0.6, zorder=1)
-        axes.plot(
-            [left, right], [level, level], color=STAGE_COLOURS[stage], linewidth=7, solid_capstyle="butt", zorder=2
-        )
-        previous = (right, level)
+        else:
+            if previous is not None:
+                axes.plot([left, left], [previous, level], color=MUTED, linewidth=0.7, alpha=0.6, zorder=1)
+            axes.plot(
+                [left, right], [level, level], color=STAGE_COLOURS[stage], linewidth=7, solid_capstyle="butt", zorder=2
+            )
+        previous = level
     axes.set_yticks(list(_LEVELS.values()), [STAGE_NAMES[stage] for stage in _LEVELS])
     axes.set_ylim(-0.5, 3.5)
     _clock_axis(axes, begin, begin + max(len(sleep_stages), 1) * _EPOCH_MINUTES)
     return figure
 
 
-def actogram(recordings: Rows, missing: Sequence[date]) -> "Figure":
+def actogram(recordings: pd.DataFrame, missing: Sequence[date]) -> Figure:
     """A month on one clock: a row for each date of waking up, a box for each stage of main sleeps and naps.
 
     Args:
         recordings: `night_date`, `session_start_local`, `sleep_stages`, in order of time.
         missing: dates on which a recording is missing; they are named as such.
     """
-    first = recordings[0].night_date.replace(day=1)
-    days = max(recordings[-1].night_date, *missing).day if missing else recordings[-1].night_date.day
+    dates = [moment.date() for moment in recordings["night_date"]]
+    first, days = dates[0].replace(day=1), max(*dates, *missing).day
     figure, axes = canvas("full", 0.9 + 0.2 * max(days, 6))
-    spans: list[float] = []
+    begins = (recordings["session_start_local"] - recordings["night_date"]).dt.total_seconds() / 60
     boxes: dict[int, list[tuple[float, float, int]]] = {stage: [] for stage in STAGE_COLOURS}
-    for each in recordings:
-        midnight = datetime.combine(each.night_date, time())
-        begin = (each.session_start_local - midnight).total_seconds() / 60
-        for stage, epoch, length in _runs(each.sleep_stages or ()):
+    for day, begin, stages in zip(dates, begins, recordings["sleep_stages"], strict=True):
+        for stage, epoch, length in _runs(stages):
             left = begin + epoch * _EPOCH_MINUTES
-            boxes.get(stage, boxes[-1]).append((left, left + length * _EPOCH_MINUTES, each.night_date.day - 1))
-        spans += [begin, begin + len(each.sleep_stages or ()) * _EPOCH_MINUTES]
+            boxes.get(stage, boxes[-1]).append((left, left + length * _EPOCH_MINUTES, day.day - 1))
     for stage in (0, 3, 1, 2, -1):
         if boxes[stage]:
             axes.add_patch(_boxes(boxes[stage], STAGE_COLOURS[stage], STAGE_NAMES[stage]))
-    dates = [first + timedelta(days=place) for place in range(days)]
-    axes.set_yticks(range(days), [f"{day:%a} {day.day}" + (" missing" if day in missing else "") for day in dates])
+    every = [first + timedelta(days=place) for place in range(days)]
+    axes.set_yticks(range(days), [f"{day:%a} {day.day}" + (" missing" if day in missing else "") for day in every])
     axes.set_ylim(days - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", color="#d5dbe2", linewidth=0.8)
-    _clock_axis(axes, min(spans), max(spans))
+    lengths = recordings["sleep_stages"].map(len) * _EPOCH_MINUTES
+    _clock_axis(axes, begins.min(), (begins + lengths).max())
     legend(axes, 5)
     return figure
 
 
-def whole_night(pieces: Rows) -> tuple[datetime, list[int | None]]:
+def whole_night(pieces: pd.DataFrame) -> tuple[datetime, list[int | None]]:
     """Start and stages of a main sleep in several sessions; the stage between two of them is unknown."""
-    start = pieces[0].session_start_local
+    start = pieces["session_start_local"].iloc[0]
     stages: list[int | None] = []
-    for piece in pieces:
-        begin = round((piece.session_start_local - start).total_seconds() / 60 / _EPOCH_MINUTES)
-        stages += [None] * (begin - len(stages))
-        stages += list(piece.sleep_stages or ())
+    for begin, piece in zip(pieces["session_start_local"], pieces["sleep_stages"], strict=True):
+        epoch = round((begin - start) / _MINUTE / _EPOCH_MINUTES)
+        stages += [None] * (epoch - len(stages)) + list(piece)
     return start, stages
 
 
-def _boxes(boxes: Sequence[tuple[float, float, int]], colour: str, name: str) -> "PathPatch":
+def _boxes(boxes: Sequence[tuple[float, float, int]], colour: str, name: str) -> PathPatch:
     """Many boxes as one shape: a tenth of the bytes of one shape each."""
-    from matplotlib.patches import PathPatch
-    from matplotlib.path import Path
-
     corners, codes = [], []
     for left, right, place in boxes:
         top, bottom = place - 0.37, place + 0.37
@@ -259,7 +246,7 @@ def _boxes(boxes: Sequence[tuple[float, float, int]], colour: str, name: str) ->
     return PathPatch(Path(corners, codes), facecolor=colour, linewidth=0, label=name)
 
 
-def _runs(sleep_stages: Sequence[int | None]) -> list[tuple[int, int, int]]:
+def _runs(sleep_stages: Stages) -> list[tuple[int, int, int]]:
     """Stage, first epoch and length of each run of equal epochs; unknown is -1."""
     found, first = [], 0
     for stage, run in groupby(-1 if stage is None else stage for stage in sleep_stages):
@@ -269,21 +256,8 @@ def _runs(sleep_stages: Sequence[int | None]) -> list[tuple[int, int, int]]:
     return found
 
 
-def _clock_axis(axes: "Axes", begin: float, end: float) -> None:
+def _clock_axis(axes: Axes, begin: float, end: float) -> None:
     hours = range(int(begin // 60), int(end // 60) + 2)
-    step = max(1, len(hours) // 12)
-    ticks = [hour * 60 for hour in hours][::step]
+    ticks = [hour * 60 for hour in hours][:: max(1, len(hours) // 12)]
     axes.set_xticks(ticks, [clock(tick % DAY_MINUTES) for tick in ticks])
     axes.set_xlim(begin - 5, end + 5)
-
-
-def _minute_or_none(moment: time | None) -> float | None:
-    return None if moment is None else _minute(moment)
-
-
-def _minute(moment: datetime | time) -> float:
-    return moment.hour * 60 + moment.minute + moment.second / 60
-
-
-def _percent(value: float | None) -> float:
-    return float("nan") if value is None else value * 100

@@ -1,13 +1,21 @@
-"""Numbers and times as text, with a dash for an unknown value."""
+"""Numbers and times as text, with a dash for a missing value (None, not a number, or not a time)."""
 
-from datetime import time
+from datetime import timedelta
+from typing import TypeGuard, TypeVar
+
+import pandas as pd
 
 NONE = "\N{EN DASH}"
+Value = TypeVar("Value")
+
+
+def _is_known(value: Value | None) -> TypeGuard[Value]:
+    return not pd.isna(value)  # type: ignore[arg-type]
 
 
 def duration(seconds: float | None) -> str:
     """7 h 05 min."""
-    if seconds is None:
+    if not _is_known(seconds):
         return NONE
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"  # noqa: PLR2004
@@ -15,22 +23,25 @@ def duration(seconds: float | None) -> str:
 
 def percent(ratio: float | None) -> str:
     """91.3 %."""
-    return NONE if ratio is None else f"{ratio * 100:.1f} %"
+    return f"{ratio * 100:.1f} %" if _is_known(ratio) else NONE
 
 
-def format_clock_time(moment: time | None) -> str:
+def format_clock_time(since_midnight: timedelta | None) -> str:
     """23:05."""
-    return NONE if moment is None else f"{moment:%H:%M}"
+    if not _is_known(since_midnight):
+        return NONE
+    minutes = since_midnight // timedelta(minutes=1)
+    return f"{minutes // 60:02}:{minutes % 60:02}"
 
 
 def format_number(value: float | None, digits: int = 0) -> str:
     """Format a number: 1,234 or 12.3.
 
     Args:
-        value: None gives a dash.
+        value: a missing one gives a dash.
         digits: after the decimal point.
     """
-    return NONE if value is None else f"{value:,.{digits}f}"
+    return f"{value:,.{digits}f}" if _is_known(value) else NONE
 
 
 def counted(count: int, one: str) -> str:
@@ -47,11 +58,11 @@ def change(value: float | None, unit: str, digits: int = 0) -> str:
     """Format a difference with its sign: +12 min, ±0 min.
 
     Args:
-        value: difference; None gives a dash.
+        value: difference; a missing one gives a dash.
         unit: of the value.
         digits: after the decimal point.
     """
-    if value is None:
+    if not _is_known(value):
         return NONE
     rounded = round(value, digits)
     sign = "+" if rounded > 0 else "\N{MINUS SIGN}" if rounded < 0 else "±"
@@ -62,8 +73,8 @@ def against_before(value: float | None, unit: str, digits: int = 0) -> str:
     """Format the change to the month before, or state that there is no such month.
 
     Args:
-        value: change to the month before; None when there is no such month.
+        value: change to the month before; missing when there is no such month.
         unit: of the value.
         digits: after the decimal point.
     """
-    return "no month before" if value is None else f"{change(value, unit, digits)} to the month before"
+    return f"{change(value, unit, digits)} to the month before" if _is_known(value) else "no month before"

@@ -1,17 +1,13 @@
-"""Colours, axes and formats of the report's figures, as SVG or PNG.
-
-The plotting library is loaded when the first figure is drawn, not when this module is imported.
-"""
+"""Colours, axes and clock times of the report's figures, as SVG or PNG."""
 
 import base64
 import io
-from collections.abc import Sequence
-from math import atan2, ceil, cos, hypot, sin, tau
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
 
 INK, MUTED, LINE, PAPER = "#1f2a37", "#6b7686", "#e3e7ec", "#ffffff"
 ACCENT, ACCENT_SOFT = "#2b6cb0", "#bcd6f0"
@@ -22,17 +18,16 @@ _EVENING_MINUTES = 18 * 60
 """Clock times from here on are put before midnight, so that a night reads downwards."""
 _WIDTHS = {"half": 5.4, "full": 11.2}
 
+Minutes = NDArray[np.float64]
 
-def canvas(width: str = "half", height_inches: float = 2.7) -> "tuple[Figure, Axes]":
+
+def canvas(width: str = "half", height_inches: float = 2.7) -> tuple[Figure, Axes]:
     """Return an empty figure and its axes in the style of the report.
 
     Args:
         width: `half` or `full`, of the page.
         height_inches: of the figure.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
     with rc_context({"font.size": 9, "axes.edgecolor": LINE, "axes.labelcolor": MUTED, "text.color": INK}):
         figure = Figure(figsize=(_WIDTHS[width], height_inches), layout="constrained", facecolor="none")
         axes = figure.add_subplot()
@@ -45,7 +40,7 @@ def canvas(width: str = "half", height_inches: float = 2.7) -> "tuple[Figure, Ax
     return figure, axes
 
 
-def legend(axes: "Axes", columns: int) -> None:
+def legend(axes: Axes, columns: int) -> None:
     """Draw a legend above the figure, without a frame.
 
     Args:
@@ -53,28 +48,18 @@ def legend(axes: "Axes", columns: int) -> None:
         columns: of the legend.
     """
     axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=columns,
-        frameon=False,
-        fontsize=9,
-        labelcolor=INK,
-        handlelength=0.9,
-        handleheight=0.9,
-        columnspacing=1.2,
-        borderaxespad=0.5,
-    )
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, fontsize=9, labelcolor=INK,
+        handlelength=0.9, handleheight=0.9, columnspacing=1.2, borderaxespad=0.5,
+    )  # fmt: skip
 
 
-def svg(figure: "Figure", name: str) -> str:
+def svg(figure: Figure, name: str) -> str:
     """Return the figure as an `<svg>` element.
 
     Args:
         figure: drawn.
         name: unique on the page: keeps the ids of several figures apart.
     """
-    from matplotlib import rc_context
-
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
@@ -82,7 +67,7 @@ def svg(figure: "Figure", name: str) -> str:
     return text[text.index("<svg") :].replace("'DejaVu Sans'", "system-ui").replace('id="figure_1"', f'id="{name}"')
 
 
-def markdown(figure: "Figure", words: str) -> str:
+def markdown(figure: Figure, words: str) -> str:
     """Return the figure as a Markdown image that carries its own bytes.
 
     Args:
@@ -111,54 +96,42 @@ def clock(minutes: float) -> str:
     return f"{rounded // 60:02}:{rounded % 60:02}"
 
 
-def clock_ticks(minutes: Sequence[float]) -> list[int]:
+def clock_ticks(minutes: Minutes) -> list[int]:
     """Round clock times that cover the values."""
-    low, high = min(minutes), max(minutes)
+    low, high = minutes.min(), minutes.max()
     step = next(step for step in (15, 30, 60, 120, 180, 240, 360) if (high - low) / step <= 5 or step == 360)  # noqa: PLR2004
-    first = int(low // step) * step
-    return list(range(first, int(high // step + 2) * step, step))
+    return list(range(int(low // step) * step, int(high // step + 2) * step, step))
 
 
-def unwrapped(minutes: Sequence[float | None]) -> list[float | None]:
-    """Clock times put beside each other round midnight: 23:50 and 00:10 lie 20 minutes apart.
+def unwrapped(minutes: ArrayLike) -> Minutes:
+    """Clock times, some missing, put beside each other round midnight: 23:50 and 00:10 lie 20 minutes apart.
 
-    All are moved to within half a day of their circular mean.
+    All are moved to within half a day of their circular mean, or of the first one when they cancel each other.
     """
-    known = [minute for minute in minutes if minute is not None]
-    if not known:
-        return list(minutes)
-    middle = _circular_mean(known)
+    moved: Minutes = np.array(minutes, dtype="float64")
+    known = moved[~np.isnan(moved)]
+    if not len(known):
+        return moved
+    hand = np.exp(2j * np.pi * known / DAY_MINUTES).mean()
+    middle = (np.angle(hand) * DAY_MINUTES / (2 * np.pi) if abs(hand) > 1e-6 else known[0]) % DAY_MINUTES  # noqa: PLR2004
     anchor = middle if middle < _EVENING_MINUTES else middle - DAY_MINUTES
-    return [
-        None if minute is None else minute + DAY_MINUTES * round((anchor - minute) / DAY_MINUTES) for minute in minutes
-    ]
+    moved += DAY_MINUTES * np.round((anchor - moved) / DAY_MINUTES)
+    return moved
 
 
-def following(earlier: Sequence[float | None], later: Sequence[float | None]) -> list[float | None]:
+def following(earlier: Minutes, later: ArrayLike) -> Minutes:
     """Clock times moved to within the day after the times that they follow.
 
-    People wake up after they fall asleep, whatever the hour. Where the earlier time is unknown, the mean of the others
+    People wake up after they fall asleep, whatever the hour. Where the earlier time is missing, the mean of the others
     is used.
 
     Args:
         earlier: minutes, already unwrapped.
         later: minutes of a day.
     """
-    known = [minute for minute in earlier if minute is not None]
-    if not known:
+    if np.isnan(earlier).all():
         return unwrapped(later)
-    mean = sum(known) / len(known)
-    floors = [mean if minute is None else minute for minute in earlier]
-    return [
-        None if minute is None else minute + DAY_MINUTES * ceil((floor - minute) / DAY_MINUTES)
-        for floor, minute in zip(floors, later, strict=True)
-    ]
-
-
-def _circular_mean(minutes: Sequence[float]) -> float:
-    """The mean on the clock, from 0 up to a day; times that cancel each other have none, so the first stands in."""
-    angles = [minute * tau / DAY_MINUTES for minute in minutes]
-    sine, cosine = sum(map(sin, angles)), sum(map(cos, angles))
-    if hypot(sine, cosine) < 1e-6 * len(minutes):
-        return minutes[0] % DAY_MINUTES
-    return atan2(sine, cosine) * DAY_MINUTES / tau % DAY_MINUTES
+    moved: Minutes = np.array(later, dtype="float64")
+    floors = np.where(np.isnan(earlier), np.nanmean(earlier), earlier)
+    moved += DAY_MINUTES * np.ceil((floors - moved) / DAY_MINUTES)
+    return moved

@@ -59,6 +59,15 @@ def test_only_the_requested_rows_are_read(analyst: Connection):
     assert frames.nights(analyst, users=["nobody"])["night_date"].dtype == "datetime64[s]"
 
 
+def test_only_the_requested_columns_are_read(analyst: Connection):
+    """In the order asked for; stages of a session come as a list."""
+    some = frames.read(analyst, "sleep_sessions", users=["one"], columns=["sleep_stages", "night_date"])
+
+    assert list(some) == ["sleep_stages", "night_date"]
+    assert some["sleep_stages"].tolist() == [[0, 1, 2, -1, 3]] * 3
+    assert some["night_date"].dtype == "datetime64[s]"
+
+
 def test_chunks_hold_every_row_once(analyst: Connection):
     """A year of epochs of everybody does not fit into memory."""
     chunks = list(frames.read_chunks(analyst, "sleep_stage_epochs", rows=7))
