@@ -6,9 +6,10 @@ Does not belong here: arithmetic (`averages_statement.py`), transactions, which 
 from datetime import date
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, func, select, text
 
 from assets.metrics.averages_statement import averages_statement
+from resources.database.schema.tables import monthly_averages
 from resources.load_sql import load_sql
 
 _WITHOUT_COMPILATION = text("SET LOCAL jit = off")
@@ -70,9 +71,9 @@ def summarise_month(connection: Connection, month: date) -> dict[str, Any]:
         connection: open, in a transaction.
         month: first day of the month.
     """
-    rows = load_sql(__package__, "user_months_of_month")
     counts = summarise(connection, month)._asdict()
-    return {"dagster/partition_row_count": connection.scalar(rows, {"month": month}) or 0, **counts}
+    rows = select(func.count()).where(monthly_averages.c.month == month)
+    return {"dagster/partition_row_count": connection.scalar(rows) or 0, **counts}
 
 
 def count_differing(connection: Connection, most: int) -> int | None:

@@ -21,6 +21,7 @@ EPOCHS_A_DAY = 86_400 // EPOCH_SECONDS
 AWAKE, ASLEEP, UNKNOWN = 0, 1, 2
 
 _NOON = timedelta(hours=12)
+_EPOCH = timedelta(seconds=EPOCH_SECONDS)
 _ORDINAL_1970 = date(1970, 1, 1).toordinal()
 
 Epochs = NDArray[np.uint8]
@@ -83,7 +84,7 @@ def compare_days(recordings: Sequence[Recording], mains: Iterable[MainSleep]) ->
             _paint(states, _slots(recording, value), value)
     for number in wanted:
         if (main_of_day := days[number]) is not None:
-            states[number][list(_unusable_epochs(number, main_of_day.zone))] = UNKNOWN
+            states[number][_unusable_epochs(number, main_of_day.zone)] = UNKNOWN
     return [_pair(second, states[first], states[second]) for first, second in pairwise(wanted) if second == first + 1]
 
 
@@ -134,30 +135,29 @@ def _slots(recording: Recording, value: int) -> NDArray[np.int64]:
     """Local epochs in which the recording has this value, each as `_epoch_number` counts them."""
     length = recording.seconds // EPOCH_SECONDS
     if recording.stages is None:
-        chosen = np.arange(length if value == UNKNOWN else 0)
-    else:
-        stages = recording.stages
-        is_asleep = (stages >= 1) & (stages <= 3)  # noqa: PLR2004 light, deep, REM
-        if value == ASLEEP:
-            chosen = np.flatnonzero(is_asleep)
-        else:
-            never_arrived = np.arange(len(stages), max(length, len(stages)))
-            chosen = np.concatenate([np.flatnonzero(~is_asleep & (stages != 0)), never_arrived])
-    return _epoch_number(recording.start_local) + chosen + _shifts(recording, chosen)
+        return _local_epochs(recording, np.arange(length if value == UNKNOWN else 0))
+    stages = recording.stages
+    is_asleep = (stages >= 1) & (stages <= 3)  # noqa: PLR2004 light, deep, REM
+    if value == ASLEEP:
+        return _local_epochs(recording, np.flatnonzero(is_asleep))
+    never_arrived = np.arange(len(stages), max(length, len(stages)))
+    return _local_epochs(recording, np.concatenate([np.flatnonzero(~is_asleep & (stages != 0)), never_arrived]))
 
 
-def _shifts(recording: Recording, epochs: NDArray[np.int64]) -> NDArray[np.int64] | int:
-    """Epochs by which the local clock was moved since the recording's start, for each of its epochs."""
+def _local_epochs(recording: Recording, epochs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The recording's epochs on the local clock, which may be moved between two of them."""
+    slots = _epoch_number(recording.start_local) + epochs
     zone = _zone(recording.zone)
     if zone is None or not len(epochs):
-        return 0
-    end = recording.start + timedelta(seconds=(int(epochs[-1]) + 1) * EPOCH_SECONDS)
-    change = _change(zone, recording.start, end)
-    if change is None:
-        return 0
-    moment, moved = change
-    first = -(-(moment - recording.start) // timedelta(seconds=EPOCH_SECONDS))
-    return np.where(epochs >= first, int(moved.total_seconds()) // EPOCH_SECONDS, 0)
+        return slots
+    end = recording.start + (int(epochs[-1]) + 1) * _EPOCH
+    if recording.start.astimezone(zone).utcoffset() == end.astimezone(zone).utcoffset():
+        return slots
+    elapsed = pd.to_timedelta(np.insert(epochs, 0, 0) * EPOCH_SECONDS, unit="s")
+    moments = pd.Timestamp(recording.start).tz_convert("UTC") + elapsed
+    offsets = moments.tz_convert(zone).tz_localize(None) - moments.tz_localize(None)
+    moved: NDArray[np.int64] = ((offsets - offsets[0]) // _EPOCH).to_numpy()
+    return slots + moved[1:]
 
 
 def _paint(states: dict[int, Epochs], slots: NDArray[np.int64], value: int) -> None:
@@ -170,22 +170,14 @@ def _paint(states: dict[int, Epochs], slots: NDArray[np.int64], value: int) -> N
 
 
 @lru_cache(maxsize=4096)
-def _unusable_epochs(number: int, zone_name: str | None) -> range:
+def _unusable_epochs(number: int, zone_name: str | None) -> NDArray[np.int64]:
     """Epochs of a day that the local clock skips or shows twice."""
     zone = _zone(zone_name)
     if zone is None:
-        return range(0)
+        return np.arange(0)
     begin = datetime.fromordinal(number + _ORDINAL_1970) - _NOON
-    change = _change(zone, begin.replace(tzinfo=zone), (begin + timedelta(days=1)).replace(tzinfo=zone))
-    if change is None:
-        return range(0)
-    moment, moved = change
-    shown_after = moment.astimezone(zone).replace(tzinfo=None)
-    first, last = sorted([shown_after, shown_after - moved])
-    return range(
-        max(0, (first - begin) // timedelta(seconds=EPOCH_SECONDS)),
-        min(EPOCHS_A_DAY, -(-(last - begin) // timedelta(seconds=EPOCH_SECONDS))),
-    )
+    day = pd.date_range(begin, periods=EPOCHS_A_DAY, freq=_EPOCH)
+    return np.flatnonzero(day.tz_localize(zone, ambiguous="NaT", nonexistent="NaT").isna())
 
 
 @lru_cache(maxsize=512)
@@ -194,28 +186,6 @@ def _zone(name: str | None) -> ZoneInfo | None:
         return ZoneInfo(name) if name else None
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return None
-
-
-def _change(zone: ZoneInfo, start: datetime, end: datetime) -> tuple[datetime, timedelta] | None:
-    """The moment between two others at which the local clock is moved, and by how much; None when it is not."""
-    offset = start.astimezone(zone).utcoffset()
-    moved = _difference(end.astimezone(zone).utcoffset(), offset)
-    if not moved:
-        return None
-    low, high = int(start.timestamp()), int(end.timestamp())
-    while high - low > 1:
-        middle = (low + high) // 2
-        if datetime.fromtimestamp(middle, zone).utcoffset() == offset:
-            low = middle
-        else:
-            high = middle
-    return datetime.fromtimestamp(high, zone), moved
-
-
-def _difference(later: timedelta | None, earlier: timedelta | None) -> timedelta:
-    assert later is not None  # noqa: S101 every zone of the database has an offset
-    assert earlier is not None  # noqa: S101
-    return later - earlier
 
 
 def pairs_frame(pairs: dict[str, list[Pair]]) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Select,
     Table,
     Time,
+    and_,
     delete,
     func,
     select,
@@ -71,11 +72,6 @@ class Computed(NamedTuple):
     removed: int
     """No session is left, so the row vanished."""
 
-    def __add__(self, other: object) -> "Computed":
-        """Sum of both, field by field."""
-        assert isinstance(other, Computed)  # noqa: S101 batches are summed, nothing else
-        return Computed(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
-
 
 def compute_metrics(engine: Engine, today: date, free_days: frozenset[int] = WEEKEND) -> Computed:
     """Recompute every stale period, and those that are outdated: see `mark_outdated_periods.sql`.
@@ -88,16 +84,16 @@ def compute_metrics(engine: Engine, today: date, free_days: frozenset[int] = WEE
     with engine.begin() as connection:
         values = {"today": today, "version": DEFINITION_VERSION, "free_days": sorted(free_days)}
         connection.execute(load_sql(__package__, "mark_outdated_periods"), values)
-    total, after = Computed(0, 0, 0), ""
+    done, after = [Computed(0, 0, 0)], ""
     while True:
         snapshot = engine.connect().execution_options(isolation_level="REPEATABLE READ")
         with snapshot as connection, connection.begin():
             due = _frame(connection, "due_periods", after=after, users=USERS_AT_ONCE)
             rows = None if due.empty else _rows(connection, due, today, free_days)
         if rows is None:
-            return total
+            return Computed(*map(sum, zip(*done, strict=True)))
         with engine.begin() as connection:
-            total += _write(connection, rows)
+            done.append(_write(connection, rows))
         after = due["user_id"].max()
 
 
@@ -119,17 +115,16 @@ def _rows(connection: Connection, due: pd.DataFrame, today: date, free_days: fro
         "lasts": [moment.date() for moment in spans["max"] + pd.Timedelta(days=32)],
     }
     nights = _frame(connection, "metrics_nights", **asked)
-    own = connection.execute(load_sql(__package__, "metrics_free_days"), {"user_ids": asked["user_ids"]})
-    theirs = {row.user_id: frozenset(row.free_days) for row in own}
+    own = due.dropna(subset="free_days").set_index("user_id")["free_days"].map(frozenset).to_dict()
     rows = metrics_of(
         due,
         calendar=_frame(connection, "metrics_calendar", **asked),
         nights=nights,
         pairs=_pairs(_frame(connection, "metrics_recordings", **asked), nights),
-        free_days={user_id: theirs.get(user_id, free_days) for user_id in asked["user_ids"]},
+        free_days={user_id: own.get(user_id, free_days) for user_id in asked["user_ids"]},
         today=today,
     )
-    return rows.merge(due, on=list(_KEY)).assign(definition_version=DEFINITION_VERSION)
+    return rows.merge(due[[*_KEY, "version"]], on=list(_KEY)).assign(definition_version=DEFINITION_VERSION)
 
 
 def _pairs(recordings: pd.DataFrame, nights: pd.DataFrame) -> pd.DataFrame:
@@ -193,7 +188,7 @@ def _write(connection: Connection, rows: pd.DataFrame) -> Computed:
 def _statement() -> Any:
     """Take the periods whose version has not changed, and write those that have sessions."""
     taken = _taken()
-    is_taken = _all([_incoming.c[name] == taken.c[name] for name in _KEY])
+    is_taken = and_(*(_incoming.c[name] == taken.c[name] for name in _KEY))
     stored = sleep_metrics.c
     emptied = select(*(_incoming.c[name] for name in _KEY)).join(taken, is_taken).where(~_HAS_SESSIONS)
     removed = (
@@ -210,7 +205,7 @@ def _taken() -> CTE:
     queued = stale_periods.alias("queued")
     settled = (
         select(*(queued.c[name] for name in (*_KEY, "version")))
-        .join(_incoming, _all([queued.c[name] == _incoming.c[name] for name in (*_KEY, "version")]))
+        .join(_incoming, and_(*(queued.c[name] == _incoming.c[name] for name in (*_KEY, "version"))))
         .with_for_update(skip_locked=True, of=queued)
         .cte("settled")
     )
@@ -235,10 +230,3 @@ def _written(rows: Select[Any]) -> CTE:
         .returning(stored.user_id)
         .cte("written")
     )
-
-
-def _all(conditions: Sequence[Any]) -> Any:
-    first, *others = conditions
-    for condition in others:
-        first &= condition
-    return first
