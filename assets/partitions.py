@@ -10,17 +10,21 @@ from resources.database.first_day import EARLIEST_DAY
 
 
 def days_from(first_day: date) -> dg.DailyPartitionsDefinition:
-    """UTC days of session starts, from `first_day` to today."""
-    return dg.DailyPartitionsDefinition(start_date=day_key(first_day), timezone="UTC", end_offset=1)
+    """UTC days of session starts, from `first_day` to today.
+
+    A night belongs to the date of waking up, so a month's first night may have begun on the last day of the month
+    before. Dagster maps a month to the days whose windows overlap it; therefore a day's window in Dagster begins in the
+    day's last minute and reaches into the next day (`window_of` turns it into the day). Other ways fail: the offsets of
+    `TimeWindowPartitionMapping` count in months, both partitions must be of one time zone, and Dagster supports no
+    mapping of our own.
+    """
+    return dg.DailyPartitionsDefinition(
+        start_date=day_key(first_day), timezone="UTC", hour_offset=23, minute_offset=59, end_offset=2
+    )
 
 
 def months_from(first_day: date) -> dg.MonthlyPartitionsDefinition:
-    """Months of nights, from that of `first_day` to the unfinished one.
-
-    A night belongs to the date of waking up, so a month's first night may have begun on the last UTC day of the month
-    before. Dagster cannot map that (both partitions must be of one time zone): its lineage shows the month's own days,
-    and what is computed follows `asleep.stale_months`.
-    """
+    """Months of nights, from that of `first_day` to the unfinished one."""
     return dg.MonthlyPartitionsDefinition(start_date=month_key(first_day), timezone="UTC", end_offset=1)
 
 
@@ -51,16 +55,15 @@ def window_of(context: dg.OpExecutionContext) -> Window:
         Failure: it reaches into the future, which Dagster lets through when a run is launched by its tags.
     """
     span = context.partition_time_window
-    window = Window(span.start.astimezone(UTC), span.end.astimezone(UTC))
+    first_day, last_day = span.start.date(), span.end.date() - timedelta(days=1)
     today = datetime.now(UTC).date()
-    last_day = (window.end - timedelta(microseconds=1)).date()
     if last_day > today:
         raise dg.Failure(
             f"{last_day} lies in the future: the last day that can be synced is today, {today} (UTC). "
             "No request was made.",
             allow_retries=False,
         )
-    return window
+    return Window.of_days(first_day, last_day)
 
 
 def months_of(
