@@ -5,11 +5,11 @@ import shutil
 import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
-from sqlalchemy import Engine, column, func, inspect, select, table
+from sqlalchemy import Engine, func, inspect, select
 
-from assets.report.formatting import duration, percent
 from assets.sync.window import Window
 from pipelines.cli.common import Refusal, print_table, write_private
 from pipelines.cli.development.simulated_api import Size, has_other_users, register_demo_users, simulated_api
@@ -25,12 +25,6 @@ from resources.database.service.inbox import Inbox
 from resources.embedded_postgres import server as embedded
 
 MONTHS_SHOWN = 12
-_OVERVIEW = table(
-    "monthly_overview",
-    *map(column, ("month", "users", "nights", "avg_time_in_sleep_of_date", "avg_efficiency_of_night")),
-    *map(column, ("avg_latency_of_night", "avg_deep_ratio", "avg_rem_ratio")),
-    schema=SCHEMA,
-)
 BATCHES = 4
 """Steps of the demo's sync, each a bar in the run's Gantt chart."""
 NEXT_STEPS = """
@@ -120,25 +114,29 @@ def _write_report(engine: Engine, directory: Path, today: date) -> Path:
 
 
 def _show(engine: Engine, seconds: float) -> None:
+    from assets.report.formatting import duration, format_number, percent
+    from resources.database import frames
+
     with engine.connect() as connection:
         users = connection.scalar(select(func.count()).select_from(tables.users))
         sessions = connection.scalar(select(func.count()).where(tables.sleep_sessions.c.deleted_at.is_(None)))
-        months = connection.execute(select(_OVERVIEW).order_by(_OVERVIEW.c.month.desc())).all()
+        months = frames.read(connection, "monthly_overview")
     click.echo(
-        f"\nIn the tables: {users} users, {sessions} sessions, {sum(month.nights for month in months)} nights, "
-        f"{sum(month.users for month in months)} user-months; {seconds:.1f} s in all."
+        f"\nIn the tables: {users} users, {sessions} sessions, {months['nights'].sum():.0f} nights, "
+        f"{months['users'].sum()} user-months; {seconds:.1f} s in all."
     )
+    newest_first: Any = months[::-1].head(MONTHS_SHOWN).itertuples()
     rows = [
         (
             f"{row.month:%Y-%m}",
             row.users,
-            row.nights,
+            format_number(row.nights),
             duration(row.avg_time_in_sleep_of_date),
             percent(row.avg_efficiency_of_night),
             duration(row.avg_latency_of_night),
             percent(row.avg_deep_ratio),
             percent(row.avg_rem_ratio),
         )
-        for row in months[:MONTHS_SHOWN]
+        for row in newest_first
     ]
     print_table(("month", "users", "nights", "asleep", "efficiency", "to fall asleep", "deep", "REM"), rows, "Averages")

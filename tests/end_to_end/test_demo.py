@@ -1,5 +1,6 @@
 """The first hour, as a newcomer types and clicks it: the demo twice, then `dev`, in a folder of its own."""
 
+import json
 import os
 import re
 import signal
@@ -7,12 +8,13 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
+import requests
 from playwright.sync_api import expect
 from sqlalchemy import text
 
@@ -26,6 +28,7 @@ from tests.end_to_end.clicks import artefact, launch_backfill
 from tests.end_to_end.dagster.conftest import days_back
 from tests.end_to_end.dagster.running import BIN, RunningDagster, free_port
 from tests.expected_nights import Assigned, Recorded, expected_nights
+from tests.integration.pipelines.service.serving import answers, await_truth
 from tests.truth import differences
 
 USERS, DAYS = 12, 60
@@ -159,6 +162,111 @@ def test_the_demo_prints_what_it_stored_and_the_next_commands(first, engine):
     requests = re.search(r"requests\s+\d+ \((\d+) lists, \d+ sessions, 0 throttled\)", first)
     assert requests is not None
     assert int(requests[1]) == USERS + 1, "one each, and one for all batches that confirms the page size"
+
+
+def _as_duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _tiles(page: str) -> dict[str, str]:
+    """The figures of a report that are read first."""
+    return dict(re.findall(r"<span>([^<]+)</span><b>([^<]+)</b>", page))
+
+
+def _report(folder: Path, month: date, *arguments: str) -> dict[str, str]:
+    page = folder / "report.html"
+    code, said = _typed(folder, "report", "--month", f"{month:%Y-%m}", "--out", str(page), *arguments)
+    assert code == 0, said
+    return _tiles(page.read_text("utf-8"))
+
+
+def _cookbook(engine, number: int, **values: object) -> list[dict[str, Any]]:
+    page = (ROOT / "docs" / "how-to" / "cookbook.md").read_text("utf-8")
+    query = re.search(rf"(?ms)^## {number}\. .*?^```sql\n(.+?);\n```", page)[1]
+    with engine.connect() as connection:
+        return [
+            dict(row)
+            for row in connection.exec_driver_sql(
+                re.sub(r":'(\w+)'", lambda name: f"'{values[name[1]]}'", query)
+            ).mappings()
+        ]
+
+
+def _grafana(engine, title: str, **values: object) -> dict[str, Any]:
+    """The first row of a panel of the dashboard."""
+    dashboard = json.loads((ROOT / "deploy" / "grafana" / "sleep.json").read_text("utf-8"))
+    query = next(panel["targets"][0]["rawSql"] for panel in dashboard["panels"] if panel["title"] == title)
+    for name, value in values.items():
+        query = query.replace("${" + name + "}", str(value))
+    with engine.connect() as connection:
+        return dict(connection.exec_driver_sql(query).mappings().first())
+
+
+def _summary(folder: Path, engine, user_id: str) -> dict[str, Any]:
+    """What the read API answers about the user's newest months."""
+    port = free_port()
+    settings = {
+        "DATABASE_URL": engine.url.render_as_string(hide_password=False),
+        "ASLEEP_API_KEY": "one", "SERVICE_API_KEYS": "read",
+    }  # fmt: skip
+    with subprocess.Popen(
+        [*COMMAND, "serve", "--port", str(port)], cwd=folder, env=_environment(folder) | settings
+    ) as service:
+        try:
+            await_truth(lambda: answers(f"http://127.0.0.1:{port}"))
+            found = requests.get(
+                f"http://127.0.0.1:{port}/api/users/{user_id}/summary", headers={"x-api-key": "read"}, timeout=30
+            )
+            assert found.status_code == 200, found.text
+            return {month["month"]: month for month in found.json()["months"]}
+        finally:
+            service.terminate()
+
+
+def test_everything_that_shows_a_month_shows_one_number_for_one_thing(folder, first, engine):
+    """The demo's printed table, cookbook, report, dashboard and read API: readers compare them."""
+    month = (datetime.now(UTC).date() - timedelta(days=1)).replace(day=1)
+    [printed] = [
+        [cell.strip() for cell in line.split("│")[1:-1]] for line in first.splitlines() if f"│ {month:%Y-%m} │" in line
+    ]
+    with engine.connect() as connection:
+        user_id = connection.scalar(
+            text(
+                "SELECT user_id FROM asleep.monthly_averages WHERE month = :month "
+                "ORDER BY naps > 0 DESC, valid_nights DESC, user_id LIMIT 1"
+            ),
+            {"month": month},
+        )
+    report, [book] = _report(folder, month), _cookbook(engine, 5, month=month)[-1:]
+    panels = {
+        title: next(iter(_grafana(engine, title, month=month).values()))
+        for title in ("Asleep per date", "Efficiency", "Falls asleep", "Wakes up")
+    }
+    assert printed[2:5] == [report[name] for name in ("Nights", "Asleep per date", "Efficiency")]
+    assert report["Asleep per date"] == _as_duration(panels["Asleep per date"])
+    assert report["Efficiency"] == f"{panels['Efficiency'] * 100:.1f} %"
+    assert [report[name] for name in ("Falls asleep", "Wakes up")] == [panels["Falls asleep"], panels["Wakes up"]]
+    assert float(book["hours_asleep_per_date"]) == round(panels["Asleep per date"] / 3600, 2)
+    assert float(book["efficiency"]) == round(panels["Efficiency"], 3)
+    assert f"{book['falls_asleep']:%H:%M}" == report["Falls asleep"]
+
+    report = _report(folder, month, "--user", user_id)
+    book = next(row for row in _cookbook(engine, 2, user=user_id) if row["month"] == month)
+    panel, answer = _grafana(engine, "Months", user=user_id), _summary(folder, engine, user_id)[month.isoformat()]
+    assert (panel["month"], panel["nights"]) == (f"{month:%Y-%m}", answer["nights"])
+    assert report["Nights"] == str(answer["nights"]) == str(book["nights"])
+    assert report["Asleep per date"] == _as_duration(answer["avg_time_in_sleep_of_date"])
+    assert float(book["hours_asleep_per_date"]) == round(answer["avg_time_in_sleep_of_date"] / 3600, 2)
+    assert panel["hours_asleep_per_date"] * 3600 == pytest.approx(answer["avg_time_in_sleep_of_date"], rel=1e-12)
+    assert report["Efficiency"] == f"{answer['avg_efficiency_of_night'] * 100:.1f} %"
+    assert panel["efficiency"] == answer["avg_efficiency_of_night"]
+    assert float(book["efficiency"]) == round(answer["avg_efficiency_of_night"], 3)
+    for name, shown, column in (
+        ("Falls asleep", "falls_asleep", "avg_onset_of_night"),
+        ("Wakes up", "wakes_up", "avg_wake_of_night"),
+    ):
+        assert report[name] == panel[shown] == f"{book[shown]:%H:%M}" == answer[column][:5]
 
 
 def test_psql_opens_with_the_command_that_the_demo_names(folder, first):
