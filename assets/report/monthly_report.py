@@ -257,11 +257,14 @@ def _recorded_nights(sessions: pd.DataFrame, missing: Sequence[date]) -> list[Pi
 
 def _pictures_of_nights(nights: pd.DataFrame) -> list[Picture]:
     days = charts.by_day(nights["night_date"].tolist())
-    asleep, awake = (nights[name] - nights[name].dt.normalize() for name in ("sleep_time_local", "wake_time_local"))
+    moments = (nights[name].where(nights["is_valid_night"]) for name in ("sleep_time_local", "wake_time_local"))
+    asleep, awake = (moment - moment.dt.normalize() for moment in moments)
     stages, by_night = svg(charts.stage_bars(nights, days), "stages"), svg(charts.clocks(asleep, awake, days), "clocks")
     return [
         Picture("Stages by night", "Hours in each stage of the main sleep.", stages),
-        Picture("Bed time by night", "Falling asleep and waking up, main sleep.", by_night),
+        Picture(
+            "Bed time by night", "Falling asleep and waking up on valid nights, which have 3 hours in bed.", by_night
+        ),
     ]
 
 
