@@ -84,8 +84,6 @@ class _Progress:
     """As the last response demands."""
     date: str | None = None
     """Header `Date` of the last response."""
-    first: "_Attempted | None" = None
-    """The first attempt, until it has been judged."""
 
 
 class _PermitTaker:
@@ -185,17 +183,10 @@ class Transport:
             AsleepError: see `resources.asleep.errors`.
         """
         progress = _Progress(request, pseudonym(request.user_id), self._clock() + self._retry_policy.total_seconds)
-        judged, asked_at = progress.first = self._get_with_permit(progress)
-        if _is_worth_repeating(judged):
-            judged, asked_at = self._retrying(self._first_or_next, progress)
+        judged, asked_at = self._retrying(self._get_with_permit, progress)
         if judged.result is not None and asked_at is not None:
             return ApiResult(judged.result, asked_at, progress.date)
         raise judged.error or Malformed()
-
-    def _first_or_next(self, progress: _Progress) -> _Attempted:
-        """The first attempt was made before: most requests need no other, and no machinery of repetition."""
-        first, progress.first = progress.first, None
-        return first or self._get_with_permit(progress)
 
     def _get_with_permit(self, progress: _Progress) -> _Attempted:
         self._stop_if_rejected()
@@ -283,9 +274,8 @@ class Transport:
 
 
 def _may_help(state: RetryCallState) -> bool:
-    return state.outcome is not None and not state.outcome.failed and _is_worth_repeating(state.outcome.result()[0])
-
-
-def _is_worth_repeating(judged: Classification) -> bool:
     """Whether another attempt may succeed."""
+    if state.outcome is None or state.outcome.failed:
+        return False
+    judged: Classification = state.outcome.result()[0]
     return judged.outcome is not Outcome.ANSWERED or judged.is_garbled

@@ -40,8 +40,8 @@ def probe(api: AsleepClient, user_id: str, *, unknown_user: bool = False) -> Fin
     if (listed := _best(rows)) is not None:
         can_be_read = "session: a listed session can be read"
         result = _get(findings, can_be_read, lambda: api.get_session(user_id, listed.session_id))
-        if result is not None and (session := findings.check_session(result.result, user_id)) is not None:
-            findings.check_listed(session, listed)
+        if result is not None:
+            findings.check_session(result.result, user_id, listed)
     averages = _get(
         findings, f"average-stats: {MAX_DAYS} dates are allowed", lambda: api.get_average_stats(user_id, *days)
     )

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from resources.asleep.errors import Malformed
 from resources.asleep.parsing.parse_sessions import parse_session_list, parse_session_result
 from resources.asleep.parsing.parse_users import parse_average_stats, parse_user
-from resources.asleep.parsing.parse_values import UNKNOWN_ZONE
+from resources.asleep.parsing.parse_values import FIELD_NAME, UNKNOWN_ZONE
 from resources.asleep.records import (
     COMPLETE,
     STAT_FIELDS,
@@ -135,12 +135,13 @@ class Findings:
         self.check("list: `time_in_bed` of a running session is null", _all(running))
         return rows
 
-    def check_session(self, result: Result, user_id: str) -> SleepSession | None:
-        """Check a session in full; returns it.
+    def check_session(self, result: Result, user_id: str, listed: ListedSession | None = None) -> None:
+        """Check a session in full.
 
         Args:
             result: of the session call.
             user_id: whose session was requested.
+            listed: its row in the list.
         """
         raw = result.get("session")
         start = raw.get("start_time") if isinstance(raw, dict) else None
@@ -148,7 +149,7 @@ class Findings:
         given = {"user_id": user_id, "asked_at": datetime.now(UTC)}
         session = self._parsed("session: can be read", parse_session_result, dict(result), **given)
         if session is None:
-            return None
+            return
         self.check_fields("session", session.contract_violations)
         raw_stat = result.get("stat")
         missing = sorted(set(STAT_FIELDS) - set(raw_stat)) if isinstance(raw_stat, dict) else []
@@ -157,18 +158,10 @@ class Findings:
         never = "NEVER_SLEPT" in (session.peculiarities or ())
         self.check("session: NEVER_SLEPT carries a `stat` object", isinstance(raw_stat, dict) if never else None)
         self._check_stat(session.stat, session, raw_stat if isinstance(raw_stat, dict) else {})
-        return session
-
-    def check_listed(self, session: SleepSession, listed: ListedSession) -> None:
-        """Check that a session in full is the one of a list row.
-
-        Args:
-            session: as read.
-            listed: its row.
-        """
-        self.check("session: `id` is the one requested", session.session_id == listed.session_id)
-        same = (session.session_start_time, session.state) == (listed.session_start_time, listed.state)
-        self.check("session: start and state are those of the list row", same)
+        if listed is not None:
+            self.check("session: `id` is the one requested", session.session_id == listed.session_id)
+            same = (session.session_start_time, session.state) == (listed.session_start_time, listed.state)
+            self.check("session: start and state are those of the list row", same)
 
     def _check_stat(self, stat: Stat | None, session: SleepSession, raw: Result) -> None:
         slept = stat if stat is not None and stat.time_in_sleep else None
@@ -218,7 +211,8 @@ class Findings:
         period = result.get("period")
         extra = sorted(set(period) - {"timezone", "start_date", "end_date"}) if isinstance(period, dict) else []
         has_no_other = "average-stats: `period` has timezone, start_date, end_date"
-        self.check(has_no_other, not extra, f"also: {', '.join(extra)}")
+        shown = (name if FIELD_NAME.fullmatch(name) else "(a name with other characters)" for name in extra)
+        self.check(has_no_other, not extra, f"also: {', '.join(shown)}")
         present = all(isinstance(result.get(name), list) for name in ("slept_sessions", "never_slept_sessions"))
         self.check("average-stats: both lists are present, also when empty", present)
         self.check(

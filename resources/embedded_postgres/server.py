@@ -102,7 +102,8 @@ def _create_cluster(home: Home, life: IO[str]) -> None:
     run("initdb", *_LOGIN, *_LOCALE, "-D", new, stdin=passwords[SUPERUSER], life=life)
     role = f"CREATE ROLE {APPLICATION} LOGIN CREATEDB CREATEROLE PASSWORD '{passwords[APPLICATION]}';\n"
     statements = f"{role}CREATE DATABASE {DATABASE} OWNER {APPLICATION};\n"
-    run("postgres", "--single", "-c", "exit_on_error=on", "-D", new, "postgres", stdin=statements, life=life)
+    silent = ("-c", "log_min_error_statement=panic")  # a statement that fails holds a password
+    run("postgres", "--single", "-c", "exit_on_error=on", *silent, "-D", new, "postgres", stdin=statements, life=life)
     new.rename(home.data)
 
 

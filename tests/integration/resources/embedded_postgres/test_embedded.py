@@ -28,7 +28,7 @@ from click.testing import CliRunner
 
 from pipelines.cli.development.database import main
 from resources.embedded_postgres import server as embedded
-from resources.embedded_postgres.programs import SHARED_BY_ROOT
+from resources.embedded_postgres.programs import SHARED_BY_ROOT, EmbeddedPostgresError
 
 APP_ROOT = Path(embedded.__file__).parents[2]
 RUNS_AS_ROOT = os.geteuid() == 0
@@ -418,6 +418,16 @@ def test_the_password_does_not_show_in_logs(server: embedded.EmbeddedPostgres):
     assert password
     assert password not in repr(server)
     assert password not in server.psql_command
+
+
+def test_a_failed_creation_shows_no_password(monkeypatch: pytest.MonkeyPatch):
+    """Postgres reports a statement that fails together with its text, and this one sets the password."""
+    monkeypatch.setattr(embedded, "APPLICATION", "pg_reserved")
+    with somebody(-1, [str(APP_ROOT)]) as me, pytest.raises(EmbeddedPostgresError) as caught:
+        embedded.start(me.directory)
+
+    assert "reserved" in str(caught.value)
+    assert "PASSWORD" not in str(caught.value)
 
 
 def test_the_command_starts_shows_and_stops():
