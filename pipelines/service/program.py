@@ -23,6 +23,9 @@ from resources.rate_limit.table import read_state
 FACTORY = "pipelines.service.program:build"
 GRACEFUL_SECONDS = 30
 KEEP_ALIVE_SECONDS = 15
+WORKER_SECONDS = 60
+"""A worker that does not start or respond within this time is replaced. With uvicorn's own 5 s, a busy machine replaces
+every worker before it has started."""
 _MAX_HEAD_BYTES = 32 * 1024
 
 
@@ -117,6 +120,7 @@ def serve(factory: str, *, host: str, port: int, workers: int = 1, trusted_proxi
         forwarded_allow_ips=list(trusted_proxies),
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
+        timeout_worker_healthcheck=WORKER_SECONDS,
     )
 
 

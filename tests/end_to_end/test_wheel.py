@@ -77,3 +77,4 @@ def test_the_installed_program_runs_the_demo_and_writes_nothing_beside_its_code(
     home = installed.work / "data" / "asleep-sync" / "home"
     jobs = installed.run("exec", "--", "python", "-m", "dagster", "job", "list", "-w", str(home / "workspace.yaml"))
     assert "sync_sleep_sessions" in jobs.stdout, jobs.stderr
+    assert "currently in" not in jobs.stderr

@@ -40,6 +40,18 @@ def test_each_program_works_with_the_login_of_its_role(
         embedded.destroy(directory)
 
 
+@pytest.mark.long
+def test_a_worker_that_starts_slowly_is_not_replaced(
+    start_service: Callable[..., Service], database_url: str, tmp_path: Path
+):
+    """A busy machine must not keep the service from starting: uvicorn replaces a worker that is silent for 5 s."""
+    slow = "import sys, time\nif '--multiprocessing-fork' in sys.orig_argv:\n    time.sleep(8)\n"
+    (tmp_path / "sitecustomize.py").write_text(slow, "utf-8")
+    service = start_service(database_url, workers=2, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+
+    assert service.get("/ready").status_code == 200
+
+
 def url_of(server: embedded.EmbeddedPostgres, login: str, role: str) -> str:
     url = make_url(server.url).set(drivername="postgresql", username=login, password=PASSWORDS[f"{role}_PASSWORD"])
     return url.render_as_string(hide_password=False)
