@@ -16,6 +16,7 @@ from assets.metrics.monthly_summary import summarise
 from resources.database.engine import make_engine
 from resources.database.users.registry import Registry
 from tests.conftest import ROOT, Simulator
+from tests.end_to_end.dagster.running import until
 from tests.truth import differences
 
 DAYS = 14
@@ -62,6 +63,13 @@ class Deployment:
         """`asleep-sync sync` over the last two weeks, as a process."""
         today = datetime.now(UTC).date()
         return self.start("sync", "--from", str(today - timedelta(days=DAYS - 1)), "--to", str(today), **settings)
+
+    def reach(self, requests: int, process: subprocess.Popen[str]) -> None:
+        """Return when the API has served so many requests, or the process has ended."""
+        until(
+            f"{requests} requests", lambda: self.api.ask("stats")["total"] >= requests or process.poll() is not None,
+            every=0.005,
+        )  # fmt: skip
 
     def run(self, *arguments: str, **settings: str) -> tuple[int, str]:
         """Run to the end; exit code and everything said."""

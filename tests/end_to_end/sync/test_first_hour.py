@@ -1,15 +1,12 @@
 """What a newcomer gets wrong: each ends soon, with exit code 2 and one line that names what to mend."""
 
 import signal
-import time
 
 import pytest
 from sqlalchemy import text
 
 from tests.adversary import forwarding_to, whole
 from tests.bad_server import Request, Server, Wire
-
-MAX_SECONDS = 60
 
 
 def lines(said):
@@ -96,9 +93,7 @@ def test_interim_responses_before_everything_are_two_and_named(deployment, serve
 def test_a_signal_ends_the_sync_with_one_line_and_nothing_goes_on(deployment, number):
     """Ctrl-C, and what systemd and Docker send: it once went on for 155 seconds, and its run was retried."""
     process = deployment.sync(ASLEEP_REQUESTS_PER_SECOND="20")
-    deadline = time.monotonic() + MAX_SECONDS
-    while deployment.api.ask("stats")["total"] < 10 and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
+    deployment.reach(10, process)
     process.send_signal(number)
     said = "".join(process.communicate(timeout=30))
     assert process.returncode == 128 + number, said

@@ -1,21 +1,15 @@
 """kill -9 at any moment: what was committed is right, nothing is lost, and the next good run has it all."""
 
 import random
-import time
 
 import pytest
-
-MAX_SECONDS = 60
 
 
 def _kill_somewhere(deployment, dice, most_requests):
     """Start a sync, kill it once so many requests were served as the dice say; its exit code and what it said."""
     deployment.api.reset()
     process = deployment.sync(ASLEEP_REQUESTS_PER_SECOND="150")
-    until = dice.randrange(most_requests)
-    deadline = time.monotonic() + MAX_SECONDS
-    while deployment.api.ask("stats")["total"] < until and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
+    deployment.reach(dice.randrange(most_requests), process)
     process.kill()
     said = "".join(process.communicate())
     return process.returncode, said

@@ -1,7 +1,5 @@
 """Postgres is restarted in the middle of a run: the run goes on or says that it failed, and nothing is lost."""
 
-import time
-
 import pytest
 
 from resources.database.engine import make_engine
@@ -29,9 +27,7 @@ def test_a_restart_of_postgres_in_the_middle_of_a_run_loses_nothing(server, depl
     """Maintenance happens at night, which is when we sync."""
     deployment = deploy(server.url)
     process = deployment.sync(ASLEEP_REQUESTS_PER_SECOND="100")
-    deadline = time.monotonic() + 60
-    while deployment.api.ask("stats")["total"] < requests and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
+    deployment.reach(requests, process)
     assert process.poll() is None
     deployment.engine.dispose()
     embedded.stop(tmp_path)
