@@ -33,7 +33,12 @@ class SqlCheck(NamedTuple):
 
 
 def rows_of_check(connection: Connection, name: str) -> Sequence[Row[Any]]:
-    """Rows of `check_<name>.sql`: kind, found, since; none when the check passes."""
+    """Rows of `check_<name>.sql`: kind, found, since; none when the check passes.
+
+    Args:
+        connection: reads; writes nothing.
+        name: of the check.
+    """
     return connection.execute(load_sql(__package__, f"check_{name}")).all()
 
 

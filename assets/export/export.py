@@ -108,7 +108,12 @@ def export(
 
 
 def refresh(engine: Engine, directory: Path) -> Exported:
-    """Write exported months that changed since, for instance by an erasure, again in the formats that they have."""
+    """Write exported months that changed since, for instance by an erasure, again in the formats that they have.
+
+    Args:
+        engine: of the database with the tables.
+        directory: of the export.
+    """
     done = []
     with advisory_lock(engine, _LOCK):
         for dataset in (*DATASETS, STAGES, EPOCHS):

@@ -80,7 +80,13 @@ def run_batch(context: dg.OpExecutionContext, asleep_api: AsleepApi, database: D
 
 
 def batch_lock(context: dg.OpExecutionContext, database: Database, batch: Batch) -> AbstractContextManager[None]:
-    """Keep other runs from syncing the users of this batch meanwhile: every request would be sent twice."""
+    """Keep other runs from syncing the users of this batch meanwhile: every request would be sent twice.
+
+    Args:
+        context: of the step that syncs the batch.
+        database: takes the lock, on a connection of its own.
+        batch: whose users are locked.
+    """
     name, note = lock_of_batch(batch.number, batch.of), "Another run syncs these users just now: waiting."
     return advisory_lock(database.engine, name, on_wait=lambda: context.log.info(note))
 

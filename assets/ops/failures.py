@@ -86,7 +86,12 @@ def _refuse_if_stopped(context: dg.OpExecutionContext) -> None:
 
 
 def missing_data_failure(connection: Connection, user_ids: Sequence[str] = ()) -> dg.Failure:
-    """The failure of a run while data of these users, or of any, are missing: how much, the first, and what to type."""
+    """The failure of a run while data of these users, or of any, are missing: how much, the first, and what to type.
+
+    Args:
+        connection: reads; writes nothing.
+        user_ids: whose data count; empty for all users.
+    """
     waiting, missing = read_missing_data(connection, user_ids)
     first = [f" First: user {m.user}, {m.kind}, {' '.join(m.message.split()).rstrip('.')}." for m in missing[:1]]
     return dg.Failure(

@@ -68,7 +68,15 @@ def sync_some_users(
 
 
 def recompute_metrics(engine: Engine, options: MetricsOptions) -> dict[str, int]:
-    """Recompute every stale period; returns what became of them, as the asset's metadata."""
+    """Recompute every stale period.
+
+    Args:
+        engine: of the database with the tables.
+        options: free days, and users for each batch.
+
+    Returns:
+        Counts for the asset's metadata.
+    """
     from assets.metrics.sleep_metrics import compute_metrics
 
     return compute_metrics(engine, datetime.now(UTC).date(), options.free_days)._asdict()
@@ -95,6 +103,11 @@ def recompute_what_is_stale(
 
     Reported to the instance, not in this run: the runs of these jobs are removed after a while, the asset's history is
     not.
+
+    Args:
+        context: of the step; its instance takes the reports.
+        database: with the tables.
+        metrics_options: free days, and users for each batch.
     """
     with as_dagster_failure(context):
         with database.engine.connect() as connection:

@@ -228,7 +228,12 @@ class Chunk:
 
 
 def read_chunk(engine: Engine, taken: Sequence[TakenEvent]) -> Chunk:
-    """Find out what events need; whole nights are stored from their bodies, unless the event must ask the API."""
+    """Find out what events need; whole nights are stored from their bodies, unless the event must ask the API.
+
+    Args:
+        engine: of the database with the tables.
+        taken: events taken from the inbox.
+    """
     events = {event.event_id: read_event(event.body, event.headers) for event in taken}
     with engine.begin() as connection:
         known = known_sessions(connection, (e.session_id for e in events.values() if e.session_id))

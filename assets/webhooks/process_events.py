@@ -70,6 +70,10 @@ def one_by_one(engine: Engine, handle: Handle) -> Handle:
     """As `handle`, but events that cannot be handled together are handled one by one: none stops the others.
 
     `Rejected`, and an outage of the database or a lack of its resources, concern all events and are raised.
+
+    Args:
+        engine: of the database with the inbox.
+        handle: handles several events at once.
     """
 
     def handle_each(taken: Sequence[TakenEvent]) -> Counter[str]:
@@ -91,7 +95,15 @@ def one_by_one(engine: Engine, handle: Handle) -> Handle:
 
 
 def store_events(engine: Engine, taken: Sequence[TakenEvent]) -> Counter[str]:
-    """Store what events bring themselves, and mark those that must ask the API; returns counts."""
+    """Store what events bring themselves, and mark those that must ask the API.
+
+    Args:
+        engine: of the database with the tables.
+        taken: events taken from the inbox.
+
+    Returns:
+        Counts for the log.
+    """
     return _write(engine, read_chunk(engine, taken))
 
 

@@ -1,8 +1,4 @@
-"""Public functions with two or more arguments describe them; ruff checks that `Args:` names each (D417).
-
-Where a function acts is not counted: the caller's connection (a function that writes belongs in a transaction, and
-never ends it), the engine, Dagster's context.
-"""
+"""Public functions with two or more arguments describe them; ruff checks that `Args:` names each (D417)."""
 
 import ast
 from collections.abc import Iterator
@@ -12,7 +8,6 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("assets", "pipelines", "resources")
 PLAIN_DECORATORS = {"cache", "cached_property", "classmethod", "contextmanager", "override", "property", "staticmethod"}
 """Functions with another decorator are commands, assets, ops and routes: their docstrings are texts of an interface."""
-WHERE_IT_ACTS = {"connection", "context", "database", "engine"}
 
 
 def _public_functions(body: list[ast.stmt]) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -27,7 +22,7 @@ def _is_undescribed(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     if any(ast.unparse(decorator).split(".")[-1] not in PLAIN_DECORATORS for decorator in function.decorator_list):
         return False
     every = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
-    arguments = [each.arg for each in every if each.arg not in {"self", "cls", "_", *WHERE_IT_ACTS}]
+    arguments = [each.arg for each in every if each.arg not in {"self", "cls", "_"}]
     docstring = ast.get_docstring(function) or ""
     return len(arguments) > 1 and "Args:" not in docstring and "arguments" not in docstring
 

@@ -15,12 +15,22 @@ class ApiAddresses:
     """Addresses from which the API has answered: a sync with another one is a first contact."""
 
     def has_answered(self, engine: Engine, base_url: str) -> bool:
-        """True when the API has answered from this address before."""
+        """True when the API has answered from this address before.
+
+        Args:
+            engine: of the database with `api_accounts`.
+            base_url: of the API.
+        """
         with engine.connect() as connection:
             return connection.scalar(select(api_addresses).where(api_addresses.c.base_url == base_url)) is not None
 
     def note_answer(self, engine: Engine, base_url: str) -> None:
-        """Record that it has; a database that is away is noticed by those who need it."""
+        """Record that it has; a database that is away is noticed by those who need it.
+
+        Args:
+            engine: of the database with `api_accounts`.
+            base_url: of the API.
+        """
         with suppress(SQLAlchemyError), engine.begin() as connection:
             connection.execute(insert(api_addresses).values(base_url=base_url).on_conflict_do_nothing())
 
@@ -33,14 +43,25 @@ class Account(NamedTuple):
 
 
 def known_account(connection: Connection, account: str) -> Account:
-    """What is known of an account."""
+    """What earlier runs found out about an account.
+
+    Args:
+        connection: reads; writes nothing.
+        account: base URL and environment.
+    """
     columns = (api_accounts.c.page_rows, api_accounts.c.averaging_formula)
     found = connection.execute(select(*columns).where(api_accounts.c.account == account)).one_or_none()
     return Account() if found is None else Account(*found)
 
 
 def note_account(connection: Connection, account: str, **learnt: int | str | timedelta) -> None:
-    """Remember what was learnt about an account: values of columns of `api_accounts`."""
+    """Store what a run found out about an account.
+
+    Args:
+        connection: in the caller's transaction.
+        account: base URL and environment.
+        **learnt: values by column of `api_accounts`.
+    """
     values = {**learnt, "noted_at": func.now()}
     statement = insert(api_accounts).values(account=account, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=["account"], set_=values))

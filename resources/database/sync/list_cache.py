@@ -38,6 +38,10 @@ class ListEnds(NamedTuple):
 def expire_lists(connection: Connection, user_ids: Iterable[str]) -> int:
     """Make the next sync list these users' sessions although they were listed lately.
 
+    Args:
+        connection: in the caller's transaction.
+        user_ids: of the users to list again.
+
     Returns:
         How many of them had a list.
     """
@@ -85,7 +89,12 @@ def remove_list_ends(
 
 
 def remove_empty_lists(connection: Connection, user_ids: Iterable[str]) -> None:
-    """Believe that the first lists of these users, which were empty, were right: they were read once more."""
+    """Accept the first lists of these users, which were empty: a second list was empty, too.
+
+    Args:
+        connection: in the caller's transaction.
+        user_ids: of users whose list was read a second time.
+    """
     ends, wanted = unconfirmed_lists.c, list(user_ids)
     if wanted:
         connection.execute(delete(unconfirmed_lists).where(ends.rows == 0, ends.user_id.in_(wanted)))

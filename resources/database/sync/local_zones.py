@@ -55,6 +55,10 @@ def settle_local_zones(connection: Connection, user_ids: Iterable[str]) -> None:
 
     Belongs at the end of every transaction that stores or deletes sessions or changes a registered zone. The caller
     holds the users (`Registry.hold`), so that two transactions do not each miss the other's sessions.
+
+    Args:
+        connection: in the caller's transaction.
+        user_ids: of users with changed sessions or another registered zone.
     """
     wanted = sorted(set(user_ids))
     borrowers = connection.execute(load_sql(__package__, "users_who_borrow_zones"), {"user_ids": wanted}).all()

@@ -79,7 +79,12 @@ def overdue_users(connection: Connection) -> int:
 
 
 def read_missing_data(connection: Connection, user_ids: Sequence[str] = ()) -> tuple[int, list[Missing]]:
-    """How many sessions and lists of these users, or of all, are missing, and the first `MAX_SHOWN` of them."""
+    """How many sessions and lists of these users, or of all, are missing, and the first `MAX_SHOWN` of them.
+
+    Args:
+        connection: reads; writes nothing.
+        user_ids: whose data count; empty for all users.
+    """
     values = {"user_ids": list(user_ids) or None, "most": MAX_SHOWN}
     found = connection.execute(load_sql(__package__, "missing_data"), values).all()
     missing = [

@@ -79,7 +79,12 @@ def sessions_in_windows(
 
 
 def sessions_without_stages(connection: sa.Connection, user_ids: Iterable[str]) -> Sessions:
-    """Finished sessions of these users that are stored from statistics only."""
+    """Finished sessions of these users that are stored from statistics only.
+
+    Args:
+        connection: reads; writes nothing.
+        user_ids: whose sessions to return.
+    """
     return _sessions(connection, sa.and_(_of(user_ids), ~_S.is_final, _S.state == "COMPLETE"))
 
 
@@ -110,7 +115,12 @@ def _sessions(
 
 
 def known_sessions(connection: sa.Connection, session_ids: Iterable[str]) -> dict[str, KnownSession]:
-    """Return those of the sessions that are stored."""
+    """Return those of the sessions that are stored.
+
+    Args:
+        connection: reads; writes nothing.
+        session_ids: sessions to look up.
+    """
     query = sa.select(_S.session_id, _S.user_id, _S.is_final, _S.deleted_at.is_not(None))
     found = connection.execute(query.where(any_of(_S.session_id, session_ids)))
     return {session_id: KnownSession(*known) for session_id, *known in found}
@@ -124,26 +134,46 @@ ON CONFLICT (session_id) DO NOTHING
 
 
 def note_event_only(connection: sa.Connection, session_ids: Iterable[str]) -> None:
-    """Note sessions that were stored from an event: the next sync reads them once from the API."""
+    """Note sessions that were stored from an event: the next sync reads them once from the API.
+
+    Args:
+        connection: in the caller's transaction.
+        session_ids: sessions to mark.
+    """
     if wanted := sorted(set(session_ids)):
         connection.execute(_EVENT_ONLY, {"ids": wanted})
 
 
 def note_verified(connection: sa.Connection, session_ids: Iterable[str]) -> None:
-    """Note sessions that were read from the API."""
+    """Note sessions that were read from the API.
+
+    Args:
+        connection: in the caller's transaction.
+        session_ids: sessions to mark.
+    """
     if wanted := sorted(set(session_ids)):
         connection.execute(sa.delete(event_only_sessions).where(any_of(event_only_sessions.c.session_id, wanted)))
 
 
 def note_completed_times(connection: sa.Connection, known: Sequence[tuple[str, datetime]]) -> None:
-    """Note when sessions were analysed, given as session id and time."""
+    """Store when sessions were analysed.
+
+    Args:
+        connection: in the caller's transaction.
+        known: pairs of session id and `completed_time` (UTC).
+    """
     if known:
         parameters = {"session_ids": [k[0] for k in known], "completed_times": [k[1] for k in known]}
         connection.execute(load_sql(__package__, "note_completed_times"), parameters)
 
 
 def note_last_chunks(connection: sa.Connection, known: Sequence[tuple[str, int | None]]) -> None:
-    """Note the last chunk of sessions that were read before they were ever listed."""
+    """Store the last chunk of sessions that were read before any list contained them.
+
+    Args:
+        connection: in the caller's transaction.
+        known: pairs of session id and `last_received_seq_num`.
+    """
     if known:
         parameters = {"session_ids": [k[0] for k in known], "numbers": [k[1] for k in known]}
         connection.execute(load_sql(__package__, "note_last_chunks"), parameters)

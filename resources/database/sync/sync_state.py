@@ -81,7 +81,12 @@ class Deletion(NamedTuple):
 
 
 def count_users(connection: Connection, *, failed_only: bool = False) -> int:
-    """How many users a sync without named users includes, all or those with unresolved failures."""
+    """How many users a sync without named users includes, all or those with unresolved failures.
+
+    Args:
+        connection: reads; writes nothing.
+        failed_only: count only users with unresolved failures.
+    """
     failed = select(sync_failures.c.user_id).where(sync_failures.c.resolved_at.is_(None))
     chosen = users.c.user_id.in_(failed) if failed_only else true()
     return connection.scalar(select(func.count()).select_from(users).where(users.c.is_synced, chosen)) or 0
@@ -151,9 +156,14 @@ def finish_users(connection: Connection, finished: Sequence[FinishedUser], *, de
 
 
 def users_not_found(connection: Connection, user_ids: Sequence[str]) -> Counter[str]:
-    """Note users whom list and user endpoint report as not found; believed when noted again at least 20 hours later.
+    """Note users whom list and user endpoint report as not found; the second note, at least 20 hours later, counts.
 
-    Returns counts: `users_gone` of those believed, `users_not_found` of the others.
+    Args:
+        connection: in the caller's transaction.
+        user_ids: users who were not found.
+
+    Returns:
+        Counts: `users_gone` of users noted twice, `users_not_found` of the others.
     """
     if not user_ids:
         return Counter(users_gone=0, users_not_found=0)
@@ -162,14 +172,24 @@ def users_not_found(connection: Connection, user_ids: Sequence[str]) -> Counter[
 
 
 def users_found(connection: Connection, user_ids: Sequence[str]) -> None:
-    """Forget the suspicion about users whom the API has listed."""
+    """Clear the note of users whom the API lists again.
+
+    Args:
+        connection: in the caller's transaction.
+        user_ids: users who were found.
+    """
     if user_ids:
         suspected = and_(any_of(users.c.user_id, user_ids), users.c.not_found_since.is_not(None))
         connection.execute(update(users).where(suspected).values(not_found_since=None))
 
 
 def record_failures(connection: Connection, failures: Sequence[Failure]) -> None:
-    """Record failures; the same failure again counts as one more attempt. Its user will be listed anew next time."""
+    """Record failures; the same failure again counts as one more attempt. Its user will be listed anew next time.
+
+    Args:
+        connection: in the caller's transaction.
+        failures: of sessions, or of users' windows.
+    """
     if unique := list({(f.user_id, f.session_id): f for f in failures}.values()):
         connection.execute(load_sql(__package__, "record_failures"), arrays_of(unique))
         expire_lists(connection, {f.user_id for f in unique})
@@ -217,7 +237,12 @@ class BatchRecord(NamedTuple):
 
 
 def counts_of_run(connection: Connection, run_id: str) -> list[dict[str, Any]]:
-    """What the batches of a run have done so far."""
+    """What the batches of a run have done so far.
+
+    Args:
+        connection: reads; writes nothing.
+        run_id: of the Dagster run.
+    """
     query = select(sync_batches.c.counts).where(sync_batches.c.run_id == run_id).order_by(sync_batches.c.batch)
     return list(connection.scalars(query))
 
@@ -228,10 +253,26 @@ def has_due_failures(connection: Connection) -> bool:
 
 
 def prune_changes(connection: Connection, *, before: datetime) -> int:
-    """Remove older changes, and return how many; readers whose position is older have to copy anew."""
+    """Remove older changes; readers whose position is older have to copy anew.
+
+    Args:
+        connection: in the caller's transaction.
+        before: changes committed earlier (UTC) are removed.
+
+    Returns:
+        How many were removed.
+    """
     return connection.scalar(load_sql(__package__, "prune_changes"), {"before": before}) or 0
 
 
 def remove_old_batches(connection: Connection, *, before: datetime) -> int:
-    """Remove the notes of batches begun earlier, and return how many; the run's own record holds the sums."""
+    """Remove the notes of batches begun earlier; the run's own record holds the sums.
+
+    Args:
+        connection: in the caller's transaction.
+        before: moment (UTC).
+
+    Returns:
+        How many were removed.
+    """
     return connection.execute(delete(sync_batches).where(sync_batches.c.started_at < before)).rowcount

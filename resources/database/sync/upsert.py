@@ -48,7 +48,15 @@ _KEPT_WHEN_NOT_ASKED = {"last_received_seq_num"}  # known from the list only: an
 
 
 def disputed_sessions(connection: sa.Connection, rows: Iterable[tuple[Any, ...]]) -> dict[str, set[str]]:
-    """Sessions that several users are said to have, by these rows or by what is stored; with the users."""
+    """Sessions that more than one user has, by these rows or by what is stored.
+
+    Args:
+        connection: reads; writes nothing.
+        rows: rows of sessions, in the order of `SESSION_COLUMNS`.
+
+    Returns:
+        The users, by session id.
+    """
     users: dict[str, set[str]] = {}
     for row in rows:
         users.setdefault(row[_ID], set()).add(row[_USER])
