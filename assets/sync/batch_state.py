@@ -23,7 +23,7 @@ _TWO_OWNERS = (
     "Two users are said to have this session, and the API does not return it for exactly one of them. It was not "
     "written. The next run tries again."
 )
-_DOUBT = (
+_KEY_NOT_CONFIRMED = (
     Unavailable.kind,
     "No other user could be read to confirm that the key belongs to the users' environment. The next run tries again.",
 )
@@ -42,20 +42,20 @@ class BatchState(Findings):
 
     done: list[UserOutcome] = field(default_factory=list)
     held: list[UserOutcome] = field(default_factory=list)
-    """Done as well, but found gone or without sessions: not believed until the API is seen to know a user."""
+    """Done as well, but found gone or without sessions: held until the API has returned a user or a session."""
     held_deletions: list[Deletion] = field(default_factory=list)
     foreign: set[tuple[str, str]] = field(default_factory=set)  # user, and session of another user
     ownerless: set[tuple[str, str]] = field(default_factory=set)  # the same with owner unknown, on record
     moved: list[str] = field(default_factory=list)  # sessions that the API returns for another user than the stored one
     formulas: list[FittingFormula] = field(default_factory=list)  # users whose averages fit one formula only
-    is_key_right: bool = False  # the API has returned a user or a session
+    key_is_confirmed: bool = False  # the API has returned a user or a session
 
     def take(self, progress: Progress) -> None:
         """Take over what the sync of a user has found with its last response."""
         outcome, result = progress.outcome, progress.response.result
         if not isinstance(result, AsleepError) and not (isinstance(result, SessionList) and not result.rows):
-            self.believe()
-        if not self.is_key_right:
+            self.confirm_key()
+        if not self.key_is_confirmed:
             self.held_deletions += outcome.deletions
             outcome.deletions = []
         outcome.move_to(self)
@@ -65,20 +65,20 @@ class BatchState(Findings):
             failure = Failure(outcome.user.user_id, None, *outcome.window.span, DISAGREES, message, None)
             self.formulas.append(FittingFormula(formula, failure))
         if progress.is_done:
-            (self.done if self.is_key_right or outcome.failures else self.held).append(outcome)
+            (self.done if self.key_is_confirmed or outcome.failures else self.held).append(outcome)
 
-    def believe(self) -> None:
-        """The key belongs to the users' environment."""
-        self.is_key_right = True
+    def confirm_key(self) -> None:
+        """The key belongs to the users' environment: accept what was held."""
+        self.key_is_confirmed = True
         self.done += self.held
         self.deletions += self.held_deletions
         self.held, self.held_deletions = [], []
 
-    def doubt(self) -> None:
+    def fail_held(self) -> None:
         """Nothing shows whether the key belongs to the users' environment: those held fail, and are tried again."""
         for outcome in self.held:
             outcome.gone = False
-            outcome.failures = [Failure(outcome.user.user_id, None, *outcome.window.span, *_DOUBT, None)]
+            outcome.failures = [Failure(outcome.user.user_id, None, *outcome.window.span, *_KEY_NOT_CONFIRMED, None)]
         self.done += self.held
         self.held, self.held_deletions = [], []
 
@@ -178,7 +178,7 @@ class BatchState(Findings):
 
 
 def key_finds_no_user(requested: int) -> KeyRejected:
-    """The error of a key for which every user is unknown: to believe it would erase all users here."""
+    """The error of a key for which every user is unknown: accepting that would erase all users here."""
     return KeyRejected(
         f"The Asleep API does not find any of {requested} users. Check that ASLEEP_API_KEY belongs to the users' "
         "environment (Live or Test). No user was marked as gone. If all were deleted indeed, set them inactive or "

@@ -36,7 +36,7 @@ from resources.pseudonyms import pseudonym
 SECONDS_PER_WRITE = 2.0
 ROWS_PER_WRITE = 500  # a write comes sooner when this many rows wait
 USERS_LOOKED_UP_AT_ONCE = 50  # what is stored of this many users is in memory at a time, whatever the window
-WITNESSES = 3  # users read directly, of those in the batch and of others each, before the key is called wrong
+MAX_KEY_TESTS = 3  # users of the batch, and as many others, read directly before the key counts as wrong
 _CUT_LIST = "The API returned the list in shorter pages than before, so it may lack sessions. It is read again."
 
 
@@ -67,7 +67,7 @@ class Batch:
     mode: Mode = Mode.LIST
     pseudonyms: tuple[str, ...] | None = None  # only these users; None for all active ones
     failed_only: bool = False
-    accept_deletions: bool = False  # believe the API however many sessions it does not find
+    accept_deletions: bool = False  # accept deletions, however many sessions the API does not find
     refetch: bool = False  # read in full every session of the window, also those that are stored and unchanged
     session_pseudonyms: tuple[str, ...] | None = None  # with `Mode.FILL`: read only these sessions
 
@@ -215,9 +215,9 @@ class _BatchSync:
         held = self.state.held
         silent = [outcome.user.user_id for outcome in held if not outcome.gone]
         with self.engine.connect() as connection:
-            others = Registry(connection).some_others({outcome.user.user_id for outcome in held}, WITNESSES)
+            others = Registry(connection).some_others({outcome.user.user_id for outcome in held}, MAX_KEY_TESTS)
         requested, is_sure = len(held), True
-        for user_id in (*silent[:WITNESSES], *others):
+        for user_id in (*silent[:MAX_KEY_TESTS], *others):
             try:
                 self.api.read_user(user_id)
             except UserGone:
@@ -227,10 +227,10 @@ class _BatchSync:
             except AsleepError:
                 is_sure = False
             else:
-                return self.state.believe()
+                return self.state.confirm_key()
         if is_sure:
             raise key_finds_no_user(requested)
-        return self.state.doubt()
+        return self.state.fail_held()
 
     def settle_formula(self) -> None:
         """The API follows one formula: users whose averages fit the other one only disagree."""

@@ -20,7 +20,7 @@ from resources.load_sql import any_of, arrays_of, load_sql
 
 DELETION_HELD_MESSAGE = (
     "The API does not find this session. Too many sessions vanished within 24 hours, so it is not marked as deleted. A "
-    "run at least 20 hours later reads it again and believes the answer; `asleep-sync sync --accept-deletions` does so "
+    "run at least 20 hours later reads it again and accepts the answer; `asleep-sync sync --accept-deletions` does so "
     "at once."
 )
 _DELETION_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('asleep-sync deletions', 0))")
@@ -32,7 +32,7 @@ reconciliation can tell that it is resolved."""
 
 DAMAGED = "damaged_stages"
 """Kind of a failure: the stages of a session contradict its statistics. The next run reads it once more and then
-believes what it gets."""
+accepts the response."""
 
 
 class UserToSync(NamedTuple):

@@ -1,5 +1,5 @@
 -- Users whom both the list and the user's own endpoint report as not found. The first time is a suspicion; at least 20
--- hours later it is believed: the user is no longer synced, what is stored waits for its erasure, and failures are
+-- hours later it is accepted: the user is no longer synced, what is stored waits for its erasure, and failures are
 -- closed, because they can never be resolved. One row: gone, suspected.
 WITH reported AS (
     UPDATE asleep.users

@@ -1,4 +1,4 @@
-"""Deletions and departures are believed only when they are plausible, or confirmed a day later."""
+"""Deletions and departures are accepted only when they are plausible, or confirmed a day later."""
 
 from datetime import timedelta
 from typing import Any

@@ -104,7 +104,7 @@ def without_stages(world: World) -> list[Difference]:
 
 
 def settle(world: World, history: History) -> None:
-    """Without faults everything is found, mended and believed within three days; then nothing is on record."""
+    """Without faults everything is found, mended and accepted within three days; then nothing is on record."""
     history.quiet()
     history.show_all()
     deliver(world, history.late)

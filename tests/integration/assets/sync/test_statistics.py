@@ -1,4 +1,4 @@
-"""Average-stats: as a cheap way to sync, and as a witness that finds what a list cannot show."""
+"""Average-stats: as a cheap way to sync, and as a comparison that finds what a list cannot show."""
 
 from collections.abc import Callable, Iterator
 from datetime import date

@@ -404,7 +404,9 @@ def test_a_session_that_is_not_found_for_a_moment_is_stored_later(run: Runner, e
     assert rows(engine, "SELECT session_id FROM asleep.sleep_sessions") == [(session_id,)]
 
 
-def test_a_session_that_is_never_found_is_believed_after_the_last_attempt(run: Runner, engine: Engine, api: Simulator):
+def test_a_session_that_is_never_found_counts_as_deleted_after_the_last_attempt(
+    run: Runner, engine: Engine, api: Simulator
+):
     """It was deleted after the event, or the event invented it: nothing for a person to look at."""
     [(user_id, result)] = recent(api, engine)
     put(engine, complete(user_id, {**result, "session": {"id": "20260101140000_aaaaa"}}))

@@ -60,7 +60,7 @@ OURS = answer().slept[0].stat
 
 
 def test_the_documented_example_agrees_with_itself():
-    """A witness that contradicts the vendor's own page would cry wolf for every user."""
+    """A comparison that contradicts the API's own documentation would report every user."""
     assert statistics_that_differ(OURS, answer().slept[0].stat) == []
     assert averages_that_differ([OURS], answer()).differing == []
 

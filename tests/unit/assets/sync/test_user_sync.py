@@ -150,7 +150,7 @@ def test_whatever_goes_wrong_is_a_failure_or_does_not_show(before, now, wrong):
     if outcome.failures or outcome.gone:
         return
     if any(isinstance(error, SessionGone) for error in wrong.values()):
-        return  # a false 404 for a session that the list lacks is believed: those are two looks
+        return  # a false 404 for a session that the list lacks is accepted: those are two looks
     for session_id, row in api.rows.items():
         if row.session_start_time in WINDOW.listed:
             assert session_id in rows or session_id in {s.session_id for s in known_before(before)}
