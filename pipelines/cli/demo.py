@@ -16,7 +16,7 @@ from pipelines.cli.development.simulated_api import Size, has_other_users, regis
 from pipelines.cli.sync_command import SyncRequest, run_sync
 from pipelines.observability import set_up_logs
 from pipelines.runtime.dagster_environment import DAGSTER_SCHEMA
-from pipelines.settings import load_settings
+from pipelines.settings import IS_CHECKOUT, load_settings
 from resources.database.migrate import migrate
 from resources.database.resource import Database
 from resources.database.schema import tables
@@ -27,7 +27,7 @@ from resources.embedded_postgres import server as embedded
 MONTHS_SHOWN = 12
 BATCHES = 4
 """Steps of the demo's sync, each a bar in the run's Gantt chart."""
-NEXT_STEPS = """
+NEXT_STEPS_OF_CHECKOUT = """
 Monthly report: {report}
 
 Still running: Postgres, for {postgres} (`make stop` ends it). The simulated API has ended; `make dev` starts it again.
@@ -38,6 +38,20 @@ Next:
   .venv/bin/asleep-sync status    what is stored, how fresh it is, what is missing
   .venv/bin/asleep-sync report    the report of any month or user
   .venv/bin/asleep-sync demo --remove    before your own account uses this folder: removes the demo's data
+"""
+NEXT_STEPS_OF_INSTALLED = """
+Monthly report: {report}
+
+Still running: Postgres, for {postgres}. The simulated API has ended; `asleep-sync dev` starts it again.
+
+Next:
+  asleep-sync dev              Dagster's UI with these assets and runs: http://127.0.0.1:3000
+  asleep-sync status           what is stored, how fresh it is, what is missing
+  asleep-sync report           the report of any month or user
+  asleep-sync demo --remove    ends Postgres and removes the demo's data
+
+The tables, in psql:
+  {psql}
 """
 
 
@@ -50,7 +64,8 @@ def run_demo(size: Size) -> int:
     began = time.monotonic()
     click.echo("1. Postgres: embedded, for this folder only")
     directory = load_settings().data_directory
-    url = embedded.start(directory / "postgres").url
+    server = embedded.start(directory / "postgres")
+    url = server.url
     with simulated_api(directory, size) as api:
         click.echo(f"2. Simulated Asleep API on {api.url}: {size.users} users, real nights")
         os.environ.setdefault("USER_BATCH_SIZE", str(max(1, -(-size.users // BATCHES))))
@@ -70,7 +85,8 @@ def run_demo(size: Size) -> int:
         click.echo(f"          (an empty mirror needs {least} at least)")
     _show(database.engine, time.monotonic() - began)
     report = _write_report(database.engine, directory, today)
-    click.echo(NEXT_STEPS.format(report=report, postgres=directory / "postgres"))
+    next_steps = NEXT_STEPS_OF_CHECKOUT if IS_CHECKOUT else NEXT_STEPS_OF_INSTALLED
+    click.echo(next_steps.format(report=report, postgres=directory / "postgres", psql=server.psql_command))
     return code
 
 

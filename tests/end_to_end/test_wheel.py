@@ -73,6 +73,8 @@ def test_the_installed_program_runs_the_demo_and_writes_nothing_beside_its_code(
 
     assert demo.returncode == 0, demo.stderr
     assert "users     2 " in demo.stdout
+    assert "asleep-sync dev" in demo.stdout
+    assert "make " not in demo.stdout
     assert installed.files() == before
     home = installed.work / "data" / "asleep-sync" / "home"
     jobs = installed.run("exec", "--", "python", "-m", "dagster", "job", "list", "-w", str(home / "workspace.yaml"))
