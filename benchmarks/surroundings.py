@@ -13,14 +13,16 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate
 from resources.database.users.registry import Registry
 from resources.embedded_postgres import server as embedded
 from tests.databases import create_database, drop_database
 
-KEY = "simulated-key"
 ROOT = Path(__file__).resolve().parent.parent
+KEY = "simulated-key"
 NOW = "2026-11-22T09:00:00Z"
 MAX_SECONDS = 1800
 TEMPLATE = "benchmark_template"
