@@ -78,7 +78,7 @@ integration: install  ## Real Postgres, real HTTP
 	$(BIN)/pytest tests/integration -m "not long" -n 2 --dist loadfile
 
 end-to-end: install chromium  ## The whole program, and Dagster's UI in Chromium
-	$(BIN)/pytest tests/end_to_end -m "not long"
+	$(BIN)/pytest tests/end_to_end -m "not long" -n 2 --dist loadgroup
 
 # Not part of `make test`: on CPython 3.11 a thread that starts while another one installs coverage's trace function fails.
 coverage: install  ## Unit and integration tests with coverage; fails below the floor in pyproject.toml
@@ -86,7 +86,7 @@ coverage: install  ## Unit and integration tests with coverage; fails below the 
 	  -W ignore::pytest.PytestUnraisableExceptionWarning
 
 long: install chromium redis pgbouncer .dbt/installed  ## Minutes of faults: kill -9, restarts, outages with many seeds
-	$(BIN)/pytest tests -m long
+	$(BIN)/pytest tests -m long -n 2 --dist loadgroup
 
 chromium:  ## Install Chromium from the distribution's packages, where that is possible
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
