@@ -21,7 +21,12 @@ def load_sql(package: str | None, name: str) -> TextClause:
 
 
 def any_of(column: ColumnElement[str] | Column[str], values: Iterable[str]) -> ColumnElement[bool]:
-    """`column = ANY(values)`: the same statement, whatever the number of the arguments' values."""
+    """`column = ANY(values)`: the same statement, whatever the number of values.
+
+    Args:
+        column: of texts.
+        values: bound as one array.
+    """
     return column == any_(literal(list(values), ARRAY(Text)))
 
 

@@ -100,8 +100,13 @@ def export(
 ) -> Exported:
     """Write the months that changed since the last export into `directory/<dataset>/month=<YYYY-MM>/`.
 
-    Files appear whole or not at all, and only their owner can read them. The arguments are the directory, which need
-    not exist, what to export, and what is called before each month with the dataset's name.
+    Files appear whole or not at all, and only their owner can read them.
+
+    Args:
+        engine: of the database with the tables.
+        directory: created when it does not exist.
+        request: datasets, months and formats to export.
+        progress: called before each month with the dataset's name and the month's first day.
     """
     with advisory_lock(engine, _LOCK):
         return _export(engine, directory, request, progress)

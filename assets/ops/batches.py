@@ -57,9 +57,12 @@ class SyncOptions:
 
 
 def batches_for(database: Database, users_a_batch: int, *, failed_only: bool = False) -> int:
-    """How many batches the registered users make, once it is clear that the database can be used.
+    """How many batches the registered users make; checks first that the database can be used.
 
-    The arguments are how many users a batch has at most, and to count those with unresolved failures alone.
+    Args:
+        database: with the tables.
+        users_a_batch: most users of a batch.
+        failed_only: count only users with unresolved failures.
     """
     database.require_migrated()
     with database.engine.connect() as connection:
@@ -67,7 +70,14 @@ def batches_for(database: Database, users_a_batch: int, *, failed_only: bool = F
 
 
 def run_batch(context: dg.OpExecutionContext, asleep_api: AsleepApi, database: Database, batch: Batch) -> None:
-    """Sync a batch, and show its counts in Dagster; the arguments are the API, and which users and window, and how."""
+    """Sync a batch, and show its counts in Dagster.
+
+    Args:
+        context: of the step that syncs the batch.
+        asleep_api: opens the client of the Asleep API.
+        database: with the tables.
+        batch: the users, the window, the mode.
+    """
     tally = RequestCounts()
     with (
         retry_step(context),
@@ -133,9 +143,17 @@ def totals_of_run(batches: list[dict[str, Any]]) -> dict[str, Any]:
 def sync_batch_after_batch(
     context: dg.OpExecutionContext, asleep_api: AsleepApi, database: Database, like: Batch, *, users_a_batch: int
 ) -> dict[str, Any]:
-    """Sync every registered user, at most `users_a_batch` at a time; returns the counts of all.
+    """Sync every registered user, one batch after the other.
 
-    The other arguments are the API, and a batch with the window and the mode, whose number does not count.
+    Args:
+        context: of the step that syncs the batches.
+        asleep_api: opens the client of the Asleep API.
+        database: with the tables.
+        like: a batch with the run, window and mode of all; its `number` and `of` are ignored.
+        users_a_batch: most users of a batch.
+
+    Returns:
+        The sums of all batches' counts.
     """
     tally, totals = RequestCounts(), Counter[str]()
     with as_dagster_failure(context), asleep_api.client(database.engine, tally) as client:

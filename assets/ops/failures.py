@@ -70,9 +70,11 @@ def retry_step(context: dg.OpExecutionContext) -> Iterator[None]:
 
 
 def stopped(run_id: str, kind: str) -> dict[str, str]:
-    """Tags of a run that was refused; automation waits after a refusal, not after a network that was away.
+    """Tags of a run that was refused; automation waits after a refusal, not after a network failure.
 
-    The arguments are the run, and the kind of the refusal.
+    Args:
+        run_id: of the run.
+        kind: of the error that stopped the run.
     """
     return {STOPPED: f"{run_id} {kind}"} | ({} if kind == NoContact.kind else {REFUSED: "true"})
 

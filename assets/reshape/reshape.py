@@ -32,8 +32,15 @@ class Reshaped(NamedTuple):
 def reshape(engine: Engine, *, progress: Callable[[Reshaped], None], restart: bool = False) -> Reshaped:
     """Parse every stored raw result again and write the rows that differ.
 
-    Each page is a short transaction that also stores the position, at which an interrupted rebuild continues. Returns
-    the sums. The arguments are called after each page with the sums so far, and say to start from the beginning.
+    Each page is a short transaction that also stores the position, at which an interrupted rebuild continues.
+
+    Args:
+        engine: of the database with the tables.
+        progress: called after each page with the sums so far.
+        restart: start from the beginning, not from the stored position.
+
+    Returns:
+        The sums.
     """
     total = Reshaped(0, 0, 0, 0)
     with engine.begin() as connection:

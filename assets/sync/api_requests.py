@@ -77,11 +77,16 @@ def together(parts: Iterable[Steps[None]]) -> Steps[None]:
 
 
 def send(api: AsleepClient, request: Request, now: Callable[[], datetime]) -> Response:
-    """Put a request to the API; the other arguments are the client and the database's clock.
+    """Send a request to the API; an error that concerns this request alone becomes the response's result.
+
+    Args:
+        api: the client of the Asleep API.
+        request: the request to send.
+        now: the database's clock.
 
     Raises:
-        Rejected: the account is refused, so no other request would succeed either.
-        SQLAlchemyError: the database is lost, which holds the rate limit.
+        Rejected: the API refuses the account, so no other request would succeed either.
+        SQLAlchemyError: the database, which holds the rate limit, cannot be used.
     """
     sent_at = now()
     try:

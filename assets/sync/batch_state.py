@@ -138,7 +138,10 @@ class BatchState(Findings):
     def settle_owner(self, session_id: str, owner: str | None, user_ids: Collection[str]) -> None:
         """Keep a session's row under its owner alone; when the owner cannot be determined, keep none and record that.
 
-        The arguments are the session, the only user for whom the API returns it, and all who are said to have it.
+        Args:
+            session_id: the session.
+            owner: the only user for whom the API returns the session; None when there is no such user.
+            user_ids: all users for whom a list or a stored row names the session.
         """
         self.foreign.update((user_id, session_id) for user_id in user_ids if user_id != owner)
         self.rows = [row for row in self.rows if row[_ID] != session_id or row[_USER_ID] == owner]

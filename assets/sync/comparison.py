@@ -73,7 +73,12 @@ class Averages(NamedTuple):
 
 
 def statistics_that_differ(ours: Stat, theirs: Stat) -> list[str]:
-    """Fields in which the arguments, statistics of one session as stored and as average-stats give them, differ."""
+    """Names of the fields in which two statistics of one session differ by more than rounding.
+
+    Args:
+        ours: as stored.
+        theirs: as average-stats give them; fields that are None are not compared.
+    """
     tolerances = SESSION_TOLERANCES
     if _has_two_decimals(ours) and _has_two_decimals(theirs):  # a share that moved by 0.01 was computed again
         tolerances = tolerances | dict.fromkeys((*_FORCED_SHARES, *_OTHER_SHARES), _SAME_ROUNDING)
@@ -117,8 +122,10 @@ def averages_that_differ(
 ) -> Averages:
     """The averages of a period that contradict those of our statistics of the same slept sessions.
 
-    The arguments are our statistics of the sessions in `theirs.slept`, in their order, the API's answer, and how the
-    API averages ratios: where that is not known, the formula that fits counts.
+    Args:
+        ours: our statistics of the sessions in `theirs.slept`, in the same order.
+        theirs: the API's averages and the sessions behind them.
+        formula: how the API averages ratios; None when not known: ratios then differ when neither formula fits.
     """
     if not ours or theirs.averages is None:
         return Averages([], None)
@@ -151,8 +158,11 @@ def averages_that_differ(
 def formula_of_account(known: AveragingFormula | None, fits: Mapping[AveragingFormula, int]) -> AveragingFormula | None:
     """The one formula that the API follows: the one known before, else the one that fits most users.
 
-    The one known is given up when nearly all of many users contradict it. The arguments are that one, and for how many
-    users a formula is the only one that fits.
+    The known formula is replaced when `SHARE_OF_CHANGE` of at least `MIN_USERS_OF_CHANGE` users contradict it.
+
+    Args:
+        known: the formula known before; None when there is none.
+        fits: for each formula, the number of users for whom it is the only one that fits.
     """
     users = sum(fits.values())
     if not users:
@@ -173,7 +183,12 @@ def _mean_ratios_that_differ(
 
 
 def differing_averages(mine: Mapping[str, float | time | None], theirs: AverageStats) -> list[str]:
-    """The averages that contradict ours; the arguments are ours, by the API's names, and the API's answer."""
+    """Names of the API's averages that contradict ours.
+
+    Args:
+        mine: our averages by the API's names.
+        theirs: the API's averages.
+    """
     return [
         name
         for name, said in (theirs.averages or {}).items()

@@ -40,9 +40,11 @@ class Confirmed(NamedTuple):
 
 
 def confirm_ends(api: AsleepClient, ends: ListEnds) -> Confirmed:
-    """Request one more page of a list; of another one where the first shows nothing, or cannot be had.
+    """Request one more page of a list; of another one where the first shows nothing, or cannot be read.
 
-    The arguments are the client and the lists to confirm.
+    Args:
+        api: the client of the Asleep API.
+        ends: the lists to confirm, in order of preference, and the longest last page in rows.
     """
     failures: list[Failure] = []
     for end in ends.first:
@@ -74,10 +76,15 @@ def _ids_from_the_second_row(api: AsleepClient, end: ListEnd) -> list[str]:
 
 
 def owner_of(api: AsleepClient, session_id: str, user_ids: Iterable[str]) -> str | None:
-    """Read a session that two users are said to have once for each; returns the only one for whom the API returns it.
+    """Read a session that several users seem to have once for each of them.
 
-    None when the API returns it for several or none of them, or cannot be asked. The arguments are the client, the
-    session and the users.
+    Args:
+        api: the client of the Asleep API.
+        session_id: the session.
+        user_ids: users for whom a list or a stored row names the session.
+
+    Returns:
+        The only user for whom the API returns the session; None when there are several or none, or a request fails.
     """
     owners: list[str] = []
     for user_id in sorted(user_ids):

@@ -24,7 +24,13 @@ _Answers = SimpleQueue[tuple[Task, Result | BaseException]]
 def fan_out(
     todo: Iterator[Task], do: Callable[[Task], Result], *, workers: int
 ) -> Generator[tuple[Task, Result | BaseException]]:
-    """Do tasks in threads; yield each with its answer. See `fan_out_with_ticks` for the arguments."""
+    """Do tasks in threads; yield each with its answer. `fan_out_with_ticks` explains the order and the end.
+
+    Args:
+        todo: gives the next task, or raises StopIteration when there is none at the moment.
+        do: runs in the threads, each with a copy of the caller's context variables.
+        workers: number of threads, at least 1.
+    """
     return (done for done in fan_out_with_ticks(todo, do, workers=workers, tick_seconds=None) if done is not None)
 
 
@@ -92,8 +98,11 @@ def start_thread(work: Callable[[], None], name: str) -> threading.Thread:
     """Start a daemon thread with a copy of the caller's context variables.
 
     On CPython 3.11 a thread dies before its first line when another one installs a trace function at that moment, as
-    under coverage and debuggers. Then another thread is started: a pool with a dead thread waits for ever. The
-    arguments are what the thread does, and its name.
+    under coverage and debuggers. Then another thread is started: a pool with a dead thread waits for ever.
+
+    Args:
+        work: runs in the thread.
+        name: of the thread.
     """
     context, has_begun = contextvars.copy_context(), threading.Event()
 

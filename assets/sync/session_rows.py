@@ -31,7 +31,10 @@ def session_row(
 ) -> Row:
     """The row of a session for `upsert_sessions`: values in the order of `SESSION_COLUMNS`, then the raw result.
 
-    Of the arguments from the list and from average-stats, None keeps what is stored.
+    Args:
+        session: read in full.
+        last_received_seq_num: from the list; None keeps the stored number.
+        completed_time: end of the analysis, from average-stats; None keeps the stored time.
     """
     values = {name: getattr(session, name) for name in _OF_SESSION} | {
         "last_received_seq_num": last_received_seq_num,

@@ -105,7 +105,7 @@ class StatisticsSync(UserSteps):
         for problem in (problem for answer in self.answers for problem in answer.problems):
             self.outcome.fail(None, problem)
         analysed = self.analysed()
-        wanted = {i for i, session in analysed.items() if self.needs_reading(session, self.stored.get(i))}
+        wanted = {i for i, session in analysed.items() if self._needs_reading(session, self.stored.get(i))}
         named = analysed.keys() | self.listed.keys()
         wanted.update(s.session_id for s in self.stored.values() if s.session_id not in named and self.is_due(s))
         if not self.reads_in_full:
@@ -117,8 +117,8 @@ class StatisticsSync(UserSteps):
                 self.note_unchanged(session_id)
         return wanted
 
-    def needs_reading(self, theirs: Analysed, stored: StoredSession | None) -> bool:
-        """True when the session in the arguments must be read in full; else its statistics are taken."""
+    def _needs_reading(self, theirs: Analysed, stored: StoredSession | None) -> bool:
+        """True when the session must be read in full; else its statistics are taken."""
         if stored is None or stored.deleted or not stored.in_full:
             if not self.reads_in_full:
                 user_id, asked_at = self.outcome.user.user_id, min(answer.asked_at for answer in self.answers)
@@ -158,7 +158,7 @@ class StatisticsSync(UserSteps):
         theirs = self.analysed().get(session.session_id)
         completed = theirs.completed_time if theirs is not None else None
         self.outcome.rows.append(self.full_row(session, completed))
-        if self.was_left_out(session, theirs):
+        if self._was_left_out(session, theirs):
             self.outcome.list_lacked_a_session = True
             self.outcome.fail(None, Malformed(NOT_LISTED))
         self.note_changed(session)
@@ -173,8 +173,8 @@ class StatisticsSync(UserSteps):
             message = "Read in full, the session has sleep in it; average-stats lists it among those without."
             self.outcome.disagree(session.session_id, message)
 
-    def was_left_out(self, session: SleepSession, theirs: Analysed | None) -> bool:
-        """Whether a list lacks the session in the arguments: that of this sync, or the last one, read after that."""
+    def _was_left_out(self, session: SleepSession, theirs: Analysed | None) -> bool:
+        """Whether a list lacks the session: that of this sync, or the last one, read after its analysis."""
         user, start = self.outcome.user, session.session_start_time
         if not self.reads_in_full:
             return start in self.outcome.window and session.session_id not in self.listed
@@ -186,7 +186,13 @@ class StatisticsSync(UserSteps):
         return was_analysed and start in Window(user.listed_from, user.listed_until)
 
     def not_found(self, session_id: str, error: SessionGone, sent_at: datetime) -> None:
-        """Deleted, unless average-stats or the list name it. See the base for the arguments."""
+        """Note the session as deleted; record a failure when average-stats or the list name it.
+
+        Args:
+            session_id: the session.
+            error: the API's error.
+            sent_at: when the request was sent.
+        """
         if session_id in self.analysed() or session_id in self.listed:
             message = "The API names this session in a list or in average-stats, but does not find it by its id."
             self.outcome.fail(session_id, error, message)

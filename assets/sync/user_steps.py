@@ -64,23 +64,33 @@ class UserOutcome(Findings):
         return {session_id for session_id in self.user.failed if session_id is not None}
 
     def fail(self, session_id: str | None, error: AsleepError, message: str = "") -> None:
-        """Record that a session, or with None the whole window, could not be synced.
+        """Record that a session, or the whole window, could not be synced.
 
-        The arguments are the session, what the API answered, and a message in place of the error's own.
+        Args:
+            session_id: the session; None for the whole window.
+            error: why.
+            message: recorded in place of the error's own text; empty for the latter.
         """
         start, end = self.window.span if session_id is None else (None, None)
         failure = Failure(self.user.user_id, session_id, start, end, error.kind, message or str(error), error.raw)
         self.failures.append(failure)
 
     def disagree(self, session_id: str | None, message: str) -> None:
-        """Record that two answers of the API, or its averages and ours, contradict each other.
+        """Record that two results of the API, or its averages and ours, contradict each other.
 
-        The arguments are the session, None for the averages, and which fields differ; no values.
+        Args:
+            session_id: the session; None for the averages.
+            message: names the fields that differ, without their values.
         """
         self.failures.append(Failure(self.user.user_id, session_id, *self.window.span, DISAGREES, message, None))
 
     def session_is_gone(self, session_id: str, sent_at: datetime) -> None:
-        """Note that a session no longer exists; the arguments are its id and when the request was sent."""
+        """Note that a session no longer exists.
+
+        Args:
+            session_id: the session.
+            sent_at: when the request was sent.
+        """
         self.deletions.append(Deletion(self.user.user_id, session_id, sent_at))
         self.not_found.add(session_id)
 
@@ -101,7 +111,13 @@ class UserSteps:
         raise NotImplementedError
 
     def not_found(self, session_id: str, error: SessionGone, sent_at: datetime) -> None:
-        """Take that a session does not exist; the arguments are its id, the error, and when the request was sent."""
+        """Handle the API's report that a session does not exist.
+
+        Args:
+            session_id: the session.
+            error: the API's error.
+            sent_at: when the request was sent.
+        """
         raise NotImplementedError
 
     def known(self) -> set[str]:
@@ -123,9 +139,14 @@ class UserSteps:
                 yield from self.refused(response, error)
 
     def list_window(self, window: Window, *, until_empty: bool = False) -> Steps[Rows | None]:
-        """The rows of a list, by id; None when it could not be had.
+        """List the user's sessions.
 
-        The arguments say which days (the list is one day wider on both sides), and to read until nothing new comes.
+        Args:
+            window: days to list; the list is one day wider on both sides.
+            until_empty: read pages until one brings nothing new.
+
+        Returns:
+            The rows by session id; None when the list could not be read.
         """
         response = yield from self._request(Endpoint.LIST_SESSIONS, window=window, until_empty=until_empty)
         if self.outcome.gone:
@@ -162,7 +183,9 @@ class UserSteps:
     def full_row(self, session: SleepSession, completed_time: datetime | None = None) -> Row:
         """The table row of a session read in full, with what the list adds.
 
-        The arguments are the session as the API returned it, and when it was analysed, by average-stats.
+        Args:
+            session: as the API returned it.
+            completed_time: end of the analysis, from average-stats; None keeps the stored time.
         """
         listed = self.listed.get(session.session_id)
         if listed is None:
@@ -175,8 +198,11 @@ class UserSteps:
     def refused(self, response: Response, error: AsleepError) -> Steps[None]:
         """Record what failed; a user reported as not found is requested directly, once.
 
-        An id that only an event named is no failure when the API refuses its form: the event invented it. The
-        arguments are the response, and the error in it.
+        When the API refuses the form of a session id that only a webhook event named, no failure is recorded.
+
+        Args:
+            response: the response that failed.
+            error: its error.
         """
         session_id = response.request.session_id
         is_invented = session_id is not None and session_id not in self.known()

@@ -91,7 +91,13 @@ class ListSync(UserSteps):
             self.note_changed(session)
 
     def not_found(self, session_id: str, error: SessionGone, sent_at: datetime) -> None:
-        """Deleted, unless the list names it: then one of the two answers is wrong. See the base for the arguments."""
+        """Note the session as deleted; when the list names it, one of the two responses is wrong: `read_again` decides.
+
+        Args:
+            session_id: the session.
+            error: the API's error.
+            sent_at: when the request was sent.
+        """
         if session_id in self.listed:
             self.doubtful[session_id] = (error, sent_at)
         else:
@@ -120,8 +126,11 @@ def needs_reading(row: ListedSession, stored: StoredSession | None) -> bool:
     """True when a listed session must be read in full: new, never read in full, deleted before, or changed.
 
     A session that is still running is read again only when its list row moved: without a new chunk or state its
-    stages cannot have changed. What the list leaves out, or gives in an unreadable form, is no change. The arguments
-    are the row of the list, and the same session as stored.
+    stages cannot have changed. What the list leaves out, or gives in an unreadable form, is no change.
+
+    Args:
+        row: the session's row of the list.
+        stored: the same session as stored; None when it is new.
     """
     if stored is None or stored.deleted or not stored.in_full:
         return True

@@ -23,7 +23,12 @@ class Window:
 
     @classmethod
     def of_days(cls, first: date, last: date) -> "Window":
-        """The UTC days from the first to the last of the arguments, both included."""
+        """The window of consecutive UTC days.
+
+        Args:
+            first: first day.
+            last: last day, included.
+        """
         return cls(_midnight(first), _midnight(last) + _DAY)
 
     @property
@@ -46,7 +51,12 @@ class Window:
         return Window.of_days(*self.days_to_list)
 
     def hull(self, start: datetime | None, end: datetime | None) -> "Window":
-        """The smallest window that also covers the stretch in the arguments; None on either side adds nothing."""
+        """The smallest window that covers this one and another stretch.
+
+        Args:
+            start: start of the stretch, aware; None adds nothing on this side.
+            end: end of the stretch, aware and exclusive; None adds nothing on this side.
+        """
         return Window(min(self.start, start or self.start), max(self.end, end or self.end))
 
     def __contains__(self, moment: datetime) -> bool:

@@ -72,7 +72,9 @@ class Event:
 def read_event(body: bytes, headers: Mapping[str, str]) -> Event:
     """Read a body of any version; what is missing or of the wrong type is None, never an error.
 
-    The arguments are as received: a body that need not be JSON, and headers with names in lower case.
+    Args:
+        body: as received; need not be JSON.
+        headers: as received, with names in lower case.
     """
     outer: dict[str, Any] = {}
     with suppress(ValueError):
@@ -94,9 +96,12 @@ def read_event(body: bytes, headers: Mapping[str, str]) -> Event:
 
 
 def decide(event: Event, *, known: KnownSession | None, user_is_erased: bool) -> Action:
-    """What to do about an event; anything that contradicts what is stored is put to the API.
+    """Choose the action for an event; when it contradicts what is stored, the session is requested from the API.
 
-    The arguments are the event, its session as stored, and whether its user was erased here.
+    Args:
+        event: the event.
+        known: the event's session as stored; None when it is not.
+        user_is_erased: the event's user was erased from this database.
     """
     if user_is_erased:
         return Action.DROP
@@ -166,12 +171,23 @@ class Chunk:
         return [event_id for event_id, action in self.actions.items() if action in actions]
 
     def fail(self, event_id: int, message: str, *, is_hopeless: bool = False) -> None:
-        """Note that an event could not be handled; the arguments say why, without ids or values, and if for good."""
+        """Note that an event could not be handled.
+
+        Args:
+            event_id: the event.
+            message: the reason, without ids or values.
+            is_hopeless: another attempt would fail as well.
+        """
         event = self.events[event_id]
         self.failed.append(FailedEvent(event_id, message, event.user_id, event.session_id, is_hopeless))
 
     def store(self, event_id: int, session: SleepSession) -> None:
-        """Note the session that an event brought; the arguments are the event and the session."""
+        """Note the session that an event brought.
+
+        Args:
+            event_id: the event.
+            session: from the event's body or from the API.
+        """
         self.rows.append(session_row(session))
         if stages_contradict(session):
             self.event_only.append(session.session_id)
@@ -193,7 +209,13 @@ class Chunk:
         return found
 
     def take(self, event_id: int, user_id: str, answer: SleepSession | BaseException) -> None:
-        """Note what a request ended with; the arguments are the event, whose session it requested, and the answer."""
+        """Note the result of the request for an event's session.
+
+        Args:
+            event_id: the event.
+            user_id: the user for whom the session was requested.
+            answer: the session, or the exception that the request raised.
+        """
         if isinstance(answer, SleepSession):
             self.store(event_id, answer)
         elif isinstance(answer, Gone) and event_id in self.last_attempts:
@@ -207,9 +229,11 @@ class Chunk:
             self.fail(event_id, str(answer), is_hopeless=isinstance(answer, RequestRefused))
 
     def keep_only(self, user_ids: Container[str], disputed: Container[str]) -> None:
-        """Write nothing of other users, nor disputed sessions, whose events are tried again.
+        """Drop the rows of other users and of disputed sessions; the events of the latter are tried again.
 
-        The arguments are the users who are registered, and sessions that two users are said to have.
+        Args:
+            user_ids: registered users.
+            disputed: ids of sessions that belong to another user or to two users.
         """
         self.rows = [row for row in self.rows if row[_USER] in user_ids and row[_ID] not in disputed]
         for event_id in [i for i in self.done if self.events[i].session_id in disputed]:

@@ -110,12 +110,20 @@ def store_events(engine: Engine, taken: Sequence[TakenEvent]) -> Counter[str]:
 def request_sessions_of_events(
     engine: Engine, client: AsleepClient, run_id: str, workers: int, taken: Sequence[TakenEvent]
 ) -> Counter[str]:
-    """Read from the API what events do not bring, and store it; returns counts.
+    """Read from the API what events do not bring, and store it.
 
-    The arguments are the client, the run, how many requests to send at once, and events that this process holds.
+    Args:
+        engine: of the database with the tables.
+        client: of the Asleep API.
+        run_id: of the Dagster run.
+        workers: most requests under way at once.
+        taken: events that this process holds.
+
+    Returns:
+        Counts for the log.
 
     Raises:
-        Rejected: the account is refused; events not handled by then are given back.
+        Rejected: the API refuses the account; events not handled by then are given back.
     """
     chunk = read_chunk(engine, taken)
     try:

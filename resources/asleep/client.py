@@ -100,7 +100,11 @@ class AsleepClient:
         return self.requests.get(ApiRequest("read_session", path, user_id, headers=headers))
 
     def read_session(self, user_id: str, session_id: str) -> SleepSession:
-        """One session in full; the arguments are those of `get_session`.
+        """One session in full.
+
+        Args:
+            user_id: the user.
+            session_id: one of the user's sessions.
 
         Raises:
             SessionGone: deleted at the source.
@@ -127,7 +131,13 @@ class AsleepClient:
         return self._noting_clock(ApiRequest("average_stats", path, user_id, params, _UTC))
 
     def average_stats(self, user_id: str, first_day: date, last_day: date) -> AverageStats:
-        """The averages as records; the arguments are those of `get_average_stats`."""
+        """The API's own averages over at most 100 days, as records.
+
+        Args:
+            user_id: the user.
+            first_day: first UTC day of starts.
+            last_day: last UTC day of starts.
+        """
         response = self.get_average_stats(user_id, first_day, last_day)
         return parse_average_stats(response.result, asked_at=response.asked_at)
 

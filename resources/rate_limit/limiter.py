@@ -116,9 +116,14 @@ class PostgresRateLimiter:
             self._talk(self._reserve)
 
     def report(self, permit: Permit, outcome: Outcome, *, retry_after_seconds: float | None = None) -> None:
-        """Report exactly once for each permit, sent or not; the arguments are the outcome and the response's pause.
+        """Report the outcome exactly once for each permit, whether or not a request was sent.
 
         Plain responses are noted with the next reservation, all else now or when the database is back.
+
+        Args:
+            permit: from `acquire`.
+            outcome: of the attempt.
+            retry_after_seconds: pause that the response demands; None when it names none.
         """
         if outcome is Outcome.ANSWERED and not permit.is_probe:
             with self._counting:

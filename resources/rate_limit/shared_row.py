@@ -57,9 +57,12 @@ class ServerClock:
         self.offset = 0.0  # to be added to a moment of the server's clock to have it by the monotonic clock
 
     def observe(self, *, asked_at: float, server_seconds: float, answered_at: float) -> None:
-        """Learn from one exchange; an interval that contradicts all before means that a clock was set.
+        """Learn from one statement; an interval that contradicts all before means that a clock was set.
 
-        The arguments are monotonic seconds before the statement and after it, and the server's clock during it.
+        Args:
+            asked_at: before the statement, in seconds of the monotonic clock.
+            server_seconds: during the statement, in seconds of the server's clock.
+            answered_at: after the statement, in seconds of the monotonic clock.
         """
         slack = MAX_CLOCK_DRIFT * (answered_at - self._seen_at)
         earliest, latest = asked_at - server_seconds, answered_at - server_seconds
@@ -85,7 +88,13 @@ class SharedRow:
         return row
 
     def report(self, reserved_at: float, outcome: str, retry_after_seconds: float | None) -> None:
-        """Report one outcome, a value of `Outcome`; the arguments are those of `report.sql`."""
+        """Report one outcome.
+
+        Args:
+            reserved_at: `moment` of the reservation, in seconds of the server's clock.
+            outcome: a value of `Outcome`.
+            retry_after_seconds: pause that the response demands; None when it names none.
+        """
         self._run(_REPORT, reserved_at=reserved_at, outcome=outcome, retry_after_seconds=retry_after_seconds)
 
     def _run(self, statement: TextClause, **values: Any) -> Row[Any]:

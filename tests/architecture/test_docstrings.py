@@ -24,7 +24,7 @@ def _is_undescribed(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     every = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
     arguments = [each.arg for each in every if each.arg not in {"self", "cls", "_"}]
     docstring = ast.get_docstring(function) or ""
-    return len(arguments) > 1 and "Args:" not in docstring and "arguments" not in docstring
+    return len(arguments) > 1 and "Args:" not in docstring
 
 
 def test_functions_with_two_arguments_describe_them():

@@ -21,15 +21,39 @@ Type = TypeEngine[Any] | type[TypeEngine[Any]]
 
 
 def key(name: str, kind: Type, comment: str, *more: Any, **options: Any) -> Column[Any]:
-    """A column of the primary key; the arguments are those of `Column`, and the comment."""
+    """A column of the primary key.
+
+    Args:
+        name: of the column.
+        kind: its SQL type.
+        comment: explains the column to analysts.
+        *more: foreign keys and other items of `Column`.
+        **options: of `Column`.
+    """
     return Column(name, kind, *more, primary_key=True, comment=comment, **options)
 
 
 def required(name: str, kind: Type, comment: str, *more: Any, **options: Any) -> Column[Any]:
-    """A column that is never null; the arguments are those of `Column`, and the comment."""
+    """A column that is never null.
+
+    Args:
+        name: of the column.
+        kind: its SQL type.
+        comment: explains the column to analysts.
+        *more: foreign keys and other items of `Column`.
+        **options: of `Column`.
+    """
     return Column(name, kind, *more, nullable=False, comment=comment, **options)
 
 
 def optional(name: str, kind: Type, comment: str, *more: Any, **options: Any) -> Column[Any]:
-    """A column that may be null; the arguments are those of `Column`, and the comment."""
+    """A column that may be null.
+
+    Args:
+        name: of the column.
+        kind: its SQL type.
+        comment: explains the column to analysts.
+        *more: foreign keys and other items of `Column`.
+        **options: of `Column`.
+    """
     return Column(name, kind, *more, comment=comment, **options)

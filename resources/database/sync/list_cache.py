@@ -50,7 +50,13 @@ def expire_lists(connection: Connection, user_ids: Iterable[str]) -> int:
 
 
 def note_list_ends(connection: Connection, run_id: str, ends: Iterable[ListEnd]) -> None:
-    """Remember ends that are to be confirmed; the arguments are the run that read the lists, and one for each list."""
+    """Remember the ends of lists that are to be confirmed.
+
+    Args:
+        connection: in the caller's transaction.
+        run_id: of the run that read the lists.
+        ends: one for each list.
+    """
     if rows := [end._asdict() | {"run_id": run_id} for end in sorted(ends)]:
         statement = insert(unconfirmed_lists).values(rows)
         keys = [column.name for column in unconfirmed_lists.primary_key]
@@ -59,9 +65,15 @@ def note_list_ends(connection: Connection, run_id: str, ends: Iterable[ListEnd])
 
 
 def list_ends_to_confirm(connection: Connection, run_id: str, most: int) -> ListEnds:
-    """Take over all ends that are not confirmed, also of runs that stopped; returns the longest lists.
+    """Take over all ends that are not confirmed, also of runs that stopped.
 
-    The arguments are the run that confirms them, and how many to return.
+    Args:
+        connection: in the caller's transaction.
+        run_id: of the run that confirms them.
+        most: number of lists to return at most.
+
+    Returns:
+        The longest lists, and the rows of the longest last page.
     """
     ends = unconfirmed_lists.c
     connection.execute(update(unconfirmed_lists).where(ends.run_id != run_id, ends.rows > 0).values(run_id=run_id))

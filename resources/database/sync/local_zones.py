@@ -26,9 +26,12 @@ BORROWED = frozenset({"earlier", "later", "registered", "utc"})  # sources of a 
 
 
 def local_columns(moments: Mapping[str, Any], zone_name: str, zone_source: str) -> dict[str, Any]:
-    """Every column of a session that depends on its zone; a name that the zone database lacks counts as UTC.
+    """Every column of a session that depends on its zone.
 
-    The arguments are values of the columns in `ON_THE_CLOCK` (null where missing), and the zone's name and source.
+    Args:
+        moments: the session's values by column, at least those that `ON_THE_CLOCK` names; null where missing.
+        zone_name: name of the zone; one that the zone database lacks counts as UTC.
+        zone_source: where the zone comes from, stored as `zone_source`.
     """
     known = local_zone(zone_name)
     zone: tzinfo = known.tzinfo if known else UTC

@@ -46,7 +46,12 @@ class StoppedRun(NamedTuple):
 
 
 def lock_of_batch(number: int, of: int) -> str:
-    """Name of the advisory lock of a run that syncs the batch; the arguments are its number, and how many there are."""
+    """Name of the advisory lock of a run that syncs the batch.
+
+    Args:
+        number: of the batch.
+        of: number of batches.
+    """
     return f"asleep-sync batch {number} of {of}"
 
 

@@ -70,7 +70,10 @@ def sessions_in_windows(
 ) -> Sessions:
     """Stored sessions of each user's window, and older ones that were not final or are to be requested once more.
 
-    The arguments are user ids, each with start and end (exclusive), and to return the statistics as well.
+    Args:
+        connection: reads; writes nothing.
+        windows: user id, start and end (exclusive) of each.
+        with_analysis: return the statistics as well.
     """
     spans = {"user_ids": [w[0] for w in windows], "starts": [w[1] for w in windows], "ends": [w[2] for w in windows]}
     known = load_sql(__package__, "sessions_in_windows").bindparams(**spans).columns(sa.column("session_id", sa.Text))
@@ -89,7 +92,13 @@ def sessions_without_stages(connection: sa.Connection, user_ids: Iterable[str]) 
 
 
 def named_sessions(connection: sa.Connection, user_ids: Iterable[str], pseudonyms: Iterable[str]) -> Sessions:
-    """Stored sessions; the arguments are whose, and pseudonyms of the sessions."""
+    """Stored sessions by their pseudonyms.
+
+    Args:
+        connection: reads; writes nothing.
+        user_ids: owners of the sessions.
+        pseudonyms: of the sessions.
+    """
     is_named = any_of(sa.func.asleep.pseudonym(_S.session_id), pseudonyms)
     return _sessions(connection, sa.and_(_of(user_ids), is_named))
 

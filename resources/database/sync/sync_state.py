@@ -95,7 +95,9 @@ def count_users(connection: Connection, *, failed_only: bool = False) -> int:
 def hashes_of_batch(batch: int, batches: int) -> tuple[int, int]:
     """First and last hash of the ids in a batch: equal shares of all 64-bit numbers.
 
-    The arguments are its number, from 0, and how many there are.
+    Args:
+        batch: its number, from 0.
+        batches: number of batches.
     """
     first, after = ((number << 64) // batches - (1 << 63) for number in (batch, batch + 1))
     return first, after - 1
@@ -113,9 +115,18 @@ def users_to_sync(  # noqa: PLR0913 each is a condition of its own
     failed_only: bool = False,
     contradictions: bool = False,
 ) -> list[UserToSync]:
-    """The users of one batch, those with unresolved failures first.
+    """The users of one batch, those with unresolved failures first; a user's batch follows from a hash of the id.
 
-    The arguments are parameters of `users_to_sync.sql`, which explains them; a user's batch follows from a hash.
+    Args:
+        connection: reads; writes nothing.
+        batch: number of the batch, from 0.
+        batches: number of batches.
+        window: start and end (exclusive) of the days to sync.
+        cache_ttl_seconds: age in seconds up to which a list of the same window makes a user `fresh`.
+        detail: mode of the sync; only a list of this mode, or of `full`, makes a user `fresh`.
+        pseudonyms: only these users, also when inactive or gone; None for all active ones.
+        failed_only: only users with unresolved failures.
+        contradictions: the failures meant are contradictions, for a reconciliation; else all others.
     """
     first_hash, last_hash = hashes_of_batch(batch, batches)
     values = {
@@ -136,8 +147,16 @@ def mark_deleted(
     """Mark sessions as deleted at the source, or hold them back when they are too many to be plausible.
 
     More than max(20, 10 % of the sessions stored in the window) within 24 hours, or all sessions of more than 3 users,
-    are held back as failures of kind `deletion_held`, unless the arguments say to accept them. Returns counts:
-    `sessions_deleted`, `deletions_held`.
+    are held back as failures of kind `deletion_held`.
+
+    Args:
+        connection: in the caller's transaction.
+        deleted: sessions that the API did not find.
+        window: start and end (exclusive) of the days that were synced.
+        accept: mark them however many they are.
+
+    Returns:
+        Counts: `sessions_deleted`, `deletions_held`.
     """
     if not deleted:
         return Counter(sessions_deleted=0, deletions_held=0)
@@ -150,7 +169,13 @@ def mark_deleted(
 
 
 def finish_users(connection: Connection, finished: Sequence[FinishedUser], *, detail: str) -> None:
-    """Remember users whose whole window was synced; the arguments are the users, and `full` or `statistics`."""
+    """Remember users whose whole window was synced.
+
+    Args:
+        connection: in the caller's transaction.
+        finished: the users, with window and time of the list.
+        detail: `full` or `statistics`.
+    """
     if finished:
         connection.execute(load_sql(__package__, "finish_users"), arrays_of(finished) | {"detail": detail})
 
@@ -196,10 +221,12 @@ def record_failures(connection: Connection, failures: Sequence[Failure]) -> None
 
 
 def resolve_failures(connection: Connection, failure_ids: Sequence[int], not_found: Iterable[str] = ()) -> None:
-    """Close failures that were not met again.
+    """Close failures that did not occur again.
 
-    The arguments are those of users whose sync has ended, and the sessions that the API did not find: the deletion of
-    one of these may still be held back.
+    Args:
+        connection: in the caller's transaction.
+        failure_ids: ids of failures to close, of users with a finished sync.
+        not_found: sessions that the API did not find; a deletion held back stays open for these.
     """
     if failure_ids:
         values = {"failure_ids": list(failure_ids), "not_found": list(not_found)}
@@ -213,7 +240,13 @@ class BatchRecord(NamedTuple):
     number: int  # from 0
 
     def begin(self, connection: Connection, window: tuple[datetime, datetime], *, of: int = 1) -> None:
-        """Note the arguments: the run's window and number of batches. A batch begun again starts from nothing."""
+        """Note that the batch has begun; a batch begun again starts from nothing.
+
+        Args:
+            connection: in the caller's transaction.
+            window: start and end (exclusive) of the run's days.
+            of: number of batches of the run.
+        """
         values = {
             "batches": of, "window_start": window[0], "window_end": window[1],
             "started_at": func.clock_timestamp(), "finished_at": None, "counts": {},
@@ -222,7 +255,13 @@ class BatchRecord(NamedTuple):
         connection.execute(statement.on_conflict_do_update(index_elements=["run_id", "batch"], set_=values))
 
     def note(self, connection: Connection, counts: dict[str, Any], *, finished: bool) -> None:
-        """Note the arguments: counts, added to or in place of those noted, and whether the batch has ended."""
+        """Note counts of the batch.
+
+        Args:
+            connection: in the caller's transaction.
+            counts: replace those of the same name; others stay.
+            finished: the batch has ended.
+        """
         values: dict[str, Any] = {"counts": sync_batches.c.counts.op("||")(counts)}
         if finished:
             values["finished_at"] = func.clock_timestamp()
