@@ -19,7 +19,7 @@ endif
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev psql stop test docs migration data-dictionary lint types contracts unit integration end-to-end coverage long chromium redis pgbouncer clean
+.PHONY: help install demo dev psql stop test docs migration data-dictionary lint types contracts unit integration end-to-end end-to-end-dagster end-to-end-command coverage long chromium redis pgbouncer clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -78,7 +78,14 @@ integration: install  ## Real Postgres, real HTTP
 	$(BIN)/pytest tests/integration -m "not long" -n 2 --dist loadfile
 
 end-to-end: install chromium  ## The whole program, and Dagster's UI in Chromium
-	$(BIN)/pytest tests/end_to_end -m "not long" -n 2 --dist loadgroup
+	@$(MAKE) --no-print-directory -j 2 end-to-end-dagster end-to-end-command
+
+# Side by side, each in one process: the tests of a folder share a deployment.
+end-to-end-dagster:
+	$(BIN)/pytest tests/end_to_end/dagster -m "not long"
+
+end-to-end-command:
+	$(BIN)/pytest tests/end_to_end --ignore tests/end_to_end/dagster -m "not long"
 
 # Not part of `make test`: on CPython 3.11 a thread that starts while another one installs coverage's trace function fails.
 coverage: install  ## Unit and integration tests with coverage; fails below the floor in pyproject.toml
@@ -86,7 +93,7 @@ coverage: install  ## Unit and integration tests with coverage; fails below the 
 	  -W ignore::pytest.PytestUnraisableExceptionWarning
 
 long: install chromium redis pgbouncer .dbt/installed  ## Minutes of faults: kill -9, restarts, outages with many seeds
-	$(BIN)/pytest tests -m long -n 2 --dist loadgroup
+	$(BIN)/pytest tests -m long
 
 chromium:  ## Install Chromium from the distribution's packages, where that is possible
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
