@@ -155,4 +155,4 @@ def _show(engine: Engine, seconds: float) -> None:
         )
         for row in newest_first
     ]
-    print_table(("month", "users", "nights", "asleep", "efficiency", "to fall asleep", "deep", "REM"), rows, "Averages")
+    print_table(("month", "users", "nights", "asleep", "efficiency", "latency", "deep", "REM"), rows, "Averages")
