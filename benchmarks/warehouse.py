@@ -116,23 +116,22 @@ def real_nights() -> Iterator[tuple[list[int], list[int]]]:
 def upserting(engine: Engine) -> Iterator[str]:
     """The sync's own path: COPY and one statement; the peer is a bare COPY of the same rows into the same table."""
     with engine.begin() as connection:
-        columns = ", ".join(SESSION_COLUMNS)
+        names = (*SESSION_COLUMNS, "night_date")  # the upsert assigns nights itself
+        columns = ", ".join(names)
         where = "WHERE local_date = '2026-05-30' ORDER BY session_id LIMIT 5000"
-        rows = [
-            (*row, None) for row in connection.execute(text(f"SELECT {columns} FROM asleep.sleep_sessions {where}"))
-        ]
-        rows = [tuple(bytes(v) if isinstance(v, memoryview) else v for v in row) for row in rows]
+        found = connection.execute(text(f"SELECT {columns} FROM asleep.sleep_sessions {where}"))
+        rows = [tuple(bytes(v) if isinstance(v, memoryview) else v for v in row) for row in found]
         ids = {"ids": [row[0] for row in rows]}
         connection.execute(text("DELETE FROM asleep.sleep_sessions WHERE session_id = ANY (:ids)"), ids)
         with timed() as bare:
-            encoders = [encoder_of(sleep_sessions.c[name]) for name in SESSION_COLUMNS]
-            buffer = copy_text((row[:-1] for row in rows), encoders)
+            encoders = [encoder_of(sleep_sessions.c[name]) for name in names]
+            buffer = copy_text(rows, encoders)
             connection.connection.cursor().copy_expert(f"COPY asleep.sleep_sessions ({columns}) FROM STDIN", buffer)
         yield f"| Bare COPY of one day ({len(rows):,} sessions) | {len(rows) / bare():,.0f} sessions/s |"
         connection.execute(text("DELETE FROM asleep.sleep_sessions WHERE session_id = ANY (:ids)"), ids)
         for label in ("new", "unchanged"):
             with timed() as took:
-                upsert_sessions(connection, rows)
+                upsert_sessions(connection, [(*row[:-1], None) for row in rows])
             yield f"| The sync's upsert of the same rows, {label} | {len(rows) / took():,.0f} sessions/s |"
 
 
