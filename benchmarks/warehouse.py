@@ -50,11 +50,11 @@ STORES = {
     "`smallint[]`, pglz, in the row (chosen)": ("smallint[]", *ANEW, "cardinality", ""),
     "`smallint[]`, lz4, in the row": ("smallint[] COMPRESSION lz4", *ANEW, "cardinality", ""),
     "`smallint[]`, compressed, out of line": (
-        "smallint[]", *ANEW, "cardinality", "ALTER TABLE store SET (toast_tuple_target = 128)",
+        "smallint[]", *ANEW, "cardinality", "ALTER TABLE asleep.store SET (toast_tuple_target = 128)",
     ),
     "`smallint[]`, not compressed": (
         "smallint[]", *ANEW, "cardinality",
-        "ALTER TABLE store ALTER sleep SET STORAGE EXTERNAL, ALTER snoring SET STORAGE EXTERNAL",
+        "ALTER TABLE asleep.store ALTER sleep SET STORAGE EXTERNAL, ALTER snoring SET STORAGE EXTERNAL",
     ),
     "text, a digit an epoch": (
         "text", "array_to_string(sleep_stages, '')", "array_to_string(snoring_stages, '')", "length", "",
@@ -171,7 +171,7 @@ def averages(engine: Engine) -> Iterator[str]:
     month = f"{TOUCH} WHERE night_month = '{MONTH}'"
     yield f"| … one month | {run(month, MONTH)} |"
     day = f"{TOUCH} WHERE night_date = '{DAY}'"
-    yield f"| … one day's changes of everybody | {run(day)} |"
+    yield f"| … one day's changes of all users | {run(day)} |"
     yield f"| … one day's changes of every tenth user | {run(day + ' AND hashtext(user_id) % 10 = 0')} |"
 
 
@@ -249,33 +249,33 @@ def stores(engine: Engine) -> Iterator[str]:
         except NotSupportedError:
             yield f"| {label} | this server lacks it | | | |"
     with engine.begin() as connection:
-        connection.execute(text("DROP TABLE store"))
-        connection.execute(text("CREATE TABLE store AS SELECT session_id, epoch, sleep_stage, snoring_stage FROM ("
-            "SELECT * FROM asleep.sleep_sessions WHERE sleep_stages IS NOT NULL LIMIT 500) AS s, "
+        connection.execute(text("DROP TABLE asleep.store"))
+        connection.execute(text("CREATE TABLE asleep.store AS SELECT session_id, epoch, sleep_stage, snoring_stage "
+            "FROM (SELECT * FROM asleep.sleep_sessions WHERE sleep_stages IS NOT NULL LIMIT 500) AS s, "
             "unnest(sleep_stages, snoring_stages) WITH ORDINALITY AS e (sleep_stage, snoring_stage, epoch)"
         ))  # fmt: skip
-        connection.execute(text("ALTER TABLE store ADD PRIMARY KEY (session_id, epoch)"))
-        size = connection.scalar(text("SELECT pg_total_relation_size('store')")) or 0
-        connection.execute(text("DROP TABLE store"))
+        connection.execute(text("ALTER TABLE asleep.store ADD PRIMARY KEY (session_id, epoch)"))
+        size = connection.scalar(text("SELECT pg_total_relation_size('asleep.store')")) or 0
+        connection.execute(text("DROP TABLE asleep.store"))
         yield f"| a row per epoch (500 sessions) | {size / 500:,.0f} | | | |"
 
 
 def store(connection: Connection, kind: str, sleep: str, snoring: str, size_of: str, change: str) -> str:  # noqa: PLR0913, PLR0917
     """One form: bytes, rate of writing, time to read the other columns, time to read the arrays."""
-    connection.execute(text("DROP TABLE IF EXISTS store"))
-    connection.execute(text(f"CREATE TABLE store (id text, rest text, sleep {kind}, snoring {kind})"))
-    connection.execute(text("ALTER TABLE store ALTER rest SET STORAGE PLAIN"))
+    connection.execute(text("DROP TABLE IF EXISTS asleep.store"))
+    connection.execute(text(f"CREATE TABLE asleep.store (id text, rest text, sleep {kind}, snoring {kind})"))
+    connection.execute(text("ALTER TABLE asleep.store ALTER rest SET STORAGE PLAIN"))
     if change:
         connection.execute(text(change))
     source = f"FROM asleep.sleep_sessions WHERE sleep_stages IS NOT NULL LIMIT {SAMPLE}"
     values = f"session_id, repeat('x', 550), {sleep}, {snoring}"
     with timed() as wrote:
-        connection.execute(text(f"INSERT INTO store SELECT {values} {source}"))
-    size = connection.scalar(text("SELECT pg_table_size('store')")) or 0
+        connection.execute(text(f"INSERT INTO asleep.store SELECT {values} {source}"))
+    size = connection.scalar(text("SELECT pg_table_size('asleep.store')")) or 0
     with timed() as rest:
-        connection.execute(text("SELECT count(*), sum(length(rest)) FROM store"))
+        connection.execute(text("SELECT count(*), sum(length(rest)) FROM asleep.store"))
     with timed() as arrays:
-        connection.execute(text(f"SELECT sum({size_of}(sleep)) FROM store"))
+        connection.execute(text(f"SELECT sum({size_of}(sleep)) FROM asleep.store"))
     rates = f"{size / SAMPLE:,.0f} | {SAMPLE / wrote():,.0f}/s"
     return f"{rates} | {rest() * 1e3:,.0f} ms | {arrays() * 1e3:,.0f} ms"
 
