@@ -12,11 +12,9 @@ from resources.database.first_day import EARLIEST_DAY
 def days_from(first_day: date) -> dg.DailyPartitionsDefinition:
     """UTC days of session starts, from `first_day` to today.
 
-    A night belongs to the date of waking up, so a month's first night may have begun on the last day of the month
-    before. Dagster maps a month to the days whose windows overlap it; therefore a day's window in Dagster begins in the
-    day's last minute and reaches into the next day (`window_of` turns it into the day). Other ways fail: the offsets of
-    `TimeWindowPartitionMapping` count in months, both partitions must be of one time zone, and Dagster supports no
-    mapping of our own.
+    A month's first night may have begun on the last day of the month before, and Dagster maps a month to the days whose
+    windows overlap it: a day's window in Dagster begins in the day's last minute (`window_of` returns the day), see
+    docs/adr/0020-begin-a-days-dagster-window-at-2359.md.
     """
     return dg.DailyPartitionsDefinition(
         start_date=day_key(first_day), timezone="UTC", hour_offset=23, minute_offset=59, end_offset=2

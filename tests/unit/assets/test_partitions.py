@@ -1,7 +1,6 @@
-"""Keys of partitions, read back as they were written, and shares of users."""
+"""Days and months as partitions: their keys, their windows, and how a month maps to days."""
 
 from datetime import date, timedelta
-from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -23,7 +22,6 @@ from assets.partitions import (
     window_of,
 )
 from assets.sync.window import Window
-from resources.database.sync.sync_state import hashes_of_batch
 
 
 @given(day=st.dates(date(2021, 1, 1), date(2026, 10, 1)))
@@ -72,15 +70,6 @@ def test_a_runs_window_is_whole_utc_days(days: int):
     )
 
     assert window_of(SimpleNamespace(partition_time_window=span)) == Window.of_days(first, last)
-
-
-@pytest.mark.parametrize("batches", [1, 7, 2000])
-def test_batches_cover_all_hashes_without_an_overlap(batches: int):
-    """A gap would leave its users out of every sync without a word."""
-    ranges = [hashes_of_batch(number, batches) for number in range(batches)]
-
-    assert (ranges[0][0], ranges[-1][1]) == (-(2**63), 2**63 - 1)
-    assert all(before[1] + 1 == after[0] for before, after in pairwise(ranges))
 
 
 def test_months_without_a_partition_are_recomputed_with_the_nearest_one():
