@@ -19,8 +19,9 @@ from pipelines.service.http.http_errors import RETRY_SECONDS
 from pipelines.service.inbox_writer import InboxWriter
 from pipelines.service.options import ServiceOptions
 from resources.database.migrate import NotMigrated, require_migrated
-from resources.database.service.inbox import Inbox, IncomingEvent, QueueCounts
+from resources.database.service.inbox import Inbox, IncomingEvent
 from resources.database.service.outbox import Outbox
+from resources.database.service.queue import QueueCounts
 from resources.database.session_settings import DatabaseUnsuitable
 
 State = Literal["up", "degraded", "down"]

@@ -105,10 +105,10 @@ def _deliver(engine: Engine, notifier: Notifier, notification: Notification) -> 
         notifier.post(notification)
     except NotDelivered as error:
         with engine.begin() as connection:
-            is_parked = Outbox(connection).mark_undelivered(notification.notification_id, str(error))
+            is_parked = Outbox(connection).mark_failed(notification.notification_id, str(error))
         log.warning("notification_failed", reason=str(error), attempts=notification.attempts, parked=is_parked)
         return False
     with engine.begin() as connection:
-        Outbox(connection).mark_delivered(notification.notification_id)
+        Outbox(connection).mark_done([notification.notification_id])
     log.info("notification_delivered", attempts=notification.attempts)
     return True

@@ -6,14 +6,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-import orjson
-from sqlalchemy import Connection, text
+from sqlalchemy import delete, select, text
+from sqlalchemy.dialects.postgresql import insert
 
-from resources.load_sql import arrays_of, load_sql
+from resources.database.schema.bookkeeping import webhook_events
+from resources.database.schema.tables import users
+from resources.database.service.queue import Policy, Queue
+from resources.database.sync.sync_state import Failure, record_failures
 
 MAX_ATTEMPTS = 5
 """Failures after which an event is parked."""
-
 FIRST_PAUSE_SECONDS = 30
 """Four times as long after each further failure."""
 LEASE_SECONDS = 15
@@ -21,15 +23,11 @@ LEASE_SECONDS = 15
 REQUEST_LEASE_SECONDS = 600
 """The same for an event that needs a request."""
 
-_DONE = text("""
-UPDATE asleep.webhook_events
-SET processed_at = clock_timestamp(), error = NULL
-WHERE event_id = ANY (:ids)
+_RESOLVE = text("""
+UPDATE asleep.sync_failures
+SET resolved_at = clock_timestamp()
+WHERE kind = 'webhook_event' AND resolved_at IS NULL AND split_part(message, ':', 1) = ANY (:events)
 """)
-
-_DROP = text("DELETE FROM asleep.webhook_events WHERE event_id = ANY (:ids)")
-
-_PRUNE = text("DELETE FROM asleep.webhook_events WHERE processed_at < :before")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,22 +87,14 @@ class ParkedEvent(NamedTuple):
     error: str
 
 
-class QueueCounts(NamedTuple):
-    """How full the inbox or the outbox is."""
+class Inbox(Queue):
+    """The table `asleep.webhook_events`."""
 
-    waiting: int
-    """Not handled yet."""
-    oldest_seconds: float
-    """Age of the oldest of them; 0 when there is none."""
-    parked: int
-    """Given up after too many attempts: a person has to decide."""
-
-
-class Inbox:
-    """The table `asleep.webhook_events`, over a connection that is in a transaction."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    _table = webhook_events
+    _arrived, _done, _given_up = "received_at", "processed_at", "processed_at"
+    _is_waiting = webhook_events.c.processed_at.is_(None)
+    _is_parked = webhook_events.c.processed_at.is_not(None) & webhook_events.c.error.is_not(None)
+    _policy = Policy(MAX_ATTEMPTS, FIRST_PAUSE_SECONDS, factor=4, max_pause=float("inf"))
 
     def put(self, events: Sequence[IncomingEvent]) -> list[bool]:
         """Write events, each body once; True where the body was new.
@@ -115,12 +105,9 @@ class Inbox:
             return []
         hashes = [event.digest for event in events]
         first = dict(reversed(list(zip(hashes, events, strict=True))))
-        values = {
-            "hashes": list(first),
-            "headers": [orjson.dumps(dict(event.headers)).decode() for event in first.values()],
-            "bodies": [event.body for event in first.values()],
-        }
-        new = {bytes(found) for found in self._connection.scalars(load_sql(__package__, "put_event"), values)}
+        rows = [{"body_hash": h, "headers": dict(first[h].headers), "body": first[h].body} for h in sorted(first)]
+        statement = insert(webhook_events).on_conflict_do_nothing().returning(webhook_events.c.body_hash)
+        new = {bytes(found) for found in self._connection.scalars(statement, rows)}
         return [body_hash in new and event is first[body_hash] for body_hash, event in zip(hashes, events, strict=True)]
 
     def take(self, limit: int, *, must_ask: bool = False, lease_seconds: float | None = None) -> list[TakenEvent]:
@@ -132,40 +119,38 @@ class Inbox:
             lease_seconds: until when the claim holds; by default as the constants of this module say.
         """
         lease = lease_seconds if lease_seconds is not None else REQUEST_LEASE_SECONDS if must_ask else LEASE_SECONDS
-        values = {"limit": limit, "must_ask": must_ask, "lease_seconds": lease}
-        rows = self._connection.execute(load_sql(__package__, "take_events"), values)
-        taken = (TakenEvent(r.event_id, bytes(r.body), r.headers, r.received_at, r.attempts, must_ask) for r in rows)
-        return sorted(taken, key=lambda event: event.event_id)
+        rows = self._take(limit, lease, webhook_events.c.must_ask.is_(must_ask))
+        return [TakenEvent(r.event_id, bytes(r.body), r.headers, r.received_at, r.attempts, must_ask) for r in rows]
 
-    def mark_done(self, event_ids: Collection[int]) -> None:
-        """These events were handled; do it in the transaction that stored what they brought."""
-        self._connection.execute(_DONE, {"ids": list(event_ids)})
-
-    def give_back(self, event_ids: Collection[int], *, seconds: float = 0, must_ask: bool = False) -> None:
+    def give_back(self, ids: Collection[int], *, seconds: float = 0, must_ask: bool = False) -> None:
         """Give events back untried, for example while the API does not answer; the attempt does not count.
 
         Args:
-            event_ids: which events.
+            ids: which events.
             seconds: after which they are due again.
             must_ask: mark them as events that must ask the API.
         """
-        values = {"ids": list(event_ids), "seconds": seconds, "must_ask": must_ask}
-        self._connection.execute(load_sql(__package__, "give_back_events"), values)
+        self._give_back(ids, seconds, **({"must_ask": True} if must_ask else {}))
 
     def mark_failed(self, failures: Sequence[FailedEvent]) -> frozenset[int]:
         """Try these later, after 30 s, 2, 8, 32 minutes; returns those that are parked now.
 
-        The fifth failure parks an event, which is recorded as missing data. At most one failure per event.
+        The fifth failure parks an event. Its user is missing data until a sync reads them; an event whose user is not
+        registered counts for the empty user id, for no sync could read that user.
         """
-        if not failures:
-            return frozenset()
-        limits = {"max_attempts": MAX_ATTEMPTS, "first_pause_seconds": FIRST_PAUSE_SECONDS}
-        values = arrays_of(failures) | limits
-        return frozenset(self._connection.scalars(load_sql(__package__, "fail_events"), values))
-
-    def drop(self, event_ids: Collection[int]) -> None:
-        """Remove events that we may not keep, such as those of an erased user."""
-        self._connection.execute(_DROP, {"ids": list(event_ids)})
+        attempts = {f: self._mark_failed(f.event_id, f.message, is_hopeless=f.is_hopeless) for f in failures}
+        parked = [f for f in failures if attempts[f]]
+        query = select(users.c.user_id).where(users.c.user_id.in_([f.user_id for f in parked]))
+        registered = {user_id: user_id for user_id in self._connection.scalars(query)}
+        missing = [
+            Failure(
+                registered.get(f.user_id or "", ""), f.session_id, None, None, "webhook_event",
+                f"event {f.event_id}: {f.message}", None, attempts[f] or 1,
+            )
+            for f in parked
+        ]  # fmt: skip
+        record_failures(self._connection, missing)
+        return frozenset(f.event_id for f in parked)
 
     def has_due(self, *, may_call_api: bool = True, seconds: float = 0) -> bool:
         """Whether events are due to be handled.
@@ -174,32 +159,27 @@ class Inbox:
             may_call_api: whether events count that must ask the API.
             seconds: for how long they have been due at least.
         """
-        values = {"kinds": [False, True] if may_call_api else [False], "seconds": seconds}
-        return bool(self._connection.scalar(load_sql(__package__, "events_due"), values))
-
-    def count(self) -> QueueCounts:
-        """Count events that wait and that are parked; quick however many events were handled."""
-        return QueueCounts(*self._connection.execute(load_sql(__package__, "count_events")).one())
+        due = self._waiting_for(seconds)
+        if not may_call_api:
+            due = due.where(~webhook_events.c.must_ask)
+        return bool(self._connection.scalar(select(due.exists())))
 
     def parked(self, limit: int) -> list[ParkedEvent]:
         """Return the events that were given up last."""
-        rows = self._connection.execute(load_sql(__package__, "parked_events"), {"limit": limit})
-        return [ParkedEvent(*row) for row in rows]
+        e = webhook_events.c
+        query = select(e.event_id, e.received_at, e.processed_at, e.attempts, e.error).where(self._is_parked)
+        return [ParkedEvent(*row) for row in self._connection.execute(query.order_by(e.event_id.desc()).limit(limit))]
 
-    def requeue_parked(self, event_ids: list[int] | None = None) -> int:
+    def requeue_parked(self, ids: Collection[int] | None = None) -> int:
         """Give parked events (None: all) five more attempts, off the missing data; returns how many."""
-        return self._take_off("requeue_events", event_ids)
+        self._take_off_missing_data(ids)
+        return super().requeue_parked(ids)
 
-    def drop_parked(self, event_ids: list[int] | None = None) -> int:
+    def drop_parked(self, ids: Collection[int] | None = None) -> int:
         """Delete parked events (None: all), off the missing data; returns how many."""
-        return self._take_off("drop_events", event_ids)
+        self._take_off_missing_data(ids)
+        return self._connection.execute(delete(webhook_events).where(self._are_parked(ids))).rowcount
 
-    def _take_off(self, statement: str, event_ids: list[int] | None) -> int:
-        found = [str(each) for each in self._connection.scalars(load_sql(__package__, statement), {"ids": event_ids})]
-        if found:
-            self._connection.execute(load_sql(__package__, "resolve_event_failures"), {"ids": found})
-        return len(found)
-
-    def prune(self, before: datetime) -> int:
-        """Remove events handled or given up before a moment; those that wait stay. Returns how many went."""
-        return self._connection.execute(_PRUNE, {"before": before}).rowcount
+    def _take_off_missing_data(self, ids: Collection[int] | None) -> None:
+        parked = self._connection.scalars(select(webhook_events.c.event_id).where(self._are_parked(ids)))
+        self._connection.execute(_RESOLVE, {"events": [f"event {event_id}" for event_id in parked]})

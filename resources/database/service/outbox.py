@@ -8,12 +8,12 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, RowMapping, select, text
+from sqlalchemy import RowMapping, select, text
 
+from resources.database.schema.bookkeeping import notifications
 from resources.database.schema.tables import sleep_sessions
-from resources.database.service.inbox import QueueCounts
+from resources.database.service.queue import Policy, Queue
 from resources.database.service.read_queries import OVERVIEW_COLUMNS
-from resources.load_sql import load_sql
 from resources.pseudonyms import pseudonym
 
 MAX_ATTEMPTS = 12
@@ -33,28 +33,6 @@ ON CONFLICT (only_row) DO NOTHING
 _TURN_OFF = text("DELETE FROM asleep.notification_switch")
 
 _IS_ON = text("SELECT EXISTS (SELECT FROM asleep.notification_switch)")
-
-_DELIVERED = text("""
-UPDATE asleep.notifications
-SET delivered_at = clock_timestamp(), error = NULL
-WHERE notification_id = :notification_id
-""")
-
-_GIVE_BACK = text("""
-UPDATE asleep.notifications
-SET attempts = attempts - 1, next_attempt_at = clock_timestamp() + make_interval(secs => :seconds)
-WHERE notification_id = ANY (:ids) AND delivered_at IS NULL AND attempts > 0
-""")
-
-_DROP = text("DELETE FROM asleep.notifications WHERE notification_id = ANY (:ids)")
-
-_REQUEUE = text("""
-UPDATE asleep.notifications
-SET parked_at = NULL, error = NULL, attempts = 0, next_attempt_at = clock_timestamp()
-WHERE parked_at IS NOT NULL AND (CAST(:ids AS bigint[]) IS NULL OR notification_id = ANY (:ids))
-""")
-
-_PRUNE = text("DELETE FROM asleep.notifications WHERE delivered_at < :before")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +61,14 @@ class UndeliveredNotification:
     error: str | None
 
 
-class Outbox:
-    """The table `asleep.notifications` and its switch, over a connection that is in a transaction."""
+class Outbox(Queue):
+    """The table `asleep.notifications` and its switch."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    _table = notifications
+    _arrived, _done, _given_up = "became_final_at", "delivered_at", "parked_at"
+    _is_waiting = notifications.c.delivered_at.is_(None) & notifications.c.parked_at.is_(None)
+    _is_parked = notifications.c.parked_at.is_not(None)
+    _policy = Policy(MAX_ATTEMPTS, FIRST_PAUSE_SECONDS, factor=3, max_pause=MAX_PAUSE_SECONDS)
 
     def turn_on(self) -> None:
         """From now on, note sessions that become final; those that started more than a day ago are history."""
@@ -103,43 +84,34 @@ class Outbox:
 
     def take(self, limit: int) -> list[Notification]:
         """Claim notifications that are due; commit before sending. Those whose session is gone are removed."""
-        values = {"limit": limit, "lease_seconds": LEASE_SECONDS}
-        taken = self._connection.execute(load_sql(__package__, "take_notifications"), values).mappings().all()
+        taken = self._take(limit, LEASE_SECONDS)
         wanted = select(*OVERVIEW_COLUMNS).where(
-            sleep_sessions.c.session_id.in_([row["session_id"] for row in taken]), sleep_sessions.c.deleted_at.is_(None)
+            sleep_sessions.c.session_id.in_([row.session_id for row in taken]), sleep_sessions.c.deleted_at.is_(None)
         )
-        sessions = {row["session_id"]: row for row in self._connection.execute(wanted).mappings()} if taken else {}
-        if gone := [row["notification_id"] for row in taken if row["session_id"] not in sessions]:
-            self._connection.execute(_DROP, {"ids": gone})
-        kept = (
-            Notification(**row, session=sessions[row["session_id"]]) for row in taken if row["session_id"] in sessions
-        )
-        return sorted(kept, key=lambda notification: notification.notification_id)
+        sessions = {found["session_id"]: found for found in self._connection.execute(wanted).mappings()}
+        self.drop([row.notification_id for row in taken if row.session_id not in sessions])
+        return [
+            Notification(n.notification_id, n.session_id, n.user_id, n.became_final_at, n.attempts, session)
+            for n in taken
+            if (session := sessions.get(n.session_id)) is not None
+        ]
 
     def is_still_wanted(self, notification_id: int) -> bool:
         """Whether the notification and its session still exist; otherwise no notification is sent."""
-        values = {"notification_id": notification_id}
-        return bool(self._connection.scalar(load_sql(__package__, "notification_is_wanted"), values))
+        session = sleep_sessions.c
+        query = select(notifications.c.notification_id).join(
+            sleep_sessions, (session.session_id == notifications.c.session_id) & session.deleted_at.is_(None)
+        )
+        return self._connection.scalar(query.where(self._id == notification_id)) is not None
 
-    def mark_delivered(self, notification_id: int) -> None:
-        """The receiver accepted it."""
-        self._connection.execute(_DELIVERED, {"notification_id": notification_id})
-
-    def mark_undelivered(self, notification_id: int, error: str) -> bool:
+    def mark_failed(self, notification_id: int, error: str) -> bool:
         """Try it later: after 10 s, 30 s, 90 s … 6 h. True when it is parked now.
 
         Args:
             notification_id: which.
             error: why, without ids.
         """
-        values = {
-            "notification_id": notification_id,
-            "error": error,
-            "max_attempts": MAX_ATTEMPTS,
-            "first_pause_seconds": FIRST_PAUSE_SECONDS,
-            "max_pause_seconds": MAX_PAUSE_SECONDS,
-        }
-        return bool(self._connection.scalar(load_sql(__package__, "fail_notifications"), values))
+        return self._mark_failed(notification_id, error) is not None
 
     def give_back(self, ids: Collection[int], *, seconds: float) -> None:
         """Give notifications back untried; the attempt does not count.
@@ -148,21 +120,12 @@ class Outbox:
             ids: which.
             seconds: after which they are due again.
         """
-        self._connection.execute(_GIVE_BACK, {"ids": list(ids), "seconds": seconds})
-
-    def count(self) -> QueueCounts:
-        """Count notifications that wait and that are parked."""
-        return QueueCounts(*self._connection.execute(load_sql(__package__, "count_notifications")).one())
+        self._give_back(ids, seconds)
 
     def undelivered(self, limit: int) -> list[UndeliveredNotification]:
         """Return the notifications that were given up, then those that wait, oldest first."""
-        rows = self._connection.execute(load_sql(__package__, "undelivered_notifications"), {"limit": limit})
+        n = notifications.c
+        query = select(n.notification_id, n.user_id, n.became_final_at, n.attempts, n.parked_at, n.error)
+        query = query.where(n.delivered_at.is_(None)).order_by(n.parked_at.is_(None), n.notification_id).limit(limit)
+        rows = self._connection.execute(query)
         return [UndeliveredNotification(row.notification_id, pseudonym(row.user_id), *row[2:]) for row in rows]
-
-    def requeue_parked(self, ids: list[int] | None = None) -> int:
-        """Give parked notifications (None: all) new attempts; returns how many."""
-        return self._connection.execute(_REQUEUE, {"ids": ids}).rowcount
-
-    def prune(self, before: datetime) -> int:
-        """Remove notifications delivered before a moment; returns how many went."""
-        return self._connection.execute(_PRUNE, {"before": before}).rowcount

@@ -1,12 +1,13 @@
 -- Failures of this run: a new row, or one more attempt of an unresolved one, its window widened.
 INSERT INTO asleep.sync_failures AS stored (
-    user_id, session_id, window_start, window_end, kind, message, raw_body
+    user_id, session_id, window_start, window_end, kind, message, raw_body, attempts
 )
-SELECT user_id, session_id, window_start, window_end, kind, message, raw_body
+SELECT user_id, session_id, window_start, window_end, kind, message, raw_body, attempts
 FROM unnest(
     CAST(:user_id AS text []), CAST(:session_id AS text []), CAST(:window_start AS timestamptz []),
-    CAST(:window_end AS timestamptz []), CAST(:kind AS text []), CAST(:message AS text []), CAST(:raw_body AS bytea [])
-) AS failed (user_id, session_id, window_start, window_end, kind, message, raw_body)
+    CAST(:window_end AS timestamptz []), CAST(:kind AS text []), CAST(:message AS text []), CAST(:raw_body AS bytea []),
+    CAST(:times AS integer [])
+) AS failed (user_id, session_id, window_start, window_end, kind, message, raw_body, attempts)
 ORDER BY user_id, session_id
 ON CONFLICT (user_id, coalesce(session_id, '')) WHERE resolved_at IS NULL DO UPDATE
     SET

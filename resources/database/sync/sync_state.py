@@ -70,6 +70,7 @@ class Failure(NamedTuple):
     kind: str
     message: str
     raw_body: bytes | None
+    times: int = 1  # that it has failed
 
 
 class Deletion(NamedTuple):
