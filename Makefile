@@ -19,7 +19,7 @@ endif
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev psql stop test docs migration data-dictionary lint types contracts unit integration end-to-end end-to-end-dagster end-to-end-command coverage long chromium redis pgbouncer clean
+.PHONY: help install demo dev psql stop test docs migration data-dictionary lint types contracts unit integration end-to-end end-to-end-dagster end-to-end-demo end-to-end-sync coverage long chromium redis pgbouncer clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -78,14 +78,12 @@ integration: install  ## Real Postgres, real HTTP
 	$(BIN)/pytest tests/integration -m "not long" -n 2 --dist loadfile
 
 end-to-end: install chromium  ## The whole program, and Dagster's UI in Chromium
-	@$(MAKE) --no-print-directory -j 2 end-to-end-dagster end-to-end-command
+	@$(MAKE) --no-print-directory -j 3 end-to-end-dagster end-to-end-demo end-to-end-sync
 
-# Side by side, each in one process: the tests of a folder share a deployment.
-end-to-end-dagster:
-	$(BIN)/pytest tests/end_to_end/dagster -m "not long"
-
-end-to-end-command:
-	$(BIN)/pytest tests/end_to_end --ignore tests/end_to_end/dagster -m "not long"
+# Side by side on two cores, each in one process whose tests share a deployment: half of their time is spent waiting for
+# Dagster's daemon, which looks for backfills twice a minute.
+end-to-end-dagster end-to-end-demo end-to-end-sync: end-to-end-%:
+	$(BIN)/pytest tests/end_to_end/$* -m "not long"
 
 # Not part of `make test`: on CPython 3.11 a thread that starts while another one installs coverage's trace function fails.
 coverage: install  ## Unit and integration tests with coverage; fails below the floor in pyproject.toml

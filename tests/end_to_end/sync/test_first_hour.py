@@ -82,7 +82,7 @@ def test_interim_responses_before_everything_are_two_and_named(deployment, serve
     server = serve(hint_first)
     with deployment.engine.begin() as connection:
         connection.execute(text("INSERT INTO asleep.api_addresses (base_url) VALUES (:url)"), {"url": server.url})
-    code, said = deployment.run(ASLEEP_BASE_URL=server.url)
+    code, said = deployment.run(ASLEEP_BASE_URL=server.url, USER_BATCH_SIZE="12", MAX_CONNECTIONS="12")
     assert code == 2, said
     [line] = lines(said)
     assert "interim responses" in line
