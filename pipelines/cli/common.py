@@ -149,7 +149,7 @@ def print_table(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*headings, title=title, title_justify="left")
+    table = Table(*headings, title=title, title_justify="left", show_edge=False)
     for row in rows:
         table.add_row(*map(_shown, row))
     (console or Console(markup=False, emoji=False, highlight=False)).print(table)
