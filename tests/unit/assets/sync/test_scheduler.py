@@ -59,6 +59,14 @@ def test_steps_that_raise_are_their_users_failure_and_the_others_go_on():
     assert failure.window_start == WINDOW.start
 
 
+@pytest.mark.parametrize("first", [(), ([],)], ids=["ends at once", "no requests"])
+def test_a_sync_without_a_request_stops_the_run(first):
+    """Its end would look like the end of the list of users: those after it would be left out of a green run."""
+    empty = Sync(outcome_of("user-0"), (requests for requests in first))
+    with pytest.raises(RuntimeError, match="makes no request"):
+        driven([empty, Sync(outcome_of("user-1"), good("user-1"))])
+
+
 class Client:
     """Raises what it is given."""
 
