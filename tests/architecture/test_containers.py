@@ -3,6 +3,7 @@
 import re
 from fnmatch import fnmatch
 from pathlib import Path
+from py_compile import PycInvalidationMode
 
 import yaml
 
@@ -25,16 +26,49 @@ def test_the_build_gets_what_it_copies_and_no_more():
     assert all((ROOT / source).exists() for line in copies for source in line.split())
 
 
-def test_the_image_is_built_in_stages_from_one_base_for_a_numeric_user():
-    """Kubernetes' `runAsNonRoot` refuses a user by name; a base by digest must count for every stage."""
-    image = (ROOT / "deploy/Dockerfile").read_text("utf-8")
-    release = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text("utf-8"))
-    build = next(step for step in release["jobs"]["image"]["steps"] if "build-push" in step.get("uses", ""))
+def test_the_image_is_built_from_one_base_pinned_by_digest():
+    """A tag names another image tomorrow. Dependabot reads only FROM, so a digest in ARG or in a workflow grows old."""
+    recipe = (ROOT / "deploy/Dockerfile").read_text("utf-8")
+    workflow = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text("utf-8"))
+    build = next(step for step in workflow["jobs"]["image"]["steps"] if "build-push" in step.get("uses", ""))
+    updates = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text("utf-8"))["updates"]
+    compose = "".join(file.read_text("utf-8") for file in ROOT.glob("deploy/**/compose.yaml"))
 
-    assert re.findall(r"^FROM (\S+)", image, re.MULTILINE) == ["${BASE}", "${BASE}"]
-    assert re.search(r"^USER \d+$", image, re.MULTILINE)
+    first, *others = re.findall(r"^FROM (.+)$", recipe, re.MULTILINE)
+    assert re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+@sha256:[0-9a-f]{64} AS base", first)
+    assert others == ["base AS build", "base"]
     assert build["with"]["file"] == "deploy/Dockerfile"
-    assert build["with"]["build-args"] == "BASE=${{ steps.base.outputs.image }}"
+    assert "build-contexts" not in build["with"]
+    assert set(re.findall(r"dockerfile: (.*)", compose)) == {"deploy/Dockerfile"}
+    assert {(update["package-ecosystem"], update["directory"]) for update in updates} == {
+        ("docker", "/deploy"),
+        ("github-actions", "/"),
+        ("uv", "/"),
+    }
+
+
+def test_the_image_compiles_its_files_in_a_mode_that_exists():
+    """Python refuses another spelling when uv compiles the files: the image does not build."""
+    mode = re.search(r"PYC_INVALIDATION_MODE=(\S+)", (ROOT / "deploy/Dockerfile").read_text("utf-8"))[1]
+
+    assert mode in PycInvalidationMode.__members__
+
+
+def test_the_image_runs_as_a_numeric_user():
+    """Kubernetes' `runAsNonRoot` refuses a user by name."""
+    assert re.search(r"^USER \d+$", (ROOT / "deploy/Dockerfile").read_text("utf-8"), re.MULTILINE)
+
+
+def test_each_action_of_the_workflows_is_pinned_by_its_commit():
+    """A tag of an action can be moved to code that reads the release's token."""
+    used = [
+        action
+        for workflow in (ROOT / ".github/workflows").glob("*.yml")
+        for action in re.findall(r"uses: (.*)", workflow.read_text("utf-8"))
+    ]
+
+    assert used
+    assert [action for action in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", action)] == []
 
 
 def test_the_files_with_secrets_are_kept_out_of_git():
