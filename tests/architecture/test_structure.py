@@ -188,3 +188,21 @@ def test_every_variable_stands_in_the_example():
     example = (ROOT / ".env.example").read_text("utf-8")
     missing = [name.upper() for name in Settings.model_fields if f"{name.upper()}=" not in example]
     assert missing == []
+
+
+def _private_modules(path):
+    """Names like `dagster._core.launcher` that a module imports."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        yield from (name for name in names if re.search(r"\._[a-z]", name))
+
+
+@pytest.mark.parametrize("path", _named(path for path in MODULES if any(_private_modules(path))))
+def test_a_use_of_a_librarys_private_module_is_a_decision_with_a_test(path):
+    """A library changes private modules without notice: a decision names the module and the test that then fails."""
+    name = path.relative_to(ROOT).as_posix()
+    texts = [decision.read_text("utf-8") for decision in (ROOT / "docs" / "adr").glob("0*.md")]
+    tests = {test for text in texts if name in text for test in re.findall(r"tests/[\w/]+(?:\.py)?", text)}
+    assert tests, f"no page of docs/adr names {name} and a test"
+    assert [test for test in tests if not (ROOT / test).exists()] == []
