@@ -22,9 +22,8 @@ from surroundings import Surroundings, surroundings
 
 from assets.sync.session_rows import session_row
 from resources.asleep.parsing.parse_sessions import parse_session_result
-from resources.database import copy
+from resources.database.copy import copy_text
 from resources.database.engine import make_engine
-from resources.database.sync import upsert
 from resources.database.sync.upsert import SESSION_COLUMNS, upsert_sessions
 
 ROWS_PER_CALL = 500
@@ -59,21 +58,17 @@ def bare_copy(engine: Engine, rows: Rows) -> float:
     with engine.begin() as connection:
         connection.execute(
             text(
-                f"CREATE TABLE bare_sessions AS SELECT {columns} FROM asleep.sleep_sessions WITH NO DATA; "
-                "ALTER TABLE bare_sessions ADD PRIMARY KEY (session_id); "
-                "CREATE TABLE bare_payloads AS TABLE asleep.session_payloads WITH NO DATA; "
-                "ALTER TABLE bare_payloads ADD PRIMARY KEY (session_id)"
+                f"CREATE TABLE asleep.bare_sessions AS SELECT {columns} FROM asleep.sleep_sessions WITH NO DATA; "
+                "ALTER TABLE asleep.bare_sessions ADD PRIMARY KEY (session_id); "
+                "CREATE TABLE asleep.bare_payloads AS TABLE asleep.session_payloads WITH NO DATA; "
+                "ALTER TABLE asleep.bare_payloads ADD PRIMARY KEY (session_id)"
             )
         )
-    encoders = upsert._ENCODERS  # noqa: SLF001 the very encoding that is measured
     identifier, fetched_at = (SESSION_COLUMNS.index(name) for name in ("session_id", "fetched_at"))
     prepared = [
         (
-            copy.copy_text([row[:-1] for row in chunk], encoders[:-1]),
-            copy.copy_text(
-                [(row[identifier], row[-1], row[fetched_at]) for row in chunk],
-                (encoders[identifier], encoders[-1], encoders[fetched_at]),
-            ),
+            copy_text([row[:-1] for row in chunk]),
+            copy_text([(row[identifier], row[-1].decode(), row[fetched_at]) for row in chunk]),
         )
         for chunk in chunks(rows)
     ]
@@ -81,8 +76,8 @@ def bare_copy(engine: Engine, rows: Rows) -> float:
     for sessions, payloads in prepared:
         with engine.begin() as connection:
             cursor = connection.connection.cursor()
-            cursor.copy_expert(f"COPY bare_sessions ({columns}) FROM STDIN", sessions)
-            cursor.copy_expert("COPY bare_payloads (session_id, result, fetched_at) FROM STDIN", payloads)
+            cursor.copy_expert(f"COPY asleep.bare_sessions ({columns}) FROM STDIN", sessions)
+            cursor.copy_expert("COPY asleep.bare_payloads (session_id, result, fetched_at) FROM STDIN", payloads)
             cursor.close()
     return time.perf_counter() - began
 

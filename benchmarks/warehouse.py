@@ -27,11 +27,10 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import NotSupportedError
 
 from assets.metrics.monthly_summary import summarise
-from resources.database.copy import copy_text, encoder_of
+from resources.database.copy import copy_text
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate
 from resources.database.schema.session_columns import MEANS, RATIOS
-from resources.database.schema.tables import sleep_sessions
 from resources.database.sync.upsert import SESSION_COLUMNS, upsert_sessions
 from resources.embedded_postgres import server as embedded
 
@@ -124,8 +123,7 @@ def upserting(engine: Engine) -> Iterator[str]:
         ids = {"ids": [row[0] for row in rows]}
         connection.execute(text("DELETE FROM asleep.sleep_sessions WHERE session_id = ANY (:ids)"), ids)
         with timed() as bare:
-            encoders = [encoder_of(sleep_sessions.c[name]) for name in names]
-            buffer = copy_text(rows, encoders)
+            buffer = copy_text(rows)
             connection.connection.cursor().copy_expert(f"COPY asleep.sleep_sessions ({columns}) FROM STDIN", buffer)
         yield f"| Bare COPY of one day ({len(rows):,} sessions) | {len(rows) / bare():,.0f} sessions/s |"
         connection.execute(text("DELETE FROM asleep.sleep_sessions WHERE session_id = ANY (:ids)"), ids)

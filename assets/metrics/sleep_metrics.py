@@ -4,7 +4,7 @@ Each batch is read in one snapshot, together with the versions of its stale peri
 is still the same: then no session changed meanwhile. Other periods stay stale for the next run.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import date, time
 from typing import Any, NamedTuple
 
@@ -31,7 +31,7 @@ from sqlalchemy.dialects.postgresql import insert
 from assets.metrics.circular import whole_seconds
 from assets.metrics.periods import WEEKEND, metrics_of
 from assets.metrics.regularity import MainSleep, Recording, compare_days, pairs_frame, stages_of
-from resources.database.copy import copy_in, copy_text, encoder_of
+from resources.database.copy import copy_in
 from resources.database.schema.bookkeeping import stale_periods
 from resources.database.schema.metrics_table import sleep_metrics
 from resources.load_sql import load_sql
@@ -58,7 +58,6 @@ _incoming = Table(
     Column("version", stale_periods.c.version.type),
     prefixes=["TEMPORARY"],
 )
-_ENCODERS = tuple(encoder_of(column) for column in _incoming.c)
 _HAS_SESSIONS = _incoming.c.days > _incoming.c.missing_nights + _incoming.c.not_synced_nights
 
 
@@ -178,8 +177,7 @@ def _values(rows: pd.DataFrame) -> list[tuple[Any, ...]]:
 
 def _write(connection: Connection, rows: pd.DataFrame) -> Computed:
     _incoming.create(connection)
-    values: Sequence[tuple[Any, ...]] = _values(rows)
-    copy_in(connection, _incoming, [column.name for column in _incoming.c], copy_text(values, _ENCODERS))
+    copy_in(connection, _incoming, _values(rows))
     counted = connection.execute(_statement()).one()
     connection.execute(text(f"DROP TABLE {_incoming.name}"))
     return Computed(*counted)

@@ -6,10 +6,10 @@ from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.schema import CreateTable
 
-from resources.database.copy import copy_in, copy_text, encoder_of
+from resources.database.copy import copy_in
 from resources.database.nights.assign import ChangedSession, assign_nights
 from resources.database.schema.tables import OWN_NIGHT_DATE, session_payloads, sleep_sessions
 from resources.database.sync.local_zones import BORROWED, local_columns, settle_local_zones
@@ -39,8 +39,8 @@ _incoming = sa.Table(
     *(sa.Column(name, sleep_sessions.c[name].type) for name in SESSION_COLUMNS),
     sa.Column("result", session_payloads.c.result.type),
     prefixes=["TEMPORARY"],
+    postgresql_on_commit="DELETE ROWS",
 )
-_ENCODERS = tuple(encoder_of(c) for c in _incoming.c)
 _ID, _FETCHED_AT = SESSION_COLUMNS.index("session_id"), SESSION_COLUMNS.index("fetched_at")
 _USER, _ZONE_SOURCE = SESSION_COLUMNS.index("user_id"), SESSION_COLUMNS.index("zone_source")
 _NOT_COMPARED = {"session_id", "fetched_at"}
@@ -95,9 +95,9 @@ def upsert_sessions(
     if not folded:
         return Counter(sessions_inserted=0, sessions_updated=0, sessions_unchanged=0)
     _borrow_zones(connection, folded)
-    connection.execute(_make_incoming())
+    connection.execute(CreateTable(_incoming, if_not_exists=True))
     connection.execute(sa.delete(_incoming))  # a second call in one transaction begins anew
-    copy_in(connection, _incoming, [c.name for c in _incoming.c], copy_text(folded.values(), _ENCODERS))
+    copy_in(connection, _incoming, [(*values, result and result.decode()) for *values, result in folded.values()])
     written = connection.execute(_statement(), {"moved": list(moved)}).all()
     settle_local_zones(connection, {row[_USER] for row in folded.values()})
     assign_nights(connection, [ChangedSession(row.session_id, row.former_user, row.first, row.last) for row in written])
@@ -122,13 +122,6 @@ def _borrow_zones(connection: sa.Connection, rows: dict[str, tuple[Any, ...]]) -
         values = dict(zip(SESSION_COLUMNS, rows[session_id], strict=False))
         values.update(local_columns(values, zone, source))
         rows[session_id] = (*(values[name] for name in SESSION_COLUMNS), rows[session_id][-1])
-
-
-@cache
-def _make_incoming() -> sa.Executable:
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    columns = ", ".join(f"{c.name} {c.type.compile(dialect)}" for c in _incoming.c)
-    return sa.text(f"CREATE TEMPORARY TABLE IF NOT EXISTS {_incoming.name} ({columns}) ON COMMIT DELETE ROWS")
 
 
 @cache
