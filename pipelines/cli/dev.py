@@ -1,18 +1,17 @@
 """Dagster's webserver, daemon and code server for one developer, with the simulated API when no key is configured."""
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import date
-from http import HTTPStatus
 from pathlib import Path
-from typing import IO
 from urllib.request import urlopen
 
 import click
@@ -32,25 +31,24 @@ from pipelines.settings import APP_ROOT, Settings, load_settings
 from resources.database.migrate import migrate
 from resources.database.resource import Database
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MODULE = "pipelines.definitions"
 START_SECONDS = 120
 STOP_SECONDS = 4
 """Time for the processes to end by themselves; the rest of the 10 seconds is for those that are killed."""
 RESPONSE_SECONDS = 5
-START_POLL_SECONDS = 0.2
-POLL_SECONDS = 1
+POLL_SECONDS = 0.2
 
 
 def ui_command(host: str, port: int, workspace: Path = APP_ROOT / "workspace.yaml") -> list[str]:
-    """Return the command that serves the UI; no other place starts a webserver.
+    """Return the module that serves the UI, with its options; no other place starts a webserver.
 
     Args:
         host: address to listen on.
         port: port to listen on.
         workspace: file that names the code locations.
     """
-    options = ["--host", host, "--port", str(port), "--workspace", str(workspace)]
-    return [sys.executable, "-m", "pipelines.ui", *options]
+    return ["pipelines.ui", "--host", host, "--port", str(port), "--workspace", str(workspace)]
 
 
 def run_dev(settings: Settings, host: str, port: int) -> None:
@@ -65,10 +63,10 @@ def run_dev(settings: Settings, host: str, port: int) -> None:
         Refusal: the port is taken, or a process did not start or ended by itself.
     """
     require_free_port(host, port, "make dev PORT=3001, or asleep-sync dev --port 3001")
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _SIGNALS:
         signal.signal(number, signal.default_int_handler)
     with suppress(KeyboardInterrupt), ExitStack() as stack:
-        stack.callback(_ignore_further_signals)
+        stack.callback(_ignore_signals)
         url = find_database_url(settings)
         database = Database(lambda: url, application_name="asleep-sync dev")
         migrate(database.engine, other_schemas=(DAGSTER_SCHEMA,), first_day=_first_day(settings))
@@ -84,8 +82,8 @@ def _first_day(settings: Settings) -> date | None:
     return settings.first_day or (last_size(settings.data_directory).first_day if is_simulated else None)
 
 
-def _ignore_further_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+def _ignore_signals() -> None:
+    for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -115,82 +113,75 @@ def _simulated_environment(settings: Settings, database: Database, stack: ExitSt
 
 
 def _run_dagster(settings: Settings, host: str, port: int) -> None:
-    log = settings.data_directory / "dev.log"
+    log = write_private(settings.data_directory / "dev.log", "")
     environment = {**os.environ, **dagster_environment(settings)}
     click.echo(f"Starting Dagster; its log is {log}")
-    with (
-        tempfile.TemporaryDirectory(prefix="asleep-sync-dev-") as folder,
-        write_private(log, "").open("ab") as output,
-        _Processes(environment, output) as processes,
-    ):
+    with tempfile.TemporaryDirectory(prefix="asleep-sync-dev-") as folder, _ended_together() as processes:
         socket, workspace = Path(folder) / "code.sock", Path(folder) / "workspace.yaml"
         server = {"grpc_server": {"socket": str(socket), "location_name": LOCATION}}
         workspace.write_text(json.dumps({"load_from": [server]}))  # JSON is YAML
-        code = ["-m", "dagster", "code-server", "start", "--socket", str(socket), "--location-name", LOCATION]
-        processes.start("code server", [sys.executable, *code, "-m", MODULE, "-d", environment["APP_ROOT"]])
-        processes.wait_for(socket.exists)
-        processes.start("daemon", [sys.executable, "-m", "dagster._daemon", "run", "-w", str(workspace)])
-        processes.start("webserver", ui_command(host, port, workspace))
+
+        def start(name: str, *command: str) -> None:
+            """Start a process that Ctrl-C in the terminal does not reach: only `dev` ends it."""
+            with log.open("ab") as output:
+                processes[name] = subprocess.Popen(  # noqa: S603 our own interpreter
+                    [sys.executable, "-m", *command],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
+
+        code = ("code-server", "start", "--socket", str(socket), "--location-name", LOCATION)
+        start("code server", "dagster", *code, "-m", MODULE, "-d", environment["APP_ROOT"])
+        _wait(processes, log, socket.exists)
+        start("daemon", "dagster._daemon", "run", "-w", str(workspace))
+        start("webserver", *ui_command(host, port, workspace))
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        processes.wait_for(lambda: _answers(f"{address}/server_info"))
+        _wait(processes, log, lambda: _answers(f"{address}/server_info"))
         click.echo(f"Dagster's UI (Ctrl-C ends it): {address}")
-        while True:
-            processes.require_alive()
-            time.sleep(POLL_SECONDS)
+        _wait(processes, log, lambda: False, max_seconds=math.inf)
 
 
-class _Processes(AbstractContextManager["_Processes"]):
-    """Dagster's processes, each in a process group with its children. They end with the block."""
-
-    def __init__(self, environment: Mapping[str, str], output: IO[bytes]) -> None:
-        self._environment = environment
-        self._output = output
-        self._started: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start(self, name: str, command: Sequence[str]) -> None:
-        """Start one that Ctrl-C in the terminal does not reach: only `dev` ends it."""
-        self._started[name] = subprocess.Popen(  # noqa: S603 our own interpreter
-            command,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=self._output,
-            start_new_session=True,
-        )
-
-    def wait_for(self, is_ready: Callable[[], bool]) -> None:
-        """Wait until something is ready while all processes live."""
-        deadline = time.monotonic() + START_SECONDS
-        while not is_ready():
-            self.require_alive()
-            if time.monotonic() > deadline:
-                raise Refusal(f"Dagster did not start within {START_SECONDS} seconds: see {self._output.name}.")
-            time.sleep(START_POLL_SECONDS)
-
-    def require_alive(self) -> None:
-        """Raise `Refusal` when a process has ended."""
-        for name, process in self._started.items():
-            if process.poll() is not None:
-                raise Refusal(f"Dagster's {name} ended with code {process.returncode}: see {self._output.name}.")
-
-    def __exit__(self, *_: object) -> None:
-        """Ask every process to end, and kill what is left of its group afterwards."""
-        _ignore_further_signals()
+@contextmanager
+def _ended_together() -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """Processes by name, each in a group with its children. They are asked to end with the block, then killed."""
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        yield processes
+    finally:
+        _ignore_signals()
         deadline = time.monotonic() + STOP_SECONDS
-        for process in self._started.values():
+        for process in processes.values():
             process.terminate()
-        for process in self._started.values():
+        for process in processes.values():
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=max(0.0, deadline - time.monotonic()))
-        for process in self._started.values():
+        for process in processes.values():
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
+def _wait(
+    processes: Mapping[str, subprocess.Popen[bytes]],
+    log: Path,
+    is_ready: Callable[[], bool],
+    max_seconds: float = START_SECONDS,
+) -> None:
+    """Wait until something is ready while all processes live."""
+    deadline = time.monotonic() + max_seconds
+    while not is_ready():
+        for name, process in processes.items():
+            if process.poll() is not None:
+                raise Refusal(f"Dagster's {name} ended with code {process.returncode}: see {log}.")
+        if time.monotonic() > deadline:
+            raise Refusal(f"Dagster did not start within {START_SECONDS} seconds: see {log}.")
+        time.sleep(POLL_SECONDS)
+
+
 def _answers(url: str) -> bool:
-    try:
-        with urlopen(url, timeout=RESPONSE_SECONDS) as answer:  # noqa: S310 our own webserver
-            return bool(answer.status == HTTPStatus.OK)
-    except OSError:
-        return False
+    with suppress(OSError), urlopen(url, timeout=RESPONSE_SECONDS):  # noqa: S310 our own webserver
+        return True
+    return False

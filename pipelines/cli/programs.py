@@ -46,7 +46,7 @@ def ui(host: str, port: int) -> NoReturn:
     from pipelines.cli.dev import ui_command
 
     require_free_port(host, port, f"asleep-sync ui --port {port + 1}")
-    os.execve(sys.executable, ui_command(host, port), _environment())  # noqa: S606 our own interpreter
+    os.execve(sys.executable, [sys.executable, "-m", *ui_command(host, port)], _environment())  # noqa: S606 our own interpreter
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
