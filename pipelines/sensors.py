@@ -14,9 +14,7 @@ from pipelines.runtime.runs import (
     AFTER_FIRST_FAILURE_OF_INBOX,
     MAX_RUNTIME,
     count_under_way,
-    cursor_of,
     is_in_api_pool,
-    moment_of,
     range_tags,
     utc_now,
     why_paused,
@@ -58,52 +56,37 @@ def stale_months_sensor(
         description="Recomputes averages and metrics of months whose sessions changed, and of the current month once "
         "a day: when no sync is running, or every 15 minutes during a long one.",
     )
-    def sensor(context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]) -> dg.SensorResult:
-        now = clock()
+    def sensor(
+        context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
+    ) -> dg.RunRequest | dg.SkipReason:
         with database.engine.connect() as connection:
             months = months_to_recompute(connection)
-        is_syncing = _writes_sessions(context.instance)
-        waiting_since = moment_of(context.cursor) or (now if months else None)
-        if not is_syncing and not months:
-            waiting_since = None
-        reason = why_not_yet(waiting_since if months else None, now, is_syncing=is_syncing)
-        if reason is None and count_under_way(context.instance, summarise_months.name):
-            reason = "A run is computing averages."
-        reason = reason or why_paused(context.instance, summarise_months.name, calls_api=False)
-        if reason is not None:
-            return dg.SensorResult(skip_reason=reason, cursor=cursor_of(waiting_since))
-        request = dg.RunRequest(tags=range_tags(*month_keys(months, months_known)))
-        return dg.SensorResult(run_requests=[request], cursor=cursor_of(now if is_syncing else None))
+        if not months:
+            return dg.SkipReason("No month waits for its averages.")
+        if count_under_way(context.instance, summarise_months.name):
+            return dg.SkipReason("A run is computing averages.")
+        if _waits_for_sync(context.instance, clock() - RECOMPUTE_INTERVAL):
+            return dg.SkipReason("A sync is writing sessions: waiting for its end.")
+        if reason := why_paused(context.instance, summarise_months.name, calls_api=False):
+            return dg.SkipReason(reason)
+        return dg.RunRequest(tags=range_tags(*month_keys(months, months_known)))
 
     return sensor
 
 
-def why_not_yet(waiting_since: datetime | None, now: datetime, *, is_syncing: bool) -> str | None:
-    """Return why averages are not recomputed now.
+def _waits_for_sync(instance: dg.DagsterInstance, lately: datetime) -> bool:
+    """Return whether a run that stores sessions is under way, and either has begun or averages were computed lately.
 
-    Args:
-        waiting_since: when months began to wait, or when a recomputation was last requested during this sync; None
-            when no month waits.
-        now: the current moment, aware.
-        is_syncing: whether a run that writes sessions is under way.
-
-    Returns:
-        The reason, or None when averages are to be recomputed now.
+    Such runs are jobs, backfills and commands; the one that handles events computes its averages itself when it ends.
     """
-    if waiting_since is None:
-        return "No month waits for its averages."
-    if is_syncing and now - waiting_since < RECOMPUTE_INTERVAL:
-        return "A sync is writing sessions: waiting for its end."
-    return None
-
-
-def _writes_sessions(instance: dg.DagsterInstance) -> bool:
-    """Return whether a run that stores sessions is under way, be it a job, a backfill or a command.
-
-    The one that handles events computes its averages itself when it ends.
-    """
-    runs = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]))
-    return any(is_in_api_pool(run) or run.job_name == process_webhook_events.name for run in runs)
+    started = RunsFilter(statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING])
+    since = [
+        record.create_timestamp
+        for record in instance.get_run_records(started)
+        if is_in_api_pool(record.dagster_run) or record.dagster_run.job_name == process_webhook_events.name
+    ]
+    computed = RunsFilter(job_name=summarise_months.name, created_after=lately)
+    return bool(since) and (min(since) > lately or instance.get_runs_count(computed) > 0)
 
 
 def webhook_inbox(*, enabled: bool, clock: Callable[[], datetime] = utc_now) -> dg.SensorDefinition:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from assets.ops.failures import stopped
 from pipelines.runtime.runs import AFTER_FAILURE, RANGE_END, RANGE_START, why_paused
 from pipelines.schedules import daily_sync, hourly_retry, monthly_close
-from pipelines.sensors import RECOMPUTE_INTERVAL, stale_months_sensor, webhook_inbox, why_not_yet
+from pipelines.sensors import stale_months_sensor, webhook_inbox
 from resources.database.first_day import EARLIEST_DAY
 from resources.database.resource import Database
 from resources.database.service.inbox import Inbox, IncomingEvent
@@ -187,7 +187,7 @@ def test_what_has_just_failed_rests_a_while(instance: dg.DagsterInstance, engine
     touched(engine, TODAY.replace(day=1))
     _a_run(instance, "summarise_months", DagsterRunStatus.FAILURE)
 
-    assert not look(instance, database).run_requests
+    assert not look(instance, database)
     later = datetime.now(UTC) + AFTER_FAILURE
     assert why_paused(instance, "summarise_months", calls_api=False, now=later) is None
 
@@ -221,11 +221,11 @@ def touched(engine: Engine, *months: date) -> None:
             )
 
 
-def look(instance: dg.DagsterInstance, database: Database, cursor: str = "") -> dg.SensorResult:
-    context = dg.build_sensor_context(instance=instance, cursor=cursor)
-    found = stale_months_sensor()(context, database=database)
-    assert isinstance(found, dg.SensorResult)
-    return found
+def look(instance: dg.DagsterInstance, database: Database) -> list[dg.RunRequest]:
+    """What the sensor requests."""
+    found = stale_months_sensor()(dg.build_sensor_context(instance=instance), database=database)
+    assert isinstance(found, dg.RunRequest | dg.SkipReason)
+    return [found] if isinstance(found, dg.RunRequest) else []
 
 
 def test_touched_months_are_summarised_the_running_one_included(
@@ -235,7 +235,7 @@ def test_touched_months_are_summarised_the_running_one_included(
     this_month = TODAY.replace(day=1)
     touched(engine, date(2025, 2, 1), this_month)
 
-    (request,) = look(instance, database).run_requests or ()
+    (request,) = look(instance, database)
 
     assert span(request) == ("2025-02-01", this_month.isoformat())
 
@@ -247,7 +247,7 @@ def test_a_month_that_has_begun_only_in_the_east_goes_with_the_running_one(
     this_month = TODAY.replace(day=1)
     touched(engine, (this_month + timedelta(days=31)).replace(day=1))
 
-    (request,) = look(instance, database).run_requests or ()
+    (request,) = look(instance, database)
 
     assert span(request) == (this_month.isoformat(), this_month.isoformat())
 
@@ -259,37 +259,11 @@ def test_a_month_that_no_partition_has_goes_along_and_blocks_no_other(
     """A phone whose clock is years off would stop everybody's averages, or start a run every half minute."""
     this_month = TODAY.replace(day=1)
     touched(engine, stray, this_month)
-    (request,) = look(instance, database).run_requests or ()
+    (request,) = look(instance, database)
 
     assert run("summarise_months", tags=request.tags).success
 
-    assert not look(instance, database).run_requests
-
-
-def test_no_month_waits_longer_than_a_quarter_of_an_hour_for_a_long_sync():
-    """A first sync of 10,000 users takes a day; analysts see averages of what has landed."""
-    now = datetime(2026, 3, 1, tzinfo=UTC)
-
-    assert why_not_yet(None, now, is_syncing=False)
-    assert why_not_yet(now, now, is_syncing=False) is None
-    assert why_not_yet(now, now, is_syncing=True)
-    assert why_not_yet(now - RECOMPUTE_INTERVAL, now, is_syncing=True) is None
-
-
-def test_the_wait_for_a_sync_survives_from_look_to_look(
-    instance: dg.DagsterInstance, engine: Engine, database: Database, syncing: Callable[[], None]
-):
-    """The quarter of an hour would begin anew with every look."""
-    syncing()
-    touched(engine, TODAY.replace(day=1))
-
-    first = look(instance, database)
-    second = look(instance, database, cursor=first.cursor or "")
-    long_ago = (datetime.now(UTC) - RECOMPUTE_INTERVAL).isoformat()
-
-    assert first.skip_reason is not None
-    assert first.cursor == second.cursor
-    assert look(instance, database, cursor=long_ago).run_requests
+    assert not look(instance, database)
 
 
 def test_months_are_left_to_a_run_that_handles_events(instance: dg.DagsterInstance, engine: Engine, database: Database):
@@ -297,18 +271,20 @@ def test_months_are_left_to_a_run_that_handles_events(instance: dg.DagsterInstan
     _a_run(instance, "process_webhook_events", DagsterRunStatus.STARTED)
     touched(engine, TODAY.replace(day=1))
 
-    assert not look(instance, database).run_requests
+    assert not look(instance, database)
 
 
-@pytest.fixture
-def syncing(definitions: dg.Definitions, instance: dg.DagsterInstance) -> Callable[[], None]:
-    """A run of a sync that Dagster records as under way."""
+def test_months_wait_for_the_end_of_a_sync(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, engine: Engine, database: Database
+):
+    """They would be computed again after it."""
+    job = definitions.resolve_job_def("sync_sleep_sessions")
+    sync = instance.create_run_for_job(job, status=DagsterRunStatus.STARTED)
+    touched(engine, TODAY.replace(day=1))
 
-    def begin() -> None:
-        job = definitions.resolve_job_def("sync_sleep_sessions")
-        instance.create_run_for_job(job, status=DagsterRunStatus.STARTED)
-
-    return begin
+    assert not look(instance, database)
+    instance.report_run_canceled(sync)
+    assert look(instance, database)
 
 
 def _a_run(instance: dg.DagsterInstance, job: str, status: DagsterRunStatus, *, tags: Any = None) -> None:
