@@ -55,7 +55,7 @@ Send the header "x-api-key: simulated-key". The control plane lies under /_simul
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(
-        prog="simulator",
+        prog="asleep-sync simulate",
         description="A simulated Asleep API with real nights, faults on demand and a known truth.",
         epilog=EXAMPLES.format(faults=_faults()),
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -66,8 +66,16 @@ def migrate() -> None:
 
 
 @main.command()
-@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="First UTC day of session starts.")
-@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Last UTC day, inclusive. Default: today.")
+@click.option(
+    "--from",
+    "first",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="DATE",
+    help="First UTC day of session starts, as YYYY-MM-DD.",
+)
+@click.option(
+    "--to", "last", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="Last UTC day, inclusive. Default: today."
+)
 @click.option(
     "--user",
     "names",
@@ -261,7 +269,9 @@ def forget(user_id: str, yes: bool) -> None:
 
 
 @main.command()
-@click.option("--month", type=click.DateTime(["%Y-%m"]), help="Default: yesterday's month.")
+@click.option(
+    "--month", type=click.DateTime(["%Y-%m"]), metavar="MONTH", help="As YYYY-MM. Default: yesterday's month."
+)
 @click.option("--user", "user_id", type=id_of_user, metavar="ID", help="Only this user. Default: the organisation.")
 @click.option("--out", type=click.Path(dir_okay=False, writable=True), help="Default: asleep-YYYY-MM.html here.")
 def report(month: datetime | None, user_id: str | None, out: str | None) -> None:
@@ -292,7 +302,14 @@ def report(month: datetime | None, user_id: str | None, out: str | None) -> None
 @click.option(
     "--to", "directory", type=click.Path(file_okay=False, path_type=Path), help="Folder. Default: EXPORT_DIRECTORY."
 )
-@click.option("--month", "months", type=click.DateTime(["%Y-%m"]), multiple=True, help="Only this one; repeatable.")
+@click.option(
+    "--month",
+    "months",
+    type=click.DateTime(["%Y-%m"]),
+    metavar="MONTH",
+    multiple=True,
+    help="Only this one, as YYYY-MM; repeatable.",
+)
 @click.option("--stages", is_flag=True, help="Also sessions with their stage arrays.")
 @click.option("--epochs", is_flag=True, help="Also one row per 30 seconds. Needs --month.")
 @click.option(
