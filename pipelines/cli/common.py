@@ -6,6 +6,7 @@ import socket
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,22 @@ def id_of_user(text: str) -> str:
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise click.BadParameter("a user id is text.")
     return text
+
+
+def day(text: str) -> date:
+    """An argument that is a date."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date()
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no date: write it as YYYY-MM-DD, e.g. 2026-03-31.") from None
+
+
+def month(text: str) -> date:
+    """An argument that is a month; returns its first day."""
+    try:
+        return datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC).date()
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no month: write it as YYYY-MM, e.g. 2026-03.") from None
 
 
 def first_line(error: object, otherwise: str = "no reason given") -> str:

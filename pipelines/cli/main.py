@@ -13,7 +13,9 @@ import click
 from pipelines.cli.common import (
     Commands,
     Refusal,
+    day,
     id_of_user,
+    month,
     open_database,
     quick_imports,
     read_database,
@@ -66,16 +68,8 @@ def migrate() -> None:
 
 
 @main.command()
-@click.option(
-    "--from",
-    "first",
-    type=click.DateTime(["%Y-%m-%d"]),
-    metavar="DATE",
-    help="First UTC day of session starts, as YYYY-MM-DD.",
-)
-@click.option(
-    "--to", "last", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="Last UTC day, inclusive. Default: today."
-)
+@click.option("--from", "first", type=day, metavar="YYYY-MM-DD", help="First UTC day of session starts.")
+@click.option("--to", "last", type=day, metavar="YYYY-MM-DD", help="Last UTC day, inclusive. Default: today.")
 @click.option(
     "--user",
     "names",
@@ -95,8 +89,8 @@ def migrate() -> None:
     help="Mark all sessions that the API does not find as deleted, whatever their number.",
 )
 def sync(
-    first: datetime | None,
-    last: datetime | None,
+    first: date | None,
+    last: date | None,
     names: tuple[str, ...],
     session_ids: tuple[str, ...],
     **flags: bool,
@@ -169,18 +163,17 @@ def reconcile(days: int) -> None:
     sys.exit(run_for_all_users(settings, read_database(settings), title, "reconcile", config))
 
 
-def _days(first: datetime | None, last: datetime | None, recent_days: int) -> tuple[date, date]:
+def _days(first: date | None, last: date | None, recent_days: int) -> tuple[date, date]:
     from resources.database.first_day import EARLIEST_DAY
 
     today = datetime.now(UTC).date()
-    for option, moment in (("--to", last), ("--from", first)):
-        day = moment.date() if moment else today
-        if day > today:
-            raise Refusal(f"{option} {day} lies in the future: the last day to sync is today, {today} (UTC).")
-        if day < EARLIEST_DAY:
-            raise Refusal(f"{option} {day} is too early: nothing is older than {EARLIEST_DAY}.")
-    to = last.date() if last else today
-    start = first.date() if first else max(EARLIEST_DAY, to - timedelta(days=recent_days - 1))
+    for option, named in (("--to", last), ("--from", first)):
+        if named and named > today:
+            raise Refusal(f"{option} {named} lies in the future: the last day to sync is today, {today} (UTC).")
+        if named and named < EARLIEST_DAY:
+            raise Refusal(f"{option} {named} is too early: nothing is older than {EARLIEST_DAY}.")
+    to = last or today
+    start = first or max(EARLIEST_DAY, to - timedelta(days=recent_days - 1))
     if start > to:
         raise Refusal(f"--from {start} lies after --to {to}: swap them.")
     return start, to
@@ -269,12 +262,10 @@ def forget(user_id: str, yes: bool) -> None:
 
 
 @main.command()
-@click.option(
-    "--month", type=click.DateTime(["%Y-%m"]), metavar="MONTH", help="As YYYY-MM. Default: yesterday's month."
-)
+@click.option("--month", "first", type=month, metavar="YYYY-MM", help="Default: yesterday's month.")
 @click.option("--user", "user_id", type=id_of_user, metavar="ID", help="Only this user. Default: the organisation.")
 @click.option("--out", type=click.Path(dir_okay=False, writable=True), help="Default: asleep-YYYY-MM.html here.")
-def report(month: datetime | None, user_id: str | None, out: str | None) -> None:
+def report(first: date | None, user_id: str | None, out: str | None) -> None:
     """Write the monthly report as an HTML file.
 
     It shows stages, efficiency and bed times, and for one user also hypnograms.
@@ -288,7 +279,7 @@ def report(month: datetime | None, user_id: str | None, out: str | None) -> None
     """
     from assets.report.monthly_report import NothingToReport, render_report
 
-    first = (month.date() if month else datetime.now(UTC).date() - timedelta(days=1)).replace(day=1)
+    first = first or (datetime.now(UTC).date() - timedelta(days=1)).replace(day=1)
     database = open_database()
     try:
         with database.engine.connect() as connection:
@@ -302,14 +293,7 @@ def report(month: datetime | None, user_id: str | None, out: str | None) -> None
 @click.option(
     "--to", "directory", type=click.Path(file_okay=False, path_type=Path), help="Folder. Default: EXPORT_DIRECTORY."
 )
-@click.option(
-    "--month",
-    "months",
-    type=click.DateTime(["%Y-%m"]),
-    metavar="MONTH",
-    multiple=True,
-    help="Only this one, as YYYY-MM; repeatable.",
-)
+@click.option("--month", "months", type=month, metavar="YYYY-MM", multiple=True, help="Only this one; repeatable.")
 @click.option("--stages", is_flag=True, help="Also sessions with their stage arrays.")
 @click.option("--epochs", is_flag=True, help="Also one row per 30 seconds. Needs --month.")
 @click.option(
@@ -317,7 +301,7 @@ def report(month: datetime | None, user_id: str | None, out: str | None) -> None
     show_default=True, help="May be repeated.",
 )  # fmt: skip
 def export(
-    directory: Path | None, months: tuple[datetime, ...], stages: bool, epochs: bool, formats: tuple[str, ...]
+    directory: Path | None, months: tuple[date, ...], stages: bool, epochs: bool, formats: tuple[str, ...]
 ) -> None:
     """Write the tables as Parquet and CSV.
 
@@ -346,7 +330,7 @@ def export(
     def show(dataset: str, month: date) -> None:
         click.echo(f"{dataset} {month:%Y-%m}", err=True)
 
-    request = ExportRequest(datasets, [month.date() for month in months] or None, formats)
+    request = ExportRequest(datasets, list(months) or None, formats)
     try:
         exported = write(database.engine, target, request, progress=show)
     except OSError as error:

@@ -75,7 +75,7 @@ def test_a_file_that_is_no_text_is_refused(typed: Type, engine: Engine):
         (("--to", "2199-01-01"), "--to 2199-01-01 lies in the future"),
         (("--from", "2026-03-02", "--to", "2026-03-01"), "swap them"),
         (("--from", "2001-01-01"), "too early"),
-        (("--from", "yesterday"), "yesterday"),
+        (("--from", "yesterday"), "'yesterday' is no date: write it as YYYY-MM-DD"),
         (("--to", "0001-01-01"), "--to 0001-01-01 is too early"),
         (("--to", "2020-12-31"), "--to 2020-12-31 is too early"),
         (("--user", "G-nobody"), "not registered: G-nobody"),

@@ -62,3 +62,12 @@ def test_help_describes_the_verb_and_gives_an_example_of_its_arguments(verb: tup
     assert len(command.get_short_help_str()) > 10
     if any(isinstance(parameter, click.Argument) for parameter in command.params):
         assert f"asleep-sync {' '.join(verb)} " in result.output
+
+
+@pytest.mark.parametrize("command", ["report", "export"])
+def test_a_wrong_month_is_refused_with_the_right_form(command: str):
+    """Click's own message shows a format of strptime."""
+    result = CliRunner().invoke(main, [command, "--month", "2026-13"])
+
+    assert result.exit_code == 2
+    assert "'2026-13' is no month: write it as YYYY-MM" in result.output
