@@ -12,8 +12,13 @@ from resources.asleep.request_events import Attempt, Listener
 LOGGER = "asleep_sync"
 
 
-def set_up_logs(settings: Settings) -> None:
-    """Write structured lines to the standard error stream, as JSON or for people; safe to call twice."""
+def set_up_logs(settings: Settings, *, with_results: bool = True) -> None:
+    """Write structured lines to the standard error stream, as JSON or for people; safe to call twice.
+
+    Args:
+        settings: level and format.
+        with_results: False leaves out the lines about requests and alerts, which repeat a command's printed result.
+    """
     renderer = structlog.processors.JSONRenderer() if settings.logs_as_json else structlog.dev.ConsoleRenderer()
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -31,6 +36,8 @@ def set_up_logs(settings: Settings) -> None:
     logger.handlers = [handler]
     logger.setLevel(settings.log_level)
     logger.propagate = False
+    for name in ("asleep", "alerts"):
+        logger.getChild(name).setLevel(logging.NOTSET if with_results else logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -132,12 +132,12 @@ def retry() -> None:
       asleep-sync retry
     """
     with quick_imports():
-        from pipelines.cli.sync_command import run_for_all_users
+        from pipelines.cli.sync_command import Job, run_for_all_users
         from pipelines.jobs import retry_config
 
     settings = read_settings()
-    title = "Retry of what failed"
-    sys.exit(run_for_all_users(settings, read_database(settings), title, "retry_failures", retry_config()))
+    job = Job("Retry of what failed", "retry_failures", config=retry_config())
+    sys.exit(run_for_all_users(settings, read_database(settings), job))
 
 
 @main.command()
@@ -155,12 +155,14 @@ def reconcile(days: int) -> None:
       asleep-sync reconcile --days 30
     """
     with quick_imports():
-        from pipelines.cli.sync_command import run_for_all_users
+        from pipelines.cli.sync_command import Job, run_for_all_users
         from pipelines.jobs import op_config
 
     settings = read_settings()
-    title, config = f"Reconciliation of {days} days", op_config("average_stats_reconciliation", days=days)
-    sys.exit(run_for_all_users(settings, read_database(settings), title, "reconcile", config))
+    job = Job(
+        f"Reconciliation of {days} days", "reconcile", config=op_config("average_stats_reconciliation", days=days)
+    )
+    sys.exit(run_for_all_users(settings, read_database(settings), job))
 
 
 def _days(first: date | None, last: date | None, recent_days: int) -> tuple[date, date]:

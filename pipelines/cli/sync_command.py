@@ -1,29 +1,29 @@
 """What `asleep-sync sync`, `retry` and `reconcile` do: a job, then the averages of its months, and the result."""
 
-import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import dagster as dg
 from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy import Connection, Engine, select
 
+from assets.metrics.monthly_summary import stale_months
 from assets.ops.batches import SyncFlags
-from assets.partitions import day_key
+from assets.partitions import day_key, month_keys, months_from
 from pipelines.cli.common import NOTHING_DONE, Refusal, first_line, with_database_url
 from pipelines.cli.development.simulated_api import refuse_demo_users
 from pipelines.cli.users import user_ids
 from pipelines.definitions import asleep_api_of, build_definitions
 from pipelines.jobs import op_config
 from pipelines.notifications.alert_sensors import alert_of_command
-from pipelines.observability import LOGGER
+from pipelines.observability import set_up_logs
 from pipelines.runtime.dagster_environment import dagster_environment
 from pipelines.runtime.run_jobs import Runner, RunResult, run_until_signal
+from pipelines.runtime.runs import range_tags
 from pipelines.settings import Settings
 from resources.asleep.errors import AsleepError
 from resources.asleep.resource import KeyMissing
@@ -73,6 +73,20 @@ class SyncRequest:
     flags: SyncFlags = field(default_factory=SyncFlags)
 
 
+class Job(NamedTuple):
+    """A job as a command runs it."""
+
+    title: str
+    """Heads the result."""
+    name: str
+    tags: Mapping[str, str] = {}
+    config: Mapping[str, Any] = {}
+    user_ids: Sequence[str] = ()
+    """Whose sessions are synced; none means all users."""
+    is_daily: bool = False
+    """True when it syncs all users up to today."""
+
+
 def run_sync(settings: Settings, database: Database, request: SyncRequest) -> int:
     """Sync, summarise, print the result; returns the exit code.
 
@@ -87,29 +101,37 @@ def run_sync(settings: Settings, database: Database, request: SyncRequest) -> in
     _require_ready(settings, database)
     with database.engine.connect() as connection:
         ids = _owners(connection, request.session_ids) if request.session_ids else user_ids(connection, request.names)
+    first, last = request.days
+    title = f"Window {first} to {last} (UTC)"
     if not ids:
         _require_users(settings, database)
-
-    first, last = request.days
-
-    def run(runner: Runner) -> RunResult:
-        if not ids:
-            return runner.sync_all(request.days, request.flags)
-        config = op_config(
-            "sync_some_users",
-            first_day=day_key(first),
-            last_day=day_key(last),
-            users=[pseudonym(user_id) for user_id in ids],
-            sessions=[pseudonym(session_id) for session_id in request.session_ids] or None,
-            accept_deletions=request.flags.accept_deletions,
-            refetch=request.flags.refetch,
-        )
-        return runner.run("sync_named_users", config=config)
-
-    if not ids:
         _extend_partitions(database, first)
-    outcomes = _run(settings, database, run, is_daily=not ids and last >= datetime.now(UTC).date())
-    return _print_result(f"Window {first} to {last} (UTC)", database, outcomes, ids)
+        tags = {**range_tags(day_key(first), day_key(last)), **request.flags.tags}
+        is_daily = last >= datetime.now(UTC).date()
+        return _run(settings, database, Job(title, "sync_sleep_sessions", tags, is_daily=is_daily))
+    config = op_config(
+        "sync_some_users",
+        first_day=day_key(first),
+        last_day=day_key(last),
+        users=[pseudonym(user_id) for user_id in ids],
+        sessions=[pseudonym(session_id) for session_id in request.session_ids] or None,
+        accept_deletions=request.flags.accept_deletions,
+        refetch=request.flags.refetch,
+    )
+    return _run(settings, database, Job(title, "sync_named_users", config=config, user_ids=ids))
+
+
+def run_for_all_users(settings: Settings, database: Database, job: Job) -> int:
+    """Run a job that needs registered users, and print the result; returns the exit code.
+
+    Args:
+        settings: the environment.
+        database: where data go.
+        job: what to run.
+    """
+    _require_ready(settings, database)
+    _require_users(settings, database)
+    return _run(settings, database, job)
 
 
 def _extend_partitions(database: Database, first: date) -> None:
@@ -117,21 +139,6 @@ def _extend_partitions(database: Database, first: date) -> None:
         if first < (before := read_first_day(connection)):
             store_first_day(connection, first)
             _complain(f"the first day moved from {before} to {first}. Restart Dagster to see the earlier days.")
-
-
-def run_for_all_users(settings: Settings, database: Database, title: str, job: str, config: Mapping[str, Any]) -> int:
-    """Run a job that needs registered users, and print the result; returns the exit code.
-
-    Args:
-        settings: the environment.
-        database: where data go.
-        title: heads the result.
-        job: its name.
-        config: of the run.
-    """
-    _require_ready(settings, database)
-    _require_users(settings, database)
-    return _print_result(title, database, _run(settings, database, lambda runner: runner.run(job, config=config)))
 
 
 def _require_ready(settings: Settings, database: Database) -> None:
@@ -165,60 +172,41 @@ def _check_key(settings: Settings, database: Database) -> None:
         _complain(str(error))
 
 
-def _run(
-    settings: Settings, database: Database, run: Callable[[Runner], RunResult], *, is_daily: bool = False
-) -> list[RunResult]:
-    """Run a job, then the averages of the months that it changed; returns the outcome of each."""
-    runner: Runner | None = None
-
-    def cancel() -> None:
-        if runner is not None:
-            runner.cancel()
+def _run(settings: Settings, database: Database, job: Job) -> int:
+    """Run a job, then the averages of the months that it changed, and print the result; returns the exit code."""
+    ready = with_database_url(settings)
+    os.environ.update(dagster_environment(ready))
+    set_up_logs(ready, with_results=settings.logs_as_json or "log_level" in settings.model_fields_set)
+    with database.engine.connect() as connection:
+        first_day = read_first_day(connection)
+    definitions = build_definitions(ready, dg.in_process_executor, first_day=first_day)
 
     def work() -> list[RunResult]:
-        nonlocal runner
-        ready = with_database_url(settings)
-        os.environ.update(dagster_environment(ready))
+        outcomes = [runner.run(job.name, job.tags, job.config)]
         with database.engine.connect() as connection:
-            first_day = read_first_day(connection)
-        definitions = build_definitions(ready, dg.in_process_executor, first_day=first_day)
-        try:
-            with dg.DagsterInstance.get() as instance:
-                runner = Runner(definitions, instance, database.engine, first_day)
-                outcomes = [run(runner)]
-                if (summarised := runner.summarise_stale_months()) is not None:
-                    outcomes.append(summarised)
-                _notify(ready, instance, outcomes, is_daily=is_daily)
-                return outcomes
-        except dg.DagsterInvalidConfigError:
-            raise Refusal(
-                "dagster.yaml in DAGSTER_HOME is not valid: `asleep-sync exec -- dagster instance info` shows why."
-            ) from None
-        except (dg.DagsterError, DagsterPostgresException) as error:
-            raise Refusal(f"Dagster cannot be used: {first_line(error, type(error).__name__)}") from None
+            months = stale_months(connection)
+        if months:
+            tags = range_tags(*month_keys(months, months_from(first_day)))
+            outcomes.append(runner.run("summarise_months", tags, {}))
+        _notify(ready, instance, outcomes, is_daily=job.is_daily)
+        return outcomes
 
-    with _quiet(settings):
-        return run_until_signal(work, cancel, "stopped. What was fetched is stored; the next sync fetches the rest.")
-
-
-@contextmanager
-def _quiet(settings: Settings) -> Iterator[None]:
-    """Leave out log lines that repeat the printed result, unless LOG_LEVEL or LOG_FORMAT is set."""
-    loggers = [logging.getLogger(f"{LOGGER}.{name}") for name in ("asleep", "alerts")]
-    is_quiet = not settings.logs_as_json and "log_level" not in settings.model_fields_set
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL if is_quiet else logging.NOTSET)
     try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.setLevel(logging.NOTSET)
+        with dg.DagsterInstance.get() as instance:
+            runner = Runner(definitions, instance, database.engine)
+            return _print_result(job, database, run_until_signal(work, runner.cancel))
+    except dg.DagsterInvalidConfigError:
+        raise Refusal(
+            "dagster.yaml in DAGSTER_HOME is not valid: `asleep-sync exec -- dagster instance info` shows why."
+        ) from None
+    except (dg.DagsterError, DagsterPostgresException) as error:
+        raise Refusal(f"Dagster cannot be used: {first_line(error, type(error).__name__)}") from None
 
 
-def _print_result(title: str, database: Database, outcomes: Sequence[RunResult], ids: Sequence[str] = ()) -> int:
+def _print_result(job: Job, database: Database, outcomes: Sequence[RunResult]) -> int:
     """Print what was done and what is missing; returns the exit code."""
     done = outcomes[0]
-    _print_counts(title, done)
+    _print_counts(job.title, done)
     if done.permanent:
         _complain(done.message)
         return NOTHING_DONE
@@ -226,7 +214,7 @@ def _print_result(title: str, database: Database, outcomes: Sequence[RunResult],
         if not summarised.success:
             _complain(f"the monthly averages failed: {summarised.message}")
     if not done.success:
-        _list_missing(database.engine, ids, done)
+        _list_missing(database.engine, job.user_ids, done)
     return ALL_SYNCED if all(outcome.success for outcome in outcomes) else SOME_FAILED
 
 
