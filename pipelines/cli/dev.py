@@ -27,7 +27,7 @@ from pipelines.cli.development.simulated_api import (
 from pipelines.observability import set_up_logs
 from pipelines.runtime.dagster_environment import DAGSTER_SCHEMA, dagster_environment
 from pipelines.runtime.runs import LOCATION
-from pipelines.settings import APP_ROOT, Settings, load_settings
+from pipelines.settings import Settings, load_settings
 from resources.database.migrate import migrate
 from resources.database.resource import Database
 
@@ -40,7 +40,7 @@ RESPONSE_SECONDS = 5
 POLL_SECONDS = 0.2
 
 
-def ui_command(host: str, port: int, workspace: Path = APP_ROOT / "workspace.yaml") -> list[str]:
+def ui_command(host: str, port: int, workspace: Path) -> list[str]:
     """Return the module that serves the UI, with its options; no other place starts a webserver.
 
     Args:

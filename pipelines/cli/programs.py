@@ -46,7 +46,9 @@ def ui(host: str, port: int) -> NoReturn:
     from pipelines.cli.dev import ui_command
 
     require_free_port(host, port, f"asleep-sync ui --port {port + 1}")
-    os.execve(sys.executable, [sys.executable, "-m", *ui_command(host, port)], _environment())  # noqa: S606 our own interpreter
+    environment = _environment()
+    module = ui_command(host, port, Path(environment["APP_ROOT"]) / "workspace.yaml")
+    os.execve(sys.executable, [sys.executable, "-m", *module], environment)  # noqa: S606 our own interpreter
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

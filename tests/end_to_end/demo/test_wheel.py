@@ -1,10 +1,14 @@
 """The built wheel works where there is no checkout."""
 
+import json
 import os
 import subprocess
 import sys
 import sysconfig
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +16,10 @@ import pytest
 
 from resources.embedded_postgres import server as embedded
 from tests.conftest import ROOT
+from tests.end_to_end.dagster.running import free_port, until
 
 UV = ROOT / ".uv" / "bin" / "uv"
+_JOBS = "{ repositoriesOrError { ... on RepositoryConnection { nodes { jobs { name } } } } }"
 
 
 @dataclass(frozen=True)
@@ -24,17 +30,34 @@ class Installed:
     work: Path
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.environment / "bin" / "asleep-sync", *arguments],
+            cwd=self.work, env=self._variables, capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+
+    @contextmanager
+    def running(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A program that runs until the block ends; what it prints is in `running.log`."""
+        with (self.work / "running.log").open("wb") as log:
+            program = subprocess.Popen(
+                [self.environment / "bin" / "asleep-sync", *arguments],
+                cwd=self.work, env=self._variables, stdout=log, stderr=log,
+            )  # fmt: skip
+        try:
+            yield program
+        finally:
+            program.terminate()
+            program.wait(60)
+
+    @property
+    def _variables(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
-        variables = {
+        return {
             **kept,
             "PATH": f"{self.environment / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "XDG_DATA_HOME": str(self.work / "data"),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        return subprocess.run(
-            [self.environment / "bin" / "asleep-sync", *arguments],
-            cwd=self.work, env=variables, capture_output=True, text=True, timeout=240, check=False,
-        )  # fmt: skip
 
     def files(self) -> set[str]:
         """Everything that lies in the environment."""
@@ -76,7 +99,21 @@ def test_the_installed_program_runs_the_demo_and_writes_nothing_beside_its_code(
     assert "asleep-sync dev" in demo.stdout
     assert "make " not in demo.stdout
     assert installed.files() == before
-    home = installed.work / "data" / "asleep-sync" / "home"
-    jobs = installed.run("exec", "--", "python", "-m", "dagster", "job", "list", "-w", str(home / "workspace.yaml"))
-    assert "sync_sleep_sessions" in jobs.stdout, jobs.stderr
-    assert "currently in" not in jobs.stderr
+    port = free_port()
+    with installed.running("ui", "--port", str(port)) as ui:
+        jobs = until("the UI lists the jobs", lambda: ui.poll() is not None or _jobs(port))
+    printed = (installed.work / "running.log").read_text("utf-8")
+    assert "sync_sleep_sessions" in str(jobs), printed
+    assert "currently in" not in printed
+
+
+def _jobs(port: int) -> str | None:
+    """The jobs that a UI shows; None while it does not answer."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/graphql", json.dumps({"query": _JOBS}).encode(), {"content-type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 loopback
+            return response.read().decode()
+    except urllib.error.URLError:
+        return None
