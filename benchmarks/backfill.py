@@ -17,13 +17,14 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 from surroundings import KEY, Surroundings, surroundings
 
+from assets.partitions import day_key
 from pipelines.definitions import build_definitions
 from pipelines.observability import set_up_logs
 from pipelines.runtime.dagster_environment import dagster_environment
-from pipelines.runtime.run_jobs import Runner, SyncFlags
+from pipelines.runtime.run_jobs import Runner
+from pipelines.runtime.runs import range_tags
 from pipelines.settings import Settings
 from resources.database.engine import make_engine
-from resources.database.first_day import EARLIEST_DAY
 
 IN_BATCHES = text("SELECT EXTRACT(EPOCH FROM sum(finished_at - started_at))::float FROM asleep.sync_batches")
 EVENTS = text("""
@@ -64,9 +65,9 @@ def run_backfill(engine: Engine, settings: Settings, world: Surroundings) -> Mea
     """
     definitions = build_definitions(settings, dg.in_process_executor)
     with dg.DagsterInstance.get() as instance:
-        runner = Runner(definitions, instance, engine, EARLIEST_DAY)
+        runner = Runner(definitions, instance, engine)
         began, cpu_began = time.perf_counter(), time.process_time()
-        result = runner.sync_all(world.days, SyncFlags())
+        result = runner.run("sync_sleep_sessions", range_tags(*map(day_key, world.days)), {})
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
     if not result.success:
         raise SystemExit(f"the run failed: {result.message}")
