@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     SecretStr,
@@ -35,9 +36,73 @@ def _parts(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_parts)]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parts)]
-Weekdays = Annotated[tuple[int, ...], NoDecode]
+def _secret_parts(value: Any) -> Any:
+    if value and not _parts(value):
+        raise ValueError("is set but holds no secret: unset it, or events would not be checked")
+    return _parts(value)
+
+
+def _header(value: SecretStr) -> SecretStr:
+    key = value.get_secret_value()
+    if not key.isascii() or any(map(str.isspace, key)):
+        raise ValueError("a key may hold neither spaces nor characters outside ASCII")
+    return value
+
+
+def _weekdays(value: Any) -> Any:
+    parts = _parts(value)
+    days = {int(part) for part in parts if str(part) in set("1234567")}
+    if len(days) != len(parts) or not 1 <= len(days) <= len("123456"):
+        raise ValueError("holds one to six ISO weekdays, 1 Monday to 7 Sunday, such as 6,7")
+    return tuple(sorted(days))
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ip_network(value, strict=False))
+    except ValueError:
+        raise ValueError("holds addresses or networks, such as 10.0.0.7,172.16.0.0/12") from None
+
+
+def _host(value: str) -> str:
+    if not re.fullmatch(r"([\w.-]+|\[[0-9a-f:]+\])(:\d{1,5})?", host := value.lower()):
+        raise ValueError("holds host names, each with or without a port, such as dagster.example.org")
+    return host
+
+
+def _day_of_the_api(value: date) -> date:
+    if not EARLIEST_DAY <= value <= datetime.now(UTC).date():
+        raise ValueError(f"lies between {EARLIEST_DAY} and today, such as 2025-01-31")
+    return value
+
+
+def _web_address(value: str) -> str:
+    text = value.strip()
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+        parts.netloc.encode("idna")
+    except ValueError:  # its text quotes the address
+        parts, port = urlsplit(""), None
+    is_one_word = text.isprintable() and not any(map(str.isspace, text))
+    names_a_host = parts.scheme in {"http", "https"} and bool(parts.hostname) and port != 0
+    if not (is_one_word and names_a_host and "@" not in parts.netloc and "#" not in text):
+        raise ValueError("must look like https://host or http://host:port, without a user name or fragment")
+    return text
+
+
+def _proxy(value: SecretStr) -> SecretStr:
+    check_proxy(value.get_secret_value())
+    return value
+
+
+Keys = Annotated[tuple[Annotated[SecretStr, AfterValidator(_header)], ...], NoDecode, BeforeValidator(_parts)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_secret_parts)]
+Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], NoDecode, BeforeValidator(_parts)]
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], NoDecode, BeforeValidator(_parts)]
+Weekdays = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_weekdays)]
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 LongestRequest = Annotated[float, Field(gt=0, le=45, allow_inf_nan=False)]
 """Seconds: less than the 60 for which the circuit breaker lends its one probe to a process."""
@@ -66,17 +131,17 @@ class Settings(BaseSettings):
 
     environment: Literal["development", "staging", "production"] = "development"
     asleep_api_key: Keys = ()
-    asleep_base_url: str = "https://api.asleep.ai"
+    asleep_base_url: WebAddress = "https://api.asleep.ai"
     asleep_ca_bundle: Path | None = None
     requests_ca_bundle: Path | None = None
     ssl_cert_file: Path | None = None
-    asleep_proxy: SecretStr | None = None
+    asleep_proxy: Annotated[SecretStr, AfterValidator(_proxy)] | None = None
     database_url: SecretStr | None = None
     data_directory: Path = APP_ROOT / ".data" if IS_CHECKOUT else user_data_path("asleep-sync")
     asleep_requests_per_second: PositiveNumber = 10.0
     max_connections: Annotated[int, Field(ge=1, le=256)] = 20
     request_timeout: LongestRequest = 30.0
-    first_day: date | None = None
+    first_day: Annotated[date, AfterValidator(_day_of_the_api)] | None = None
     recent_days: Annotated[int, Field(ge=1, le=3650)] = 7
     sync_detail: Literal["full", "statistics"] = "full"
     user_batch_size: Count = 500
@@ -89,74 +154,27 @@ class Settings(BaseSettings):
     service_requests_per_hour: Count = 100
     service_sessions_per_minute: Count = 10
     service_summaries_per_minute: Count = 5
-    trusted_proxies: Names = ()
-    ui_hosts: Names = ()
-    notify_url: str | None = None
+    trusted_proxies: Networks = ()
+    ui_hosts: Hosts = ()
+    notify_url: WebAddress | None = None
     notify_secret: SecretStr | None = None
-    alert_webhook_url: str | None = None
-    heartbeat_url: str | None = None
-    webhook_secret: Keys = ()
+    alert_webhook_url: WebAddress | None = None
+    heartbeat_url: WebAddress | None = None
+    webhook_secret: Secrets = ()
     erasure_grace_days: Annotated[int, Field(ge=7, le=3650)] = 30
     export_directory: Path | None = None
     event_retention_days: Annotated[int, Field(ge=3, le=3650)] = 30
     statsd_host: str = "127.0.0.1"
     statsd_port: Annotated[int, Field(ge=1, le=65535)] = 8125
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    log_level: LogLevel = "INFO"
     log_format: Literal["console", "json"] | None = None
     dagster_executor: Literal["in_process", "multiprocess", "celery", "kubernetes"] = "in_process"
     celery_broker_url: SecretStr | None = None
     celery_visibility_timeout_seconds: Annotated[int, Field(ge=1)] = 3600
 
-    @field_validator("asleep_api_key", "service_api_keys")
+    @field_validator("asleep_base_url")
     @classmethod
-    def _fits_a_header(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        keys = [key.get_secret_value() for key in value]
-        if any(not key.isascii() or any(c.isspace() for c in key) for key in keys):
-            raise ValueError("a key may hold neither spaces nor characters outside ASCII")
-        return value
-
-    @field_validator("free_days", mode="before")
-    @classmethod
-    def _are_weekdays(cls, value: Any) -> Any:
-        parts = _parts(value)
-        days = {int(part) for part in parts if str(part) in set("1234567")}
-        if len(days) != len(parts) or not 1 <= len(days) <= len("123456"):
-            raise ValueError("holds one to six ISO weekdays, 1 Monday to 7 Sunday, such as 6,7")
-        return tuple(sorted(days))
-
-    @field_validator("first_day")
-    @classmethod
-    def _is_a_day_of_the_api(cls, value: date | None) -> date | None:
-        if value is not None and not EARLIEST_DAY <= value <= datetime.now(UTC).date():
-            raise ValueError(f"lies between {EARLIEST_DAY} and today, such as 2025-01-31")
-        return value
-
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        try:
-            return tuple(str(ip_network(proxy, strict=False)) for proxy in value)
-        except ValueError:
-            raise ValueError("holds addresses or networks, such as 10.0.0.7,172.16.0.0/12") from None
-
-    @field_validator("ui_hosts")
-    @classmethod
-    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        hosts = tuple(host.lower() for host in value)
-        if not all(re.fullmatch(r"([\w.-]+|\[[0-9a-f:]+\])(:\d{1,5})?", host) for host in hosts):
-            raise ValueError("holds host names, each with or without a port, such as dagster.example.org")
-        return hosts
-
-    @field_validator("asleep_base_url", "notify_url", "alert_webhook_url", "heartbeat_url")
-    @classmethod
-    def _is_a_web_address(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is None:
-            return None
-        value = value.strip()
-        if not _is_web_address(value):
-            raise ValueError("must look like https://host or http://host:port, without a user name or fragment")
-        if info.field_name != "asleep_base_url":
-            return value
+    def _can_be_extended(cls, value: str, info: ValidationInfo) -> str:
         if "?" in value:
             raise ValueError("may have a path but no query: paths and queries of requests are put behind it")
         if (environment := _outside_development(info)) and not value.startswith("https://"):
@@ -169,20 +187,6 @@ class Settings(BaseSettings):
         is_used = not any(info.data.get(name) for name in _CA_BUNDLES)  # `data` has the fields before this one only
         if value is not None and is_used:
             trusted_authorities(value)
-        return value
-
-    @field_validator("asleep_proxy")
-    @classmethod
-    def _is_a_proxy(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            check_proxy(value.get_secret_value())
-        return value
-
-    @field_validator("webhook_secret", mode="before")
-    @classmethod
-    def _holds_a_secret(cls, value: Any) -> Any:
-        if value and not _parts(value):
-            raise ValueError("is set but holds no secret: unset it, or events would not be checked")
         return value
 
     @field_validator("notify_secret")
@@ -203,11 +207,6 @@ class Settings(BaseSettings):
             except DatabaseUrlInvalid as error:
                 raise ValueError(str(error)) from None
         return value
-
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _upper(cls, value: Any) -> Any:
-        return value.upper() if isinstance(value, str) else value
 
     def require_database_url(self) -> str:
         """Return DATABASE_URL.
@@ -264,18 +263,6 @@ def _outside_development(info: ValidationInfo) -> str | None:
     """ENVIRONMENT unless it is development: what development may leave out is required there."""
     environment: str = info.data.get("environment", "development")
     return None if environment == "development" else environment
-
-
-def _is_web_address(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-        parts.netloc.encode("idna")
-    except ValueError:  # its text quotes the address
-        return False
-    is_one_word = text.isprintable() and not any(c.isspace() for c in text)
-    names_a_host = parts.scheme in {"http", "https"} and bool(parts.hostname) and port != 0
-    return is_one_word and names_a_host and "@" not in parts.netloc and "#" not in text
 
 
 def unknown_variables(environment: dict[str, str] | None = None, env_file: Path = Path(".env")) -> list[str]:
