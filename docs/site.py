@@ -6,7 +6,7 @@ from datetime import date
 from enum import EnumType
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 from annotated_types import Ge, Gt, Le
@@ -113,6 +113,8 @@ def _values(field: FieldInfo) -> str:
     annotation: Any = field.annotation
     if get_origin(annotation) in {Union, UnionType}:
         annotation = next(arg for arg in get_args(annotation) if arg is not type(None))
+    if get_origin(annotation) is Annotated:
+        annotation = annotation.__origin__
     if isinstance(annotation, EnumType):
         return ", ".join(f"`{member.value}`" for member in annotation)
     if get_origin(annotation) is Literal:
