@@ -5,6 +5,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -111,6 +112,25 @@ def test_postgres_is_healthy_only_when_others_can_reach_it():
     test = SERVICES["postgres"]["healthcheck"]["test"]
 
     assert test[test.index("-h") + 1] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("request_line", "is_refused"),
+    [
+        ("GET::/graphql", True),
+        ("HEAD::/graphql/", True),
+        ("GET:h2c:/graphql", True),
+        ("GET:WebSocket:/graphql", False),
+        ("POST::/graphql", False),
+        ("GET::/runs", False),
+    ],
+)
+def test_the_proxy_before_the_ui_refuses_graphql_by_get_only(request_line: str, is_refused: bool):
+    """The UI's websocket has the same path: without it, pages of runs do not follow them."""
+    page = (ROOT / "docs/explanation/security.md").read_text("utf-8")
+    pattern = re.search(r'^map "\$request_method:\$http_upgrade:\$uri" .* "~\*(.*)" 1; }$', page, re.MULTILINE)[1]
+
+    assert bool(re.search(pattern, request_line, re.IGNORECASE)) == is_refused
 
 
 def test_the_steps_for_systemd_make_what_the_units_need():
