@@ -122,8 +122,13 @@ def _message_of_database(error: Any) -> str:
     )
 
 
-def read_settings() -> Any:
-    """Return the settings; set up logs and warn about variables that look misspelt."""
+def read_settings(*, find_database: bool = True) -> Any:
+    """Return the settings; set up logs and warn about variables that look misspelt.
+
+    Without DATABASE_URL, in development, the embedded Postgres is started and its URL set; `find_database` prevents it.
+    """
+    from pydantic import SecretStr
+
     from pipelines.observability import set_up_logs
     from pipelines.settings import load_settings, unknown_variables
 
@@ -131,14 +136,30 @@ def read_settings() -> Any:
     set_up_logs(settings)
     for name in unknown_variables():
         click.echo(f"asleep-sync: set, but no variable of asleep-sync: {name}", err=True)
-    return settings
+    if not find_database or settings.database_url is not None:
+        return settings
+    return settings.model_copy(update={"database_url": SecretStr(embedded_database_url(settings))})
+
+
+def embedded_database_url(settings: Any) -> str:
+    """Return the URL of the embedded Postgres, which is started if it does not run."""
+    from resources.embedded_postgres import server as embedded
+
+    directory = settings.data_directory / "postgres"
+    try:
+        return embedded.start(directory).url
+    except OSError as error:
+        raise Refusal(
+            f"DATA_DIRECTORY: {directory} cannot be used ({error.strerror or first_line(error)}). "
+            "Name a folder that can be written, or set DATABASE_URL."
+        ) from None
 
 
 def read_database(settings: Any) -> Any:
     """Return the database of these settings; no connection is opened yet."""
     from resources.database.resource import Database
 
-    return Database(lambda: find_database_url(settings), application_name="asleep-sync cli")
+    return Database(settings.require_database_url, application_name="asleep-sync cli")
 
 
 def open_database(settings: Any = None) -> Any:
@@ -175,23 +196,7 @@ def print_table(
 def _shown(cell: Any) -> str:
     if cell is None:
         return "-"
-    return f"{cell:%Y-%m-%d %H:%M:%S}" if hasattr(cell, "strftime") else str(cell)
-
-
-def find_database_url(settings: Any) -> str:
-    """Return DATABASE_URL, or in development the URL of the embedded Postgres, which is started if it does not run."""
-    if settings.database_url is not None:
-        return str(settings.database_url.get_secret_value())
-    from resources.embedded_postgres import server as embedded
-
-    directory = settings.data_directory / "postgres"
-    try:
-        return embedded.start(directory).url
-    except OSError as error:
-        raise Refusal(
-            f"DATA_DIRECTORY: {directory} cannot be used ({error.strerror or first_line(error)}). "
-            "Name a folder that can be written, or set DATABASE_URL."
-        ) from None
+    return f"{cell:%Y-%m-%d %H:%M:%S}" if isinstance(cell, datetime) else str(cell)
 
 
 def require_free_port(host: str, port: int, command: str) -> None:
@@ -211,13 +216,6 @@ def require_free_port(host: str, port: int, command: str) -> None:
     except (OSError, OverflowError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else first_line(error)
         raise Refusal(f"port {port} of {host} cannot be used ({reason}). Name another: {command}") from None
-
-
-def with_database_url(settings: Any) -> Any:
-    """Return the settings with a DATABASE_URL, for programs that do not start a database themselves."""
-    from pydantic import SecretStr
-
-    return settings.model_copy(update={"database_url": SecretStr(find_database_url(settings))})
 
 
 def write_output(path: Path, text: str) -> None:

@@ -27,31 +27,17 @@ from resources.embedded_postgres import server as embedded
 MONTHS_SHOWN = 12
 BATCHES = 4
 """Steps of the demo's sync, each a bar in the run's Gantt chart."""
-NEXT_STEPS_OF_CHECKOUT = """
+NEXT_STEPS = """
 Monthly report: {report}
 
-Still running: Postgres, for {postgres} (`make stop` ends it). The simulated API has ended; `make dev` starts it again.
+Still running: Postgres, for {postgres}. The simulated API has ended; `{dev}` starts it again.
 
 Next:
-  make dev                        Dagster's UI with these assets and runs: http://127.0.0.1:3000
-  make psql                       the tables
-  .venv/bin/asleep-sync status    what is stored, how fresh it is, what is missing
-  .venv/bin/asleep-sync report    the report of any month or user
-  .venv/bin/asleep-sync demo --remove    before your own account uses this folder: removes the demo's data
-"""
-NEXT_STEPS_OF_INSTALLED = """
-Monthly report: {report}
-
-Still running: Postgres, for {postgres}. The simulated API has ended; `asleep-sync dev` starts it again.
-
-Next:
-  asleep-sync dev              Dagster's UI with these assets and runs: http://127.0.0.1:3000
-  asleep-sync status           what is stored, how fresh it is, what is missing
-  asleep-sync report           the report of any month or user
-  asleep-sync demo --remove    ends Postgres and removes the demo's data
-
-The tables, in psql:
-  {psql}
+  Dagster's UI with these assets and runs, on http://127.0.0.1:3000:  {dev}
+  what is stored, how fresh it is, what is missing:  {program} status
+  the report of any month or user:  {program} report
+  the tables, in psql:  {psql}
+  before your own account uses this folder, end Postgres and remove the demo's data:  {program} demo --remove
 """
 
 
@@ -85,8 +71,10 @@ def run_demo(size: Size) -> int:
         click.echo(f"          (an empty mirror needs {least} at least)")
     _show(database.engine, time.monotonic() - began)
     report = _write_report(database.engine, directory, today)
-    next_steps = NEXT_STEPS_OF_CHECKOUT if IS_CHECKOUT else NEXT_STEPS_OF_INSTALLED
-    click.echo(next_steps.format(report=report, postgres=directory / "postgres", psql=server.psql_command))
+    program, dev, psql = ("asleep-sync", "asleep-sync dev", server.psql_command)
+    if IS_CHECKOUT:
+        program, dev, psql = (".venv/bin/asleep-sync", "make dev", "make psql")
+    click.echo(NEXT_STEPS.format(report=report, postgres=directory / "postgres", program=program, dev=dev, psql=psql))
     return code
 
 

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 import click
 
-from pipelines.cli.common import Refusal, find_database_url, require_free_port, write_private
+from pipelines.cli.common import Refusal, embedded_database_url, require_free_port, write_private
 from pipelines.cli.development.simulated_api import (
     has_other_users,
     last_size,
@@ -67,7 +67,7 @@ def run_dev(settings: Settings, host: str, port: int) -> None:
         signal.signal(number, signal.default_int_handler)
     with suppress(KeyboardInterrupt), ExitStack() as stack:
         stack.callback(_ignore_signals)
-        url = find_database_url(settings)
+        url = str(embedded_database_url(settings) if settings.database_url is None else settings.require_database_url())
         database = Database(lambda: url, application_name="asleep-sync dev")
         migrate(database.engine, other_schemas=(DAGSTER_SCHEMA,), first_day=_first_day(settings))
         simulated = _simulated_environment(settings, database, stack)

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from pipelines.cli.common import Refusal, open_database, read_settings, require_free_port, with_database_url
+from pipelines.cli.common import Refusal, open_database, read_settings, require_free_port
 
 
 @click.command()
@@ -23,7 +23,7 @@ def serve(host: str, port: int, workers: int) -> None:
     """
     from pipelines.service.program import options_from, run_service
 
-    settings = with_database_url(read_settings())
+    settings = read_settings()
     os.environ["DATABASE_URL"] = settings.require_database_url()
     try:
         options_from(settings)
@@ -80,7 +80,7 @@ def _environment() -> dict[str, str]:
     """Our variables, those that Dagster's programs need, and our programs first in the path."""
     from pipelines.runtime.dagster_environment import dagster_environment
 
-    environment = dagster_environment(with_database_url(read_settings()))
+    environment = dagster_environment(read_settings())
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     return {**os.environ, **environment, "PATH": path}
 
@@ -123,4 +123,4 @@ def dev(host: str, port: int) -> None:
     """
     from pipelines.cli.dev import run_dev
 
-    run_dev(read_settings(), host, port)
+    run_dev(read_settings(find_database=False), host, port)

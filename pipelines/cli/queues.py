@@ -36,8 +36,7 @@ def list_events(limit: int) -> None:
         counts, parked = Inbox(connection).count(), Inbox(connection).parked(limit)
     click.echo(f"{counts.waiting} events wait, {counts.parked} were given up.")
     if parked:
-        rows = [(e.event_id, e.received_at, e.parked_at, e.attempts, e.error) for e in parked]
-        print_table(("event", "received (UTC)", "given up (UTC)", "attempts", "why"), rows)
+        print_table(("event", "received (UTC)", "given up (UTC)", "attempts", "why"), parked)
         click.echo("`asleep-sync inbox retry` tries them again, `asleep-sync inbox drop` deletes them.")
         raise click.exceptions.Exit(1)
 
@@ -55,7 +54,7 @@ def retry_events(numbers: Numbers, everything: bool) -> None:
     """
     from resources.database.service.inbox import Inbox
 
-    found = _change(lambda connection: Inbox(connection).requeue_parked, numbers, "event", everything=everything)
+    found = _change(lambda connection, ids: Inbox(connection).requeue_parked(ids), numbers, everything=everything)
     click.echo(f"{found} events wait again; the sensor webhook_inbox starts a run within seconds.")
 
 
@@ -74,7 +73,7 @@ def drop_events(numbers: Numbers, everything: bool, yes: bool) -> None:
 
     if not yes and (numbers or everything):
         click.confirm("These events will be deleted and cannot be restored. Continue?", abort=True)
-    found = _change(lambda connection: Inbox(connection).drop_parked, numbers, "event", everything=everything)
+    found = _change(lambda connection, ids: Inbox(connection).drop_parked(ids), numbers, everything=everything)
     click.echo(f"{found} events deleted.")
 
 
@@ -123,9 +122,7 @@ def retry_notifications(numbers: Numbers, everything: bool) -> None:
     """
     from resources.database.service.outbox import Outbox
 
-    found = _change(
-        lambda connection: Outbox(connection).requeue_parked, numbers, "notification", everything=everything
-    )
+    found = _change(lambda connection, ids: Outbox(connection).requeue_parked(ids), numbers, everything=everything)
     click.echo(f"{found} notifications wait again; the service delivers them within seconds.")
 
 
@@ -158,27 +155,14 @@ def clear_cache(names: tuple[str, ...]) -> None:
     click.echo(f"The lists of {expired} users are read again by the next sync.")
 
 
-def _change(
-    change: Callable[[Any], Callable[[list[int] | None], int]], numbers: Numbers, what: str, *, everything: bool
-) -> int:
-    """Change what was given up: all of these numbers, or none; returns how many.
-
-    Args:
-        change: makes of a connection a function of numbers (None for all) that returns how many it found.
-        numbers: as typed.
-        what: name of one, for the error.
-        everything: whether --all was typed.
-
-    Raises:
-        Refusal: neither numbers nor --all were typed, or a number belongs to none that was given up.
-    """
+def _change(change: Callable[[Any, list[int] | None], int], numbers: Numbers, *, everything: bool) -> int:
+    """Change what was given up: all of these numbers (None: whatever was given up), or nothing; returns how many."""
     if everything == bool(numbers):
         raise Refusal("name numbers, as `list` shows them, or --all.")
     wanted = None if everything else sorted(set(numbers))
     with open_database().engine.begin() as connection:
-        found = change(connection)(wanted)
+        found = change(connection, wanted)
         if wanted is not None and found < len(wanted):
-            raise Refusal(
-                f"{len(wanted) - found} of these numbers belong to no {what} that was given up. Nothing was changed."
-            )
+            unknown = len(wanted) - found
+            raise Refusal(f"{unknown} of these numbers belong to nothing that was given up. Nothing was changed.")
     return found

@@ -5,12 +5,13 @@ from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, Select, func, literal_column, select, table
 
 from pipelines.cli.common import print_table
 from pipelines.settings import Settings
 from resources.contract.drift import check_stored
 from resources.database.schema import tables
+from resources.database.schema.metadata import SCHEMA
 from resources.database.service.inbox import Inbox
 from resources.database.service.outbox import Outbox
 from resources.database.sync.run_health import (
@@ -28,7 +29,7 @@ from resources.rate_limit.table import read_state
 SESSIONS_CHECKED = 100
 """Newest raw results held against the API's contract: about 50 ms."""
 _COUNTED = (tables.users, tables.sleep_sessions, tables.session_payloads, tables.monthly_averages)
-_NEVER_SYNCED = select(func.count()).where(tables.users.c.is_synced, tables.users.c.last_synced_at.is_(None))
+_FRESHNESS: Select[Any] = select(literal_column("*")).select_from(table("data_freshness", schema=SCHEMA))
 
 
 def show_status(engine: Engine, settings: Settings, console: Console | None = None) -> bool:
@@ -47,21 +48,21 @@ def show_status(engine: Engine, settings: Settings, console: Console | None = No
     print_table(("what", "value"), _in_use(engine, settings), "In use", console)
     with engine.connect() as connection:
         print_table(("table", "rows"), _counts(connection), "Stored", console)
-        print_table(("what", "when (UTC)"), _freshness(connection), "Freshness", console)
+        freshness = connection.execute(_FRESHNESS).mappings().one()
+        rows = [(name.replace("_", " "), value) for name, value in freshness.items()]
+        print_table(("what", "count, or when (UTC)"), rows, "Freshness", console)
         print_table(("what", "value"), _rates(connection), "Rate limit", console)
         print_table(("what", "value"), _boxes(connection), "Webhooks and notifications", console)
         drift = [each for each in check_stored(connection, max_sessions=SESSIONS_CHECKED) if each.contradicted]
         waiting, missing = read_missing_data(connection)
-        never = connection.scalar(_NEVER_SYNCED) or 0
         overdue = overdue_users(connection)
     stopped, stalled = stopped_runs(engine), stalled_runs(engine)
     if drift:
-        shown = [(each.statement, each.detail or "-", each.contradicted) for each in drift]
+        shown = [(each.statement, each.detail or None, each.contradicted) for each in drift]
         print_table(("assumed", "found", "times"), shown, "Contradicts the API's contract, in the last week", console)
     if missing:
         headings = ("user", "session", "kind", "attempts", "since (UTC)", "what happened")
-        rows = [(h.user, h.what, h.kind, h.attempts, h.since, h.message) for h in missing]
-        print_table(headings, rows, f"Missing: {waiting} waiting to be tried again", console)
+        print_table(headings, missing, f"Missing: {waiting} waiting to be tried again", console)
         console.print(
             "The next run tries these first; `asleep-sync sync` does it now. Users are shown by pseudonym: "
             "asleep.pseudonym(user_id)."
@@ -72,7 +73,7 @@ def show_status(engine: Engine, settings: Settings, console: Console | None = No
     if overdue:
         hours = FIRST_SYNC_WITHIN // timedelta(hours=1)
         console.print(f"{overdue} users were registered more than {hours} hours ago and have not been synced since.")
-    if never:
+    if never := freshness["never_synced_users"]:
         console.print(f"{never} users were never synced: `asleep-sync sync` syncs them now, the daily run does later.")
     return bool(missing or stopped or stalled or overdue)
 
@@ -107,24 +108,6 @@ def _in_use(engine: Engine, settings: Settings) -> list[tuple[Any, ...]]:
 
 def _counts(connection: Connection) -> list[tuple[Any, ...]]:
     return [(t.name, connection.scalar(select(func.count()).select_from(t))) for t in _COUNTED]
-
-
-def _freshness(connection: Connection) -> list[tuple[Any, ...]]:
-    sessions, users = tables.sleep_sessions.c, tables.users.c
-    newest, changed = connection.execute(
-        select(func.max(sessions.session_start_time), func.max(sessions.updated_at))
-    ).one()
-    seen = users.last_synced_at
-    least, latest, never = connection.execute(
-        select(func.min(seen), func.max(seen), func.count().filter(seen.is_(None))).where(users.is_synced)
-    ).one()
-    return [
-        ("newest session started", newest),
-        ("a row last changed", changed),
-        ("a user was last synced", latest),
-        ("the user longest not synced", least),
-        ("users never synced", never),
-    ]
 
 
 def _rates(connection: Connection) -> list[tuple[Any, ...]]:

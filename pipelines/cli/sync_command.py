@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, select
 from assets.metrics.monthly_summary import stale_months
 from assets.ops.batches import SyncFlags
 from assets.partitions import day_key, month_keys, months_from
-from pipelines.cli.common import NOTHING_DONE, Refusal, first_line, with_database_url
+from pipelines.cli.common import NOTHING_DONE, Refusal, first_line
 from pipelines.cli.development.simulated_api import refuse_demo_users
 from pipelines.cli.users import user_ids
 from pipelines.definitions import asleep_api_of, build_definitions
@@ -174,12 +174,11 @@ def _check_key(settings: Settings, database: Database) -> None:
 
 def _run(settings: Settings, database: Database, job: Job) -> int:
     """Run a job, then the averages of the months that it changed, and print the result; returns the exit code."""
-    ready = with_database_url(settings)
-    os.environ.update(dagster_environment(ready))
-    set_up_logs(ready, with_results=settings.logs_as_json or "log_level" in settings.model_fields_set)
+    os.environ.update(dagster_environment(settings))
+    set_up_logs(settings, with_results=settings.logs_as_json or "log_level" in settings.model_fields_set)
     with database.engine.connect() as connection:
         first_day = read_first_day(connection)
-    definitions = build_definitions(ready, dg.in_process_executor, first_day=first_day)
+    definitions = build_definitions(settings, dg.in_process_executor, first_day=first_day)
 
     def work() -> list[RunResult]:
         outcomes = [runner.run(job.name, job.tags, job.config)]
@@ -188,7 +187,7 @@ def _run(settings: Settings, database: Database, job: Job) -> int:
         if months:
             tags = range_tags(*month_keys(months, months_from(first_day)))
             outcomes.append(runner.run("summarise_months", tags, {}))
-        _notify(ready, instance, outcomes, is_daily=job.is_daily)
+        _notify(settings, instance, outcomes, is_daily=job.is_daily)
         return outcomes
 
     try:
