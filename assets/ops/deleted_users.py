@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -14,8 +13,9 @@ from sqlalchemy import Engine
 from assets.export.export import ExportTarget, refresh
 from assets.ops.batches import RequestCounts
 from assets.ops.failures import as_dagster_failure
+from assets.sync.api_requests import as_value
 from assets.sync.batch_state import key_finds_no_user
-from assets.sync.fan_out import fan_out
+from assets.sync.scheduler import threads_with_context
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import AsleepError, UserGone
 from resources.asleep.records import UserProfile
@@ -82,27 +82,23 @@ class _Answers(NamedTuple):
 
 def _ask(client: AsleepClient, user_ids: Sequence[str], *, workers: int) -> _Answers:
     """Request every user, and the lists of those not found: a user is gone only when neither finds it."""
-    answers, suspected = _Answers([], [], []), list[str]()
-    for user_id, answer in fan_out(iter(user_ids), client.read_user, workers=workers):
-        if isinstance(answer, UserProfile):
-            (answers.leaving if answer.to_be_deleted else answers.staying).append(user_id)
-        elif isinstance(answer, UserGone):
-            suspected.append(user_id)
-        else:
-            _raise_if_final(answer)
-    today = datetime.now(UTC).date()
-    first_page = partial(client.list_page, first_day=today, last_day=today, offset=0)
-    for user_id, listed in fan_out(iter(suspected), first_page, workers=workers):
-        if isinstance(listed, UserGone) or not listed:
-            answers.gone.append(user_id)
-        elif isinstance(listed, BaseException):
-            _raise_if_final(listed)
+    answers, today = _Answers([], [], []), datetime.now(UTC).date()
+
+    def request(user_id: str) -> UserProfile | bool | AsleepError:
+        """The user; True when neither the user endpoint nor the list finds the user."""
+        answer = as_value(client.read_user, user_id)
+        if not isinstance(answer, UserGone):
+            return answer
+        listed = as_value(client.list_page, user_id, today, today, offset=0)
+        return not listed or isinstance(listed, UserGone)
+
+    with threads_with_context(workers) as threads:
+        for user_id, answer in zip(user_ids, threads.map(request, user_ids), strict=True):
+            if isinstance(answer, UserProfile):
+                (answers.leaving if answer.to_be_deleted else answers.staying).append(user_id)
+            elif answer is True:
+                answers.gone.append(user_id)
     return answers
-
-
-def _raise_if_final(error: BaseException) -> None:
-    if not isinstance(error, AsleepError) or error.stops_everything:
-        raise error
 
 
 def _note(engine: Engine, answers: _Answers) -> dict[str, int]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -18,6 +18,7 @@ from resources.asleep.errors import AsleepError, Malformed
 from resources.asleep.records import AverageStats, SessionList, SleepSession, UserProfile
 
 T = TypeVar("T")
+Parameters = ParamSpec("Parameters")
 
 
 class Endpoint(Enum):
@@ -100,6 +101,14 @@ def error_as_value(error: Exception) -> AsleepError:
     if isinstance(error, SQLAlchemyError) or (isinstance(error, AsleepError) and error.stops_everything):
         raise error
     return error if isinstance(error, AsleepError) else Malformed(f"the request failed ({type(error).__name__})")
+
+
+def as_value(call: Callable[Parameters, T], *args: Parameters.args, **options: Parameters.kwargs) -> T | AsleepError:
+    """The result of a call of the client, or its error as a value; one that would meet every call too is raised."""
+    try:
+        return call(*args, **options)
+    except AsleepError as error:
+        return error_as_value(error)
 
 
 def _call(api: AsleepClient, request: Request) -> Result:

@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 from assets.sync.comparison import stages_contradict
 from assets.sync.session_rows import Row, session_row
-from resources.asleep.errors import AsleepError, Gone, Malformed, Rejected, RequestRefused, Unavailable
+from resources.asleep.errors import AsleepError, Gone, Malformed, RequestRefused, Unavailable
 from resources.asleep.identifiers import can_be_sent
 from resources.asleep.parsing.parse_sessions import parse_session_result
 from resources.asleep.records import SleepSession
@@ -208,13 +208,13 @@ class Chunk:
                 found.setdefault((user_id, event.session_id), []).append(event_id)
         return found
 
-    def take(self, event_id: int, user_id: str, answer: SleepSession | BaseException) -> None:
+    def take(self, event_id: int, user_id: str, answer: SleepSession | AsleepError) -> None:
         """Note the result of the request for an event's session.
 
         Args:
             event_id: the event.
             user_id: the user for whom the session was requested.
-            answer: the session, or the exception that the request raised.
+            answer: the session, or why it could not be read.
         """
         if isinstance(answer, SleepSession):
             self.store(event_id, answer)
@@ -223,8 +223,6 @@ class Chunk:
             self.done.append(event_id)
         elif isinstance(answer, Unavailable) and (answer.status or 0) < SERVER_ERROR:
             self.postponed.append(event_id)
-        elif isinstance(answer, Rejected) or not isinstance(answer, AsleepError):
-            raise answer
         else:
             self.fail(event_id, str(answer), is_hopeless=isinstance(answer, RequestRefused))
 

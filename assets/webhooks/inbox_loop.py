@@ -1,19 +1,19 @@
 """Takes events from the inbox, chunk after chunk, until none has come for a while.
 
-Two loops run beside each other, so that events that must ask the API hold up no others: one stores what events bring,
-the other sends requests. Both wait while the database is down.
+A thread of its own sends requests, so that events that must ask the API hold up no others. Both wait while the database
+is down.
 """
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import wait
 from contextlib import suppress
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from assets.sync.fan_out import start_thread
+from assets.sync.scheduler import threads_with_context
 from resources.database.engine import passes_by_itself
 from resources.database.service.inbox import Inbox, TakenEvent
 
@@ -36,33 +36,31 @@ def handle_inbox(engine: Engine, store: Handle, ask: Handle | None, *, idle_seco
         ask: handles the marked events, in a thread of its own; None leaves them in the inbox.
         idle_seconds: how long to wait for another event before the end.
     """
-    ends_at = time.monotonic() + MAX_SECONDS
-    storing = _Loop(engine, store, must_ask=False)
-    asking = _Asking(_Loop(engine, ask, must_ask=True) if ask is not None else None, ends_at)
+    storing, asking = _Taker(engine, store, must_ask=False), _Taker(engine, ask, must_ask=True)
     last_came = time.monotonic()
-    while asking.thread.is_alive() or not asking.is_ending.is_set():
-        handled = storing.handle_next()
-        asking.wake_up.set()
-        now = time.monotonic()
-        if handled:
-            last_came = now
-        if (handled == 0 and now >= last_came + idle_seconds) or (handled and now >= ends_at):
-            asking.is_ending.set()
-        if handled is None:
-            time.sleep(POLL_SECONDS)
-        elif handled == 0 and asking.is_ending.is_set():
-            asking.thread.join(POLL_SECONDS)
-        elif handled == 0:
-            time.sleep(min(POLL_SECONDS, idle_seconds))
-        if asking.error is not None:
-            raise asking.error
-    return storing.counts + asking.counts
+    ends_at = last_came + MAX_SECONDS
+    with threads_with_context(1) as thread:
+        request, is_after_storing = thread.submit(asking.handle_next), True
+        while True:
+            stored, now = storing.handle_next(), time.monotonic()
+            if stored:
+                last_came, is_after_storing = now, False
+            wait([request], timeout=0 if stored else POLL_SECONDS)
+            if not request.done():
+                continue
+            handled = (stored, request.result())
+            is_idle = handled == (0, 0) and is_after_storing
+            if (is_idle and now >= last_came + idle_seconds) or (None not in handled and now >= ends_at):
+                return storing.counts + asking.counts
+            if None in handled or is_idle:
+                time.sleep(POLL_SECONDS if None in handled else min(POLL_SECONDS, idle_seconds))
+            request, is_after_storing = thread.submit(asking.handle_next), True
 
 
-class _Loop:
-    """Takes and handles events of one kind. Belongs to one thread."""
+class _Taker:
+    """Takes and handles events of one kind. Used by one thread at a time."""
 
-    def __init__(self, engine: Engine, handle: Handle, *, must_ask: bool) -> None:
+    def __init__(self, engine: Engine, handle: Handle | None, *, must_ask: bool) -> None:
         self.counts: Counter[str] = Counter()
         self._engine = engine
         self._handle = handle
@@ -77,6 +75,8 @@ class _Loop:
         Events that a failure of the database interrupted are given back as soon as it is there again. Raises when it
         refuses a statement for good, or does not come back within `DATABASE_WAIT_SECONDS`.
         """
+        if self._handle is None:
+            return 0
         try:
             self._give_back()
             with self._engine.begin() as connection:
@@ -101,28 +101,3 @@ class _Loop:
             with self._engine.begin() as connection:
                 Inbox(connection).give_back(self._held)
             self._held = []
-
-
-class _Asking:
-    """A thread for the loop that sends requests. It ends by itself after `is_ending` is set."""
-
-    def __init__(self, loop: _Loop | None, ends_at: float) -> None:
-        self.is_ending, self.wake_up = threading.Event(), threading.Event()
-        self.error: Exception | None = None
-        self.counts = Counter[str]() if loop is None else loop.counts
-        self._loop, self._ends_at = loop, ends_at
-        self.thread = start_thread(self._run, "asking")
-
-    def _run(self) -> None:
-        """Handle chunks; once the end is near, until nothing is due or the time is up."""
-        try:
-            while self._loop is not None:
-                was_ending = self.is_ending.is_set()
-                handled = self._loop.handle_next()
-                if was_ending and (handled == 0 or (handled is not None and time.monotonic() >= self._ends_at)):
-                    return
-                if not handled:
-                    self.wake_up.wait(POLL_SECONDS)
-                    self.wake_up.clear()
-        except Exception as error:  # noqa: BLE001 raised in the calling thread
-            self.error = error

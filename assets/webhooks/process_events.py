@@ -11,7 +11,8 @@ from sqlalchemy.exc import DBAPIError
 
 from assets.ops.batches import COUNTED, RequestCounts
 from assets.ops.failures import as_dagster_failure
-from assets.sync.fan_out import fan_out
+from assets.sync.api_requests import as_value
+from assets.sync.scheduler import threads_with_context
 from assets.sync.sync_batch import Batch, sync_batch
 from assets.sync.window import Window
 from assets.webhooks.events import Action, Chunk, read_chunk
@@ -139,10 +140,11 @@ def request_sessions_of_events(
 def _fetch(chunk: Chunk, client: AsleepClient, workers: int) -> None:
     """Request each session once, however many events name it."""
     questions = chunk.questions()
-    asked = fan_out(iter(questions), lambda whose: client.read_session(*whose), workers=workers)
-    for whose, answer in asked:
-        for event_id in questions[whose]:
-            chunk.take(event_id, whose[0], answer)
+    with threads_with_context(workers) as threads:
+        answers = threads.map(lambda whose: as_value(client.read_session, *whose), questions)
+        for (whose, event_ids), answer in zip(questions.items(), answers, strict=True):
+            for event_id in event_ids:
+                chunk.take(event_id, whose[0], answer)
 
 
 def _list_users(chunk: Chunk, engine: Engine, client: AsleepClient, run_id: str, workers: int) -> None:

@@ -1,14 +1,19 @@
-"""One user's trouble stays with that user, whatever raises it."""
+"""Every request is answered once, a user's trouble stays with that user, and leaving early leaves nothing behind."""
 
+import contextvars
+import threading
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy.exc import OperationalError
 
+from assets.sync import scheduler
 from assets.sync.api_requests import Endpoint, Request, Response, send, together
-from assets.sync.scheduler import Sync, drive
+from assets.sync.scheduler import REQUESTS_AHEAD, Sync, drive
 from assets.sync.user_steps import Findings, UserOutcome, UserSteps
 from assets.sync.window import Window
 from resources.asleep.errors import KeyRejected, Malformed
@@ -17,6 +22,7 @@ from resources.database.sync.sync_state import UserToSync
 
 WINDOW = Window.of_days(date(2026, 3, 10), date(2026, 3, 16))
 NOW = datetime(2026, 3, 17, tzinfo=UTC)
+WHO = contextvars.ContextVar("who", default="nobody")
 
 
 def outcome_of(user_id):
@@ -65,6 +71,118 @@ def test_a_sync_without_a_request_stops_the_run(first):
     empty = Sync(outcome_of("user-0"), (requests for requests in first))
     with pytest.raises(RuntimeError, match="makes no request"):
         driven([empty, Sync(outcome_of("user-1"), good("user-1"))])
+
+
+def asking(user_id, *counts):
+    """Makes so many requests at once, after each response the next number of them."""
+    numbers = [*counts, *[0] * sum(counts)]
+    for number in numbers[: sum(counts)]:
+        yield requests(user_id, number)
+
+
+@given(counts=st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=4), max_size=8), workers=st.integers(1, 6))
+@settings(max_examples=60, deadline=None)
+def test_every_request_comes_back_once_to_the_sync_that_made_it(counts, workers):
+    """Those that a response adds as well: a list brings sessions to read."""
+    syncs = [Sync(outcome_of(str(n)), asking(str(n), *of)) for n, of in enumerate(counts)]
+    happened = [progress for progress in drive(iter(syncs), answer, workers=workers) if progress is not None]
+    assert all(progress.outcome.user.user_id == progress.response.request.user_id for progress in happened)
+    assert len({progress.response.request for progress in happened}) == len(happened) == sum(map(sum, counts))
+    assert sum(progress.is_done for progress in happened) == len(counts)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_no_more_users_are_begun_than_workers_can_use(workers):
+    """A hundred thousand users must not stand in memory at once."""
+    begun = []
+
+    def syncs():
+        for number in range(1000):
+            begun.append(number)
+            yield Sync(outcome_of("user"), asking("user", 1))
+
+    for done, _ in enumerate(drive(syncs(), answer, workers=workers), start=1):
+        assert len(begun) - done < REQUESTS_AHEAD * workers + 1
+
+
+def test_never_more_threads_send_at_once_than_agreed():
+    lock, now, most = threading.Lock(), [0], [0]
+
+    def send_counted(request):
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        with lock:
+            now[0] -= 1
+        return answer(request)
+
+    list(drive(iter([Sync(outcome_of("user"), asking("user", 200))]), send_counted, workers=3))
+    assert most[0] <= 3
+
+
+@pytest.mark.parametrize("fault", [None, SystemExit()])
+def test_leaving_early_ends_the_threads_and_sends_no_other_request(fault):
+    """A refused account: what is under way may end. The caller would wait for ever for a thread without an answer."""
+    sent, before = [], threading.active_count()
+
+    def send_noted(request):
+        sent.append(request)
+        if fault is not None:
+            raise fault
+        return answer(request)
+
+    driving = drive(iter([Sync(outcome_of("user"), asking("user", 1000))]), send_noted, workers=1)
+    if fault is None:
+        next(driving)
+        driving.close()
+    else:
+        with pytest.raises(SystemExit):
+            next(driving)
+    assert threading.active_count() == before
+    assert len(sent) <= REQUESTS_AHEAD + 1
+
+
+def test_context_variables_reach_the_threads():
+    """Log lines of a thread carry what the run bound."""
+    WHO.set("the run")
+    seen = []
+    list(drive(iter([Sync(outcome_of("u"), asking("u", 1))]), lambda r: seen.append(WHO.get()) or answer(r), workers=1))
+    assert seen == ["the run"]
+
+
+def test_requests_of_users_begun_first_are_sent_first():
+    """Users begun are finished before others begin, however many requests wait: a killed run leaves few half done."""
+    turns, sent = threading.Semaphore(1), []
+
+    def send_in_turn(request):
+        assert turns.acquire(timeout=30)
+        sent.append(request.user_id)
+        return answer(request)
+
+    syncs = [Sync(outcome_of(user_id), asking(user_id, 1, 2)) for user_id in "abcd"]
+    for progress in drive(iter(syncs), send_in_turn, workers=1):
+        if progress is not None:
+            turns.release()
+    places = {user_id: [place for place, name in enumerate(sent) if name == user_id] for user_id in "abcd"}
+    assert sorted(sent) == sorted("abcd" * 3)
+    assert [places[u][-1] for u in "abcd"] == sorted(places[u][-1] for u in "abcd")
+    assert places["a"][-1] < places["d"][0], "the last user was begun before the first one was finished"
+
+
+def test_silence_is_reported_while_a_request_hangs(monkeypatch):
+    """What was received before must be written, although one request does not end."""
+    monkeypatch.setattr(scheduler, "TICK_SECONDS", 0.01)
+    hangs, ticks = threading.Event(), 0
+
+    def send_hanging(request):
+        assert hangs.wait(30)
+        return answer(request)
+
+    for progress in drive(iter([Sync(outcome_of("user"), asking("user", 1))]), send_hanging, workers=1):
+        if progress is None:
+            ticks += 1
+            hangs.set()
+    assert ticks
 
 
 class Client:
