@@ -1,6 +1,6 @@
 """Numbers and times as text, with a dash for a missing value (None, not a number, or not a time)."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeGuard, TypeVar
 
 import pandas as pd
@@ -78,3 +78,16 @@ def against_before(value: float | None, unit: str, digits: int = 0) -> str:
         digits: after the decimal point.
     """
     return f"{change(value, unit, digits)} to the month before" if _is_known(value) else "no month before"
+
+
+def moment(at: datetime | None) -> str:
+    """2026-05-01 23:05 UTC; never."""
+    return "never" if at is None else f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+FILTERS = {
+    "number": format_number,
+    "clock_time": format_clock_time,
+    **{each.__name__: each for each in (duration, percent, counted, change, against_before, moment)},
+}
+"""For the report's templates."""

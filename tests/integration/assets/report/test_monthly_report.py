@@ -18,8 +18,8 @@ from sqlalchemy import Connection, Engine, text
 from assets.metrics.monthly_summary import summarise
 from assets.metrics.sleep_metrics import compute_metrics
 from assets.report import charts as drawn_by
+from assets.report.charts import clock_ticks, following, unwrapped
 from assets.report.monthly_report import NothingToReport, previews, render_report
-from assets.report.style import clock_ticks, following, unwrapped
 from resources.pseudonyms import pseudonym
 from tests.conftest import ROOT
 from tests.warehouse_sessions import session, slept, store
