@@ -5,10 +5,7 @@ slept sessions, those that end in `_of_night` or `_of_date` over valid nights. A
 passes over the slept sessions once; `beside` adds the few dates that hold more, or less, than a main sleep of one
 session, as the view `night_dates` shows them.
 
-Beside concurrent writers: all parts of the statement read one snapshot. A writer raises `version` in the transaction
-that changes the sessions, so where the version is the snapshot's, the sessions are, too. `settled` reads the newest
-version of each row and locks it; a row that moved on, or that a writer holds, keeps its averages and stays queued. Only
-a row taken off the queue gets its averages written, so an older snapshot never overwrites what a newer one wrote.
+All parts of the statement read one snapshot; `stale_rows` explains how it stands beside concurrent writers.
 """
 
 from functools import cache
@@ -19,19 +16,18 @@ from sqlalchemy import (
     BigInteger,
     Date,
     Executable,
+    Subquery,
     and_,
     bindparam,
     cast,
-    delete,
     func,
     select,
     text,
     true,
-    tuple_,
 )
 from sqlalchemy import literal_column as sql
-from sqlalchemy.dialects.postgresql import insert
 
+from assets.metrics.stale_rows import count_of, take_and_store
 from resources.database.schema.bookkeeping import stale_months, sync_ledger
 from resources.database.schema.session_columns import MEANS, RATIOS
 from resources.database.schema.tables import monthly_averages, sleep_sessions
@@ -113,17 +109,14 @@ END
 def averages_statement() -> Executable:
     """The statement; parameter `month` (None for all). Returns one row of counts."""
     due = _due()
-    taken = _taken(_summed(due))
-    written, removed = _written(taken), _removed(taken)
+    computed = _computed(_summed(due))
+    taken, written, removed = take_and_store(computed, stale_months, monthly_averages, lambda row: row.sessions > 0)
     return select(
-        select(func.count()).select_from(taken).scalar_subquery().label("user_months"),
+        count_of(taken).label("user_months"),
         select(func.count(taken.c.month.distinct())).scalar_subquery().label("months"),
-        select(func.count()).select_from(written).scalar_subquery().label("written"),
-        select(func.count()).select_from(removed).scalar_subquery().label("removed"),
-        (
-            select(func.count()).select_from(due).scalar_subquery()
-            - select(func.count()).select_from(taken).scalar_subquery()
-        ).label("still_waiting"),
+        count_of(written).label("written"),
+        count_of(removed).label("removed"),
+        (count_of(due) - count_of(taken)).label("still_waiting"),
     )
 
 
@@ -284,8 +277,8 @@ def _ratio(over: str, under: str) -> str:
     return f"{over}::double precision / nullif({under}, 0)"
 
 
-def _taken(summed: CTE) -> CTE:
-    """User-months whose newest version is the one summed: locked, and taken off the queue."""
+def _computed(summed: CTE) -> Subquery:
+    """The row of each user-month, and the version that was summed."""
     counted = (
         select(summed, sql(_MISSING).label("missing_dates"))
         .order_by(summed.c.user_id, summed.c.month)
@@ -293,53 +286,4 @@ def _taken(summed: CTE) -> CTE:
     )
     figures: list[Any] = [sql(figure).label(name) for name, figure in _figures().items()]
     key = (counted.c.user_id, counted.c.month)
-    computed = select(*key, counted.c.version, *figures).order_by(*key).subquery("computed")
-    queued = stale_months.alias("queued")
-
-    def is_same(other: object) -> object:
-        return and_(*(queued.c[name] == other.c[name] for name in ("user_id", "month", "version")))  # type: ignore[attr-defined]
-
-    newest = select(queued.c.version.label("newest")).where(is_same(computed)).with_for_update(skip_locked=True)  # type: ignore[arg-type]
-    settled = select(computed).select_from(computed.join(newest.lateral("newest"), true())).cte("settled")
-    stale = stale_months
-    return (
-        delete(stale)
-        .where(*(stale.c[name] == settled.c[name] for name in ("user_id", "month", "version")))
-        .returning(*settled.c)
-        .cte("taken")
-    )
-
-
-def _written(taken: CTE) -> CTE:
-    figures = _figures()
-    statement = insert(monthly_averages).from_select(
-        ["user_id", "month", *figures],
-        select(taken.c.user_id, taken.c.month, *(taken.c[name] for name in figures))
-        .where(taken.c.sessions > 0)
-        .order_by(taken.c.user_id, taken.c.month),
-    )
-    stored, new = monthly_averages.c, statement.excluded
-    return (
-        statement.on_conflict_do_update(
-            index_elements=["user_id", "month"],
-            set_={**{name: new[name] for name in figures}, "computed_at": func.now()},
-            where=tuple_(*(stored[name] for name in figures)).is_distinct_from(
-                tuple_(*(new[name] for name in figures))
-            ),
-        )
-        .returning(stored.user_id)
-        .cte("written")
-    )
-
-
-def _removed(taken: CTE) -> CTE:
-    """User-months without sessions; few, so they are collected first whatever the planner expects."""
-    emptied = select(taken.c.user_id, taken.c.month).where(taken.c.sessions == 0).cte("emptied")
-    emptied = emptied.prefix_with("MATERIALIZED")
-    stored = monthly_averages.c
-    return (
-        delete(monthly_averages)
-        .where(stored.user_id == emptied.c.user_id, stored.month == emptied.c.month)
-        .returning(stored.user_id)
-        .cte("removed")
-    )
+    return select(*key, counted.c.version, *figures).order_by(*key).subquery("computed")

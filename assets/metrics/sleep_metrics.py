@@ -5,33 +5,18 @@ is still the same: then no session changed meanwhile. Other periods stay stale f
 """
 
 from collections.abc import Iterable
-from datetime import date, time
+from datetime import date
+from functools import cache
 from typing import Any, NamedTuple
 
-import numpy as np
+import orjson
 import pandas as pd
-from sqlalchemy import (
-    CTE,
-    Column,
-    Connection,
-    Engine,
-    MetaData,
-    Select,
-    Table,
-    Time,
-    and_,
-    delete,
-    func,
-    select,
-    text,
-    tuple_,
-)
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import BigInteger, Connection, Engine, Executable, Integer, Text, Time, bindparam, column, func, select
 
 from assets.metrics.circular import whole_seconds
 from assets.metrics.periods import WEEKEND, metrics_of
 from assets.metrics.regularity import MainSleep, Recording, compare_days, pairs_frame, stages_of
-from resources.database.copy import copy_in
+from assets.metrics.stale_rows import count_of, take_and_store
 from resources.database.schema.bookkeeping import stale_periods
 from resources.database.schema.metrics_table import sleep_metrics
 from resources.load_sql import load_sql
@@ -45,20 +30,11 @@ USERS_AT_ONCE = 200
 _HISTORY = pd.Timedelta(days=9)
 """A week's regularity compares the days of the week before; a session may begin a day earlier."""
 
-_COLUMNS = tuple(column.name for column in sleep_metrics.c if column.name != "computed_at")
+_COLUMNS = tuple(each.name for each in sleep_metrics.c if each.name != "computed_at")
 _KEY = ("user_id", "period", "period_start")
-_CLOCKS = tuple(column.name for column in sleep_metrics.c if isinstance(column.type, Time))
-_INTEGERS = tuple(name for name in _COLUMNS if str(sleep_metrics.c[name].type) == "INTEGER")
+_CLOCKS = tuple(name for name in _COLUMNS if isinstance(sleep_metrics.c[name].type, Time))
+_INTEGERS = tuple(name for name in _COLUMNS if isinstance(sleep_metrics.c[name].type, Integer))
 _DATES = ("period_start", "period_end", "as_of")
-
-_incoming = Table(
-    "incoming_metrics",
-    MetaData(),
-    *(Column(name, sleep_metrics.c[name].type) for name in _COLUMNS),
-    Column("version", stale_periods.c.version.type),
-    prefixes=["TEMPORARY"],
-)
-_HAS_SESSIONS = _incoming.c.days > _incoming.c.missing_nights + _incoming.c.not_synced_nights
 
 
 class Computed(NamedTuple):
@@ -92,7 +68,7 @@ def compute_metrics(engine: Engine, today: date, free_days: frozenset[int] = WEE
         if rows is None:
             return Computed(*map(sum, zip(*done, strict=True)))
         with engine.begin() as connection:
-            done.append(_write(connection, rows))
+            done.append(Computed(*connection.execute(_statement(), {"rows": _as_json(rows)}).one()))
         after = due["user_id"].max()
 
 
@@ -100,9 +76,9 @@ def _frame(connection: Connection, name: str, **values: object) -> pd.DataFrame:
     result = connection.execute(load_sql(__package__, name), values)
     frame = pd.DataFrame(result.all(), columns=list(result.keys()))
     frame["user_id"] = frame["user_id"].astype("str")
-    for column in ("night_date", "period_start"):
-        if column in frame:
-            frame[column] = pd.to_datetime(frame[column]).astype("datetime64[s]")
+    for dated in ("night_date", "period_start"):
+        if dated in frame:
+            frame[dated] = pd.to_datetime(frame[dated]).astype("datetime64[s]")
     return frame
 
 
@@ -154,77 +130,25 @@ def _recording(row: Any) -> Recording:
     )
 
 
-def _values(rows: pd.DataFrame) -> list[tuple[Any, ...]]:
-    """Rows for COPY, in the order of the incoming table: None where a value is missing, clock times as such."""
+def _as_json(rows: pd.DataFrame) -> str:
+    """Rows as the statement reads them: null where a value is missing, clock times and dates as text."""
     shown = rows.copy()
     for name in _CLOCKS:
-        seconds = whole_seconds(shown[name])
-        shown[name] = pd.Series(
-            [None if np.isnan(s) else time(int(s) // 3600, int(s) // 60 % 60, int(s) % 60) for s in seconds],
-            index=shown.index, dtype=object,
-        )  # fmt: skip
+        shown[name] = pd.to_datetime(whole_seconds(shown[name]), unit="s").dt.strftime("%H:%M:%S")
     for name in _DATES:
-        shown[name] = shown[name].dt.date
-    columns = [
-        [
-            value if isinstance(value, list) else None if pd.isna(value) else int(value) if name in _INTEGERS else value
-            for value in shown[name].tolist()
-        ]
-        for name in (column.name for column in _incoming.c)
-    ]
-    return list(zip(*columns, strict=True))
+        shown[name] = shown[name].dt.strftime("%Y-%m-%d")
+    records = shown.astype(dict.fromkeys(_INTEGERS, "Int64")).astype(object).where(shown.notna(), None)
+    return orjson.dumps(records[[*_COLUMNS, "version"]].to_dict("records")).decode()
 
 
-def _write(connection: Connection, rows: pd.DataFrame) -> Computed:
-    _incoming.create(connection)
-    copy_in(connection, _incoming, _values(rows))
-    counted = connection.execute(_statement()).one()
-    connection.execute(text(f"DROP TABLE {_incoming.name}"))
-    return Computed(*counted)
+@cache
+def _statement() -> Executable:
+    """Store the rows of the parameter `rows` whose version has not changed."""
+    columns = [column(name, sleep_metrics.c[name].type) for name in _COLUMNS]
+    rows = func.json_to_recordset(bindparam("rows", type_=Text)).table_valued(*columns, column("version", BigInteger))
+    computed = select(rows.render_derived("row", with_types=True)).order_by(*_KEY).subquery("computed")
+    return select(*map(count_of, take_and_store(computed, stale_periods, sleep_metrics, _has_sessions)))
 
 
-def _statement() -> Any:
-    """Take the periods whose version has not changed, and write those that have sessions."""
-    taken = _taken()
-    is_taken = and_(*(_incoming.c[name] == taken.c[name] for name in _KEY))
-    stored = sleep_metrics.c
-    emptied = select(*(_incoming.c[name] for name in _KEY)).join(taken, is_taken).where(~_HAS_SESSIONS)
-    removed = (
-        delete(sleep_metrics)
-        .where(tuple_(*(stored[name] for name in _KEY)).in_(emptied))
-        .returning(stored.user_id)
-        .cte("removed")
-    )
-    written = _written(select(*(_incoming.c[name] for name in _COLUMNS)).join(taken, is_taken).where(_HAS_SESSIONS))
-    return select(*(select(func.count()).select_from(part).scalar_subquery() for part in (taken, written, removed)))
-
-
-def _taken() -> CTE:
-    queued = stale_periods.alias("queued")
-    settled = (
-        select(*(queued.c[name] for name in (*_KEY, "version")))
-        .join(_incoming, and_(*(queued.c[name] == _incoming.c[name] for name in (*_KEY, "version"))))
-        .with_for_update(skip_locked=True, of=queued)
-        .cte("settled")
-    )
-    return (
-        delete(stale_periods)
-        .where(*(stale_periods.c[name] == settled.c[name] for name in (*_KEY, "version")))
-        .returning(*(stale_periods.c[name] for name in _KEY))
-        .cte("taken")
-    )
-
-
-def _written(rows: Select[Any]) -> CTE:
-    statement = insert(sleep_metrics).from_select(list(_COLUMNS), rows.order_by(*_KEY))
-    stored, new = sleep_metrics.c, statement.excluded
-    values = {name: new[name] for name in _COLUMNS if name not in _KEY}
-    return (
-        statement.on_conflict_do_update(
-            index_elements=list(_KEY),
-            set_={**values, "computed_at": func.now()},
-            where=tuple_(*(stored[name] for name in values)).is_distinct_from(tuple_(*values.values())),
-        )
-        .returning(stored.user_id)
-        .cte("written")
-    )
+def _has_sessions(row: Any) -> Any:
+    return row.days > row.missing_nights + row.not_synced_nights
