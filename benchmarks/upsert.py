@@ -21,7 +21,7 @@ from sqlalchemy import Engine, text
 from surroundings import Surroundings, surroundings
 
 from assets.sync.session_rows import session_row
-from resources.asleep.parsing.parse_sessions import parse_session_result
+from resources.asleep.parsing import parse_session_result
 from resources.database.copy import copy_text
 from resources.database.engine import make_engine
 from resources.database.sync.upsert import SESSION_COLUMNS, upsert_sessions

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from assets.sync.session_rows import Row, session_row
 from resources.asleep.errors import Malformed
-from resources.asleep.parsing.parse_sessions import parse_session_result
+from resources.asleep.parsing import parse_session_result
 from resources.database.checkpoints import Checkpoint
 from resources.database.sync.upsert import upsert_sessions
 from resources.database.users.registry import Registry

@@ -18,7 +18,7 @@ from assets.sync.comparison import stages_contradict
 from assets.sync.session_rows import Row, session_row
 from resources.asleep.errors import AsleepError, Gone, Malformed, RequestRefused, Unavailable
 from resources.asleep.identifiers import can_be_sent
-from resources.asleep.parsing.parse_sessions import parse_session_result
+from resources.asleep.parsing import parse_session_result
 from resources.asleep.records import SleepSession
 from resources.database.service.inbox import MAX_ATTEMPTS, FailedEvent, TakenEvent
 from resources.database.sync.stored_sessions import KnownSession, known_sessions

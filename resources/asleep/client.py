@@ -12,8 +12,7 @@ from urllib.parse import quote
 from resources.asleep.errors import RAW_BYTES_KEPT, IdentifierRefused, Malformed, RequestRefused
 from resources.asleep.identifiers import can_be_sent
 from resources.asleep.paging import PAGE_ROWS, Pager, PageSize
-from resources.asleep.parsing.parse_sessions import parse_session_list, parse_session_result
-from resources.asleep.parsing.parse_users import parse_average_stats, parse_user
+from resources.asleep.parsing import parse_average_stats, parse_session_list, parse_session_result, parse_user
 from resources.asleep.records import AverageStats, ListedSession, SessionList, SleepSession, UserProfile
 from resources.asleep.transport import ApiRequest, ApiResult
 

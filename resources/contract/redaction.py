@@ -14,7 +14,8 @@ from random import SystemRandom
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
-from resources.asleep.parsing.parse_values import FIELD_NAME, LARGEST_RATIO
+from resources.asleep.parse_values import LARGEST_RATIO
+from resources.asleep.parsing import FIELD_NAME
 from resources.asleep.records import PECULIARITIES, STATES
 from resources.asleep.transport import ApiRequest
 from resources.contract.statements import EPOCH_SECONDS, ROUNDING, SUMS, mean_of_ratios, ratio_of_sums

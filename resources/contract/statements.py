@@ -12,9 +12,14 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 from resources.asleep.errors import Malformed
-from resources.asleep.parsing.parse_sessions import parse_session_list, parse_session_result
-from resources.asleep.parsing.parse_users import parse_average_stats, parse_user
-from resources.asleep.parsing.parse_values import FIELD_NAME, UNKNOWN_ZONE
+from resources.asleep.parse_values import UNKNOWN_ZONE
+from resources.asleep.parsing import (
+    FIELD_NAME,
+    parse_average_stats,
+    parse_session_list,
+    parse_session_result,
+    parse_user,
+)
 from resources.asleep.records import (
     COMPLETE,
     STAT_FIELDS,

@@ -18,7 +18,7 @@ from assets.webhooks.events import read_chunk
 from assets.webhooks.inbox_loop import handle_inbox
 from pipelines.runtime.runs import range_tags
 from pipelines.sensors import HANDOVER, webhook_inbox
-from resources.asleep.parsing.parse_sessions import parse_session_result
+from resources.asleep.parsing import parse_session_result
 from resources.asleep.resource import AsleepApi
 from resources.asleep.transport import RetryPolicy
 from resources.database.resource import Database

@@ -15,7 +15,7 @@ from pipelines.cli.user_file import UserFileInvalid, read_users
 from pipelines.service.options import ServiceOptions
 from resources.asleep.errors import Malformed
 from resources.asleep.identifiers import MAX_ID_LENGTH
-from resources.asleep.parsing.parse_sessions import parse_session_result
+from resources.asleep.parsing import parse_session_result
 from resources.database.service.inbox import Inbox
 from resources.database.users.registry import Registry
 from tests.unit.resources.asleep.asleep_answers import session_result

@@ -17,7 +17,7 @@ from assets.sync.comparison import (
     differing_averages,
     statistics_that_differ,
 )
-from resources.asleep.parsing.parse_users import parse_average_stats
+from resources.asleep.parsing import parse_average_stats
 from resources.asleep.records import AverageStats, SleptSession, Stat
 from resources.database.schema.session_columns import MEANS, RATIOS
 

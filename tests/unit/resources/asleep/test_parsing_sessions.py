@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from resources.asleep.classification import decode
 from resources.asleep.errors import Malformed
-from resources.asleep.parsing.parse_sessions import MAX_ROWS, parse_session_list, parse_session_result
-from resources.asleep.parsing.parse_values import raises_only_malformed
+from resources.asleep.parsing import MAX_ROWS, parse_session_list, parse_session_result
 from resources.asleep.records import STAT_FIELDS, SleepSession, Stat
 
 ASKED_AT = datetime(2026, 3, 8, 9, 0, tzinfo=UTC)
@@ -431,11 +430,11 @@ def test_no_value_anywhere_breaks_the_door(spoiled: list[tuple[tuple[str, ...], 
 def test_whatever_a_parser_raises_is_malformed_and_quotes_nothing(error: Exception):
     """Each concerns one response; unnamed, it would stop the run of all users."""
 
-    @raises_only_malformed
-    def parse() -> None:
-        raise error
+    class Result(dict[str, Any]):
+        def get(self, *_: Any) -> Any:
+            raise error
 
     with pytest.raises(Malformed) as caught:
-        parse()
+        parse_session_list(Result())
     assert str(caught.value) == f"the response could not be read ({type(error).__name__})"
     assert caught.value.__context__ is None

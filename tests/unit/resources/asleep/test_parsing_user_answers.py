@@ -7,7 +7,7 @@ import pytest
 from asleep_answers import SESSION, USER, averages_result, user_result
 
 from resources.asleep.errors import Malformed
-from resources.asleep.parsing.parse_users import parse_average_stats, parse_user
+from resources.asleep.parsing import parse_average_stats, parse_user
 from resources.asleep.records import AverageStats
 
 ASKED_AT = datetime(2026, 3, 9, 9, 0, tzinfo=UTC)
