@@ -42,7 +42,7 @@ def _engine(order: Order, *, is_limited: bool) -> Work:
     from resources.asleep.resource import AsleepApi
     from resources.asleep.transport import Transport
     from resources.database.engine import make_engine
-    from resources.database.sync import sync_state
+    from resources.database.sync.sync_state import SyncState
     from tests.unlimited import Unlimited
 
     database = make_engine(order.database_url, application_name="benchmark")
@@ -56,7 +56,7 @@ def _engine(order: Order, *, is_limited: bool) -> Work:
     def work() -> int:
         stored = 0
         with database.connect() as connection:
-            batches = -(-sync_state.count_users(connection) // BATCH_USERS)
+            batches = -(-SyncState(connection).count_users() // BATCH_USERS)
         for number in range(batches):
             batch = Batch("benchmark", number, batches, Window.of_days(*order.days), order.connections, 0.0)
             with api.client(database) if is_limited else open_client() as client:

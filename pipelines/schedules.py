@@ -23,7 +23,7 @@ from pipelines.jobs import (
 from pipelines.runtime.runs import count_under_way, range_tags, why_paused
 from resources.database.first_day import EARLIEST_DAY
 from resources.database.resource import Database
-from resources.database.sync import sync_state
+from resources.database.sync.sync_state import SyncState
 
 _ALWAYS: Mapping[str, Any] = {
     "owners": ["team:data"],
@@ -105,7 +105,7 @@ def hourly_retry(
     if count_under_way(context.instance, retry_failures.name):
         return dg.SkipReason("A retry is already queued or running.")
     with database.engine.connect() as connection:
-        due = sync_state.has_due_failures(connection)
+        due = SyncState(connection).has_due_failures()
     if not due:
         return dg.SkipReason("No failure is due for a retry.")
     if reason := why_paused(context.instance, retry_failures.name, calls_api=True):

@@ -5,8 +5,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, Text, TextClause, any_, literal, text
+from sqlalchemy import Column, ColumnElement, Text, TextClause, any_, func, literal, text
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.sql.selectable import TableValuedAlias
 
 
 @cache
@@ -38,3 +39,14 @@ def arrays_of(rows: Sequence[NamedTuple]) -> dict[str, list[Any]]:
     """
     columns = zip(*rows, strict=True)
     return {name: list(column) for name, column in zip(rows[0]._fields, columns, strict=True)}
+
+
+def as_table(columns: Sequence[Column[Any]], rows: Sequence[Sequence[Any]]) -> TableValuedAlias:
+    """Rows as a table of a statement, bound as one array for each column.
+
+    Args:
+        columns: names and types of the table's columns.
+        rows: at least one, values in the order of the columns.
+    """
+    arrays = [literal(list(values), ARRAY(c.type)) for c, values in zip(columns, zip(*rows, strict=True), strict=True)]
+    return func.unnest(*arrays).table_valued(*(column.name for column in columns)).render_derived()

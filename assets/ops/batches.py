@@ -15,8 +15,8 @@ from resources.asleep.request_events import Attempt
 from resources.asleep.resource import AsleepApi
 from resources.database.advisory_lock import advisory_lock
 from resources.database.resource import Database
-from resources.database.sync import sync_state
 from resources.database.sync.run_health import lock_of_batch
+from resources.database.sync.sync_state import SyncState
 
 API_POOL = "asleep_api"  # Dagster pool of what requests users by the batch: one run at a time, as in `dagster.yaml`
 
@@ -66,7 +66,7 @@ def batches_for(database: Database, users_a_batch: int, *, failed_only: bool = F
     """
     database.require_migrated()
     with database.engine.connect() as connection:
-        return max(1, -(-sync_state.count_users(connection, failed_only=failed_only) // users_a_batch))
+        return max(1, -(-SyncState(connection).count_users(failed_only=failed_only) // users_a_batch))
 
 
 def run_batch(context: dg.OpExecutionContext, asleep_api: AsleepApi, database: Database, batch: Batch) -> None:

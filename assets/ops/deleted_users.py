@@ -21,7 +21,7 @@ from resources.asleep.errors import AsleepError, UserGone
 from resources.asleep.records import UserProfile
 from resources.asleep.resource import AsleepApi
 from resources.database.resource import Database
-from resources.database.sync import sync_state
+from resources.database.sync.sync_state import SyncState
 from resources.database.users.erase import Erasures
 from resources.database.users.registry import Registry
 
@@ -106,8 +106,8 @@ def _note(engine: Engine, answers: _Answers) -> dict[str, int]:
         Erasures(connection).note_to_be_deleted(answers.staying, scheduled=False)
         Erasures(connection).note_to_be_deleted(answers.leaving, scheduled=True)
         back = Registry(connection).note_return(answers.known)
-        sync_state.users_found(connection, answers.known)
-        not_found = sync_state.users_not_found(connection, answers.gone)
+        SyncState(connection).users_found(answers.known)
+        not_found = SyncState(connection).users_not_found(answers.gone)
     return {
         "to_be_deleted": len(answers.leaving),
         "gone": not_found["users_gone"],

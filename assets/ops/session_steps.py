@@ -22,7 +22,7 @@ from assets.partitions import day_key, window_of
 from assets.sync.sync_batch import Batch, Mode
 from resources.asleep.resource import AsleepApi
 from resources.database.resource import Database
-from resources.database.sync import sync_state
+from resources.database.sync.sync_state import SyncState
 from resources.load_sql import load_sql
 
 _RETRY_WITH_ALL_STEPS = {"dagster/retry_strategy": "ALL_STEPS"}
@@ -95,7 +95,7 @@ def report_sessions(
     span = {"window_start": window.start, "window_end": window.end}
     with as_dagster_failure(context.op_execution_context), database.engine.connect() as connection:
         _refuse_if_users_were_left_out(context, connection, sync_options)
-        counts = totals_of_run(sync_state.counts_of_run(connection, context.run.run_id))
+        counts = totals_of_run(SyncState(connection).counts_of_run(context.run.run_id))
         by_day = {row.day: row.sessions for row in connection.execute(load_sql(__package__, "sessions_by_day"), span)}
     note: dict[str, str] = {}
     if skipped := counts.get("users_fresh", 0):

@@ -15,7 +15,7 @@ from assets.sync.sync_batch import Batch, Mode
 from assets.sync.window import Window
 from resources.asleep.resource import AsleepApi
 from resources.database.resource import Database
-from resources.database.sync import sync_state
+from resources.database.sync.sync_state import SyncState
 from resources.database.users.registry import Registry
 
 
@@ -130,6 +130,6 @@ def fail_if_users_failed(context: dg.OpExecutionContext, database: dg.ResourcePa
     """Only this run's failures count; the message names the first missing user or session of these users."""
     ops: Any = context.run.run_config["ops"]
     with as_dagster_failure(context), database.engine.connect() as connection:
-        if totals_of_run(sync_state.counts_of_run(connection, context.run_id)).get("failures"):
+        if totals_of_run(SyncState(connection).counts_of_run(context.run_id)).get("failures"):
             users = Registry(connection).find(ops[sync_some_users.name]["config"].get("users") or ())
             raise missing_data_failure(connection, [user_id for user_id in users.values() if user_id])

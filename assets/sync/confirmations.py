@@ -22,8 +22,8 @@ from assets.sync.api_requests import error_as_value
 from assets.sync.window import Window
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import Gone, RequestRefused, Unavailable
-from resources.database.sync.list_cache import ListEnd, ListEnds
 from resources.database.sync.sync_state import Failure
+from resources.database.sync.unconfirmed_lists import ListEnd, ListEnds
 
 MAX_CONFIRMING_LISTS = 5
 """More than one is needed only where no user has more sessions than the longest page and one has had none for days."""

@@ -25,10 +25,10 @@ from assets.sync.window import Window
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import AsleepError, Rejected, Unavailable, UserGone
 from resources.database.advisory_lock import advisory_lock
-from resources.database.sync import list_cache, stored_sessions, sync_state
 from resources.database.sync.api_accounts import known_account, note_account
-from resources.database.sync.stored_sessions import StoredSession
-from resources.database.sync.sync_state import BatchRecord, Failure, UserToSync
+from resources.database.sync.stored_sessions import StoredSession, StoredSessions
+from resources.database.sync.sync_state import BatchRecord, Failure, SyncState, UserToSync
+from resources.database.sync.unconfirmed_lists import UnconfirmedLists
 from resources.database.sync.upsert import disputed_sessions, upsert_sessions
 from resources.database.users.registry import Registry
 from resources.pseudonyms import pseudonym
@@ -184,18 +184,19 @@ class _BatchSync:
             is_last = self.record.are_others_finished(connection)
             if not (is_last and batch.mode.covers_the_window):
                 return []
-            ends = list_cache.list_ends_to_confirm(connection, batch.run_id, MAX_CONFIRMING_LISTS)
+            ends = UnconfirmedLists(connection, batch.run_id).to_confirm(MAX_CONFIRMING_LISTS)
         cut_from, failures = confirm_ends(self.api, ends)
         with self.engine.begin() as connection:
-            cut = list_cache.remove_list_ends(connection, batch.run_id, from_page=cut_from) if cut_from else []
+            unconfirmed = UnconfirmedLists(connection, batch.run_id)
+            cut = unconfirmed.remove(from_page=cut_from) if cut_from else []
             if not cut:
                 failed = (failure.user_id for failure in failures)
-                list_cache.remove_list_ends(connection, batch.run_id, besides=failed)
+                unconfirmed.remove(besides=failed)
                 self.state.unconfirmed += failures
                 return []
             self.api.page_size.lower(cut_from or 0)
             failures = [Failure(end.user_id, None, *end.span, Unavailable.kind, _CUT_LIST, None) for end in cut]
-            sync_state.record_failures(connection, failures)
+            SyncState(connection).record_failures(failures)
             pseudonyms = tuple({pseudonym(end.user_id) for end in cut})
             again = replace(batch, number=0, of=1, pseudonyms=pseudonyms, failed_only=True)
             return _users_of(connection, again)
@@ -262,22 +263,21 @@ class _BatchSync:
         with self.engine.begin() as connection:
             state.keep_only(Registry(connection).hold(state.user_ids))
             done, failures = state.done, state.failures()
+            recorded, unconfirmed = SyncState(connection), UnconfirmedLists(connection, batch.run_id)
             written = upsert_sessions(connection, state.rows, moved=state.moved)
-            deletions = sync_state.mark_deleted(
-                connection, state.deletions, window=batch.window.span, accept=batch.accept_deletions
-            )
-            stored_sessions.note_completed_times(connection, state.completed_times)
-            stored_sessions.note_last_chunks(connection, state.last_chunks)
+            deletions = recorded.mark_deleted(state.deletions, window=batch.window.span, accept=batch.accept_deletions)
+            StoredSessions(connection).note_completed_times(state.completed_times)
+            StoredSessions(connection).note_last_chunks(state.last_chunks)
             if batch.mode.covers_the_window:
-                list_cache.remove_empty_lists(connection, state.listed_again())
-                sync_state.finish_users(connection, state.finished(), detail=batch.mode)
+                unconfirmed.accept_empty(state.listed_again())
+                recorded.finish_users(state.finished(), detail=batch.mode)
             if batch.mode is not Mode.FILL:
                 not_found_sessions = [i for outcome in done for i in outcome.not_found]
-                sync_state.resolve_failures(connection, state.mended(), not_found_sessions)
-            not_found = sync_state.users_not_found(connection, state.not_found())
-            sync_state.users_found(connection, state.found())
-            sync_state.record_failures(connection, failures)
-            list_cache.note_list_ends(connection, batch.run_id, state.list_ends())
+                recorded.resolve_failures(state.mended(), not_found_sessions)
+            not_found = recorded.users_not_found(state.not_found())
+            recorded.users_found(state.found())
+            recorded.record_failures(failures)
+            unconfirmed.note(state.list_ends())
             self.count(written, deletions, not_found)
             self.record.note(connection, {**self.counts, **self.requests()}, finished=is_last)
         state.forget_written()
@@ -300,8 +300,7 @@ class _BatchSync:
 
 
 def _users_of(connection: Connection, batch: Batch) -> list[UserToSync]:
-    return sync_state.users_to_sync(
-        connection,
+    return SyncState(connection).users_to_sync(
         batch=batch.number,
         batches=batch.of,
         window=batch.window.span,
@@ -321,11 +320,11 @@ def _syncs_of(
     if batch.mode is not Mode.FILL:
         spans = [(o.user.user_id, *o.window.listed.span) for o in outcomes]
         has_statistics = batch.mode in {Mode.STATISTICS, Mode.RECONCILE}
-        stored = stored_sessions.sessions_in_windows(connection, spans, with_analysis=has_statistics)
+        stored = StoredSessions(connection).in_windows(spans, with_analysis=has_statistics)
     elif batch.session_pseudonyms is None:
-        stored = stored_sessions.sessions_without_stages(connection, user_ids)
+        stored = StoredSessions(connection).without_stages(user_ids)
     else:
-        stored = stored_sessions.named_sessions(connection, user_ids, batch.session_pseudonyms)
+        stored = StoredSessions(connection).named(user_ids, batch.session_pseudonyms)
     if batch.mode is Mode.FILL:
         outcomes = [outcome for outcome in outcomes if outcome.user.user_id in stored]
     return [Sync(o, _steps_of(batch, o, stored.get(o.user.user_id, {}), formula)) for o in outcomes]

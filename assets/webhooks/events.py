@@ -21,7 +21,7 @@ from resources.asleep.identifiers import can_be_sent
 from resources.asleep.parsing import parse_session_result
 from resources.asleep.records import SleepSession
 from resources.database.service.inbox import MAX_ATTEMPTS, FailedEvent, TakenEvent
-from resources.database.sync.stored_sessions import KnownSession, known_sessions
+from resources.database.sync.stored_sessions import KnownSession, StoredSessions
 from resources.database.sync.upsert import SESSION_COLUMNS
 from resources.database.users.registry import Registry
 from resources.json_decoding import decode
@@ -258,7 +258,7 @@ def read_chunk(engine: Engine, taken: Sequence[TakenEvent]) -> Chunk:
     """
     events = {event.event_id: read_event(event.body, event.headers) for event in taken}
     with engine.begin() as connection:
-        known = known_sessions(connection, (e.session_id for e in events.values() if e.session_id))
+        known = StoredSessions(connection).known(e.session_id for e in events.values() if e.session_id)
         erased = Registry(connection).erased_among(e.user_id for e in events.values() if e.user_id)
     chunk = Chunk(events, known, frozenset(event.event_id for event in taken if event.attempts >= MAX_ATTEMPTS))
     mentions = Counter(event.session_id for event in events.values() if event.result is not None)

@@ -23,8 +23,8 @@ from resources.asleep.resource import AsleepApi
 from resources.database.engine import concerns_every_statement
 from resources.database.resource import Database
 from resources.database.service.inbox import FailedEvent, Inbox, TakenEvent
-from resources.database.sync.list_cache import expire_lists
-from resources.database.sync.stored_sessions import note_event_only
+from resources.database.sync.stored_sessions import StoredSessions
+from resources.database.sync.sync_state import SyncState
 from resources.database.sync.upsert import disputed_sessions, upsert_sessions
 from resources.database.users.registry import Registry
 from resources.pseudonyms import pseudonym
@@ -178,8 +178,8 @@ def _write(engine: Engine, chunk: Chunk) -> Counter[str]:
         registered = Registry(connection).hold(chunk.changed)
         chunk.keep_only(registered, disputed_sessions(connection, chunk.rows))
         written = upsert_sessions(connection, chunk.rows)
-        note_event_only(connection, chunk.event_only)
-        expire_lists(connection, chunk.changed)
+        StoredSessions(connection).note_event_only(chunk.event_only)
+        SyncState(connection).expire_lists(chunk.changed)
         inbox = Inbox(connection)
         inbox.mark_done(chunk.done)
         inbox.drop(dropped)

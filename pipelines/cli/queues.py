@@ -146,12 +146,12 @@ def clear_cache(names: tuple[str, ...]) -> None:
       asleep-sync cache clear
       asleep-sync cache clear --user G-20260301091502-AbCdEfGhIjKlMnOpQrSt
     """
-    from resources.database.sync.list_cache import expire_lists
+    from resources.database.sync.sync_state import SyncState
     from resources.database.users.registry import Registry
 
     with open_database().engine.begin() as connection:
         wanted = user_ids(connection, names) if names else list(Registry(connection).presence())
-        expired = expire_lists(connection, wanted)
+        expired = SyncState(connection).expire_lists(wanted)
     click.echo(f"The lists of {expired} users are read again by the next sync.")
 
 

@@ -32,7 +32,7 @@ from resources.database.first_day import read_first_day, store_first_day
 from resources.database.resource import Database
 from resources.database.schema import tables
 from resources.database.sync.run_health import read_missing_data
-from resources.database.sync.sync_state import count_users
+from resources.database.sync.sync_state import SyncState
 from resources.notifications.deliver import NotDelivered, deliver
 from resources.pseudonyms import pseudonym
 
@@ -156,7 +156,7 @@ def _require_ready(settings: Settings, database: Database) -> None:
 
 def _require_users(settings: Settings, database: Database) -> None:
     with database.engine.connect() as connection:
-        has_users = count_users(connection) > 0
+        has_users = SyncState(connection).count_users() > 0
     if not has_users:
         _check_key(settings, database)
         raise Refusal("no active user is registered. Import users first: asleep-sync users import FILE")

@@ -12,7 +12,7 @@ from resources.database.dagster_records import remove_records
 from resources.database.resource import Database
 from resources.database.service.inbox import Inbox
 from resources.database.service.outbox import Outbox
-from resources.database.sync.sync_state import prune_changes, remove_old_batches
+from resources.database.sync.sync_state import SyncState
 
 KEEP_DAYS = 30
 KEEP_SUCCESSFUL_RUNS_DAYS = 7
@@ -62,8 +62,8 @@ def remove_old_rows(
     with as_dagster_failure(context), database.engine.begin() as connection:
         events = Inbox(connection).prune(datetime.now(UTC) - retention.events)
         events += Outbox(connection).prune(before)
-        batches = remove_old_batches(connection, before=before)
-        prune_changes(connection, before=datetime.now(UTC) - min(retention.erasure_grace, MAX_CHANGES_AGE))
+        batches = SyncState(connection).remove_old_batches(before)
+        SyncState(connection).prune_changes(datetime.now(UTC) - min(retention.erasure_grace, MAX_CHANGES_AGE))
     context.log.info("%d old events and %d old batches removed", events, batches)
 
 

@@ -35,7 +35,7 @@ from pipelines.runtime.run_launcher import HELD_TAG, lock_of
 from pipelines.runtime.runs import LOCATION
 from pipelines.settings import APP_ROOT
 from resources.database.advisory_lock import advisory_lock
-from resources.database.sync import sync_state
+from resources.database.sync.sync_state import SyncState
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 PROGRESS_SECONDS = 0.5
@@ -107,7 +107,7 @@ def _origin_of(job: str) -> RemoteJobOrigin:
 
 def _counts(engine: Engine, run_id: str) -> dict[str, Any]:
     with engine.connect() as connection:
-        return totals_of_run(sync_state.counts_of_run(connection, run_id))
+        return totals_of_run(SyncState(connection).counts_of_run(run_id))
 
 
 def _why(result: dg.JobExecutionResult) -> tuple[str, str | None]:

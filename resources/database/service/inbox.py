@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from resources.database.schema.bookkeeping import webhook_events
 from resources.database.schema.tables import users
 from resources.database.service.queue import Policy, Queue
-from resources.database.sync.sync_state import Failure, record_failures
+from resources.database.sync.sync_state import Failure, SyncState
 
 MAX_ATTEMPTS = 5
 """Failures after which an event is parked."""
@@ -149,7 +149,7 @@ class Inbox(Queue):
             )
             for f in parked
         ]  # fmt: skip
-        record_failures(self._connection, missing)
+        SyncState(self._connection).record_failures(missing)
         return frozenset(f.event_id for f in parked)
 
     def has_due(self, *, may_call_api: bool = True, seconds: float = 0) -> bool:

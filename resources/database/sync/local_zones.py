@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, tzinfo
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, RowMapping, func, update
 
 from resources.database.nights.assign import ChangedSession, assign_nights
-from resources.load_sql import load_sql
+from resources.database.schema.tables import sleep_sessions
+from resources.load_sql import as_table, load_sql
 from resources.local_time import UTC_ZONE, local_zone, on_the_clock
 
 ON_THE_CLOCK = {
@@ -63,19 +64,25 @@ def settle_local_zones(connection: Connection, user_ids: Iterable[str]) -> None:
         connection: in the caller's transaction.
         user_ids: of users with changed sessions or another registered zone.
     """
-    wanted = sorted(set(user_ids))
-    borrowers = connection.execute(load_sql(__package__, "users_who_borrow_zones"), {"user_ids": wanted}).all()
-    if not borrowers:
-        return
-    registered = [own_zone(row.timezone) for row in borrowers]
-    values = {
-        "user_ids": [row.user_id for row in borrowers],
-        "zones": [zone for zone, _ in registered],
-        "sources": ["utc" if source == "utc" else "registered" for _, source in registered],
-    }
-    wrong = connection.execute(load_sql(__package__, "wrong_zones"), values).mappings()
-    rows = [{"session_id": row["session_id"], **local_columns(dict(row), row["zone"], row["source"])} for row in wrong]
-    if rows:
-        arrays = {name: [row[name] for row in rows] for name in rows[0]}
-        changed = connection.scalars(load_sql(__package__, "change_zones"), arrays)
-        assign_nights(connection, [ChangedSession(session_id) for session_id in changed])
+    borrowing = connection.execute(load_sql(__package__, "borrowed_zones"), {"user_ids": sorted(set(user_ids))})
+    found = [(dict(row), *_zone_to_borrow(row)) for row in borrowing.mappings()]
+    right = [
+        {"session_id": row["session_id"], **local_columns(row, zone, source)}
+        for row, zone, source in found
+        if (zone, source) != (row["local_zone"], row["zone_source"])
+    ]
+    if right:
+        stored = sleep_sessions.c
+        given = as_table([stored[name] for name in right[0]], [tuple(row.values()) for row in right]).c
+        values = {name: given[name] for name in right[0] if name != "session_id"} | {"updated_at": func.now()}
+        connection.execute(update(sleep_sessions).where(stored.session_id == given.session_id).values(values))
+        assign_nights(connection, [ChangedSession(row["session_id"]) for row in right])
+
+
+def _zone_to_borrow(row: RowMapping) -> tuple[str, str]:
+    """Zone and source."""
+    for source in ("earlier", "later"):
+        if row[source] is not None:
+            return row[source], source
+    zone, source = own_zone(row["registered"])
+    return zone, "utc" if source == "utc" else "registered"

@@ -5,11 +5,12 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from resources.database.schema.bookkeeping import event_only_sessions
 from resources.database.schema.session_columns import STAT
 from resources.database.schema.tables import sleep_sessions
-from resources.load_sql import any_of, load_sql
+from resources.load_sql import any_of, as_table, load_sql
 
 _S = sleep_sessions.c
 _UNCHECKED = sa.and_(_S.deleted_at <= sa.func.now() - sa.text("interval '20 hours'"), _S.deletion_checked_at.is_(None))
@@ -65,124 +66,82 @@ class KnownSession(NamedTuple):
 Sessions = dict[str, dict[str, StoredSession]]  # by user, by id
 
 
-def sessions_in_windows(
-    connection: sa.Connection, windows: Sequence[tuple[str, datetime, datetime]], *, with_analysis: bool = False
-) -> Sessions:
-    """Stored sessions of each user's window, and older ones that were not final or are to be requested once more.
+class StoredSessions:
+    """The table `asleep.sleep_sessions`, over a connection that is in a transaction when something is written."""
 
-    Args:
-        connection: reads; writes nothing.
-        windows: user id, start and end (exclusive) of each.
-        with_analysis: return the statistics as well.
-    """
-    spans = {"user_ids": [w[0] for w in windows], "starts": [w[1] for w in windows], "ends": [w[2] for w in windows]}
-    known = load_sql(__package__, "sessions_in_windows").bindparams(**spans).columns(sa.column("session_id", sa.Text))
-    condition = _S.session_id.in_(sa.select(known.subquery().c.session_id))
-    return _sessions(connection, condition, _ANALYSIS if with_analysis else ())
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
 
+    def in_windows(self, windows: Sequence[tuple[str, datetime, datetime]], *, with_analysis: bool = False) -> Sessions:
+        """Sessions of each user's window, and older ones that were not final or are to be requested once more.
 
-def sessions_without_stages(connection: sa.Connection, user_ids: Iterable[str]) -> Sessions:
-    """Finished sessions of these users that are stored from statistics only.
+        Args:
+            windows: user id, start and end (exclusive) of each.
+            with_analysis: return the statistics as well.
+        """
+        user_ids, starts, ends = (list(column) for column in zip(*windows, strict=True)) if windows else ([], [], [])
+        statement = load_sql(__package__, "sessions_in_windows").bindparams(user_ids=user_ids, starts=starts, ends=ends)
+        known = statement.columns(sa.column("session_id", sa.Text)).subquery()
+        return self._sessions(_S.session_id.in_(sa.select(known.c.session_id)), _ANALYSIS if with_analysis else ())
 
-    Args:
-        connection: reads; writes nothing.
-        user_ids: whose sessions to return.
-    """
-    return _sessions(connection, sa.and_(_of(user_ids), ~_S.is_final, _S.state == "COMPLETE"))
+    def without_stages(self, user_ids: Iterable[str]) -> Sessions:
+        """Finished sessions of these users that are stored from statistics only."""
+        return self._sessions(sa.and_(_of(user_ids), ~_S.is_final, _S.state == "COMPLETE"))
 
+    def named(self, user_ids: Iterable[str], pseudonyms: Iterable[str]) -> Sessions:
+        """Sessions by their pseudonyms.
 
-def named_sessions(connection: sa.Connection, user_ids: Iterable[str], pseudonyms: Iterable[str]) -> Sessions:
-    """Stored sessions by their pseudonyms.
+        Args:
+            user_ids: owners of the sessions.
+            pseudonyms: of the sessions.
+        """
+        return self._sessions(sa.and_(_of(user_ids), any_of(sa.func.asleep.pseudonym(_S.session_id), pseudonyms)))
 
-    Args:
-        connection: reads; writes nothing.
-        user_ids: owners of the sessions.
-        pseudonyms: of the sessions.
-    """
-    is_named = any_of(sa.func.asleep.pseudonym(_S.session_id), pseudonyms)
-    return _sessions(connection, sa.and_(_of(user_ids), is_named))
+    def known(self, session_ids: Iterable[str]) -> dict[str, KnownSession]:
+        """Return those of the sessions that are stored."""
+        query = sa.select(_S.session_id, _S.user_id, _S.is_final, _S.deleted_at.is_not(None))
+        found = self._connection.execute(query.where(any_of(_S.session_id, session_ids)))
+        return {session_id: KnownSession(*known) for session_id, *known in found}
+
+    def note_event_only(self, session_ids: Iterable[str]) -> None:
+        """Note sessions that were stored from an event: the next sync reads them once from the API."""
+        if rows := [{"session_id": each} for each in sorted(set(session_ids))]:
+            self._connection.execute(insert(event_only_sessions).on_conflict_do_nothing(), rows)
+
+    def note_verified(self, session_ids: Iterable[str]) -> None:
+        """Note sessions that were read from the API."""
+        are_read = any_of(event_only_sessions.c.session_id, session_ids)
+        self._connection.execute(sa.delete(event_only_sessions).where(are_read))
+
+    def note_completed_times(self, known: Sequence[tuple[str, datetime]]) -> None:
+        """Store when sessions (by id) were analysed, without calling it a change of the session."""
+        self._note(_S.completed_time, known, sa.true())
+
+    def note_last_chunks(self, known: Sequence[tuple[str, int | None]]) -> None:
+        """Store the last chunk of sessions (by id) that were read before any list contained them."""
+        self._note(_S.last_received_seq_num, known, _S.last_received_seq_num.is_(None))
+
+    def _note(self, column: sa.Column[Any], known: Sequence[tuple[str, Any]], only: sa.ColumnElement[bool]) -> None:
+        if known:
+            given = as_table((_S.session_id, column), known).c
+            is_news = sa.and_(_S.session_id == given.session_id, column.is_distinct_from(given[column.name]), only)
+            self._connection.execute(sa.update(sleep_sessions).where(is_news).values({column: given[column.name]}))
+
+    def _sessions(
+        self, condition: sa.ColumnElement[bool], analysis: tuple[sa.ColumnElement[Any], ...] = ()
+    ) -> Sessions:
+        events = event_only_sessions.c.session_id
+        source = sleep_sessions.outerjoin(event_only_sessions, events == _S.session_id)
+        query = sa.select(*_COLUMNS, *analysis).select_from(source).where(condition).order_by(_S.session_id)
+        by_user: Sessions = {}
+        for row in self._connection.execute(query):
+            session = StoredSession(*row[: len(_COLUMNS)])
+            if analysis:
+                completed, fetched, never_slept, *stat = row[len(_COLUMNS) :]
+                session = session._replace(analysis=Analysis(completed, fetched, never_slept, tuple(stat)))
+            by_user.setdefault(session.user_id, {})[session.session_id] = session
+        return by_user
 
 
 def _of(user_ids: Iterable[str]) -> sa.ColumnElement[bool]:
     return sa.and_(any_of(_S.user_id, user_ids), _S.deleted_at.is_(None))
-
-
-def _sessions(
-    connection: sa.Connection, condition: sa.ColumnElement[bool], analysis: tuple[sa.ColumnElement[Any], ...] = ()
-) -> Sessions:
-    events = event_only_sessions.c.session_id
-    source = sleep_sessions.outerjoin(event_only_sessions, events == _S.session_id)
-    query = sa.select(*_COLUMNS, *analysis).select_from(source).where(condition).order_by(_S.session_id)
-    by_user: Sessions = {}
-    for row in connection.execute(query):
-        session = StoredSession(*row[: len(_COLUMNS)])
-        if analysis:
-            completed, fetched, never_slept, *stat = row[len(_COLUMNS) :]
-            session = session._replace(analysis=Analysis(completed, fetched, never_slept, tuple(stat)))
-        by_user.setdefault(session.user_id, {})[session.session_id] = session
-    return by_user
-
-
-def known_sessions(connection: sa.Connection, session_ids: Iterable[str]) -> dict[str, KnownSession]:
-    """Return those of the sessions that are stored.
-
-    Args:
-        connection: reads; writes nothing.
-        session_ids: sessions to look up.
-    """
-    query = sa.select(_S.session_id, _S.user_id, _S.is_final, _S.deleted_at.is_not(None))
-    found = connection.execute(query.where(any_of(_S.session_id, session_ids)))
-    return {session_id: KnownSession(*known) for session_id, *known in found}
-
-
-_EVENT_ONLY = sa.text("""
-INSERT INTO asleep.event_only_sessions (session_id)
-SELECT session_id FROM unnest(CAST(:ids AS text[])) AS of_events (session_id) ORDER BY session_id
-ON CONFLICT (session_id) DO NOTHING
-""")
-
-
-def note_event_only(connection: sa.Connection, session_ids: Iterable[str]) -> None:
-    """Note sessions that were stored from an event: the next sync reads them once from the API.
-
-    Args:
-        connection: in the caller's transaction.
-        session_ids: sessions to mark.
-    """
-    if wanted := sorted(set(session_ids)):
-        connection.execute(_EVENT_ONLY, {"ids": wanted})
-
-
-def note_verified(connection: sa.Connection, session_ids: Iterable[str]) -> None:
-    """Note sessions that were read from the API.
-
-    Args:
-        connection: in the caller's transaction.
-        session_ids: sessions to mark.
-    """
-    if wanted := sorted(set(session_ids)):
-        connection.execute(sa.delete(event_only_sessions).where(any_of(event_only_sessions.c.session_id, wanted)))
-
-
-def note_completed_times(connection: sa.Connection, known: Sequence[tuple[str, datetime]]) -> None:
-    """Store when sessions were analysed.
-
-    Args:
-        connection: in the caller's transaction.
-        known: pairs of session id and `completed_time` (UTC).
-    """
-    if known:
-        parameters = {"session_ids": [k[0] for k in known], "completed_times": [k[1] for k in known]}
-        connection.execute(load_sql(__package__, "note_completed_times"), parameters)
-
-
-def note_last_chunks(connection: sa.Connection, known: Sequence[tuple[str, int | None]]) -> None:
-    """Store the last chunk of sessions that were read before any list contained them.
-
-    Args:
-        connection: in the caller's transaction.
-        known: pairs of session id and `last_received_seq_num`.
-    """
-    if known:
-        parameters = {"session_ids": [k[0] for k in known], "numbers": [k[1] for k in known]}
-        connection.execute(load_sql(__package__, "note_last_chunks"), parameters)

@@ -8,13 +8,12 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, delete, func, select, text, true, update
+from sqlalchemy import Connection, CursorResult, and_, delete, func, select, text, true, update
 from sqlalchemy.dialects.postgresql import insert
 
 from resources.database.nights.assign import ChangedSession, assign_nights
 from resources.database.schema.bookkeeping import sync_batches, sync_failures
 from resources.database.schema.tables import users
-from resources.database.sync.list_cache import expire_lists
 from resources.database.sync.local_zones import settle_local_zones
 from resources.load_sql import any_of, arrays_of, load_sql
 
@@ -81,18 +80,6 @@ class Deletion(NamedTuple):
     asked_at: datetime  # when the request was sent
 
 
-def count_users(connection: Connection, *, failed_only: bool = False) -> int:
-    """How many users a sync without named users includes, all or those with unresolved failures.
-
-    Args:
-        connection: reads; writes nothing.
-        failed_only: count only users with unresolved failures.
-    """
-    failed = select(sync_failures.c.user_id).where(sync_failures.c.resolved_at.is_(None))
-    chosen = users.c.user_id.in_(failed) if failed_only else true()
-    return connection.scalar(select(func.count()).select_from(users).where(users.c.is_synced, chosen)) or 0
-
-
 def hashes_of_batch(batch: int, batches: int) -> tuple[int, int]:
     """First and last hash of the ids in a batch: equal shares of all 64-bit numbers.
 
@@ -104,134 +91,144 @@ def hashes_of_batch(batch: int, batches: int) -> tuple[int, int]:
     return first, after - 1
 
 
-def users_to_sync(  # noqa: PLR0913 each is a condition of its own
-    connection: Connection,
-    *,
-    batch: int,
-    batches: int,
-    window: tuple[datetime, datetime],
-    cache_ttl_seconds: float,
-    detail: str,
-    pseudonyms: Sequence[str] | None = None,
-    failed_only: bool = False,
-    contradictions: bool = False,
-) -> list[UserToSync]:
-    """The users of one batch, those with unresolved failures first; a user's batch follows from a hash of the id.
+class SyncState:
+    """What a sync reads of users and records, over a connection that is in a transaction when something is written."""
 
-    Args:
-        connection: reads; writes nothing.
-        batch: number of the batch, from 0.
-        batches: number of batches.
-        window: start and end (exclusive) of the days to sync.
-        cache_ttl_seconds: age in seconds up to which a list of the same window makes a user `fresh`.
-        detail: mode of the sync; only a list of this mode, or of `full`, makes a user `fresh`.
-        pseudonyms: only these users, also when inactive or gone; None for all active ones.
-        failed_only: only users with unresolved failures.
-        contradictions: the failures meant are contradictions, for a reconciliation; else all others.
-    """
-    first_hash, last_hash = hashes_of_batch(batch, batches)
-    values = {
-        "first_hash": first_hash, "last_hash": last_hash, "window_start": window[0], "window_end": window[1],
-        "cache_ttl_seconds": cache_ttl_seconds, "detail": detail, "failed_only": failed_only,
-        "pseudonyms": None if pseudonyms is None else list(pseudonyms), "contradictions": contradictions,
-    }  # fmt: skip
-    return [UserToSync(*row) for row in connection.execute(load_sql(__package__, "users_to_sync"), values)]
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
+    def count_users(self, *, failed_only: bool = False) -> int:
+        """How many users a sync without named users includes, all or those with unresolved failures."""
+        failed = select(sync_failures.c.user_id).where(sync_failures.c.resolved_at.is_(None))
+        chosen = users.c.user_id.in_(failed) if failed_only else true()
+        return self._connection.scalar(select(func.count()).select_from(users).where(users.c.is_synced, chosen)) or 0
 
-def mark_deleted(
-    connection: Connection,
-    deleted: Sequence[Deletion],
-    *,
-    window: tuple[datetime, datetime],
-    accept: bool = False,
-) -> Counter[str]:
-    """Mark sessions as deleted at the source, or hold them back when they are too many to be plausible.
+    def users_to_sync(  # noqa: PLR0913 each is a condition of its own
+        self,
+        *,
+        batch: int,
+        batches: int,
+        window: tuple[datetime, datetime],
+        cache_ttl_seconds: float,
+        detail: str,
+        pseudonyms: Sequence[str] | None = None,
+        failed_only: bool = False,
+        contradictions: bool = False,
+    ) -> list[UserToSync]:
+        """The users of one batch, those with unresolved failures first; a user's batch follows from a hash of the id.
 
-    More than max(20, 10 % of the sessions stored in the window) within 24 hours, or all sessions of more than 3 users,
-    are held back as failures of kind `deletion_held`.
+        Args:
+            batch: number of the batch, from 0.
+            batches: number of batches.
+            window: start and end (exclusive) of the days to sync.
+            cache_ttl_seconds: age in seconds up to which a list of the same window makes a user `fresh`.
+            detail: mode of the sync; only a list of this mode, or of `full`, makes a user `fresh`.
+            pseudonyms: only these users, also when inactive or gone; None for all active ones.
+            failed_only: only users with unresolved failures.
+            contradictions: the failures meant are contradictions, for a reconciliation; else all others.
+        """
+        first_hash, last_hash = hashes_of_batch(batch, batches)
+        values = {
+            "first_hash": first_hash, "last_hash": last_hash, "window_start": window[0], "window_end": window[1],
+            "cache_ttl_seconds": cache_ttl_seconds, "detail": detail, "failed_only": failed_only,
+            "pseudonyms": None if pseudonyms is None else list(pseudonyms), "contradictions": contradictions,
+        }  # fmt: skip
+        return [UserToSync(*row) for row in self._execute("users_to_sync", values)]
 
-    Args:
-        connection: in the caller's transaction.
-        deleted: sessions that the API did not find.
-        window: start and end (exclusive) of the days that were synced.
-        accept: mark them however many they are.
+    def mark_deleted(
+        self, deleted: Sequence[Deletion], *, window: tuple[datetime, datetime], accept: bool = False
+    ) -> Counter[str]:
+        """Mark sessions as deleted at the source, or hold them back when they are too many to be plausible.
 
-    Returns:
-        Counts: `sessions_deleted`, `deletions_held`.
-    """
-    if not deleted:
-        return Counter(sessions_deleted=0, deletions_held=0)
-    connection.execute(_DELETION_LOCK)
-    choices = {"window_start": window[0], "window_end": window[1], "accept": accept, "message": DELETION_HELD_MESSAGE}
-    found = connection.execute(load_sql(__package__, "mark_deleted"), arrays_of(deleted) | choices).one()
-    settle_local_zones(connection, {each.user_id for each in deleted})
-    assign_nights(connection, [ChangedSession(session_id) for session_id in found.deleted])
-    return Counter(sessions_deleted=len(found.deleted), deletions_held=found.held)
+        More than max(20, 10 % of the sessions stored in the window) within 24 hours, or all sessions of more than 3
+        users, are held back as failures of kind `deletion_held`.
 
+        Args:
+            deleted: sessions that the API did not find.
+            window: start and end (exclusive) of the days that were synced.
+            accept: mark them however many they are.
 
-def finish_users(connection: Connection, finished: Sequence[FinishedUser], *, detail: str) -> None:
-    """Remember users whose whole window was synced.
+        Returns:
+            Counts: `sessions_deleted`, `deletions_held`.
+        """
+        if not deleted:
+            return Counter(sessions_deleted=0, deletions_held=0)
+        self._connection.execute(_DELETION_LOCK)
+        choices = {
+            "window_start": window[0], "window_end": window[1], "accept": accept, "message": DELETION_HELD_MESSAGE,
+        }  # fmt: skip
+        found = self._execute("mark_deleted", arrays_of(deleted) | choices).one()
+        settle_local_zones(self._connection, {each.user_id for each in deleted})
+        assign_nights(self._connection, [ChangedSession(session_id) for session_id in found.deleted])
+        return Counter(sessions_deleted=len(found.deleted), deletions_held=found.held)
 
-    Args:
-        connection: in the caller's transaction.
-        finished: the users, with window and time of the list.
-        detail: `full` or `statistics`.
-    """
-    if finished:
-        connection.execute(load_sql(__package__, "finish_users"), arrays_of(finished) | {"detail": detail})
+    def finish_users(self, finished: Sequence[FinishedUser], *, detail: str) -> None:
+        """Remember users whose whole window was synced.
 
+        Args:
+            finished: the users, with window and time of the list.
+            detail: `full` or `statistics`.
+        """
+        if finished:
+            self._execute("finish_users", arrays_of(finished) | {"detail": detail})
 
-def users_not_found(connection: Connection, user_ids: Sequence[str]) -> Counter[str]:
-    """Note users whom list and user endpoint report as not found; the second note, at least 20 hours later, counts.
+    def users_not_found(self, user_ids: Sequence[str]) -> Counter[str]:
+        """Note users whom list and user endpoint report as not found; the second note, at least 20 hours later, counts.
 
-    Args:
-        connection: in the caller's transaction.
-        user_ids: users who were not found.
+        Returns:
+            Counts: `users_gone` of users noted twice, `users_not_found` of the others.
+        """
+        if not user_ids:
+            return Counter(users_gone=0, users_not_found=0)
+        found = self._execute("users_not_found", {"user_ids": list(user_ids)}).one()
+        return Counter(users_gone=found.gone, users_not_found=found.suspected)
 
-    Returns:
-        Counts: `users_gone` of users noted twice, `users_not_found` of the others.
-    """
-    if not user_ids:
-        return Counter(users_gone=0, users_not_found=0)
-    found = connection.execute(load_sql(__package__, "users_not_found"), {"user_ids": list(user_ids)}).one()
-    return Counter(users_gone=found.gone, users_not_found=found.suspected)
+    def users_found(self, user_ids: Sequence[str]) -> None:
+        """Clear the note of users whom the API lists again."""
+        if user_ids:
+            suspected = and_(any_of(users.c.user_id, user_ids), users.c.not_found_since.is_not(None))
+            self._connection.execute(update(users).where(suspected).values(not_found_since=None))
 
+    def record_failures(self, failures: Sequence[Failure]) -> None:
+        """Record failures; the same failure again counts as one more attempt. The next sync lists its user anew."""
+        if unique := list({(f.user_id, f.session_id): f for f in failures}.values()):
+            self._execute("record_failures", arrays_of(unique))
+            self.expire_lists(f.user_id for f in unique)
 
-def users_found(connection: Connection, user_ids: Sequence[str]) -> None:
-    """Clear the note of users whom the API lists again.
+    def resolve_failures(self, failure_ids: Sequence[int], not_found: Iterable[str] = ()) -> None:
+        """Close failures that did not occur again.
 
-    Args:
-        connection: in the caller's transaction.
-        user_ids: users who were found.
-    """
-    if user_ids:
-        suspected = and_(any_of(users.c.user_id, user_ids), users.c.not_found_since.is_not(None))
-        connection.execute(update(users).where(suspected).values(not_found_since=None))
+        Args:
+            failure_ids: ids of failures to close, of users with a finished sync.
+            not_found: sessions that the API did not find; a deletion held back stays open for these.
+        """
+        if failure_ids:
+            self._execute("resolve_failures", {"failure_ids": list(failure_ids), "not_found": list(not_found)})
 
+    def expire_lists(self, user_ids: Iterable[str]) -> int:
+        """Make the next sync list these users' sessions although they were listed lately; returns how many were."""
+        wanted = sorted(set(user_ids))
+        return self._execute("expire_lists", {"user_ids": wanted}).rowcount if wanted else 0
 
-def record_failures(connection: Connection, failures: Sequence[Failure]) -> None:
-    """Record failures; the same failure again counts as one more attempt. Its user will be listed anew next time.
+    def counts_of_run(self, run_id: str) -> list[dict[str, Any]]:
+        """What the batches of a Dagster run have done so far."""
+        query = select(sync_batches.c.counts).where(sync_batches.c.run_id == run_id).order_by(sync_batches.c.batch)
+        return list(self._connection.scalars(query))
 
-    Args:
-        connection: in the caller's transaction.
-        failures: of sessions, or of users' windows.
-    """
-    if unique := list({(f.user_id, f.session_id): f for f in failures}.values()):
-        connection.execute(load_sql(__package__, "record_failures"), arrays_of(unique))
-        expire_lists(connection, {f.user_id for f in unique})
+    def has_due_failures(self) -> bool:
+        """Whether a failure is due to be tried again."""
+        return bool(self._execute("failures_due").scalar_one())
 
+    def prune_changes(self, before: datetime) -> int:
+        """Remove changes committed earlier; readers whose position is older copy anew. Returns how many went."""
+        return int(self._execute("prune_changes", {"before": before}).scalar_one())
 
-def resolve_failures(connection: Connection, failure_ids: Sequence[int], not_found: Iterable[str] = ()) -> None:
-    """Close failures that did not occur again.
+    def remove_old_batches(self, before: datetime) -> int:
+        """Remove the notes of batches begun earlier; the run's own record holds the sums. Returns how many went."""
+        return self._connection.execute(delete(sync_batches).where(sync_batches.c.started_at < before)).rowcount
 
-    Args:
-        connection: in the caller's transaction.
-        failure_ids: ids of failures to close, of users with a finished sync.
-        not_found: sessions that the API did not find; a deletion held back stays open for these.
-    """
-    if failure_ids:
-        values = {"failure_ids": list(failure_ids), "not_found": list(not_found)}
-        connection.execute(load_sql(__package__, "resolve_failures"), values)
+    def _execute(self, name: str, values: dict[str, Any] | None = None) -> CursorResult[*tuple[Any, ...]]:
+        return self._connection.execute(load_sql(__package__, name), values)
 
 
 class BatchRecord(NamedTuple):
@@ -274,45 +271,3 @@ class BatchRecord(NamedTuple):
         ended = func.count(sync_batches.c.finished_at).filter(sync_batches.c.batch != self.number)
         query = select(ended + 1 == func.max(sync_batches.c.batches)).where(sync_batches.c.run_id == self.run_id)
         return bool(connection.scalar(query))
-
-
-def counts_of_run(connection: Connection, run_id: str) -> list[dict[str, Any]]:
-    """What the batches of a run have done so far.
-
-    Args:
-        connection: reads; writes nothing.
-        run_id: of the Dagster run.
-    """
-    query = select(sync_batches.c.counts).where(sync_batches.c.run_id == run_id).order_by(sync_batches.c.batch)
-    return list(connection.scalars(query))
-
-
-def has_due_failures(connection: Connection) -> bool:
-    """Whether a failure is due to be tried again."""
-    return bool(connection.scalar(load_sql(__package__, "failures_due")))
-
-
-def prune_changes(connection: Connection, *, before: datetime) -> int:
-    """Remove older changes; readers whose position is older have to copy anew.
-
-    Args:
-        connection: in the caller's transaction.
-        before: changes committed earlier (UTC) are removed.
-
-    Returns:
-        How many were removed.
-    """
-    return connection.scalar(load_sql(__package__, "prune_changes"), {"before": before}) or 0
-
-
-def remove_old_batches(connection: Connection, *, before: datetime) -> int:
-    """Remove the notes of batches begun earlier; the run's own record holds the sums.
-
-    Args:
-        connection: in the caller's transaction.
-        before: moment (UTC).
-
-    Returns:
-        How many were removed.
-    """
-    return connection.execute(delete(sync_batches).where(sync_batches.c.started_at < before)).rowcount

@@ -13,7 +13,7 @@ from resources.database.copy import copy_in
 from resources.database.nights.assign import ChangedSession, assign_nights
 from resources.database.schema.tables import OWN_NIGHT_DATE, session_payloads, sleep_sessions
 from resources.database.sync.local_zones import BORROWED, local_columns, settle_local_zones
-from resources.database.sync.stored_sessions import note_verified
+from resources.database.sync.stored_sessions import StoredSessions
 from resources.load_sql import any_of
 
 _SLEPT, _DOUBTFUL = (
@@ -101,7 +101,7 @@ def upsert_sessions(
     written = connection.execute(_statement(), {"moved": list(moved)}).all()
     settle_local_zones(connection, {row[_USER] for row in folded.values()})
     assign_nights(connection, [ChangedSession(row.session_id, row.former_user, row.first, row.last) for row in written])
-    note_verified(connection, (session_id for session_id, row in folded.items() if row[-1] is not None))
+    StoredSessions(connection).note_verified((session_id for session_id, row in folded.items() if row[-1] is not None))
     inserted = sum(row.inserted for row in written)
     return Counter(
         sessions_inserted=inserted,

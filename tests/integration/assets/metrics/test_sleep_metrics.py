@@ -17,7 +17,7 @@ from assets.metrics.sleep_metrics import Computed, compute_metrics
 from resources.asleep.records import SleepSession
 from resources.database.schema.metrics_table import sleep_metrics
 from resources.database.schema.tables import monthly_averages
-from resources.database.sync.sync_state import FinishedUser, finish_users
+from resources.database.sync.sync_state import FinishedUser, SyncState
 
 TODAY = date(2026, 11, 10)
 ZONES = {"one": "Asia/Seoul", "two": "Europe/Berlin", "three": "America/New_York"}
@@ -399,11 +399,11 @@ def test_periods_are_recomputed_when_a_sync_covers_more_dates(engine: Engine):
     assert october() == [(10, 5)] * 2
     first, last = datetime(2026, 10, 13, tzinfo=UTC), datetime(2026, 10, 21, tzinfo=UTC)
     with engine.begin() as connection:
-        finish_users(connection, [FinishedUser("one", first, last, last)], detail="full")
+        SyncState(connection).finish_users([FinishedUser("one", first, last, last)], detail="full")
     compute_metrics(engine, TODAY)
     with engine.begin() as connection:
         summarise(connection)
-        finish_users(connection, [FinishedUser("one", first, last, last)], detail="full")
+        SyncState(connection).finish_users([FinishedUser("one", first, last, last)], detail="full")
         assert months_to_recompute(connection) == [], "nothing new is covered"
 
     assert october() == [(15, 0)] * 2

@@ -23,8 +23,7 @@ from resources.asleep.client import AsleepClient
 from resources.asleep.errors import Rejected
 from resources.asleep.http.http_client import HttpResponse
 from resources.asleep.transport import RetryPolicy, Transport
-from resources.database.sync import sync_state
-from resources.database.sync.sync_state import UserToSync
+from resources.database.sync.sync_state import SyncState, UserToSync
 from resources.database.sync.upsert import upsert_sessions
 from resources.database.users.registry import Registry
 from tests.unit.resources.asleep.asleep_answers import (
@@ -180,5 +179,5 @@ def test_any_bytes_become_rows_or_failures(registered: Connection, steps: Any, r
         assert responses
     with registered.begin_nested() as savepoint:
         upsert_sessions(registered, outcome.rows)
-        sync_state.record_failures(registered, outcome.failures)
+        SyncState(registered).record_failures(outcome.failures)
         savepoint.rollback()

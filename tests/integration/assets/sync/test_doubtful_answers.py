@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from assets.sync.sync_batch import Mode
 from resources.asleep.errors import KeyRejected
-from resources.database.sync.sync_state import Failure, record_failures
+from resources.database.sync.sync_state import Failure, SyncState
 from resources.database.users.registry import Registry
 from tests.integration.assets.sync.conftest import CONFIRMING_LIST, HASTY, Syncing
 
@@ -315,6 +315,6 @@ def test_a_contradiction_does_not_hide_missing_data(world):
     with world.engine.begin() as connection:
         record = [Failure(user, None, None, None, kind, kind, None) for kind in ("unavailable", "disagrees")]
         for failure in record:
-            record_failures(connection, [failure])
+            SyncState(connection).record_failures([failure])
 
     assert [(hole.kind, hole.attempts) for hole in world.missing_data()] == [("unavailable", 1)]

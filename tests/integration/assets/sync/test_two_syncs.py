@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import text
 
-from resources.database.sync.list_cache import expire_lists
+from resources.database.sync.sync_state import SyncState
 from tests.integration.assets.sync.conftest import CONFIRMING_LIST
 
 
@@ -56,7 +56,7 @@ def test_inside_the_cache_time_only_users_who_changed_or_failed_are_listed(world
     world.faults()
     world.add_nights(changed, world.ago(0, hour=1))
     with world.engine.begin() as connection:
-        expire_lists(connection, [changed])
+        SyncState(connection).expire_lists([changed])
     world.api.reset()
     counts = world.sync(cache_ttl_seconds=300.0)
 

@@ -2,8 +2,8 @@
 
 from sqlalchemy import Connection, text
 
-from resources.database.sync.list_cache import expire_lists
-from resources.database.sync.stored_sessions import KnownSession, known_sessions
+from resources.database.sync.stored_sessions import KnownSession, StoredSessions
+from resources.database.sync.sync_state import SyncState
 from resources.database.users.registry import Registry
 from resources.pseudonyms import pseudonym
 
@@ -54,7 +54,7 @@ def test_an_event_expires_the_cached_list_of_its_user_alone(connection: Connecti
             "SELECT id, now(), now(), now(), 'full' FROM unnest(ARRAY['G-1', 'G-2']) AS id"
         )
     )
-    expire_lists(connection, ["G-1"])
+    SyncState(connection).expire_lists(["G-1"])
     expired = text("SELECT user_id FROM asleep.sync_ledger WHERE listed_at < now() - interval '1 year'")
     assert connection.scalars(expired).all() == ["G-1"]
 
@@ -70,7 +70,7 @@ def test_what_is_stored_of_a_session_is_known(connection: Connection):
             "('b', 'G-2', '2026-03-07', NULL, now())) AS known (id, person, day, hash, gone)"
         )
     )
-    assert known_sessions(connection, ["a", "b", "c"]) == {
+    assert StoredSessions(connection).known(["a", "b", "c"]) == {
         "a": KnownSession("G-1", is_final=True, is_deleted=False),
         "b": KnownSession("G-2", is_final=False, is_deleted=True),
     }

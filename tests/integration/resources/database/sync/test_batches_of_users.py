@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import Engine, event
 
-from resources.database.sync.sync_state import users_to_sync
+from resources.database.sync.sync_state import SyncState
 from resources.database.users.registry import Registry
 
 WINDOW = (datetime(2026, 11, 20, tzinfo=UTC), datetime(2026, 11, 23, tzinfo=UTC))
@@ -13,8 +13,8 @@ WINDOW = (datetime(2026, 11, 20, tzinfo=UTC), datetime(2026, 11, 23, tzinfo=UTC)
 
 def batch_of(engine: Engine, number: int, of: int, **options: bool) -> set[str]:
     with engine.connect() as connection:
-        found = users_to_sync(
-            connection, batch=number, batches=of, window=WINDOW, cache_ttl_seconds=0, detail="full", **options
+        found = SyncState(connection).users_to_sync(
+            batch=number, batches=of, window=WINDOW, cache_ttl_seconds=0, detail="full", **options
         )
     return {user.user_id for user in found}
 

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from resources.database.sync.sync_state import prune_changes
+from resources.database.sync.sync_state import SyncState
 from resources.database.users.erase import Erasures
 from resources.database.users.registry import Registry
 from tests.warehouse_sessions import LATER, session, slept, store
@@ -128,7 +128,7 @@ def test_a_position_that_is_too_old_is_refused_with_the_remedy(engine: Engine):
     with engine.begin() as connection:
         store(connection, [session("one", NIGHT, slept())])
     with engine.begin() as connection:
-        assert prune_changes(connection, before=datetime.now(UTC) + timedelta(minutes=1)) == 1
+        assert SyncState(connection).prune_changes(datetime.now(UTC) + timedelta(minutes=1)) == 1
     new = Copy(engine)
     with engine.begin() as connection:
         store(connection, [session("two", NIGHT, slept())])
@@ -137,7 +137,7 @@ def test_a_position_that_is_too_old_is_refused_with_the_remedy(engine: Engine):
         old.follow()
     assert new.follow() == ["inserted"]
     with engine.begin() as connection:
-        assert prune_changes(connection, before=datetime.now(UTC) + timedelta(minutes=1)) == 2
+        assert SyncState(connection).prune_changes(datetime.now(UTC) + timedelta(minutes=1)) == 2
 
 
 def test_a_position_of_another_server_is_refused(engine: Engine):
@@ -151,7 +151,7 @@ def test_a_position_of_another_server_is_refused(engine: Engine):
         values = "(999999999999, 'updated', '2020-01-01')"
         old = f"INSERT INTO asleep.changes (transaction_id, kind, changed_at) VALUES {values}"
         connection.execute(text(old))
-        assert prune_changes(connection, before=datetime(2021, 1, 1, tzinfo=UTC)) == 1
+        assert SyncState(connection).prune_changes(datetime(2021, 1, 1, tzinfo=UTC)) == 1
     reader = Copy(engine)
     with engine.begin() as connection:
         store(connection, [session("one", NIGHT, slept())])

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 from warehouse_sessions import session, slept, store
 
 from resources.asleep.records import SleepSession, Stat
-from resources.database.sync.sync_state import FinishedUser, finish_users
+from resources.database.sync.sync_state import FinishedUser, SyncState
 
 TODAY = datetime.now(UTC).date()
 FIRST = TODAY - timedelta(days=12)
@@ -73,7 +73,7 @@ def test_the_ledger_remembers_every_span_that_was_synced(connection: Connection)
     connection.execute(text("INSERT INTO asleep.users (user_id, source) VALUES ('one', 'import')"))
     for first, last, listed in ((1, 5, 9), (4, 8, 7), (10, 12, 20)):
         moments = (datetime(2026, 3, day, tzinfo=UTC) for day in (first, last, listed))
-        finish_users(connection, [FinishedUser("one", *moments)], detail="full")
+        SyncState(connection).finish_users([FinishedUser("one", *moments)], detail="full")
     spans = "SELECT extract(day FROM lower(span)), extract(day FROM upper(span)) "
     spans += "FROM asleep.sync_ledger, unnest(covered) AS span"
     covered = connection.execute(text(spans))

@@ -1,19 +1,18 @@
--- Sessions of these users that borrow another zone than they should, with the right one: of the latest earlier
--- session that has its own, else of the earliest later one, else the fallback given for the user.
+-- Sessions of these users that borrow a zone, with the zone of the latest earlier session that has its own, of the
+-- earliest later one, and the user's registered one.
 SELECT
     s.session_id,
     s.session_start_time,
     s.session_end_time,
     s.sleep_time,
     s.wake_time,
-    rightly.zone,
-    rightly.source
-FROM unnest(CAST(:user_ids AS text []), CAST(:zones AS text []), CAST(:sources AS text []))
-    AS asked (user_id, zone, source)
-INNER JOIN asleep.sleep_sessions AS s
-    ON s.user_id = asked.user_id
-    AND s.deleted_at IS NULL
-    AND s.zone_source NOT IN ('own', 'offset')
+    s.local_zone,
+    s.zone_source,
+    earlier.local_zone AS earlier,
+    later.local_zone AS later,
+    u.timezone AS registered
+FROM asleep.sleep_sessions AS s
+LEFT JOIN asleep.users AS u ON u.user_id = s.user_id
 LEFT JOIN LATERAL (
     SELECT lender.local_zone
     FROM asleep.sleep_sessions AS lender
@@ -39,13 +38,6 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS later
     ON TRUE
-CROSS JOIN LATERAL (
-    SELECT
-        coalesce(earlier.local_zone, later.local_zone, asked.zone) AS zone,
-        CASE
-            WHEN earlier.local_zone IS NOT NULL THEN 'earlier'
-            WHEN later.local_zone IS NOT NULL THEN 'later'
-            ELSE asked.source
-        END AS source
-) AS rightly
-WHERE (s.local_zone, s.zone_source) IS DISTINCT FROM (rightly.zone, rightly.source)
+WHERE s.user_id = ANY(CAST(:user_ids AS text []))
+    AND s.deleted_at IS NULL
+    AND s.zone_source NOT IN ('own', 'offset')
