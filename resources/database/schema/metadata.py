@@ -1,5 +1,6 @@
 """Name and naming rules of the schema, and its kinds of columns: each has a comment, for analysts read comments."""
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Column, DateTime, MetaData
@@ -20,40 +21,14 @@ Timestamp = DateTime(timezone=True)
 Type = TypeEngine[Any] | type[TypeEngine[Any]]
 
 
-def key(name: str, kind: Type, comment: str, *more: Any, **options: Any) -> Column[Any]:
-    """A column of the primary key.
+def _kind_of_column(**nature: Any) -> Callable[..., Column[Any]]:
+    """A function of name, type, comment (for analysts), and other items and options of `Column`."""
 
-    Args:
-        name: of the column.
-        kind: its SQL type.
-        comment: explains the column to analysts.
-        *more: foreign keys and other items of `Column`.
-        **options: of `Column`.
-    """
-    return Column(name, kind, *more, primary_key=True, comment=comment, **options)
+    def column(name: str, kind: Type, comment: str, *more: Any, **options: Any) -> Column[Any]:
+        return Column(name, kind, *more, comment=comment, **nature, **options)
+
+    return column
 
 
-def required(name: str, kind: Type, comment: str, *more: Any, **options: Any) -> Column[Any]:
-    """A column that is never null.
-
-    Args:
-        name: of the column.
-        kind: its SQL type.
-        comment: explains the column to analysts.
-        *more: foreign keys and other items of `Column`.
-        **options: of `Column`.
-    """
-    return Column(name, kind, *more, nullable=False, comment=comment, **options)
-
-
-def optional(name: str, kind: Type, comment: str, *more: Any, **options: Any) -> Column[Any]:
-    """A column that may be null.
-
-    Args:
-        name: of the column.
-        kind: its SQL type.
-        comment: explains the column to analysts.
-        *more: foreign keys and other items of `Column`.
-        **options: of `Column`.
-    """
-    return Column(name, kind, *more, comment=comment, **options)
+key, required, optional = _kind_of_column(primary_key=True), _kind_of_column(nullable=False), _kind_of_column()
+"""A column of the primary key, one that is never null, and one that may be null."""

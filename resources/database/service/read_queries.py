@@ -1,7 +1,7 @@
 """The read API's queries: one session, a user's sessions page by page, a user at a glance."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, RowMapping, and_, exists, func, select, true, tuple_
@@ -28,11 +28,6 @@ RECENT_COLUMNS: tuple[Column[Any], ...] = tuple(
     )
 )  # fmt: skip
 """Figures of the last days: what they mean in a month they mean here."""
-
-_WIDEST_OFFSET = timedelta(days=1)
-"""No time zone is further from UTC than this."""
-_FIRST_DAY, _LAST_DAY = date(1900, 1, 1), date(2999, 12, 31)
-"""Bounds of the search by instant, which cannot express more; the search by local date has none."""
 
 
 class Place(NamedTuple):
@@ -87,11 +82,9 @@ class ReadQueries:
         s = sleep_sessions.c
         statement = select(*OVERVIEW_COLUMNS).where(s.user_id == user_id, s.deleted_at.is_(None))
         if first_day is not None:
-            earliest = _midnight(first_day) - _WIDEST_OFFSET
-            statement = statement.where(s.local_date >= first_day, s.session_start_time >= earliest)
+            statement = statement.where(s.local_date >= first_day)
         if last_day is not None:
-            latest = _midnight(last_day) + 2 * _WIDEST_OFFSET
-            statement = statement.where(s.local_date <= last_day, s.session_start_time < latest)
+            statement = statement.where(s.local_date <= last_day)
         if after is not None:
             is_below = tuple_(s.session_start_time, s.session_id) < tuple_(*after)
             statement = statement.where(s.session_start_time <= after.session_start_time, is_below)
@@ -139,7 +132,3 @@ class ReadQueries:
             months=list(self._connection.execute(averages).mappings()),
             recent=list(self._connection.execute(load_sql(__package__, "recent_nights"), days).mappings()),
         )
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(min(max(day, _FIRST_DAY), _LAST_DAY), time(), UTC)
