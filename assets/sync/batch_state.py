@@ -13,7 +13,8 @@ from assets.sync.scheduler import Progress
 from assets.sync.user_steps import NOT_LISTED, Findings, UserOutcome
 from resources.asleep.errors import AsleepError, KeyRejected, Malformed, Unavailable
 from resources.asleep.records import SessionList
-from resources.database.sync.sync_state import DISAGREES, Deletion, Failure, FinishedUser
+from resources.database.sync.deletions import Deletion
+from resources.database.sync.sync_state import DISAGREES, Failure, FinishedUser
 from resources.database.sync.unconfirmed_lists import ListEnd
 from resources.database.sync.upsert import SESSION_COLUMNS
 

@@ -26,6 +26,7 @@ from resources.asleep.client import AsleepClient
 from resources.asleep.errors import AsleepError, Rejected, Unavailable, UserGone
 from resources.database.advisory_lock import advisory_lock
 from resources.database.sync.api_accounts import known_account, note_account
+from resources.database.sync.deletions import mark_deleted
 from resources.database.sync.stored_sessions import StoredSession, StoredSessions
 from resources.database.sync.sync_state import BatchRecord, Failure, SyncState, UserToSync
 from resources.database.sync.unconfirmed_lists import UnconfirmedLists
@@ -265,7 +266,9 @@ class _BatchSync:
             done, failures = state.done, state.failures()
             recorded, unconfirmed = SyncState(connection), UnconfirmedLists(connection, batch.run_id)
             written = upsert_sessions(connection, state.rows, moved=state.moved)
-            deletions = recorded.mark_deleted(state.deletions, window=batch.window.span, accept=batch.accept_deletions)
+            deletions = mark_deleted(
+                connection, state.deletions, window=batch.window.span, accept=batch.accept_deletions
+            )
             StoredSessions(connection).note_completed_times(state.completed_times)
             StoredSessions(connection).note_last_chunks(state.last_chunks)
             if batch.mode.covers_the_window:

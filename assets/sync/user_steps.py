@@ -10,8 +10,9 @@ from assets.sync.session_rows import Row, session_row
 from assets.sync.window import Window, windows_of
 from resources.asleep.errors import AsleepError, IdentifierRefused, Malformed, SessionGone, UserGone
 from resources.asleep.records import ListedSession, SessionList, SleepSession
+from resources.database.sync.deletions import Deletion
 from resources.database.sync.stored_sessions import StoredSession
-from resources.database.sync.sync_state import DAMAGED, DISAGREES, Deletion, Failure, UserToSync
+from resources.database.sync.sync_state import DAMAGED, DISAGREES, Failure, UserToSync
 from resources.database.sync.unconfirmed_lists import ListEnd
 
 NOT_LISTED = "The API returns sessions that it does not list, so others may be missing, too."

@@ -17,6 +17,10 @@ ON CONFLICT (user_id, coalesce(session_id, '')) WHERE resolved_at IS NULL DO UPD
         message = excluded.message,
         raw_body = excluded.raw_body,
         attempts = stored.attempts + 1,
+        first_failed_at = CASE
+            WHEN excluded.kind = 'deletion_held' AND stored.kind <> 'deletion_held' THEN now()
+            ELSE stored.first_failed_at
+        END,
         last_failed_at = now()
     WHERE excluded.kind <> 'disagrees'
         OR stored.kind = 'disagrees' -- a hole outweighs a contradiction, which the next reconciliation finds again

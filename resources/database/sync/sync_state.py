@@ -8,22 +8,15 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, CursorResult, and_, delete, func, select, text, true, update
+from sqlalchemy import Connection, CursorResult, and_, delete, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
-from resources.database.nights.assign import ChangedSession, assign_nights
 from resources.database.schema.bookkeeping import sync_batches, sync_failures
 from resources.database.schema.tables import users
-from resources.database.sync.local_zones import settle_local_zones
 from resources.load_sql import any_of, arrays_of, load_sql
 
-DELETION_HELD_MESSAGE = (
-    "The API does not find this session. Too many sessions vanished within 24 hours, so it is not marked as deleted. A "
-    "run at least 20 hours later reads it again and accepts the answer; `asleep-sync sync --accept-deletions` does so "
-    "at once."
-)
-_DELETION_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('asleep-sync deletions', 0))")
-"""Batches of several processes count deletions one after the other."""
+DELETION_HELD = "deletion_held"
+"""Kind of a failure: the API does not find a session, and too many vanished at once to believe it."""
 
 DISAGREES = "disagrees"
 """Kind of a failure: the API's statistics and its session, or its averages and ours, contradict each other. Only a
@@ -70,14 +63,6 @@ class Failure(NamedTuple):
     message: str
     raw_body: bytes | None
     times: int = 1  # that it has failed
-
-
-class Deletion(NamedTuple):
-    """A session that the API did not find."""
-
-    user_id: str
-    session_id: str
-    asked_at: datetime  # when the request was sent
 
 
 def hashes_of_batch(batch: int, batches: int) -> tuple[int, int]:
@@ -134,33 +119,6 @@ class SyncState:
             "pseudonyms": None if pseudonyms is None else list(pseudonyms), "contradictions": contradictions,
         }  # fmt: skip
         return [UserToSync(*row) for row in self._execute("users_to_sync", values)]
-
-    def mark_deleted(
-        self, deleted: Sequence[Deletion], *, window: tuple[datetime, datetime], accept: bool = False
-    ) -> Counter[str]:
-        """Mark sessions as deleted at the source, or hold them back when they are too many to be plausible.
-
-        More than max(20, 10 % of the sessions stored in the window) within 24 hours, or all sessions of more than 3
-        users, are held back as failures of kind `deletion_held`.
-
-        Args:
-            deleted: sessions that the API did not find.
-            window: start and end (exclusive) of the days that were synced.
-            accept: mark them however many they are.
-
-        Returns:
-            Counts: `sessions_deleted`, `deletions_held`.
-        """
-        if not deleted:
-            return Counter(sessions_deleted=0, deletions_held=0)
-        self._connection.execute(_DELETION_LOCK)
-        choices = {
-            "window_start": window[0], "window_end": window[1], "accept": accept, "message": DELETION_HELD_MESSAGE,
-        }  # fmt: skip
-        found = self._execute("mark_deleted", arrays_of(deleted) | choices).one()
-        settle_local_zones(self._connection, {each.user_id for each in deleted})
-        assign_nights(self._connection, [ChangedSession(session_id) for session_id in found.deleted])
-        return Counter(sessions_deleted=len(found.deleted), deletions_held=found.held)
 
     def finish_users(self, finished: Sequence[FinishedUser], *, detail: str) -> None:
         """Remember users whose whole window was synced.

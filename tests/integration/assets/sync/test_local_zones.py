@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, text
 
 from assets.sync.session_rows import session_row, statistics_row
 from resources.asleep.records import NeverSleptSession, SleepSession
-from resources.database.sync.sync_state import Deletion, SyncState
+from resources.database.sync.deletions import Deletion, mark_deleted
 from resources.database.sync.upsert import upsert_sessions
 from resources.database.users.registry import Registry
 
@@ -119,9 +119,7 @@ def test_a_session_deleted_at_the_source_lends_no_zone(connection: Connection):
     put(connection, lender, borrower)
     assert zones(connection) == [("Asia/Seoul", "own"), ("Asia/Seoul", "earlier")]
 
-    SyncState(connection).mark_deleted(
-        [Deletion(USER, lender.session_id, LATER)], window=(lender.session_start_time, LATER)
-    )
+    mark_deleted(connection, [Deletion(USER, lender.session_id, LATER)], window=(lender.session_start_time, LATER))
     assert zones(connection) == [("UTC", "utc")]
     put(connection, replace(lender, asked_at=LATER + timedelta(days=1)))
     assert zones(connection) == [("Asia/Seoul", "own"), ("Asia/Seoul", "earlier")]

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, text
 
 from assets.metrics.monthly_summary import summarise
 from resources.asleep.records import SleepSession
-from resources.database.sync.sync_state import Deletion, SyncState
+from resources.database.sync.deletions import Deletion, mark_deleted
 from resources.database.users.registry import Registry
 from tests.warehouse_sessions import session, slept, store
 
@@ -117,8 +117,8 @@ def test_a_session_in_between_joins_two_nights_and_its_deletion_parts_them(conne
     apart = stored(connection)
     store(connection, [between])
     joined = stored(connection)
-    SyncState(connection).mark_deleted(
-        [Deletion("one", between.session_id, datetime(2028, 1, 1, tzinfo=UTC))], window=WINDOW, accept=True
+    mark_deleted(
+        connection, [Deletion("one", between.session_id, datetime(2028, 1, 1, tzinfo=UTC))], window=WINDOW, accept=True
     )
 
     assert [apart[s.session_id].night_date.day for s in (evening, morning)] == [1, 2]
@@ -199,9 +199,7 @@ def test_nights_equal_an_independent_computation(
             alive |= {each.session_id: each for each in some}
             if data.draw(st.booleans()):
                 gone = alive.pop(data.draw(st.sampled_from(sorted(alive))))
-                SyncState(connection).mark_deleted(
-                    [Deletion(gone.user_id, gone.session_id, moment)], window=WINDOW, accept=True
-                )
+                mark_deleted(connection, [Deletion(gone.user_id, gone.session_id, moment)], window=WINDOW, accept=True)
             if alive and data.draw(st.booleans()):
                 changed = alive[data.draw(st.sampled_from(sorted(alive)))]
                 end = changed.session_start_time + data.draw(lengths) * QUARTER
