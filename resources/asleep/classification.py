@@ -99,6 +99,15 @@ def failed(error: Exception) -> Classification:
     return Classification(Outcome.ANSWERED, error=error, is_garbled=isinstance(error, errors.Malformed))
 
 
+def is_of_the_api(body: bytes) -> bool:
+    """True for the envelope of the contract, errors included, and for a cloud gateway's own message about the key."""
+    try:
+        content = decode(body)
+    except ValueError:
+        return False
+    return isinstance(content, dict) and not {"result", "detail", "message", "Message"}.isdisjoint(content)
+
+
 def retry_after_seconds(retry_after: str | None, date: str | None) -> float | None:
     """The pause that a response demands.
 

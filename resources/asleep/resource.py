@@ -14,7 +14,6 @@ from typing import Protocol
 from sqlalchemy import Engine
 
 from resources.asleep.client import AsleepClient
-from resources.asleep.first_contact import FirstContact
 from resources.asleep.http.http_client import HttpClient
 from resources.asleep.request_events import Listener
 from resources.asleep.transport import RetryPolicy, Transport
@@ -70,12 +69,11 @@ class AsleepApi:
                 proxy=self.proxy,
             ) as http,
         ):
-            client: HttpClient | FirstContact = http
+            note = None
             if self.addresses is not None and not self.addresses.has_answered(engine, self.base_url):
-                note_answer = partial(self.addresses.note_answer, engine, self.base_url)
-                client = FirstContact(http, self.base_url, note_answer)
+                note = partial(self.addresses.note_answer, engine, self.base_url)
             listeners = (*self.listeners, *more_listeners)
-            transport = Transport(limiter, client, listeners, retry_policy=self.retry_policy)
+            transport = Transport(limiter, http, listeners, retry_policy=self.retry_policy, note_contact=note)
             yield AsleepClient(transport, account=self.account)
 
     @property

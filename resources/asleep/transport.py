@@ -7,6 +7,7 @@ raises, concern other requests.
 """
 
 import logging
+import math
 import random
 import threading
 import time
@@ -18,9 +19,8 @@ from typing import Any, NamedTuple
 
 from tenacity import RetryCallState, Retrying
 
-from resources.asleep.classification import Classification, failed, judge, retry_after_seconds
-from resources.asleep.errors import InterimResponse, Malformed, OnlyInterimResponses, Rejected, Unavailable
-from resources.asleep.first_contact import FirstContact
+from resources.asleep.classification import Classification, failed, is_of_the_api, judge, retry_after_seconds
+from resources.asleep.errors import InterimResponse, Malformed, NoContact, OnlyInterimResponses, Rejected, Unavailable
 from resources.asleep.http.http_client import HttpClient, HttpResponse
 from resources.asleep.request_events import Attempt, Listener
 from resources.pseudonyms import pseudonym
@@ -31,6 +31,10 @@ logger = logging.getLogger(__name__)
 MAX_DOUBLINGS = 10
 MAX_INTERIM_IN_A_ROW = 20
 """Interim responses without a complete response in between, after which no request is sent any more."""
+FIRST_CONTACT_SECONDS = 3.0
+"""From the first request on: the first failure after it ends a first contact."""
+FIRST_CONTACT_REQUEST_SECONDS = 8.0
+"""Time-out of a request during a first contact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +138,18 @@ class Transport:
     """Sends requests at the rate shared by all processes, and repeats those that may succeed later.
 
     Safe to share between threads. Once the account was refused, later requests are refused without being sent.
+    The first contact with an address ends within seconds, with the reason, when the API responds to none of its
+    requests. Once the API has responded, to this process or an earlier one, outages are waited out.
     """
 
     def __init__(  # noqa: PLR0913 the parts of which it is made
         self,
         limiter: PostgresRateLimiter,
-        client: HttpClient | FirstContact,
+        client: HttpClient,
         listeners: Sequence[Listener] = (),
         *,
         retry_policy: RetryPolicy = RetryPolicy(),
+        note_contact: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] | None = None,
         chance: Callable[[], float] = random.random,
@@ -154,6 +161,7 @@ class Transport:
             client: sends one request.
             listeners: each receives every attempt.
             retry_policy: when to give up.
+            note_contact: called when the API responds for the first time; None when it has responded before.
             clock: monotonic seconds, those in which the limiter's `give_up_at` is meant.
             sleep: pauses between attempts; by default one that ends early when the account is refused.
             chance: uniform in [0, 1), spreads the pauses.
@@ -166,6 +174,9 @@ class Transport:
         self._chance = chance
         self._rejection: Rejected | None = None
         self._rejected = threading.Event()
+        self._note_contact = note_contact
+        self._has_contact = note_contact is None
+        self._contact_until: float | None = None
         self._interim_in_a_row = 0
         self._counting = threading.Lock()
         self._retrying = Retrying(
@@ -182,7 +193,9 @@ class Transport:
         Raises:
             AsleepError: see `resources.asleep.errors`.
         """
-        progress = _Progress(request, pseudonym(request.user_id), self._clock() + self._retry_policy.total_seconds)
+        now = self._clock()
+        self._contact_until = self._contact_until or now + FIRST_CONTACT_SECONDS
+        progress = _Progress(request, pseudonym(request.user_id), now + self._retry_policy.total_seconds)
         judged, asked_at = self._retrying(self._get_with_permit, progress)
         if judged.result is not None and asked_at is not None:
             return ApiResult(judged.result, asked_at, progress.date)
@@ -205,7 +218,12 @@ class Transport:
         response: HttpResponse | None = None
         try:
             response = self._client.get(
-                request.path, request.params, request.headers, before_sending=taker.take, sent=taker.sent
+                request.path,
+                request.params,
+                request.headers,
+                before_sending=taker.take,
+                sent=taker.sent,
+                max_seconds=math.inf if self._has_contact else FIRST_CONTACT_REQUEST_SECONDS,
             )
             judged = judge(request.endpoint, response.status, response.body)
             progress.date = response.date
@@ -214,6 +232,7 @@ class Transport:
             if error is taker.error:
                 raise
             judged = failed(error)
+        judged = self._judge_contact(response, judged)
         progress.attempts += 1
         is_interim = isinstance(judged.error, InterimResponse)
         progress.broken += judged.outcome is Outcome.BROKEN or is_interim
@@ -233,6 +252,29 @@ class Transport:
             )
         )
         return judged
+
+    def _judge_contact(self, response: HttpResponse | None, judged: Classification) -> Classification:
+        """What was judged; a failure of the first contact, or after a while an error that stops all requests."""
+        if self._has_contact:
+            return judged
+        if response is not None and is_of_the_api(response.body):
+            with self._counting:
+                is_first, self._has_contact = not self._has_contact, True
+            if is_first and self._note_contact is not None:
+                self._note_contact()
+            return judged
+        if response is not None:
+            reason = f"HTTP {response.status} with something that is not the API's, such as a proxy's page"
+            judged = failed(Unavailable(reason))
+        if self._clock() < (self._contact_until or 0):
+            return judged
+        return failed(
+            NoContact(
+                f"The Asleep API does not answer at {self._client.base_url}: {judged.error}. It has never answered "
+                "from this address. Check ASLEEP_BASE_URL and the network; in a company's network, ASLEEP_PROXY and "
+                "ASLEEP_CA_BUNDLE."
+            )
+        )
 
     def _stop_after_interim(self, judged: Classification, *, is_interim: bool, is_complete: bool) -> Classification:
         """What was judged, or an error that stops all requests when interim responses precede all others."""

@@ -86,6 +86,7 @@ class HttpClient:
         Raises:
             ValueError: the base URL, the proxy or the certificate authorities cannot be used.
         """
+        self.base_url = base_url
         base_path = _path_of(base_url)
         self._headers = {
             "x-api-key": key,

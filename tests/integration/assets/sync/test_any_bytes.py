@@ -141,7 +141,9 @@ class Api:
     def __init__(self, replies: dict[str, tuple[int, bytes]]) -> None:
         self.replies = replies
 
-    def get(self, path: str, *_: Any, before_sending: Callable[[], None], sent: Callable[[], None]) -> HttpResponse:
+    def get(
+        self, path: str, *_: Any, before_sending: Callable[[], None], sent: Callable[[], None], **__: object
+    ) -> HttpResponse:
         """Answer."""
         before_sending()
         sent()

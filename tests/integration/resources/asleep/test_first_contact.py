@@ -4,15 +4,15 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from resources.asleep.client import AsleepClient
-from resources.asleep.errors import KeyRejected, NoContact, Unavailable
-from resources.asleep.first_contact import PATIENCE_SECONDS, FirstContact
+from resources.asleep.errors import KeyRejected, NoContact, Unavailable, UserGone
 from resources.asleep.http.http_client import HttpClient
-from resources.asleep.transport import RetryPolicy, Transport
+from resources.asleep.transport import FIRST_CONTACT_SECONDS, RetryPolicy, Transport
 from tests.bad_server import Behaviour, Request, Server, Wire
 from tests.unlimited import Unlimited
 
@@ -37,8 +37,8 @@ class Clock:
 @contextmanager
 def first_contact(url: str, clock: Clock, answers: list[str], ca_bundle: Path | None = None) -> Iterator[AsleepClient]:
     with HttpClient(url, "key", timeout_seconds=10, ca_bundle=ca_bundle) as http:
-        contact = FirstContact(http, url, lambda: answers.append(url), clock=clock)
-        yield AsleepClient(Transport(Unlimited(), contact, retry_policy=RetryPolicy(), clock=clock, sleep=clock.sleep))
+        note = partial(answers.append, url)
+        yield AsleepClient(Transport(Unlimited(), http, note_contact=note, clock=clock, sleep=clock.sleep))
 
 
 def page(wire: Wire, _: Request) -> None:
@@ -67,7 +67,7 @@ def test_without_a_single_answer_the_contact_ends_with_address_and_reason(
             with pytest.raises(NoContact) as caught:
                 client.read_user(USER)
             assert f"does not answer at {server.url}: {reason}" in str(caught.value)
-    assert PATIENCE_SECONDS <= clock.now < 8
+    assert FIRST_CONTACT_SECONDS <= clock.now < 8
     assert len(server.requests) <= 5, "the second is refused without a request"
     assert answers == []
 
@@ -89,21 +89,30 @@ def test_a_refused_connection_an_unknown_host_and_a_strange_certificate_are_name
         assert clock.now + time.monotonic() - began_at < 15
 
 
-def test_after_one_answer_outages_are_waited_out(serve: Serve):
-    """A connection that breaks in the middle of a sync is no wrong address. A refused key is an answer as well."""
+@pytest.mark.parametrize(
+    ("status", "detail", "error"), [(404, "user does not exist", UserGone), (401, "Unauthorized", KeyRejected)]
+)
+def test_a_refusal_is_an_answer_as_well(serve: Serve, status: int, detail: str, error: type[Exception]):
     answers: list[str] = []
-
-    def key_then_nothing(wire: Wire, request: Request) -> None:
-        if request.number == 1:
-            wire.answer(401, b'{"detail": "Unauthorized"}')
-        wire.hang_up()
-
-    server, clock = serve(key_then_nothing), Clock()
-    with HttpClient(server.url, "key") as http:
-        contact = FirstContact(http, server.url, lambda: answers.append("answered"), clock=clock)
-        for error in (KeyRejected, Unavailable):
-            client = AsleepClient(Transport(Unlimited(), contact, clock=clock, sleep=clock.sleep))
+    server = serve(lambda wire, _: wire.answer(status, f'{{"detail": "{detail}"}}'.encode()))
+    with first_contact(server.url, Clock(), answers) as client:
+        for _ in range(2):
             with pytest.raises(error):
                 client.read_user(USER)
-    assert answers == ["answered"]
+    assert answers == [server.url], "it is noted once"
+
+
+def test_after_one_answer_outages_are_waited_out(serve: Serve):
+    """A connection that breaks in the middle of a sync is no wrong address."""
+
+    def gone_then_nothing(wire: Wire, request: Request) -> None:
+        if request.number == 1:
+            wire.answer(404, b'{"detail": "user does not exist"}')
+        wire.hang_up()
+
+    server, clock = serve(gone_then_nothing), Clock()
+    with first_contact(server.url, clock, []) as client:
+        for error in (UserGone, Unavailable):
+            with pytest.raises(error):
+                client.read_user(USER)
     assert len(server.requests) == 1 + RetryPolicy().broken_attempts

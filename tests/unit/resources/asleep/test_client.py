@@ -32,6 +32,7 @@ class Api:
         *,
         before_sending: Callable[[], None] = lambda: None,
         sent: Callable[[], None] = lambda: None,
+        **_: object,
     ) -> HttpResponse:
         """Note the question."""
         before_sending()

@@ -67,6 +67,7 @@ class Script:
         *,
         before_sending: Callable[[], None] = lambda: None,
         sent: Callable[[], None] = lambda: None,
+        **_: object,
     ) -> HttpResponse:
         """The next step of the script."""
         before_sending()
