@@ -44,11 +44,11 @@ def ui(host: str, port: int) -> NoReturn:
     behind a proxy that requires one. UI_HOSTS lists the host names under which people open it.
     """
     from pipelines.cli.dev import ui_command
+    from pipelines.runtime.dagster_environment import OWN_HOME
 
     require_free_port(host, port, f"asleep-sync ui --port {port + 1}")
-    environment = _environment()
-    module = ui_command(host, port, Path(environment["APP_ROOT"]) / "workspace.yaml")
-    os.execve(sys.executable, [sys.executable, "-m", *module], environment)  # noqa: S606 our own interpreter
+    module = ui_command(host, port, OWN_HOME / "workspace.yaml")
+    os.execve(sys.executable, [sys.executable, "-m", *module], _environment())  # noqa: S606 our own interpreter
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

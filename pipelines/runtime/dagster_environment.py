@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-from importlib.resources import files
 from pathlib import Path
 
 import click
@@ -12,6 +11,8 @@ from pipelines.settings import APP_ROOT, IS_CHECKOUT, Settings, SettingsInvalid,
 from resources.database.engine import database_url
 
 DAGSTER_SCHEMA = "dagster"
+OWN_HOME = APP_ROOT if IS_CHECKOUT else Path(__file__).resolve().parent
+"""The folder with `dagster.yaml` and `workspace.yaml`."""
 APPLICATION_NAME = "asleep-sync-dagster"
 """Marks the connections on which `dagster_storage` sets the session up."""
 EVENT_BATCH_SIZE = 1000
@@ -32,10 +33,9 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     try:
         _make_private(settings.data_directory.resolve())
         _make_private(local)
-        root = APP_ROOT if IS_CHECKOUT else _installed_home(settings.data_directory.resolve() / "home")
     except OSError as error:
         raise SettingsInvalid(f"DATA_DIRECTORY: {error.filename} cannot be made ({error.strerror})") from None
-    home = Path(os.environ.get("DAGSTER_HOME") or root).expanduser()
+    home = Path(os.environ.get("DAGSTER_HOME") or OWN_HOME).expanduser()
     if not home.is_absolute() or not home.is_dir():
         raise SettingsInvalid(
             "DAGSTER_HOME: must be the absolute path of a folder that exists; unset, it is this project's own"
@@ -43,7 +43,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     url = settings.require_database_url()
     storage = make_url(database_url(url)).update_query_dict({"application_name": APPLICATION_NAME})
     return {
-        "APP_ROOT": str(root),
+        "APP_ROOT": str(APP_ROOT),
         "DATABASE_URL": url,
         "DAGSTER_HOME": str(home),
         "DAGSTER_LOCAL_DIR": str(local),
@@ -85,16 +85,3 @@ def _make_private(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(PermissionError):
         folder.chmod(0o700)
-
-
-def _installed_home(home: Path) -> Path:
-    """Return a folder with the two YAML files that come with the installed program, written anew after an upgrade."""
-    home.mkdir(parents=True, exist_ok=True)
-    for name in ("dagster.yaml", "workspace.yaml"):
-        shipped = files("pipelines.runtime").joinpath(name).read_text("utf-8")
-        file = home / name
-        if not file.is_file() or file.read_text("utf-8") != shipped:
-            unfinished = home / f".{name}.{os.getpid()}"
-            unfinished.write_text(shipped, "utf-8")
-            unfinished.replace(file)
-    return home
