@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 import dagster as dg
 from sqlalchemy import Engine
@@ -52,32 +52,43 @@ def handle_events(
     database: dg.ResourceParam[Database],
 ) -> None:
     """Register the users that events name, store finished sessions, and read from the API what is not whole."""
-    tally, engine = RequestCounts(), database.engine
-    with as_dagster_failure(context), asleep_api.client(engine, tally) as client:
+    tally = RequestCounts()
+    with as_dagster_failure(context), asleep_api.client(database.engine, tally) as client:
         database.require_migrated()
-        ask = partial(request_sessions_of_events, engine, client, context.run_id, asleep_api.max_connections)
-        counts = handle_inbox(
-            engine,
-            one_by_one(engine, partial(store_events, engine)),
-            one_by_one(engine, ask) if config.may_call_api else None,
-            idle_seconds=config.idle_seconds,
-        )
+        handler = EventHandler(database.engine, client, context.run_id, asleep_api.max_connections)
+        ask = handler.ask if config.may_call_api else None
+        counts = handle_inbox(database.engine, handler.store, ask, idle_seconds=config.idle_seconds)
     context.add_output_metadata({**dict.fromkeys(COUNTED, 0), **counts, **tally.counts()})
     if counts["events_parked"]:
         context.log.error("%d events were given up; a person has to look at them", counts["events_parked"])
 
 
-def one_by_one(engine: Engine, handle: Handle) -> Handle:
-    """As `handle`, but events that cannot be handled together are handled one by one: none stops the others.
+@dataclass(frozen=True, slots=True)
+class EventHandler:
+    """Handles events taken from the inbox. Events that cannot be handled together are handled one by one.
 
-    `Rejected`, and an outage of the database or a lack of its resources, concern all events and are raised.
-
-    Args:
-        engine: of the database with the inbox.
-        handle: handles several events at once.
+    So none stops the others. `Rejected`, and an outage of the database or a lack of its resources, concern all events
+    and are raised.
     """
 
-    def handle_each(taken: Sequence[TakenEvent]) -> Counter[str]:
+    engine: Engine
+    client: AsleepClient
+    run_id: str
+    workers: int  # most requests under way at once
+
+    def store(self, taken: Sequence[TakenEvent]) -> Counter[str]:
+        """Store what events bring themselves, and mark those that must ask the API; returns counts for the log."""
+        return self._one_by_one(self._store, taken)
+
+    def ask(self, taken: Sequence[TakenEvent]) -> Counter[str]:
+        """Read from the API what events do not bring, and store it; returns counts for the log.
+
+        Raises:
+            Rejected: the API refuses the account; events not handled by then are given back.
+        """
+        return self._one_by_one(self._ask, taken)
+
+    def _one_by_one(self, handle: Handle, taken: Sequence[TakenEvent]) -> Counter[str]:
         try:
             return handle(taken)
         except Rejected:
@@ -86,112 +97,79 @@ def one_by_one(engine: Engine, handle: Handle) -> Handle:
             if isinstance(error, DBAPIError) and concerns_every_statement(error):
                 raise
             if len(taken) > 1:
-                return sum((handle_each([event]) for event in taken), Counter())
+                return sum((self._one_by_one(handle, [event]) for event in taken), Counter())
             failure = FailedEvent(taken[0].event_id, f"could not be handled: {type(error).__name__}")
-            with engine.begin() as connection:
+            with self.engine.begin() as connection:
                 Inbox(connection).mark_failed([failure])
             return Counter(events_failed=1)
 
-    return handle_each
+    def _store(self, taken: Sequence[TakenEvent]) -> Counter[str]:
+        return self._write(read_chunk(self.engine, taken))
 
+    def _ask(self, taken: Sequence[TakenEvent]) -> Counter[str]:
+        chunk = read_chunk(self.engine, taken)
+        try:
+            self._fetch(chunk)
+            self._list_users(chunk)
+        except Rejected:
+            chunk.postpone_the_rest()
+            self._write(chunk)
+            raise
+        return self._write(chunk)
 
-def store_events(engine: Engine, taken: Sequence[TakenEvent]) -> Counter[str]:
-    """Store what events bring themselves, and mark those that must ask the API.
+    def _fetch(self, chunk: Chunk) -> None:
+        """Request each session once, however many events name it."""
+        questions = chunk.questions()
+        with threads_with_context(self.workers) as threads:
+            answers = threads.map(lambda whose: as_value(self.client.read_session, *whose), questions)
+            for (whose, event_ids), answer in zip(questions.items(), answers, strict=True):
+                for event_id in event_ids:
+                    chunk.take(event_id, whose[0], answer)
 
-    Args:
-        engine: of the database with the tables.
-        taken: events taken from the inbox.
+    def _list_users(self, chunk: Chunk) -> None:
+        """Events that name a user and no session: sync that user's last days."""
+        by_user: dict[str, list[int]] = {}
+        for event_id in chunk.ids_of(Action.LIST_USER):
+            by_user.setdefault(str(chunk.events[event_id].user_id), []).append(event_id)
+        if not by_user:
+            return
+        with self.engine.begin() as connection:
+            Registry(connection).register(by_user, "webhook")
+        today = datetime.now(UTC).date()
+        batch = Batch(
+            run_id=self.run_id,
+            number=0,
+            of=1,
+            window=Window.of_days(today - timedelta(days=DAYS_LISTED - 1), today),
+            workers=self.workers,
+            cache_ttl_seconds=0,
+            pseudonyms=tuple(pseudonym(user_id) for user_id in by_user),
+        )
+        sync_batch(self.engine, self.client, batch, dict)
+        chunk.done.extend(event_id for ids in by_user.values() for event_id in ids)
 
-    Returns:
-        Counts for the log.
-    """
-    return _write(engine, read_chunk(engine, taken))
-
-
-def request_sessions_of_events(
-    engine: Engine, client: AsleepClient, run_id: str, workers: int, taken: Sequence[TakenEvent]
-) -> Counter[str]:
-    """Read from the API what events do not bring, and store it.
-
-    Args:
-        engine: of the database with the tables.
-        client: of the Asleep API.
-        run_id: of the Dagster run.
-        workers: most requests under way at once.
-        taken: events that this process holds.
-
-    Returns:
-        Counts for the log.
-
-    Raises:
-        Rejected: the API refuses the account; events not handled by then are given back.
-    """
-    chunk = read_chunk(engine, taken)
-    try:
-        _fetch(chunk, client, workers)
-        _list_users(chunk, engine, client, run_id, workers)
-    except Rejected:
-        chunk.postpone_the_rest()
-        _write(engine, chunk)
-        raise
-    return _write(engine, chunk)
-
-
-def _fetch(chunk: Chunk, client: AsleepClient, workers: int) -> None:
-    """Request each session once, however many events name it."""
-    questions = chunk.questions()
-    with threads_with_context(workers) as threads:
-        answers = threads.map(lambda whose: as_value(client.read_session, *whose), questions)
-        for (whose, event_ids), answer in zip(questions.items(), answers, strict=True):
-            for event_id in event_ids:
-                chunk.take(event_id, whose[0], answer)
-
-
-def _list_users(chunk: Chunk, engine: Engine, client: AsleepClient, run_id: str, workers: int) -> None:
-    """Events that name a user and no session: sync that user's last days."""
-    by_user: dict[str, list[int]] = {}
-    for event_id in chunk.ids_of(Action.LIST_USER):
-        by_user.setdefault(str(chunk.events[event_id].user_id), []).append(event_id)
-    if not by_user:
-        return
-    with engine.begin() as connection:
-        Registry(connection).register(by_user, "webhook")
-    today = datetime.now(UTC).date()
-    batch = Batch(
-        run_id=run_id,
-        number=0,
-        of=1,
-        window=Window.of_days(today - timedelta(days=DAYS_LISTED - 1), today),
-        workers=workers,
-        cache_ttl_seconds=0,
-        pseudonyms=tuple(pseudonym(user_id) for user_id in by_user),
-    )
-    sync_batch(engine, client, batch, dict)
-    chunk.done.extend(event_id for ids in by_user.values() for event_id in ids)
-
-
-def _write(engine: Engine, chunk: Chunk) -> Counter[str]:
-    """One short transaction: users, sessions, and what became of each event."""
-    dropped = chunk.ids_of(Action.DROP)
-    with engine.begin() as connection:
-        new = Registry(connection).register(chunk.users_to_register(), "webhook")
-        registered = Registry(connection).hold(chunk.changed)
-        chunk.keep_only(registered, disputed_sessions(connection, chunk.rows))
-        written = upsert_sessions(connection, chunk.rows)
-        StoredSessions(connection).note_event_only(chunk.event_only)
-        SyncState(connection).expire_lists(chunk.changed)
-        inbox = Inbox(connection)
-        inbox.mark_done(chunk.done)
-        inbox.drop(dropped)
-        parked = inbox.mark_failed(chunk.failed)
-        inbox.give_back(chunk.postponed, seconds=PAUSE_SECONDS)
-        inbox.give_back(chunk.to_ask, must_ask=True)
-    return Counter(
-        events_done=len(chunk.done),
-        events_dropped=len(dropped),
-        events_failed=len(chunk.failed),
-        events_parked=len(parked),
-        events_postponed=len(chunk.postponed),
-        users_new=len(new),
-        **written,
-    )
+    def _write(self, chunk: Chunk) -> Counter[str]:
+        """One short transaction: users, sessions, and what became of each event."""
+        dropped = chunk.ids_of(Action.DROP)
+        with self.engine.begin() as connection:
+            new = Registry(connection).register(chunk.users_to_register(), "webhook")
+            registered = Registry(connection).hold(chunk.changed)
+            chunk.keep_only(registered, disputed_sessions(connection, chunk.rows))
+            written = upsert_sessions(connection, chunk.rows)
+            StoredSessions(connection).note_event_only(chunk.event_only)
+            SyncState(connection).expire_lists(chunk.changed)
+            inbox = Inbox(connection)
+            inbox.mark_done(chunk.done)
+            inbox.drop(dropped)
+            parked = inbox.mark_failed(chunk.failed)
+            inbox.give_back(chunk.postponed, seconds=PAUSE_SECONDS)
+            inbox.give_back(chunk.to_ask, must_ask=True)
+        return Counter(
+            events_done=len(chunk.done),
+            events_dropped=len(dropped),
+            events_failed=len(chunk.failed),
+            events_parked=len(parked),
+            events_postponed=len(chunk.postponed),
+            users_new=len(new),
+            **written,
+        )

@@ -6,7 +6,6 @@
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from assets.sync import sync_batch
 from assets.sync.sync_batch import Mode
 from assets.webhooks.inbox_loop import handle_inbox
-from assets.webhooks.process_events import one_by_one, request_sessions_of_events, store_events
+from assets.webhooks.process_events import EventHandler
 from resources.asleep.errors import Rejected
 from resources.database.service.inbox import Inbox, IncomingEvent
 from tests.integration.assets.sync.conftest import HASTY, Syncing, World
@@ -93,8 +92,8 @@ def deliver(world: World, events: list[tuple[str, bytes]]) -> None:
     with engine.begin() as connection:
         Inbox(connection).put([IncomingEvent(body, {"x-user-id": user_id}) for user_id, body in events])
     with suppress(Rejected), Syncing(engine, world.api.url).api(retry_policy=HASTY).client(engine) as client:
-        store, ask = partial(store_events, engine), partial(request_sessions_of_events, engine, client, "events", 4)
-        handle_inbox(engine, one_by_one(engine, store), one_by_one(engine, ask), idle_seconds=0)
+        handler = EventHandler(engine, client, "events", workers=4)
+        handle_inbox(engine, handler.store, handler.ask, idle_seconds=0)
 
 
 def without_stages(world: World) -> list[Difference]:

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from assets.webhooks.inbox_loop import handle_inbox
-from assets.webhooks.process_events import one_by_one, store_events
+from assets.webhooks.process_events import EventHandler
 from resources.asleep.resource import AsleepApi
 from resources.asleep.transport import RetryPolicy
 from resources.database.engine import make_engine
@@ -49,6 +48,12 @@ def put(engine: Engine, *bodies: Any) -> None:
 def stored(engine: Engine) -> list[str]:
     with engine.connect() as connection:
         return list(connection.scalars(text("SELECT user_id FROM asleep.sleep_sessions")))
+
+
+def storing(engine: Engine) -> Callable[[Sequence[TakenEvent]], Counter[str]]:
+    """Stores what events bring, without a request."""
+    client: Any = None
+    return EventHandler(engine, client, "a run", 1).store
 
 
 @contextmanager
@@ -149,7 +154,7 @@ def test_events_in_hand_are_stored_as_soon_as_the_database_is_back(server: Engin
         if not failed:
             embedded.stop(tmp_path)
         try:
-            return store_events(server, taken)
+            return storing(server)(taken)
         except Exception as error:
             failed.append(type(error))
             is_away.set()
@@ -195,7 +200,7 @@ def test_an_event_that_the_database_refuses_holds_up_no_other(engine: Engine):
     with user_refused(engine, "54000"):
         put(engine, whole("refused", "20260101000000_refus"), whole("W", "20260101000000_wwwww"))
 
-        counts = handle_inbox(engine, one_by_one(engine, partial(store_events, engine)), None, idle_seconds=0)
+        counts = handle_inbox(engine, storing(engine), None, idle_seconds=0)
 
     assert (counts["events_failed"], counts["sessions_inserted"]) == (1, 1)
     assert left_in_the_inbox(engine) == [(1, "could not be handled: OperationalError")]
@@ -208,6 +213,6 @@ def test_a_full_disk_ends_the_run_and_costs_no_attempt(engine: Engine):
         put(engine, whole("refused", "20260101000000_refus"))
 
         with pytest.raises(OperationalError, match="refused"):
-            handle_inbox(engine, one_by_one(engine, partial(store_events, engine)), None, idle_seconds=0)
+            handle_inbox(engine, storing(engine), None, idle_seconds=0)
 
     assert left_in_the_inbox(engine) == [(0, None)]

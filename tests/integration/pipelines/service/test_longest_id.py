@@ -10,7 +10,7 @@ import pytest
 from serving import KEY, READ_KEY, Service
 from sqlalchemy import Engine, text
 
-from assets.webhooks.process_events import store_events
+from assets.webhooks.process_events import EventHandler
 from pipelines.cli.user_file import UserFileInvalid, read_users
 from pipelines.service.options import ServiceOptions
 from resources.asleep.errors import Malformed
@@ -48,7 +48,8 @@ def send(service: Service, engine: Engine, user_id: str, name: str, hours_ago: i
     assert service.event(orjson.dumps(body)).status_code == 200
     with engine.begin() as connection:
         taken = Inbox(connection).take(10)
-    store_events(engine, taken)
+    no_client: Any = None
+    EventHandler(engine, no_client, "a run", 1).store(taken)
 
 
 def test_the_longest_id_passes_every_way_in_and_every_way_out(service: Service, engine: Engine):
