@@ -3,13 +3,12 @@
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import dagster as dg
 
-from assets.ops.failures import as_dagster_failure, retry_step
+from assets.ops.failures import as_dagster_failure
 from assets.sync.sync_batch import Batch, sync_batch
 from resources.asleep.request_events import Attempt
 from resources.asleep.resource import AsleepApi
@@ -69,8 +68,10 @@ def batches_for(database: Database, users_a_batch: int, *, failed_only: bool = F
         return max(1, -(-SyncState(connection).count_users(failed_only=failed_only) // users_a_batch))
 
 
-def run_batch(context: dg.OpExecutionContext, asleep_api: AsleepApi, database: Database, batch: Batch) -> None:
-    """Sync a batch, and show its counts in Dagster.
+def run_batch(
+    context: dg.OpExecutionContext, asleep_api: AsleepApi, database: Database, batch: Batch
+) -> dict[str, Any]:
+    """Sync a batch; return its counts. Other runs wait meanwhile with its users: every request would be sent twice.
 
     Args:
         context: of the step that syncs the batch.
@@ -78,27 +79,14 @@ def run_batch(context: dg.OpExecutionContext, asleep_api: AsleepApi, database: D
         database: with the tables.
         batch: the users, the window, the mode.
     """
-    tally = RequestCounts()
+    tally, note = RequestCounts(), "Another run syncs these users just now: waiting."
+    lock = lock_of_batch(batch.number, batch.of)
     with (
-        retry_step(context),
         as_dagster_failure(context),
-        batch_lock(context, database, batch),
+        advisory_lock(database.engine, lock, on_wait=lambda: context.log.info(note)),
         asleep_api.client(database.engine, tally) as client,
     ):
-        counts = sync_batch(database.engine, client, batch, tally.counts)
-    context.add_output_metadata({**dict.fromkeys(COUNTED, 0), **counts})
-
-
-def batch_lock(context: dg.OpExecutionContext, database: Database, batch: Batch) -> AbstractContextManager[None]:
-    """Keep other runs from syncing the users of this batch meanwhile: every request would be sent twice.
-
-    Args:
-        context: of the step that syncs the batch.
-        database: takes the lock, on a connection of its own.
-        batch: whose users are locked.
-    """
-    name, note = lock_of_batch(batch.number, batch.of), "Another run syncs these users just now: waiting."
-    return advisory_lock(database.engine, name, on_wait=lambda: context.log.info(note))
+        return sync_batch(database.engine, client, batch, tally.counts)
 
 
 class RequestCounts:
@@ -122,12 +110,6 @@ class RequestCounts:
         """Requests by endpoint, answers that were not `ok` by outcome, seconds waited for the rate limit."""
         with self._alone:
             return {**self._counts, "seconds_waited": round(self._waited, 3)}
-
-    def reset(self) -> None:
-        """Count anew, for the next batch."""
-        with self._alone:
-            self._counts.clear()
-            self._waited = 0.0
 
 
 def totals_of_run(batches: list[dict[str, Any]]) -> dict[str, Any]:
@@ -155,13 +137,10 @@ def sync_batch_after_batch(
     Returns:
         The sums of all batches' counts.
     """
-    tally, totals = RequestCounts(), Counter[str]()
-    with as_dagster_failure(context), asleep_api.client(database.engine, tally) as client:
+    with as_dagster_failure(context):
         batches = batches_for(database, users_a_batch, failed_only=like.failed_only)
-        batches = 1 if like.pseudonyms is not None else batches
-        for number in range(batches):
-            batch = replace(like, number=number, of=batches)
-            with batch_lock(context, database, batch):
-                tally.reset()
-                totals.update(sync_batch(database.engine, client, batch, tally.counts))
+    batches = 1 if like.pseudonyms is not None else batches
+    totals = Counter[str]()
+    for number in range(batches):
+        totals.update(run_batch(context, asleep_api, database, replace(like, number=number, of=batches)))
     return dict(totals)

@@ -16,7 +16,7 @@ from assets.ops.batches import (
     run_batch,
     totals_of_run,
 )
-from assets.ops.failures import as_dagster_failure
+from assets.ops.failures import as_dagster_failure, retry_step
 from assets.ops.table_metadata import SESSIONS_LINEAGE, column_lineage
 from assets.partitions import day_key, window_of
 from assets.sync.sync_batch import Batch, Mode
@@ -77,7 +77,9 @@ def sync_users(
         refetch=flags.refetch,
         accept_deletions=flags.accept_deletions,
     )
-    run_batch(context, asleep_api, database, batch)
+    with retry_step(context):
+        counts = run_batch(context, asleep_api, database, batch)
+    context.add_output_metadata({**dict.fromkeys(COUNTED, 0), **counts})
 
 
 @dg.op(
