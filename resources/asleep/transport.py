@@ -11,11 +11,11 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 from tenacity import RetryCallState, Retrying
 
@@ -84,54 +84,20 @@ class _Progress:
     attempts: int = 0
     broken: int = 0
     garbled: int = 0
+    permit: Permit | None = None
+    """Of the last attempt, as all below; None when it needed none."""
+    began_at: float = 0.0
+    """When the permit was granted, or else the attempt began; by the transport's clock."""
+    shared_error: Exception | None = None
+    """Raised by the limiter, or because the account was refused: it concerns more than this request."""
     retry_after_seconds: float | None = None
-    """As the last response demands."""
+    """As the response demands."""
     date: str | None = None
-    """Header `Date` of the last response."""
+    """Header `Date` of the response."""
 
-
-class _PermitTaker:
-    """The callbacks of one attempt: take a permit as soon as the request can be written, report when it was."""
-
-    def __init__(
-        self, limiter: PostgresRateLimiter, give_up_at: float, refuse: Callable[[], None], clock: Callable[[], float]
-    ) -> None:
-        self.permit: Permit | None = None
-        self.error: Exception | None = None
-        """Raised by a callback: it concerns more than this request."""
-        self.sends_at = clock()
-        self._limiter = limiter
-        self._give_up_at = give_up_at
-        self._refuse = refuse
-        self._clock = clock
-
-    def take(self) -> None:
-        with self._noting_errors():
-            try:
-                self.permit = self._limiter.acquire(give_up_at=self._give_up_at)
-            except PermitUnavailable as error:
-                raise Unavailable(str(error)) from error.__cause__
-            self.sends_at = self._clock()
-            self._refuse()
-
-    def sent(self) -> None:
-        if self.permit is not None:
-            with self._noting_errors():
-                self._limiter.sent(self.permit)
-
-    @contextmanager
-    def _noting_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            self.error = error
-            raise
-
-
-class _Attempted(NamedTuple):
-    judged: Classification
-    asked_at: datetime | None
-    """When the attempt's permit was granted; None when it needed none."""
+    def begin_attempt(self, now: float) -> None:
+        self.permit = self.retry_after_seconds = None
+        self.began_at = now
 
 
 class Transport:
@@ -196,24 +162,43 @@ class Transport:
         now = self._clock()
         self._contact_until = self._contact_until or now + FIRST_CONTACT_SECONDS
         progress = _Progress(request, pseudonym(request.user_id), now + self._retry_policy.total_seconds)
-        judged, asked_at = self._retrying(self._get_with_permit, progress)
-        if judged.result is not None and asked_at is not None:
-            return ApiResult(judged.result, asked_at, progress.date)
+        judged = self._retrying(self._attempt, progress)
+        if judged.result is not None and progress.permit is not None:
+            return ApiResult(judged.result, progress.permit.granted_at, progress.date)
         raise judged.error or Malformed()
 
-    def _get_with_permit(self, progress: _Progress) -> _Attempted:
+    def _attempt(self, progress: _Progress) -> Classification:
         self._stop_if_rejected()
-        taker = _PermitTaker(self._limiter, progress.give_up_at, self._stop_if_rejected, self._clock)
-        progress.retry_after_seconds = None
+        progress.begin_attempt(self._clock())
         judged = Classification(Outcome.ANSWERED)
         try:
-            judged = self._get_once(progress, taker)
+            judged = self._get_once(progress)
         finally:
-            if taker.permit is not None:
-                self._limiter.report(taker.permit, judged.outcome, retry_after_seconds=progress.retry_after_seconds)
-        return _Attempted(judged, taker.permit.granted_at if taker.permit else None)
+            if progress.permit is not None:
+                retry_after = progress.retry_after_seconds
+                self._limiter.report(progress.permit, judged.outcome, retry_after_seconds=retry_after)
+        return judged
 
-    def _get_once(self, progress: _Progress, taker: _PermitTaker) -> Classification:
+    def _take_permit(self, progress: _Progress) -> None:
+        """Called when a connection is open."""
+        try:
+            progress.permit = self._limiter.acquire(give_up_at=progress.give_up_at)
+            progress.began_at = self._clock()
+            self._stop_if_rejected()
+        except Exception as error:
+            progress.shared_error = error
+            raise
+
+    def _report_sent(self, progress: _Progress) -> None:
+        """Called when the request has been written."""
+        try:
+            if progress.permit is not None:
+                self._limiter.sent(progress.permit)
+        except Exception as error:
+            progress.shared_error = error
+            raise
+
+    def _get_once(self, progress: _Progress) -> Classification:
         request = progress.request
         response: HttpResponse | None = None
         try:
@@ -221,15 +206,17 @@ class Transport:
                 request.path,
                 request.params,
                 request.headers,
-                before_sending=taker.take,
-                sent=taker.sent,
+                before_sending=partial(self._take_permit, progress),
+                sent=partial(self._report_sent, progress),
                 max_seconds=math.inf if self._has_contact else FIRST_CONTACT_REQUEST_SECONDS,
             )
             judged = judge(request.endpoint, response.status, response.body)
             progress.date = response.date
             progress.retry_after_seconds = retry_after_seconds(response.retry_after, response.date)
+        except PermitUnavailable as error:
+            raise Unavailable(str(error)) from error.__cause__
         except Exception as error:
-            if error is taker.error:
+            if error is progress.shared_error:
                 raise
             judged = failed(error)
         judged = self._judge_contact(response, judged)
@@ -238,7 +225,9 @@ class Transport:
         progress.broken += judged.outcome is Outcome.BROKEN or is_interim
         progress.garbled += judged.is_garbled and not is_interim
         judged = self._stop_after_interim(judged, is_interim=is_interim, is_complete=response is not None)
-        self._remember_rejection(judged)
+        if isinstance(judged.error, Rejected) and self._rejection is None:
+            self._rejection = judged.error
+            self._rejected.set()
         self._notify(
             Attempt(
                 endpoint=request.endpoint,
@@ -246,8 +235,8 @@ class Transport:
                 number=progress.attempts,
                 status=response.status if response else getattr(judged.error, "status", None),
                 outcome=judged.label,
-                waited_seconds=taker.permit.waited_seconds if taker.permit else 0.0,
-                duration_seconds=self._clock() - taker.sends_at,
+                waited_seconds=progress.permit.waited_seconds if progress.permit else 0.0,
+                duration_seconds=self._clock() - progress.began_at,
                 received_bytes=len(response.body) if response else 0,
             )
         )
@@ -283,11 +272,6 @@ class Transport:
             is_too_many = is_interim and self._interim_in_a_row >= MAX_INTERIM_IN_A_ROW
         return Classification(judged.outcome, error=OnlyInterimResponses()) if is_too_many else judged
 
-    def _remember_rejection(self, judged: Classification) -> None:
-        if isinstance(judged.error, Rejected) and self._rejection is None:
-            self._rejection = judged.error
-            self._rejected.set()
-
     def _stop_if_rejected(self) -> None:
         if self._rejection is not None:
             raise type(self._rejection)(str(self._rejection), status=self._rejection.status, raw=self._rejection.raw)
@@ -319,5 +303,5 @@ def _may_help(state: RetryCallState) -> bool:
     """Whether another attempt may succeed."""
     if state.outcome is None or state.outcome.failed:
         return False
-    judged: Classification = state.outcome.result()[0]
+    judged: Classification = state.outcome.result()
     return judged.outcome is not Outcome.ANSWERED or judged.is_garbled
