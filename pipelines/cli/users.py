@@ -2,8 +2,7 @@
 
 import csv
 import io
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -69,16 +68,13 @@ def list_users(out: str | None) -> None:
     from resources.database.users.registry import Registry
     from resources.pseudonyms import pseudonym
 
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["user_id", "timezone", "active", "gone_at", "last_synced_at", "source", "pseudonym"])
+    header = ("user_id", "timezone", "active", "gone_at", "last_synced_at", "source", "pseudonym")
     with open_database().engine.connect() as connection:
-        for user in Registry(connection).users():
-            lines.writerow([*user, pseudonym(user.user_id)])
+        text = _csv(header, ((*user, pseudonym(user.user_id)) for user in Registry(connection).users()))
     if out is None:
-        sys.stdout.write(text.getvalue())
+        click.echo(text, nl=False)
     else:
-        write_output(Path(out), text.getvalue())
+        write_output(Path(out), text)
 
 
 @users.command()
@@ -134,6 +130,12 @@ def user_ids(connection: Any, names: Sequence[str]) -> list[str]:
     return [user_id for user_id in found.values() if user_id is not None]
 
 
+def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    return text.getvalue()
+
+
 _ERASURES_HEADER = ["user_pseudonym", "reason", "erased_at"]
 
 
@@ -154,11 +156,8 @@ def export() -> None:
 
     with open_database().engine.connect() as connection:
         found = Erasures(connection).record()
-    written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\n")
-    writer.writerow(_ERASURES_HEADER)
-    writer.writerows((row.user_pseudonym, row.reason, row.erased_at.isoformat()) for row in found)
-    click.echo(written.getvalue(), nl=False)
+    rows = ((row.user_pseudonym, row.reason, row.erased_at.isoformat()) for row in found)
+    click.echo(_csv(_ERASURES_HEADER, rows), nl=False)
 
 
 @erasures.command("apply")
@@ -180,8 +179,8 @@ def apply(file: Any) -> None:
     try:
         recorded = [Erasure(name, reason, datetime.fromisoformat(moment)) for name, reason, moment in rows[1:]]
     except ValueError:
-        raise Refusal("this record of erasures cannot be read. Nothing was erased.") from None
-    if not all(row.reason in REASONS and row.erased_at.tzinfo for row in recorded):
+        recorded = None
+    if recorded is None or not all(row.reason in REASONS and row.erased_at.tzinfo for row in recorded):
         raise Refusal("this record of erasures cannot be read. Nothing was erased.")
     with open_database().engine.begin() as connection:
         erased = Erasures(connection).apply(recorded)

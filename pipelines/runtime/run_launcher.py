@@ -5,14 +5,12 @@ follows from a run's health is configured as `run_monitoring` in `dagster.yaml`.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 from dagster import (
     DagsterError,
     DagsterEventType,
-    DagsterInstance,
     DagsterRun,
     DefaultRunLauncher,
     deserialize_value,
@@ -21,7 +19,6 @@ from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._grpc.client import DagsterGrpcClient
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult, CancelExecutionRequest
-from sqlalchemy import Engine
 
 from resources.database.advisory_lock import is_held
 from resources.database.engine import make_engine
@@ -62,19 +59,6 @@ def lock_of_step(run_id: str, step_key: str) -> str:
     return f"asleep-sync step {step_key} of run {run_id}"
 
 
-def _steps_without_worker(instance: DagsterInstance, engine: Engine, run_id: str) -> frozenset[str]:
-    """Return the steps that a worker has taken and not ended, and of which no worker holds the lock."""
-    taken: set[str] = set()
-    for entry in instance.all_logs(run_id, of_type={DagsterEventType.ENGINE_EVENT, *_ENDS}):
-        if entry.step_key is None or entry.dagster_event is None:
-            continue
-        if entry.dagster_event.event_type in _ENDS:
-            taken.discard(entry.step_key)
-        elif (entry.dagster_event.message or "").startswith(STEP_TAKEN):
-            taken.add(entry.step_key)
-    return frozenset(step for step in taken if not is_held(engine, lock_of_step(run_id, step)))
-
-
 class WatchedRunLauncher(DefaultRunLauncher):
     """The default launcher, which finds runs whose process or Celery worker was lost."""
 
@@ -106,8 +90,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
 
         The run's process is interrupted, or it would wait for the worker's answer.
         """
-        with _lock_engine(self._instance) as engine:
-            found = _steps_without_worker(self._instance, engine, run.run_id)
+        found = self._steps_without_worker(run.run_id)
         gone = found & self._without_worker.pop(run.run_id, frozenset())
         if not gone:
             self._without_worker[run.run_id] = found
@@ -122,12 +105,28 @@ class WatchedRunLauncher(DefaultRunLauncher):
             _client(json.loads(run.tags[GRPC_INFO_TAG])).cancel_execution(CancelExecutionRequest(run_id=run.run_id))
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, message)
 
+    def _steps_without_worker(self, run_id: str) -> frozenset[str]:
+        """Return the steps that a worker has taken and not ended, and of which no worker holds the lock."""
+        taken: set[str] = set()
+        for entry in self._instance.all_logs(run_id, of_type={DagsterEventType.ENGINE_EVENT, *_ENDS}):
+            if entry.step_key is None or entry.dagster_event is None:
+                continue
+            if entry.dagster_event.event_type in _ENDS:
+                taken.discard(entry.step_key)
+            elif (entry.dagster_event.message or "").startswith(STEP_TAKEN):
+                taken.add(entry.step_key)
+        return frozenset(step for step in taken if not self._is_held(lock_of_step(run_id, step)))
+
     def _is_held(self, lock: str) -> bool:
         """Dagster's storage is in the same database as the lock; with another storage it cannot be checked."""
-        if getattr(self._instance.run_storage, "postgres_url", None) is None:
+        url = getattr(self._instance.run_storage, "postgres_url", None)
+        if url is None:
             return True
-        with _lock_engine(self._instance) as engine:
+        engine = make_engine(url, application_name="asleep-sync run monitoring", pool_size=1)
+        try:
             return is_held(engine, lock)
+        finally:
+            engine.dispose()
 
 
 def _client(server: dict[str, Any]) -> DagsterGrpcClient:
@@ -149,13 +148,3 @@ def _health_at(server: dict[str, Any], run_id: str) -> CheckRunHealthResult:
     if answer.can_cancel or server.get("socket") or server.get("host") in LOCAL:
         return _RUNNING
     return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "the code server that ran it was started again")
-
-
-@contextmanager
-def _lock_engine(instance: DagsterInstance) -> Iterator[Engine]:
-    url = instance.run_storage.postgres_url  # type: ignore[attr-defined]
-    engine = make_engine(url, application_name="asleep-sync run monitoring", pool_size=1)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
