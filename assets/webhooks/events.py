@@ -39,14 +39,6 @@ _ADDED = frozenset({"user_id", "event", "version", "callback_event", "callback_v
 """What webhooks add to the API's result."""
 
 
-class EventKind(Enum):
-    """What happened."""
-
-    SESSION_COMPLETE = "SESSION_COMPLETE"
-    INFERENCE_COMPLETE = "INFERENCE_COMPLETE"
-    OTHER = "other"
-
-
 class Action(Enum):
     """What an event needs."""
 
@@ -62,7 +54,7 @@ class Action(Enum):
 class Event:
     """A webhook event, as far as it can be read."""
 
-    kind: EventKind
+    name: str | None  # of what happened, such as SESSION_COMPLETE
     user_id: str | None
     session_id: str | None
     result: dict[str, Any] | None = field(default=None, repr=False)
@@ -84,11 +76,11 @@ def read_event(body: bytes, headers: Mapping[str, str]) -> Event:
     session = _object(result.get("session"))
     users = _ids(headers.get("x-user-id"), data.get("user_id"), outer.get("user_id"))
     sessions = _ids(session.get("id"), session.get("session_id"), data.get("session_id"), outer.get("session_id"))
-    kind = _kind(outer.get("event", outer.get("callback_event")))
-    is_certain = kind is EventKind.SESSION_COMPLETE and len(users) == len(sessions) == 1
+    name = outer.get("event", outer.get("callback_event"))
+    is_certain = name == "SESSION_COMPLETE" and len(users) == len(sessions) == 1
     certain_and_whole = is_certain and _is_whole(result)
     return Event(
-        kind=kind,
+        name=name if isinstance(name, str) else None,
         user_id=_id(data.get("user_id")) or next(iter(users), None),
         session_id=next(iter(sessions), None),
         result={name: result[name] for name in result if name not in _ADDED} if certain_and_whole else None,
@@ -105,7 +97,7 @@ def decide(event: Event, *, known: KnownSession | None, user_is_erased: bool) ->
     """
     if user_is_erased:
         return Action.DROP
-    if event.kind is EventKind.INFERENCE_COMPLETE:
+    if event.name == "INFERENCE_COMPLETE":
         return Action.KEEP
     if event.user_id is None:
         return Action.FETCH_SESSION if known is not None else Action.PARK
@@ -128,11 +120,6 @@ def _id(value: Any) -> str | None:
 def _ids(*values: Any) -> dict[str, None]:
     """The different ids among values, in order."""
     return {found: None for value in values if (found := _id(value)) is not None}
-
-
-def _kind(name: Any) -> EventKind:
-    is_known = isinstance(name, str) and name in {EventKind.SESSION_COMPLETE.value, EventKind.INFERENCE_COMPLETE.value}
-    return EventKind(name) if is_known else EventKind.OTHER
 
 
 def _is_whole(result: dict[str, Any]) -> bool:
@@ -166,28 +153,49 @@ class Chunk:
     to_ask: list[int] = field(default_factory=list)  # events that were found to need a request
     changed: set[str] = field(default_factory=set)  # users whose cached list no longer holds
 
+    @classmethod
+    def read(cls, engine: Engine, taken: Sequence[TakenEvent]) -> "Chunk":
+        """Find out what events need; whole nights are stored from their bodies, unless the event must ask the API.
+
+        Args:
+            engine: of the database with the tables.
+            taken: events taken from the inbox.
+        """
+        events = {event.event_id: read_event(event.body, event.headers) for event in taken}
+        with engine.begin() as connection:
+            known = StoredSessions(connection).known(e.session_id for e in events.values() if e.session_id)
+            erased = Registry(connection).erased_among(e.user_id for e in events.values() if e.user_id)
+        chunk = cls(events, known, frozenset(event.event_id for event in taken if event.attempts >= MAX_ATTEMPTS))
+        mentions = Counter(event.session_id for event in events.values() if event.result is not None)
+        for event in taken:
+            read = events[event.event_id]
+            if event.is_exhausted:
+                chunk._fail(event.event_id, "the last attempt never reported", is_hopeless=True)
+                continue
+            action = decide(read, known=known.get(read.session_id or ""), user_is_erased=read.user_id in erased)
+            if action is Action.STORE_BODY:  # several bodies of one session contradict each other
+                must_ask = event.must_ask or mentions[read.session_id] > 1
+                action = Action.FETCH_SESSION if must_ask or not chunk._store_body(event, read) else action
+            chunk.actions[event.event_id] = action
+            if action in {Action.FETCH_SESSION, Action.LIST_USER} and not event.must_ask:
+                chunk.to_ask.append(event.event_id)
+            if action is Action.PARK:
+                chunk._fail(event.event_id, "names no user and no session that is known", is_hopeless=True)
+            elif action is Action.KEEP:
+                chunk.done.append(event.event_id)
+        return chunk
+
     def ids_of(self, *actions: Action) -> list[int]:
         """Events that need one of these."""
         return [event_id for event_id, action in self.actions.items() if action in actions]
 
-    def fail(self, event_id: int, message: str, *, is_hopeless: bool = False) -> None:
-        """Note that an event could not be handled.
-
-        Args:
-            event_id: the event.
-            message: the reason, without ids or values.
-            is_hopeless: another attempt would fail as well.
-        """
+    def _fail(self, event_id: int, message: str, *, is_hopeless: bool = False) -> None:
+        """Note why an event could not be handled, without ids or values; a hopeless one is not tried again."""
         event = self.events[event_id]
         self.failed.append(FailedEvent(event_id, message, event.user_id, event.session_id, is_hopeless))
 
-    def store(self, event_id: int, session: SleepSession) -> None:
-        """Note the session that an event brought.
-
-        Args:
-            event_id: the event.
-            session: from the event's body or from the API.
-        """
+    def _store(self, event_id: int, session: SleepSession) -> None:
+        """Note the session that an event, or the request for it, brought."""
         self.rows.append(session_row(session))
         if stages_contradict(session):
             self.event_only.append(session.session_id)
@@ -217,14 +225,14 @@ class Chunk:
             answer: the session, or why it could not be read.
         """
         if isinstance(answer, SleepSession):
-            self.store(event_id, answer)
+            self._store(event_id, answer)
         elif isinstance(answer, Gone) and event_id in self.last_attempts:
             self.changed.add(user_id)  # the next sync reads what is stored once more before it is marked deleted
             self.done.append(event_id)
         elif isinstance(answer, Unavailable) and (answer.status or 0) < SERVER_ERROR:
             self.postponed.append(event_id)
         else:
-            self.fail(event_id, str(answer), is_hopeless=isinstance(answer, RequestRefused))
+            self._fail(event_id, str(answer), is_hopeless=isinstance(answer, RequestRefused))
 
     def keep_only(self, user_ids: Container[str], disputed: Container[str]) -> None:
         """Drop the rows of other users and of disputed sessions; the events of the latter are tried again.
@@ -236,7 +244,7 @@ class Chunk:
         self.rows = [row for row in self.rows if row[_USER] in user_ids and row[_ID] not in disputed]
         for event_id in [i for i in self.done if self.events[i].session_id in disputed]:
             self.done.remove(event_id)
-            self.fail(event_id, "its session is another user's, or of two users")
+            self._fail(event_id, "its session is another user's, or of two users")
 
     def users_to_register(self) -> set[str]:
         """Users named by events that were handled, or will be: their sessions come with the next sync at the latest."""
@@ -248,48 +256,15 @@ class Chunk:
         decided = {*self.done, *(failure.event_id for failure in self.failed)}
         self.postponed = [event_id for event_id in self.events if event_id not in decided]
 
-
-def read_chunk(engine: Engine, taken: Sequence[TakenEvent]) -> Chunk:
-    """Find out what events need; whole nights are stored from their bodies, unless the event must ask the API.
-
-    Args:
-        engine: of the database with the tables.
-        taken: events taken from the inbox.
-    """
-    events = {event.event_id: read_event(event.body, event.headers) for event in taken}
-    with engine.begin() as connection:
-        known = StoredSessions(connection).known(e.session_id for e in events.values() if e.session_id)
-        erased = Registry(connection).erased_among(e.user_id for e in events.values() if e.user_id)
-    chunk = Chunk(events, known, frozenset(event.event_id for event in taken if event.attempts >= MAX_ATTEMPTS))
-    mentions = Counter(event.session_id for event in events.values() if event.result is not None)
-    for event in taken:
-        read = events[event.event_id]
-        if event.is_exhausted:
-            chunk.fail(event.event_id, "the last attempt never reported", is_hopeless=True)
-            continue
-        action = decide(read, known=known.get(read.session_id or ""), user_is_erased=read.user_id in erased)
-        if action is Action.STORE_BODY:  # several bodies of one session contradict each other
-            must_ask = event.must_ask or mentions[read.session_id] > 1
-            action = Action.FETCH_SESSION if must_ask or not _store_body(chunk, event, read) else action
-        chunk.actions[event.event_id] = action
-        if action in {Action.FETCH_SESSION, Action.LIST_USER} and not event.must_ask:
-            chunk.to_ask.append(event.event_id)
-        if action is Action.PARK:
-            chunk.fail(event.event_id, "names no user and no session that is known", is_hopeless=True)
-        elif action is Action.KEEP:
-            chunk.done.append(event.event_id)
-    return chunk
-
-
-def _store_body(chunk: Chunk, taken: TakenEvent, event: Event) -> bool:
-    """Store the night from the event's body, if it can be read and is recent."""
-    assert event.user_id is not None  # noqa: S101 `decide` stores only what names its user
-    try:
-        session = parse_session_result(event.result, user_id=event.user_id, asked_at=taken.received_at)
-    except Malformed:
-        return False
-    if not NEWS[0] <= session.session_start_time - taken.received_at <= NEWS[1]:
-        return False
-    chunk.store(taken.event_id, session)
-    chunk.event_only.append(session.session_id)
-    return True
+    def _store_body(self, taken: TakenEvent, event: Event) -> bool:
+        """Store the night from the event's body, if it can be read and is recent."""
+        assert event.user_id is not None  # noqa: S101 `decide` stores only what names its user
+        try:
+            session = parse_session_result(event.result, user_id=event.user_id, asked_at=taken.received_at)
+        except Malformed:
+            return False
+        if not NEWS[0] <= session.session_start_time - taken.received_at <= NEWS[1]:
+            return False
+        self._store(taken.event_id, session)
+        self.event_only.append(session.session_id)
+        return True

@@ -15,7 +15,7 @@ from assets.sync.api_requests import as_value
 from assets.sync.scheduler import threads_with_context
 from assets.sync.sync_batch import Batch, sync_batch
 from assets.sync.window import Window
-from assets.webhooks.events import Action, Chunk, read_chunk
+from assets.webhooks.events import Action, Chunk
 from assets.webhooks.inbox_loop import Handle, handle_inbox
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import Rejected
@@ -104,10 +104,10 @@ class EventHandler:
             return Counter(events_failed=1)
 
     def _store(self, taken: Sequence[TakenEvent]) -> Counter[str]:
-        return self._write(read_chunk(self.engine, taken))
+        return self._write(Chunk.read(self.engine, taken))
 
     def _ask(self, taken: Sequence[TakenEvent]) -> Counter[str]:
-        chunk = read_chunk(self.engine, taken)
+        chunk = Chunk.read(self.engine, taken)
         try:
             self._fetch(chunk)
             self._list_users(chunk)

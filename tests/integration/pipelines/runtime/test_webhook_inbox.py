@@ -13,8 +13,7 @@ from sqlalchemy import Engine, text
 
 from assets.ops.failures import stopped
 from assets.sync.session_rows import session_row
-from assets.webhooks import process_events
-from assets.webhooks.events import read_chunk
+from assets.webhooks.events import Chunk
 from assets.webhooks.inbox_loop import handle_inbox
 from pipelines.runtime.runs import range_tags
 from pipelines.sensors import HANDOVER, webhook_inbox
@@ -423,13 +422,14 @@ def test_a_session_that_is_never_found_counts_as_deleted_after_the_last_attempt(
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, change: Callable[[], None]) -> None:
     """Let something happen after events were read and before what they bring is written."""
+    read_chunk = Chunk.read
 
     def read(engine: Engine, taken: Sequence[TakenEvent]) -> Any:
         chunk = read_chunk(engine, taken)
         change()
         return chunk
 
-    monkeypatch.setattr(process_events, "read_chunk", read)
+    monkeypatch.setattr(Chunk, "read", read)
 
 
 def test_a_session_that_became_another_users_is_tried_again(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.webhooks.events import Action, Chunk, EventKind, decide, read_event
+from assets.webhooks.events import Action, Chunk, decide, read_event
 from resources.database.sync.stored_sessions import KnownSession
 
 USER, SESSION = "G-20260301091502-AbCdEfGhIjKlMnOpQrSt", "20260307140211_q7x4m"
@@ -72,7 +72,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 def test_a_whole_night_is_stored_from_its_event(body: dict[str, Any]):
     """This is what makes a night cost no request."""
     event = event_of(body)
-    assert (event.kind, event.user_id, event.session_id) == (EventKind.SESSION_COMPLETE, USER, SESSION)
+    assert (event.name, event.user_id, event.session_id) == ("SESSION_COMPLETE", USER, SESSION)
     assert event.result == RESULT
     assert decide(event, known=None, user_is_erased=False) is Action.STORE_BODY
 
