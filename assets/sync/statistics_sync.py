@@ -58,7 +58,7 @@ class StatisticsSync(UserSteps):
         yield from together(self.read(session_id) for session_id in sorted(self.compare()))
         if self.reads_in_full and not self.outcome.gone:
             self.compare_averages()
-        yield from self.list_changed_days()
+        yield from self._list_changed_days()
 
     def take_average_stats(self, part: Window) -> Steps[None]:
         """The statistics of at most 100 days."""
@@ -72,7 +72,7 @@ class StatisticsSync(UserSteps):
                 self.outcome.violations.update(answer.contract_violations, *odd)
                 self.outcome.listed_at = min(self.outcome.listed_at or response.sent_at, response.sent_at)
             case AsleepError() as error:
-                yield from self.refused(response, error)
+                yield from self._refused(response, error)
 
     def list_whole(self, *, until_empty: bool = False) -> Steps[None]:
         """The list of the window."""
@@ -114,7 +114,7 @@ class StatisticsSync(UserSteps):
             self.outcome.unchanged += len(not_named) - len(changed)
             wanted |= changed | self.outcome.failed_session_ids
             for session_id in sorted(self.listed.keys() & self.stored.keys() - wanted):
-                self.note_unchanged(session_id)
+                self._note_unchanged(session_id)
         return wanted
 
     def _needs_reading(self, theirs: Analysed, stored: StoredSession | None) -> bool:
@@ -153,15 +153,15 @@ class StatisticsSync(UserSteps):
             and stored.session_end_time in self.outcome.window
         )
 
-    def have_read(self, session: SleepSession) -> None:
+    def _have_read(self, session: SleepSession) -> None:
         """Take the row; it must not contradict average-stats any more."""
         theirs = self.analysed().get(session.session_id)
         completed = theirs.completed_time if theirs is not None else None
-        self.outcome.rows.append(self.full_row(session, completed))
+        self.outcome.rows.append(self._full_row(session, completed))
         if self._was_left_out(session, theirs):
             self.outcome.list_lacked_a_session = True
             self.outcome.fail(None, Malformed(NOT_LISTED))
-        self.note_changed(session)
+        self._note_changed(session)
         stat = session.stat or Stat()
         if session.stat is not None:
             self.stats[session.session_id] = stat
@@ -185,21 +185,15 @@ class StatisticsSync(UserSteps):
         was_analysed = theirs.completed_time < user.listed_at - MAX_CLOCK_DIFFERENCE
         return was_analysed and start in Window(user.listed_from, user.listed_until)
 
-    def not_found(self, session_id: str, error: SessionGone, sent_at: datetime) -> None:
-        """Note the session as deleted; record a failure when average-stats or the list name it.
-
-        Args:
-            session_id: the session.
-            error: the API's error.
-            sent_at: when the request was sent.
-        """
+    def _not_found(self, session_id: str, error: SessionGone, sent_at: datetime) -> None:
+        """Note the session as deleted; record a failure when average-stats or the list name it."""
         if session_id in self.analysed() or session_id in self.listed:
             message = "The API names this session in a list or in average-stats, but does not find it by its id."
             self.outcome.fail(session_id, error, message)
         else:
             self.outcome.session_is_gone(session_id, sent_at)
 
-    def known(self) -> set[str]:
+    def _known(self) -> set[str]:
         """Sessions that a table, the list or average-stats name."""
         return self.stored.keys() | self.listed.keys() | self.analysed().keys()
 

@@ -107,21 +107,15 @@ class UserSteps:
     touched: dict[str, date] = field(default_factory=dict)  # sessions read without a list row, and when they began
     existence_was_checked: bool = False
 
-    def have_read(self, session: SleepSession) -> None:
+    def _have_read(self, session: SleepSession) -> None:
         """Take a session read in full."""
         raise NotImplementedError
 
-    def not_found(self, session_id: str, error: SessionGone, sent_at: datetime) -> None:
-        """Handle the API's report that a session does not exist.
-
-        Args:
-            session_id: the session.
-            error: the API's error.
-            sent_at: when the request was sent.
-        """
+    def _not_found(self, session_id: str, error: SessionGone, sent_at: datetime) -> None:
+        """Handle the API's report that a session does not exist; `sent_at` is when it was requested."""
         raise NotImplementedError
 
-    def known(self) -> set[str]:
+    def _known(self) -> set[str]:
         """Sessions that a table or a list names."""
         return self.stored.keys() | self.listed.keys()
 
@@ -135,9 +129,9 @@ class UserSteps:
             case SleepSession() as session:
                 self._take(session)
             case SessionGone() as error:
-                self.not_found(session_id, error, response.sent_at)
+                self._not_found(session_id, error, response.sent_at)
             case AsleepError() as error:
-                yield from self.refused(response, error)
+                yield from self._refused(response, error)
 
     def list_window(self, window: Window, *, until_empty: bool = False) -> Steps[Rows | None]:
         """List the user's sessions.
@@ -153,7 +147,7 @@ class UserSteps:
         if self.outcome.gone:
             return None
         if isinstance(response.result, AsleepError):
-            yield from self.refused(response, response.result)
+            yield from self._refused(response, response.result)
         if not isinstance(response.result, SessionList):
             return None
         if window == self.outcome.window:
@@ -164,30 +158,25 @@ class UserSteps:
                 self.outcome.fail(None, row.problem)
         return {row.session_id: row for row in response.result.rows if row.problem is None}
 
-    def list_changed_days(self) -> Steps[None]:
+    def _list_changed_days(self) -> Steps[None]:
         """List the days of sessions that were read without a list: `last_received_seq_num` stands nowhere else."""
         if self.touched and not self.outcome.gone:
             yield from together(self._list_changed(window) for window in windows_of(self.touched.values()))
 
-    def note_unchanged(self, session_id: str) -> None:
+    def _note_unchanged(self, session_id: str) -> None:
         """Note the last chunk of a listed session that is not read, when none is stored."""
         if self.stored[session_id].last_received_seq_num is None:
             self.outcome.last_chunks.append((session_id, self.listed[session_id].last_received_seq_num))
 
-    def note_changed(self, session: SleepSession) -> None:
+    def _note_changed(self, session: SleepSession) -> None:
         """Note a session read in full whose last chunk no list has given."""
         stored = self.stored.get(session.session_id)
         is_chunk_known = stored is not None and stored.last_received_seq_num is not None
         if not is_chunk_known and session.session_id not in self.listed:
             self.touched[session.session_id] = session.session_start_time.date()
 
-    def full_row(self, session: SleepSession, completed_time: datetime | None = None) -> Row:
-        """The table row of a session read in full, with what the list adds.
-
-        Args:
-            session: as the API returned it.
-            completed_time: end of the analysis, from average-stats; None keeps the stored time.
-        """
+    def _full_row(self, session: SleepSession, completed_time: datetime | None = None) -> Row:
+        """The table row of a session read in full, with what the list and, if it is given, average-stats add."""
         listed = self.listed.get(session.session_id)
         if listed is None:
             return session_row(session, completed_time=completed_time)
@@ -196,25 +185,21 @@ class UserSteps:
         number = listed.last_received_seq_num
         return session_row(session, last_received_seq_num=number, completed_time=completed_time)
 
-    def refused(self, response: Response, error: AsleepError) -> Steps[None]:
+    def _refused(self, response: Response, error: AsleepError) -> Steps[None]:
         """Record what failed; a user reported as not found is requested directly, once.
 
         When the API refuses the form of a session id that only a webhook event named, no failure is recorded.
-
-        Args:
-            response: the response that failed.
-            error: its error.
         """
         session_id = response.request.session_id
-        is_invented = session_id is not None and session_id not in self.known()
+        is_invented = session_id is not None and session_id not in self._known()
         if isinstance(error, UserGone) and not self.existence_was_checked:
             self.existence_was_checked = True
-            if (yield from self.user_exists()):
+            if (yield from self._user_exists()):
                 self.outcome.fail(session_id, error, EXISTS_AFTER_ALL)
         elif not (isinstance(error, IdentifierRefused) and is_invented):
             self.outcome.fail(session_id, error)
 
-    def user_exists(self) -> Steps[bool]:
+    def _user_exists(self) -> Steps[bool]:
         """Request the user directly; False when there is no such user, or no answer."""
         response = yield from self._request(Endpoint.READ_USER)
         match response.result:
@@ -262,7 +247,7 @@ class UserSteps:
                 failure = Failure(outcome.user.user_id, session_id, None, None, DAMAGED, _DAMAGED, None)
                 outcome.unconfirmed.append(failure)
         try:
-            self.have_read(session)
+            self._have_read(session)
         except Exception as error:  # noqa: BLE001 it concerns this session alone
             problem = Malformed(f"the session could not be made a row ({type(error).__name__})", raw=session.raw)
             outcome.fail(session_id, problem)

@@ -33,7 +33,7 @@ class ListSync(UserSteps):
         self.listed = rows
         due = {s.session_id for s in self.missing() if s.session_start_time in window.listed}
         is_doubtful = not rows and (due or self.outcome.user.is_suspected)
-        if is_doubtful and not (yield from self.user_exists()):
+        if is_doubtful and not (yield from self._user_exists()):
             return
         unchecked = {s.session_id for s in self.stored.values() if s.deletion_is_unchecked}
         wanted = self.changed(rows) | due | unchecked | self.outcome.failed_session_ids
@@ -47,12 +47,12 @@ class ListSync(UserSteps):
                 self.outcome.fail(session_id, error, "The API lists this session but does not find it by its id.")
             if self.unlisted:
                 self.outcome.fail(None, Malformed(NOT_LISTED))
-        yield from self.list_changed_days()
+        yield from self._list_changed_days()
 
     def fill(self) -> Steps[None]:
         """Read all stored sessions in full, then list their days."""
         yield from together(self.read(session_id) for session_id in sorted(self.stored))
-        yield from self.list_changed_days()
+        yield from self._list_changed_days()
 
     def missing(self) -> list[StoredSession]:
         """Stored sessions that no list named."""
@@ -66,7 +66,7 @@ class ListSync(UserSteps):
         unchanged = rows.keys() - wanted - self.requested
         self.outcome.unchanged += len(unchanged)
         for session_id in sorted(unchanged):
-            self.note_unchanged(session_id)
+            self._note_unchanged(session_id)
         return wanted
 
     def list_old_day(self, day: date) -> Steps[None]:
@@ -81,23 +81,17 @@ class ListSync(UserSteps):
         wanted = (old - rows.keys() - self.requested) | self.changed(found)
         yield from together(self.read(session_id) for session_id in sorted(wanted))
 
-    def have_read(self, session: SleepSession) -> None:
+    def _have_read(self, session: SleepSession) -> None:
         """Take the row, and notice a session that the list should have named."""
-        self.outcome.rows.append(self.full_row(session))
+        self.outcome.rows.append(self._full_row(session))
         was_due = self.outcome.listed_at is not None and session.session_start_time in self.outcome.window
         if was_due and session.session_id not in self.listed:
             self.unlisted.add(session.session_id)
         else:
-            self.note_changed(session)
+            self._note_changed(session)
 
-    def not_found(self, session_id: str, error: SessionGone, sent_at: datetime) -> None:
-        """Note the session as deleted; when the list names it, one of the two responses is wrong: `read_again` decides.
-
-        Args:
-            session_id: the session.
-            error: the API's error.
-            sent_at: when the request was sent.
-        """
+    def _not_found(self, session_id: str, error: SessionGone, sent_at: datetime) -> None:
+        """Note the session as deleted; when the list names it, one of the two is wrong: `read_again` decides."""
         if session_id in self.listed:
             self.doubtful[session_id] = (error, sent_at)
         else:

@@ -218,7 +218,7 @@ def test_a_lost_database_and_a_refused_account_stop_the_run(error):
 class Shaping(UserSteps):
     """Reads two sessions, of which one cannot be made a row."""
 
-    def have_read(self, session):
+    def _have_read(self, session):
         if session.session_id == "bad":
             raise OverflowError("a value of the session")
         self.outcome.rows.append((session.session_id,))
