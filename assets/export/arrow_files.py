@@ -1,8 +1,7 @@
 """Converts the CSV of Postgres' COPY to Parquet, as a stream."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import orjson
 import pyarrow as pa
@@ -25,52 +24,32 @@ _TYPES: dict[str, pa.DataType] = {
     "time without time zone": pa.time64("us"),
     "timestamp with time zone": pa.timestamp("us", "UTC"),
     "timestamp without time zone": pa.timestamp("us"),
-}
-_LISTS: dict[str, pa.DataType] = {
     "smallint[]": pa.list_(pa.int8()),
     "text[]": pa.list_(pa.string()),
     "timestamp with time zone[]": pa.list_(pa.timestamp("us", "UTC")),
 }
 
 
-class ColumnType(NamedTuple):
-    """A column's name and Postgres' name of its type."""
-
-    name: str
-    type: str
-
-    @property
-    def is_list(self) -> bool:
-        """True for arrays, which are JSON in the CSV file."""
-        return self.type in _LISTS
-
-    @property
-    def in_csv(self) -> pa.DataType:
-        """The type with which the CSV file is read."""
-        return pa.string() if self.is_list else _TYPES.get(self.type, pa.string())
-
-    @property
-    def in_parquet(self) -> pa.DataType:
-        """The type in the Parquet file."""
-        return _LISTS[self.type] if self.is_list else self.in_csv
+def schema_of(types: Mapping[str, str]) -> pa.Schema:
+    """The columns of a Parquet file, by name and Postgres' name of the type; a list is JSON in the CSV file."""
+    return pa.schema([(name, _TYPES.get(kind, pa.string())) for name, kind in types.items()])
 
 
-def write_parquet(csv: Path, target: Path, columns: Sequence[ColumnType]) -> int:
+def write_parquet(csv: Path, target: Path, schema: pa.Schema) -> int:
     """Convert a CSV file that COPY wrote.
 
     Args:
         csv: with a header line; NULL is an empty field without quotes, a list is JSON.
         target: zstd-compressed Parquet; replaced when it exists.
-        columns: of the file, in its order.
+        schema: of the file, see `schema_of`.
 
     Returns:
         Number of rows.
     """
-    schema = pa.schema([(column.name, column.in_parquet) for column in columns])
     rows, waiting = 0, list[pa.RecordBatch]()
     with parquet.ParquetWriter(target, schema, compression="zstd") as writer:
-        for batch in _batches(csv, columns):
-            waiting.append(_with_lists(batch, columns, schema))
+        for batch in _batches(csv, schema):
+            waiting.append(_with_lists(batch, schema))
             rows += batch.num_rows
             if sum(each.nbytes for each in waiting) >= GROUP_BYTES:
                 writer.write_table(pa.Table.from_batches(waiting))
@@ -79,15 +58,15 @@ def write_parquet(csv: Path, target: Path, columns: Sequence[ColumnType]) -> int
     return rows
 
 
-def _batches(csv: Path, columns: Sequence[ColumnType]) -> Iterator[pa.RecordBatch]:
-    if csv.stat().st_size <= len(",".join(column.name for column in columns)) + 1:
+def _batches(csv: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    if csv.stat().st_size <= len(",".join(schema.names)) + 1:
         return
     reader = arrow_csv.open_csv(
         csv,
         read_options=arrow_csv.ReadOptions(block_size=BLOCK_BYTES),
         parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
         convert_options=arrow_csv.ConvertOptions(
-            column_types={column.name: column.in_csv for column in columns},
+            column_types={each.name: pa.string() if pa.types.is_list(each.type) else each.type for each in schema},
             true_values=["t"],
             false_values=["f"],
             strings_can_be_null=True,
@@ -98,10 +77,10 @@ def _batches(csv: Path, columns: Sequence[ColumnType]) -> Iterator[pa.RecordBatc
         yield from reader
 
 
-def _with_lists(batch: pa.RecordBatch, columns: Sequence[ColumnType], schema: pa.Schema) -> pa.RecordBatch:
+def _with_lists(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     arrays = [
-        _list_of(values, column.in_parquet) if column.is_list else values
-        for column, values in zip(columns, batch.columns, strict=True)
+        _list_of(values, each.type) if pa.types.is_list(each.type) else values
+        for each, values in zip(schema, batch.columns, strict=True)
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 

@@ -17,7 +17,7 @@ from resources.database.advisory_lock import advisory_lock
 from resources.load_sql import load_sql
 
 if TYPE_CHECKING:
-    from assets.export.arrow_files import ColumnType  # PyArrow is loaded when something is exported
+    import pyarrow as pa  # loaded when something is exported
 
 _LOCK = "asleep-sync export"  # one export at a time, so that an erasure also reaches the files of one under way
 MANIFEST = ".months.json"  # in each dataset's folder: checksums of exported months' rows and columns, and formats
@@ -158,7 +158,7 @@ class _Months:
     def write(self, progress: Callable[[str, date], None]) -> Exported:
         """Write the months that changed, and remove those without rows."""
         columns, states, kept = self.columns(), self.states(), _read_manifest(self.folder)
-        shape, formats = f"{zlib.crc32(repr(columns).encode()):08x}", " ".join(sorted(self.request.formats))
+        shape, formats = f"{zlib.crc32(str(columns).encode()):08x}", " ".join(sorted(self.request.formats))
         written = unchanged = rows = 0
         for month, state in states.items():
             if self.request.months is not None and month not in self.request.months:
@@ -182,12 +182,12 @@ class _Months:
         _write_manifest(self.folder, kept)
         return Exported(written, unchanged, len(gone), rows)
 
-    def columns(self) -> "list[ColumnType]":
+    def columns(self) -> "pa.Schema":
         """The dataset's columns."""
-        from assets.export.arrow_files import ColumnType
+        from assets.export.arrow_files import schema_of
 
         found = self.connection.execute(load_sql(__package__, "columns_of"), {"relation": self.dataset.relation})
-        return [ColumnType(row.name, row.type) for row in found if row.name not in self.dataset.left_out]
+        return schema_of({row.name: row.type for row in found if row.name not in self.dataset.left_out})
 
     def states(self) -> dict[date, str]:
         """Return for each month with rows a text that changes when a row is added, updated or removed."""
@@ -199,7 +199,7 @@ class _Months:
         )
         return {row.month: row.state for row in self.connection.execute(text(query))}
 
-    def write_month(self, month: date, columns: "Sequence[ColumnType]") -> int:
+    def write_month(self, month: date, columns: "pa.Schema") -> int:
         """Write a month into a temporary folder, then move it into place; returns the number of rows."""
         from assets.export.arrow_files import write_parquet
 
@@ -221,9 +221,11 @@ class _Months:
             shutil.rmtree(unfinished, ignore_errors=True)
         return rows
 
-    def copy_out(self, csv: Path, month: date, columns: "Sequence[ColumnType]") -> int:
+    def copy_out(self, csv: Path, month: date, columns: "pa.Schema") -> int:
         """COPY of one month into a file; returns the number of rows."""
-        shown = ", ".join(f"to_json({c.name}) AS {c.name}" if c.is_list else c.name for c in columns)
+        from pyarrow.types import is_list
+
+        shown = ", ".join(f"to_json({c.name}) AS {c.name}" if is_list(c.type) else c.name for c in columns)
         query = (
             f"COPY (SELECT {shown} FROM {self.dataset.relation} WHERE {self.dataset.month} = '{month:%Y-%m-%d}' "
             f"ORDER BY {self.dataset.order_by}) TO STDOUT WITH (FORMAT csv, HEADER)"
