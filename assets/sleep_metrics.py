@@ -1,10 +1,12 @@
 """The asset `sleep_metrics`: one row per user and week or month."""
 
+from datetime import UTC, datetime
+
 import dagster as dg
 
 from assets.ops.failures import as_dagster_failure
 from assets.ops.table_metadata import table_metadata
-from assets.ops.targeted_sync import MetricsOptions, recompute_metrics
+from assets.ops.targeted_sync import MetricsOptions
 from resources.database.resource import Database
 from resources.database.schema import metrics_table
 
@@ -28,7 +30,9 @@ def sleep_metrics(
     Computed with pandas for periods whose sessions changed, and for current periods once a day
     (`asleep.sleep_metrics`). Each column's comment gives its definition, source and null rule.
     """
+    from assets.metrics.sleep_metrics import compute_metrics  # it loads pandas
+
     with as_dagster_failure(context.op_execution_context):
         database.require_migrated()
-        counts = recompute_metrics(database.engine, metrics_options)
-    return dg.MaterializeResult(metadata=dict(counts))
+        counts = compute_metrics(database.engine, datetime.now(UTC).date(), metrics_options.free_days)
+    return dg.MaterializeResult(metadata=dict(counts._asdict()))

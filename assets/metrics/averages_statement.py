@@ -107,16 +107,17 @@ END
 
 @cache
 def averages_statement() -> Executable:
-    """The statement; parameter `month` (None for all). Returns one row of counts."""
+    """The statement; parameter `month` (None for all). Returns one row: the counts of `Summarised`."""
     due = _due()
     computed = _computed(_summed(due))
     taken, written, removed = take_and_store(computed, stale_months, monthly_averages, lambda row: row.sessions > 0)
     return select(
-        count_of(taken).label("user_months"),
-        select(func.count(taken.c.month.distinct())).scalar_subquery().label("months"),
-        count_of(written).label("written"),
-        count_of(removed).label("removed"),
-        (count_of(due) - count_of(taken)).label("still_waiting"),
+        count_of(taken),
+        select(func.count(taken.c.month.distinct())).scalar_subquery(),
+        count_of(written),
+        count_of(taken) - count_of(written) - count_of(removed),
+        count_of(removed),
+        count_of(due) - count_of(taken),
     )
 
 

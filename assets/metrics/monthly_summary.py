@@ -53,15 +53,7 @@ def summarise(connection: Connection, month: date | None = None) -> Summarised:
     """
     connection.execute(_WITHOUT_COMPILATION)
     connection.execute(load_sql(__package__, "mark_running_months"))
-    counted = connection.execute(averages_statement(), {"month": month}).one()
-    return Summarised(
-        user_months=counted.user_months,
-        months=counted.months,
-        written=counted.written,
-        unchanged=counted.user_months - counted.written - counted.removed,
-        removed=counted.removed,
-        still_waiting=counted.still_waiting,
-    )
+    return Summarised(*connection.execute(averages_statement(), {"month": month}).one())
 
 
 def summarise_month(connection: Connection, month: date) -> dict[str, Any]:

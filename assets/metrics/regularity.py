@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -31,16 +31,11 @@ Epochs = NDArray[np.uint8]
 class Recording:
     """One kept session: where it lies on the local clock, and its stages."""
 
-    start: datetime
-    """Aware."""
-    start_local: datetime
-    """The same moment as the local clock showed it; naive."""
-    seconds: int
-    """Length of the session."""
-    zone: str | None
-    """IANA name; None or an unknown one: the clock is taken as fixed."""
-    stages: NDArray[np.int16] | None
-    """-1 unknown, 0 wake, 1 to 3 sleep; None when they are not stored."""
+    start: datetime  # aware
+    start_local: datetime  # the same moment as the local clock showed it; naive
+    seconds: int  # length of the session
+    zone: str | None  # IANA name; None or an unknown one: the clock is taken as fixed
+    stages: NDArray[np.int16] | None  # -1 unknown, 0 wake, 1 to 3 sleep; None when they are not stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +44,13 @@ class MainSleep:
 
     midpoint_local: datetime
     zone: str | None
-    has_stages: bool
-    """All its sessions have stages."""
+    has_stages: bool  # all its sessions have stages
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(NamedTuple):
     """Two consecutive days that both have a main sleep, compared epoch by epoch."""
 
-    second_day: date
-    """The day that ends at noon of this date; the first day ends 24 hours before."""
+    second_day: date  # the day that ends at noon of this date; the first day ends 24 hours before
     equal: int
     compared: int
 
@@ -190,6 +182,6 @@ def _zone(name: str | None) -> ZoneInfo | None:
 
 def pairs_frame(pairs: dict[str, list[Pair]]) -> pd.DataFrame:
     """Pairs of several users as a table: user_id, second_day, equal, compared."""
-    rows = [(user_id, pair.second_day, pair.equal, pair.compared) for user_id, found in pairs.items() for pair in found]
-    frame = pd.DataFrame(rows, columns=["user_id", "second_day", "equal", "compared"])
+    rows = [(user_id, *pair) for user_id, found in pairs.items() for pair in found]
+    frame = pd.DataFrame(rows, columns=["user_id", *Pair._fields])
     return frame.astype({"user_id": "str", "second_day": "datetime64[s]", "equal": "int64", "compared": "int64"})

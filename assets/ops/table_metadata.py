@@ -1,6 +1,6 @@
 """What Dagster's UI shows about a table without a query: columns, their meaning, and the source of each."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dagster as dg
@@ -8,8 +8,6 @@ from sqlalchemy import Table
 
 from resources.database.schema.session_columns import MEANS, NIGHT_COUNTS, RATIOS
 from resources.database.schema.tables import monthly_averages
-
-Lineage = Mapping[str, list[dg.TableColumnDep]]
 
 
 def table_metadata(table: Table) -> dict[str, Any]:
@@ -28,15 +26,13 @@ def table_metadata(table: Table) -> dict[str, Any]:
     return {"dagster/table_name": table.fullname, "dagster/column_schema": dg.TableSchema(columns)}
 
 
-def column_lineage(lineage: Lineage) -> dict[str, Any]:
+def _lineage(asset: str, sources: Mapping[str, Iterable[str]]) -> dict[str, Any]:
     """The columns upstream that each column comes from; the UI looks for them on materialisations only."""
-    return {"dagster/column_lineage": dg.TableColumnLineage(lineage)}
+    columns = {name: [dg.TableColumnDep(asset, source) for source in sources[name]] for name in sources}
+    return {"dagster/column_lineage": dg.TableColumnLineage(columns)}
 
 
-SESSIONS_LINEAGE: Lineage = {
-    "user_id": [dg.TableColumnDep("users", "user_id")],
-    **{name: [dg.TableColumnDep("users", "timezone")] for name in ("local_date", "local_month")},
-}
+SESSIONS_LINEAGE = _lineage("users", {"user_id": ["user_id"], "local_date": ["timezone"], "local_month": ["timezone"]})
 
 _VALID = ("night_role", "time_in_bed", "missing_data_ratio")
 _AVERAGED = {
@@ -67,8 +63,6 @@ _AVERAGED = {
     **{f"avg_{name}": (top, bottom) for name, top, bottom in RATIOS},
 }
 
-AVERAGES_LINEAGE: Lineage = {
-    column.name: [dg.TableColumnDep("sleep_sessions", name) for name in _AVERAGED[column.name]]
-    for column in monthly_averages.columns
-    if column.name in _AVERAGED
-}
+AVERAGES_LINEAGE = _lineage(
+    "sleep_sessions", {column.name: _AVERAGED[column.name] for column in monthly_averages.c if column.name in _AVERAGED}
+)

@@ -5,7 +5,6 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
-from sqlalchemy import Engine
 
 from assets.metrics.monthly_summary import stale_months, summarise_month
 from assets.ops.batches import API_POOL, COUNTED, SyncOptions, sync_batch_after_batch, totals_of_run
@@ -67,21 +66,6 @@ def sync_some_users(
     context.add_output_metadata({**dict.fromkeys(COUNTED, 0), **counts})
 
 
-def recompute_metrics(engine: Engine, options: MetricsOptions) -> dict[str, int]:
-    """Recompute every stale period.
-
-    Args:
-        engine: of the database with the tables.
-        options: free days, and users for each batch.
-
-    Returns:
-        Counts for the asset's metadata.
-    """
-    from assets.metrics.sleep_metrics import compute_metrics
-
-    return compute_metrics(engine, datetime.now(UTC).date(), options.free_days)._asdict()
-
-
 @dg.op(
     ins={"synced": dg.In(dg.Nothing)},
     out=dg.Out(dg.Nothing),
@@ -109,6 +93,8 @@ def recompute_what_is_stale(
         database: with the tables.
         metrics_options: free days, and users for each batch.
     """
+    from assets.metrics.sleep_metrics import compute_metrics  # it loads pandas
+
     with as_dagster_failure(context):
         with database.engine.connect() as connection:
             months = stale_months(connection)
@@ -120,8 +106,8 @@ def recompute_what_is_stale(
                 event = dg.AssetMaterialization("monthly_averages", partition=key, metadata=counts)
                 context.instance.report_runless_asset_event(event)
         if months:
-            counted = recompute_metrics(database.engine, metrics_options)
-            event = dg.AssetMaterialization("sleep_metrics", metadata=dict(counted))
+            counted = compute_metrics(database.engine, datetime.now(UTC).date(), metrics_options.free_days)
+            event = dg.AssetMaterialization("sleep_metrics", metadata=dict(counted._asdict()))
             context.instance.report_runless_asset_event(event)
 
 
