@@ -6,13 +6,32 @@ daemon, ends when the server answers or the connection breaks.
 
 import asyncio
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from sqlalchemy import Connection, Engine, text
 
 T = TypeVar("T")
+
+
+class Kept(Generic[T]):
+    """A value that is read again once it is older than a few seconds, however many ask. Belongs to one event loop."""
+
+    def __init__(self, read: Callable[[], Awaitable[T]], *, seconds: float) -> None:
+        self._read = read
+        self._seconds = seconds
+        self._lock = asyncio.Lock()
+        self._found: tuple[float, T] | None = None
+
+    async def get(self) -> T:
+        """The value."""
+        async with self._lock:
+            if self._found is None or time.monotonic() - self._found[0] > self._seconds:
+                value = await self._read()
+                self._found = time.monotonic(), value
+            return self._found[1]
 
 
 class DatabaseUnavailable(Exception):

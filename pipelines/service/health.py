@@ -4,7 +4,6 @@ The answer comes within two seconds whatever the database does. It is found by t
 event is written and rolled back.
 """
 
-import asyncio
 import os
 import time
 from typing import Literal
@@ -14,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from pipelines.service.database_calls import DatabaseCalls, DatabaseUnavailable
+from pipelines.service.database_calls import DatabaseCalls, DatabaseUnavailable, Kept
 from pipelines.service.http.http_errors import RETRY_SECONDS
 from pipelines.service.inbox_writer import InboxWriter
 from pipelines.service.options import ServiceOptions
@@ -69,17 +68,11 @@ class HealthCheck:
         self._calls = calls
         self._inbox = inbox
         self._options = options
-        self._checked_at = float("-inf")
-        self._checking: asyncio.Task[None] | None = None
-        self._health = Health(state="down", dependencies={})
+        self._health = Kept(self._read, seconds=_KEPT_SECONDS)
 
     async def check(self) -> Health:
         """The state of all dependencies, at most a second old."""
-        if time.monotonic() - self._checked_at > _KEPT_SECONDS:
-            if self._checking is None:
-                self._checking = asyncio.create_task(self._refresh())
-            await asyncio.shield(self._checking)
-        return self._health
+        return await self._health.get()
 
     async def is_ready(self) -> bool:
         """Whether requests and events would be served."""
@@ -87,7 +80,7 @@ class HealthCheck:
         needed = ("database", "schema", *(("inbox",) if self._options.enable_webhooks else ()))
         return all(name in found and found[name].state != "down" for name in needed)
 
-    async def _refresh(self) -> None:
+    async def _read(self) -> Health:
         """Check everything; without the database nothing else can be known."""
         started = time.perf_counter()
         must_try = self._options.enable_webhooks and not self._inbox.stored_within(_KEPT_SECONDS)
@@ -99,12 +92,9 @@ class HealthCheck:
             found = {"database": _down(str(error))}
         except (SQLAlchemyError, DatabaseUnavailable) as error:
             found = {"database": _down(type(error).__name__)}
-        finally:
-            self._checking = None
         worst = max((dependency.state for dependency in found.values()), key=_ORDER.index)
-        self._health = Health(state=worst, dependencies=found)
-        self._checked_at = time.monotonic()
         self._report(found)
+        return Health(state=worst, dependencies=found)
 
     def _examine(self, connection: Connection, *, must_try: bool) -> dict[str, Dependency]:
         try:

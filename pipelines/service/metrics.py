@@ -3,10 +3,9 @@
 No label holds an id, a pseudonym or a client. StatsD gets the same counts. Alert rules: `deploy`.
 """
 
-import asyncio
 import os
-import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from datadog.dogstatsd.base import DogStatsd
 from fastapi import APIRouter, Response
@@ -17,7 +16,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipelines.service.database_calls import DatabaseCalls, DatabaseUnavailable
+from pipelines.service.database_calls import DatabaseCalls, DatabaseUnavailable, Kept
 from pipelines.service.health import Health, HealthCheck
 from pipelines.service.served_requests import Served
 from resources.database.service.completeness import Completeness, read_completeness
@@ -88,27 +87,6 @@ class _Levels(Collector):
         return self._levels
 
 
-class _CompletenessCheck:
-    """Reads from the tables how complete they are, at most every 10 seconds. Belongs to one event loop."""
-
-    def __init__(self, calls: DatabaseCalls) -> None:
-        self._calls = calls
-        self._found: Completeness | None = None
-        self._read_at = float("-inf")
-        self._lock = asyncio.Lock()
-
-    async def read(self) -> Completeness | None:
-        """How complete the tables are; None when the database does not answer."""
-        async with self._lock:
-            if time.monotonic() - self._read_at > KEPT_SECONDS:
-                try:
-                    self._found = await self._calls.run(read_completeness)
-                except (SQLAlchemyError, DatabaseUnavailable, DatabaseUnsuitable):
-                    self._found = None
-                self._read_at = time.monotonic()
-        return self._found
-
-
 def metrics_routes(metrics: RequestMetrics, health_check: HealthCheck, calls: DatabaseCalls) -> APIRouter:
     """The route that Prometheus requests.
 
@@ -117,13 +95,20 @@ def metrics_routes(metrics: RequestMetrics, health_check: HealthCheck, calls: Da
         health_check: of this application.
         calls: how the tables are read.
     """
-    router, completeness = APIRouter(), _CompletenessCheck(calls)
+    router = APIRouter()
+
+    async def read() -> Completeness | None:
+        with suppress(SQLAlchemyError, DatabaseUnavailable, DatabaseUnsuitable):
+            return await calls.run(read_completeness)
+        return None
+
+    completeness = Kept(read, seconds=KEPT_SECONDS)
 
     @router.get("/metrics", summary="What does Prometheus show?", response_class=PlainTextResponse)
     async def show_metrics() -> Response:
         """Counts of requests and levels of all dependencies, as text."""
         health = await health_check.check()
-        found = await completeness.read() if health.state != "down" else None
+        found = await completeness.get() if health.state != "down" else None
         return Response(metrics.text(_levels(health, found)), media_type=CONTENT_TYPE_LATEST)
 
     return router
