@@ -21,12 +21,13 @@ def serve(host: str, port: int, workers: int) -> None:
     Several instances can run behind a proxy that terminates TLS. The read API is off until SERVICE_API_KEYS is
     set. `/openapi.json` describes all routes.
     """
-    from pipelines.service.program import options_from, run_service
+    from pipelines.service.app import require_servable
+    from pipelines.service.program import run_service
 
     settings = read_settings()
     os.environ["DATABASE_URL"] = settings.require_database_url()
     try:
-        options_from(settings)
+        require_servable(settings)
     except ValueError as error:
         raise Refusal(str(error)) from None
     open_database(settings)

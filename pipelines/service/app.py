@@ -6,21 +6,24 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 import structlog
+from datadog.dogstatsd.base import DogStatsd
 from fastapi import FastAPI
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
+from pipelines.observability import statsd_client
+from pipelines.service.bounds import Bounds
 from pipelines.service.database_calls import DatabaseCalls
 from pipelines.service.health import HEALTH_SECONDS, HealthCheck, health_routes
 from pipelines.service.http.clients import Clients
 from pipelines.service.http.http_errors import answer_errors
 from pipelines.service.inbox_writer import InboxWriter
 from pipelines.service.metrics import RequestMetrics, metrics_routes
-from pipelines.service.options import ServiceOptions
 from pipelines.service.read_api import read_routes
 from pipelines.service.served_requests import ServedRequests, log_served
 from pipelines.service.webhooks import webhook_routes
+from pipelines.settings import Settings
 from resources.database.engine import make_engine
 from resources.database.service.outbox import Outbox
 from resources.notifications.sender import Notifier, deliver_due
@@ -32,22 +35,49 @@ _ABOUT = """Receives Asleep's webhooks into an inbox, answers queries from the t
 Every answer but `/metrics` is JSON; every refusal has one field, `detail`."""
 
 
-def create_app(options: ServiceOptions) -> FastAPI:
+_BOUNDS = Bounds()
+
+
+def require_servable(settings: Settings) -> None:
+    """Check that the settings do not contradict each other.
+
+    Raises:
+        ValueError: names what is missing.
+    """
+    if settings.enable_webhooks and not settings.asleep_api_key:
+        raise ValueError("Webhooks need at least one key to compare with: set ASLEEP_API_KEY or turn them off.")
+    if settings.notify_url and not settings.notify_secret:
+        raise ValueError("Notifications are signed: set NOTIFY_SECRET beside NOTIFY_URL.")
+
+
+def create_app(settings: Settings, bounds: Bounds = _BOUNDS, statsd: DogStatsd | None = None) -> FastAPI:
     """Put the service together. Nothing is connected before the first request; the database may be down.
 
     The framework's own traces stay off: they would carry paths with user ids in them.
+
+    Args:
+        settings: the environment.
+        bounds: of each worker.
+        statsd: receives counts and times of requests, and the figures of the dependencies; by default as set.
+
+    Raises:
+        ValueError: the settings contradict each other, or there is no DATABASE_URL.
     """
-    engine = make_engine(options.database_url, application_name="asleep-sync serve", pool_size=10)
-    inbox_calls = DatabaseCalls(engine, seconds=options.inbox_seconds, at_once=8, name="inbox")
-    read_calls = DatabaseCalls(engine, seconds=options.read_seconds, at_once=20, name="read-api")
+    require_servable(settings)
+    if statsd is None and settings.enable_metrics:
+        statsd = statsd_client(settings)
+    engine = make_engine(settings.require_database_url(), application_name="asleep-sync serve", pool_size=10)
+    inbox_calls = DatabaseCalls(engine, seconds=bounds.inbox_seconds, at_once=8, name="inbox")
+    read_calls = DatabaseCalls(engine, seconds=bounds.read_seconds, at_once=20, name="read-api")
     health_calls = DatabaseCalls(engine, seconds=HEALTH_SECONDS, at_once=4, name="health")
-    inbox = InboxWriter(inbox_calls, seconds=options.inbox_seconds)
-    clients = Clients(admitted_per_minute=options.events_per_minute, refused_per_minute=options.refusals_per_minute)
+    inbox = InboxWriter(inbox_calls, seconds=bounds.inbox_seconds)
+    clients = Clients(admitted_per_minute=bounds.events_per_minute, refused_per_minute=bounds.refusals_per_minute)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         stopped = threading.Event()
-        sending = threading.Thread(target=_send_notifications, args=(engine, options, stopped), daemon=True)
+        args = (engine, settings, bounds.notify_every_seconds, stopped)
+        sending = threading.Thread(target=_send_notifications, args=args, daemon=True)
         sending.start()
         yield
         stopped.set()
@@ -66,22 +96,22 @@ def create_app(options: ServiceOptions) -> FastAPI:
         lifespan=lifespan,
     )
     answer_errors(app)
-    if options.enable_webhooks:
-        app.include_router(webhook_routes(options, clients, inbox))
-    if options.service_api_keys:
-        app.include_router(read_routes(options, read_calls, clients))
-    health_check, metrics = HealthCheck(health_calls, inbox, options), RequestMetrics(options.statsd)
+    if settings.enable_webhooks:
+        app.include_router(webhook_routes(settings, bounds, clients, inbox))
+    if settings.service_api_keys:
+        app.include_router(read_routes(settings, read_calls, clients))
+    health_check, metrics = HealthCheck(health_calls, inbox, settings, statsd), RequestMetrics(statsd)
     app.include_router(health_routes(health_check))
     app.include_router(metrics_routes(metrics, health_check, health_calls))
     listeners = (log_served, metrics.count)
-    app.add_middleware(ServedRequests, listeners=listeners, at_once=options.requests_at_once)
+    app.add_middleware(ServedRequests, listeners=listeners, at_once=bounds.requests_at_once)
     return app
 
 
-def _send_notifications(engine: Engine, options: ServiceOptions, stopped: threading.Event) -> None:
+def _send_notifications(engine: Engine, settings: Settings, every_seconds: float, stopped: threading.Event) -> None:
     """Deliver what is due every few seconds; several workers share the work. While the database is down, wait."""
-    url, secret = options.notify_url, options.notify_secret
-    notifier = Notifier(url, secret) if url and secret else None
+    url, secret = settings.notify_url, settings.notify_secret
+    notifier = Notifier(url, secret.get_secret_value()) if url and secret else None
     is_switched = False
     while not stopped.is_set():
         is_idle = True
@@ -100,6 +130,6 @@ def _send_notifications(engine: Engine, options: ServiceOptions, stopped: thread
             # A mistake of ours must not end the deliveries of a whole process: what was claimed comes back.
             _log.exception("notifying_failed")
         if is_idle:
-            stopped.wait(options.notify_every_seconds)
+            stopped.wait(every_seconds)
     if notifier is not None:
         notifier.close()

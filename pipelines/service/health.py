@@ -8,6 +8,7 @@ import os
 import time
 from typing import Literal
 
+from datadog.dogstatsd.base import DogStatsd
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
@@ -16,12 +17,13 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from pipelines.service.database_calls import DatabaseCalls, DatabaseUnavailable, Kept
 from pipelines.service.http.http_errors import RETRY_SECONDS
 from pipelines.service.inbox_writer import InboxWriter
-from pipelines.service.options import ServiceOptions
+from pipelines.settings import Settings
 from resources.database.migrate import NotMigrated, require_migrated
 from resources.database.service.inbox import Inbox, IncomingEvent
 from resources.database.service.outbox import Outbox
 from resources.database.service.queue import QueueCounts
 from resources.database.session_settings import DatabaseUnsuitable
+from resources.rate_limit.table import read_state
 
 State = Literal["up", "degraded", "down"]
 
@@ -64,10 +66,11 @@ class HealthCheck:
     The deadline of its calls is `HEALTH_SECONDS`. An event that the inbox has stored within a second saves a trial.
     """
 
-    def __init__(self, calls: DatabaseCalls, inbox: InboxWriter, options: ServiceOptions) -> None:
+    def __init__(self, calls: DatabaseCalls, inbox: InboxWriter, settings: Settings, statsd: DogStatsd | None) -> None:
         self._calls = calls
         self._inbox = inbox
-        self._options = options
+        self._settings = settings
+        self._statsd = statsd
         self._health = Kept(self._read, seconds=_KEPT_SECONDS)
 
     async def check(self) -> Health:
@@ -77,13 +80,13 @@ class HealthCheck:
     async def is_ready(self) -> bool:
         """Whether requests and events would be served."""
         found = (await self.check()).dependencies
-        needed = ("database", "schema", *(("inbox",) if self._options.enable_webhooks else ()))
+        needed = ("database", "schema", *(("inbox",) if self._settings.enable_webhooks else ()))
         return all(name in found and found[name].state != "down" for name in needed)
 
     async def _read(self) -> Health:
         """Check everything; without the database nothing else can be known."""
         started = time.perf_counter()
-        must_try = self._options.enable_webhooks and not self._inbox.stored_within(_KEPT_SECONDS)
+        must_try = self._settings.enable_webhooks and not self._inbox.stored_within(_KEPT_SECONDS)
         try:
             found = await self._calls.run(lambda connection: self._examine(connection, must_try=must_try))
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
@@ -102,21 +105,20 @@ class HealthCheck:
         except NotMigrated as error:
             return {"schema": _down(str(error))}
         found = {"schema": Dependency(state="up")}
-        if self._options.enable_webhooks:
+        if self._settings.enable_webhooks:
             found["inbox"] = _queue(Inbox(connection).count())
-        if self._options.notify_url:
+        if self._settings.notify_url:
             found["notifications"] = _queue(Outbox(connection).count(), is_on=Outbox(connection).is_on())
-        for name, check in self._options.checks.items():
-            found[name] = Dependency.model_validate(check(connection))
+        found["asleep_api"] = _asleep_api(connection)
         if must_try and (reason := _why_no_event_can_be_stored(connection)) is not None:
             found["inbox"] = _down(f"events cannot be stored ({reason})")
         return found
 
     def _report(self, found: dict[str, Dependency]) -> None:
-        if self._options.statsd is not None:
+        if self._statsd is not None:
             for name, dependency in found.items():
                 for figure, value in dependency.figures().items():
-                    self._options.statsd.gauge(f"asleep_sync.{name}.{figure}", value)
+                    self._statsd.gauge(f"asleep_sync.{name}.{figure}", value)
 
 
 def health_routes(health_check: HealthCheck) -> APIRouter:
@@ -171,6 +173,17 @@ def _why_no_event_can_be_stored(connection: Connection) -> str | None:
     finally:
         trial.rollback()
     return None
+
+
+def _asleep_api(connection: Connection) -> Dependency:
+    """The state of the shared circuit breaker; a check of the API itself would cost requests."""
+    state = next(iter(read_state(connection)), None)
+    if state is None:
+        return Dependency(state="up")
+    circuit, rate = state["circuit"], state["rate_in_force"]
+    figures = {"circuit": circuit, "circuit_open": int(circuit != "closed"), "requests_per_second": rate}
+    is_well = circuit == "closed" and state["paused_until"] is None
+    return Dependency.model_validate({"state": "up" if is_well else "degraded", **figures})
 
 
 def _queue(counts: QueueCounts, *, is_on: bool = True) -> Dependency:

@@ -4,21 +4,17 @@ import contextlib
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import uvicorn
 from fastapi import FastAPI
-from pydantic import SecretStr
-from sqlalchemy import Connection
 
-from pipelines.observability import LOGGER, set_up_logs, statsd_client
+from pipelines.observability import LOGGER, set_up_logs
 from pipelines.service.app import create_app
 from pipelines.service.database_watch import DatabaseWatch
 from pipelines.service.http.protocol import BoundedProtocol
 from pipelines.service.metrics import SHARED_DIRECTORY
-from pipelines.service.options import ServiceOptions
 from pipelines.settings import Settings, load_settings
-from resources.rate_limit.table import read_state
 
 FACTORY = "pipelines.service.program:build"
 GRACEFUL_SECONDS = 30
@@ -29,43 +25,6 @@ every worker before it has started."""
 _MAX_HEAD_BYTES = 32 * 1024
 
 
-def options_from(settings: Settings) -> ServiceOptions:
-    """The service's options, from the environment.
-
-    Raises:
-        ValueError: the settings contradict each other, or there is no DATABASE_URL.
-    """
-    return ServiceOptions(
-        database_url=settings.require_database_url(),
-        enable_webhooks=settings.enable_webhooks,
-        api_keys=_plain(settings.asleep_api_key),
-        webhook_secrets=_plain(settings.webhook_secret),
-        service_api_keys=_plain(settings.service_api_keys),
-        read_requests_per_hour=settings.service_requests_per_hour,
-        session_requests_per_minute=settings.service_sessions_per_minute,
-        summary_requests_per_minute=settings.service_summaries_per_minute,
-        notify_url=settings.notify_url,
-        notify_secret=settings.notify_secret.get_secret_value() if settings.notify_secret else None,
-        statsd=statsd_client(settings) if settings.enable_metrics else None,
-        checks={"asleep_api": _asleep_api},
-    )
-
-
-def _plain(secrets: Iterable[SecretStr]) -> tuple[str, ...]:
-    return tuple(secret.get_secret_value() for secret in secrets)
-
-
-def _asleep_api(connection: Connection) -> dict[str, object]:
-    """The state of the shared circuit breaker; a check of the API itself would cost requests."""
-    state = next(iter(read_state(connection)), None)
-    if state is None:
-        return {"state": "up"}
-    circuit, rate = state["circuit"], state["rate_in_force"]
-    figures = {"circuit": circuit, "circuit_open": int(circuit != "closed"), "requests_per_second": rate}
-    is_well = circuit == "closed" and state["paused_until"] is None
-    return {"state": "up" if is_well else "degraded", **figures}
-
-
 def build() -> FastAPI:
     """The application of one worker."""
     settings = load_settings()
@@ -73,7 +32,7 @@ def build() -> FastAPI:
     uvicorn_log, ours = logging.getLogger("uvicorn"), logging.getLogger(LOGGER)
     uvicorn_log.handlers, uvicorn_log.propagate = ours.handlers, False
     uvicorn_log.setLevel(ours.level)
-    return create_app(options_from(settings))
+    return create_app(settings)
 
 
 def run_service(settings: Settings, *, host: str, port: int, workers: int) -> None:

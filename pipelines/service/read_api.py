@@ -18,7 +18,7 @@ from sqlalchemy import ARRAY, Boolean, Column, Connection, Date, DateTime, Doubl
 from pipelines.service.database_calls import DatabaseCalls
 from pipelines.service.http.clients import Clients, KeyRing
 from pipelines.service.http.http_errors import Refused, number_header, problems
-from pipelines.service.options import ServiceOptions
+from pipelines.settings import Settings
 from resources.asleep.identifiers import MAX_ID_LENGTH
 from resources.database.service.read_queries import (
     MONTH_COLUMNS,
@@ -116,19 +116,19 @@ _service_key = APIKeyHeader(
 )
 
 
-def read_routes(options: ServiceOptions, calls: DatabaseCalls, clients: Clients) -> APIRouter:
+def read_routes(settings: Settings, calls: DatabaseCalls, clients: Clients) -> APIRouter:
     """The routes that answer queries about sessions and users.
 
     Args:
-        options: keys and limits.
+        settings: keys and limits.
         calls: how the tables are read.
         clients: counts requests with a wrong key.
     """
     router = APIRouter(prefix="/api", responses=problems(400, 401, 404, 422, 429, 503))
-    keys, reader = KeyRing(options.service_api_keys), _Reader(calls)
-    overall = Limit("all", options.read_requests_per_hour, 3600)
-    sessions = Limit("sessions", options.session_requests_per_minute, 60)
-    summary = Limit("summary", options.summary_requests_per_minute, 60)
+    keys, reader = KeyRing(settings.service_api_keys), _Reader(calls)
+    overall = Limit("all", settings.service_requests_per_hour, 3600)
+    sessions = Limit("sessions", settings.service_sessions_per_minute, 60)
+    summary = Limit("summary", settings.service_summaries_per_minute, 60)
 
     def add(path: str, answer: Any, model: Any, limit: Limit, title: str) -> None:
         limits = (limit, overall)

@@ -5,13 +5,14 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Security
 from fastapi.security import APIKeyHeader
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SecretStr
 
+from pipelines.service.bounds import Bounds
 from pipelines.service.http.body import BodyMemory, decompressed, is_deeper_than, read_body
 from pipelines.service.http.clients import Clients, KeyRing
 from pipelines.service.http.http_errors import Refused, database_unavailable, problems
 from pipelines.service.inbox_writer import InboxUnavailable, InboxWriter
-from pipelines.service.options import ServiceOptions
+from pipelines.settings import Settings
 from resources.database.service.inbox import IncomingEvent
 from resources.json_decoding import decode
 from resources.notifications.signature import verify
@@ -41,16 +42,17 @@ class EventAccepted(BaseModel):
     status: Literal["stored", "duplicate"] = Field(description="duplicate: this body had arrived before")
 
 
-def webhook_routes(options: ServiceOptions, clients: Clients, inbox: InboxWriter) -> APIRouter:
+def webhook_routes(settings: Settings, bounds: Bounds, clients: Clients, inbox: InboxWriter) -> APIRouter:
     """The route that receives events.
 
     Args:
-        options: keys, secrets and limits.
+        settings: keys and secrets.
+        bounds: of bodies.
         clients: counts requests per address.
         inbox: where events are stored.
     """
     router = APIRouter()
-    keys, memory = KeyRing(options.api_keys), BodyMemory(options.unfinished_bodies_bytes)
+    keys, memory = KeyRing(settings.asleep_api_key), BodyMemory(bounds.unfinished_bodies_bytes)
 
     @router.post(
         "/webhooks/asleep",
@@ -67,11 +69,9 @@ def webhook_routes(options: ServiceOptions, clients: Clients, inbox: InboxWriter
         if request.state.client is None:
             raise clients.refuse(request, "The key is missing or not valid.", "wrong_key")
         clients.admit(request)
-        sent = await read_body(
-            request, limit_bytes=options.body_limit_bytes, seconds=options.body_seconds, memory=memory
-        )
-        body = decompressed(sent, limit_bytes=options.body_limit_bytes)
-        if not any(_is_signed_well(options.webhook_secrets, request, signed) for signed in (sent, body)):
+        sent = await read_body(request, limit_bytes=bounds.body_limit_bytes, seconds=bounds.body_seconds, memory=memory)
+        body = decompressed(sent, limit_bytes=bounds.body_limit_bytes)
+        if not any(_is_signed_well(settings.webhook_secret, request, signed) for signed in (sent, body)):
             raise clients.refuse(request, "The signature is missing or not valid.", "wrong_signature")
         _require_object(body)
         headers = _without_secrets(request.headers, keys)
@@ -85,13 +85,13 @@ def webhook_routes(options: ServiceOptions, clients: Clients, inbox: InboxWriter
     return router
 
 
-def _is_signed_well(secrets: Sequence[str], request: Request, body: bytes) -> bool:
+def _is_signed_well(secrets: Sequence[SecretStr], request: Request, body: bytes) -> bool:
     """A signature that cannot be checked counts as a wrong one; without a secret none is expected."""
     shown = request.headers.getlist("x-signature")
     if not secrets:
         return not shown
     signature = shown[0].encode("latin-1", "replace") if len(shown) == 1 else b""
-    matches = [verify(secret, body, signature) for secret in secrets]
+    matches = [verify(secret.get_secret_value(), body, signature) for secret in secrets]
     return any(matches)
 
 

@@ -13,6 +13,7 @@ from fastapi import Request
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
+from pydantic import SecretStr
 
 from pipelines.service.http.http_errors import Refused
 
@@ -20,8 +21,8 @@ from pipelines.service.http.http_errors import Refused
 class KeyRing:
     """The keys that are valid. Holds digests only, so that it cannot leak a key."""
 
-    def __init__(self, keys: Iterable[str]) -> None:
-        self._digests = tuple(hashlib.sha256(key.encode()).digest() for key in keys if key)
+    def __init__(self, keys: Iterable[SecretStr]) -> None:
+        self._digests = tuple(hashlib.sha256(key.get_secret_value().encode()).digest() for key in keys if key)
 
     def client_of(self, shown: Sequence[str]) -> str | None:
         """A stable short name of the key that was shown, None when it is not valid.

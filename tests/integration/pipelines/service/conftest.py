@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import uvicorn
-from serving import KEY, SECOND_KEY, Service, answers, await_truth, free_port
+from serving import KEY, SECOND_KEY, Options, Service, answers, await_truth, free_port
 
 from pipelines.service.app import create_app
 from pipelines.service.http.protocol import BoundedProtocol
-from pipelines.service.options import ServiceOptions
 
 
 @pytest.fixture(scope="module")
@@ -21,13 +20,13 @@ def serve_app() -> Iterator[Callable[..., Service]]:
     servers: list[tuple[uvicorn.Server, threading.Thread]] = []
 
     def serve(
-        options: ServiceOptions,
+        options: Options,
         protocol: type[BoundedProtocol] = BoundedProtocol,
         trusted_proxies: tuple[str, ...] = (),
     ) -> Service:
         port = free_port()
         config = uvicorn.Config(
-            create_app(options),
+            create_app(*options),
             port=port,
             http=protocol,
             ws="none",

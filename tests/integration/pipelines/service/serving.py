@@ -10,10 +10,34 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import requests
+from pydantic import SecretStr
+
+from pipelines.service.bounds import Bounds
+from pipelines.settings import Settings
 
 KEY, SECOND_KEY, READ_KEY = "asleep-key-0001", "asleep-key-0002", "read-key-0001"
+
+
+_SETTINGS = {
+    "api_keys": "asleep_api_key",
+    "webhook_secrets": "webhook_secret",
+    "read_requests_per_hour": "service_requests_per_hour",
+    "session_requests_per_minute": "service_sessions_per_minute",
+    "summary_requests_per_minute": "service_summaries_per_minute",
+}
+Options = tuple[Settings, Bounds, Any]
+
+
+def served(database_url: str, *, statsd: Any = None, **options: Any) -> Options:
+    """Settings and bounds of a service, by short names, whatever the environment says."""
+    bounds = {name: options.pop(name) for name in list(options) if name in Bounds.__dataclass_fields__}
+    settings = {_SETTINGS.get(name, name): value for name, value in options.items()}
+    defaults = {"asleep_api_key": "", "webhook_secret": "", "service_api_keys": "", "enable_metrics": False}
+    found = Settings(_env_file=None, database_url=SecretStr(database_url), **{**defaults, **settings})  # type: ignore[call-arg]
+    return found, Bounds(**bounds), statsd
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,8 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import positive_data_acceptance
-from serving import KEY, READ_KEY, Service
+from serving import KEY, READ_KEY, Service, served
 from sqlalchemy import Engine, text
-
-from pipelines.service.options import ServiceOptions
 
 QUICK = settings(
     max_examples=25,
@@ -28,7 +26,7 @@ def service(serve_app: Callable[..., Service], database_url: str, engine: Engine
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO asleep.users (user_id, source) VALUES ('G-1', 'import')"))
     return serve_app(
-        ServiceOptions(
+        served(
             database_url,
             api_keys=(KEY, READ_KEY),
             service_api_keys=(READ_KEY,),

@@ -9,12 +9,11 @@ from types import SimpleNamespace
 import pytest
 import requests
 from pydantic import SecretStr
-from serving import KEY, Service, await_truth, free_port, frozen
+from serving import KEY, Service, await_truth, free_port, frozen, served
 from sqlalchemy import Engine, text
 
 from pipelines.service.database_watch import DatabaseWatch
 from pipelines.service.health import HEALTH_SECONDS
-from pipelines.service.options import ServiceOptions
 from pipelines.settings import Settings
 from resources.embedded_postgres.server import EmbeddedPostgres
 from tests.listener import Listener, listening
@@ -27,9 +26,9 @@ def _ignore(*_: object) -> None:
 
 
 @pytest.fixture(scope="module")
-def away(serve_app: Callable[[ServiceOptions], Service]) -> Service:
+def away(serve_app: Callable[..., Service]) -> Service:
     """A service whose database is not there."""
-    return serve_app(ServiceOptions(NOWHERE.format(port=free_port()), api_keys=(KEY,), service_api_keys=("read",)))
+    return serve_app(served(NOWHERE.format(port=free_port()), api_keys=(KEY,), service_api_keys=("read",)))
 
 
 def test_a_service_without_its_database_lives_but_is_not_ready(away: Service):
@@ -67,12 +66,14 @@ def test_no_answer_holds_a_secret(away: Service):
 def test_health_names_each_dependency(serve_app: Callable[..., Service], database_url: str, engine: Engine):
     """What is wrong must be readable at a glance."""
     gauges: dict[str, float] = {}
-    options = ServiceOptions(
+    options = served(
         database_url,
         api_keys=(KEY,),
-        checks={"asleep_api": lambda _: {"state": "degraded", "circuit": "open"}},
         statsd=SimpleNamespace(gauge=gauges.__setitem__, increment=_ignore, timing=_ignore),
     )
+    with engine.begin() as connection:
+        row = "INSERT INTO asleep.rate_limits (key_id, requests_per_second, circuit) VALUES ('k', 40, 'open')"
+        connection.execute(text(row))
     service = serve_app(options)
     await_truth(lambda: service.get("/ready").status_code == 200)
     health = service.get("/health")
@@ -81,7 +82,8 @@ def test_health_names_each_dependency(serve_app: Callable[..., Service], databas
     dependencies = health.json()["dependencies"]
     assert dependencies["database"]["state"] == dependencies["schema"]["state"] == "up"
     assert dependencies["inbox"] == {"state": "up", "waiting": 0, "oldest_seconds": 0, "parked": 0}
-    assert dependencies["asleep_api"] == {"state": "degraded", "circuit": "open"}
+    api = {"state": "degraded", "circuit": "open", "circuit_open": 1, "requests_per_second": 40}
+    assert dependencies["asleep_api"] == api
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -97,7 +99,7 @@ def test_a_database_of_another_version_is_not_ready(
     serve_app: Callable[..., Service], database_url: str, engine: Engine
 ):
     """During an upgrade the new program waits for the migration."""
-    service = serve_app(ServiceOptions(database_url, api_keys=(KEY,)))
+    service = serve_app(served(database_url, api_keys=(KEY,)))
     await_truth(lambda: service.get("/ready").status_code == 200)
     with engine.begin() as connection:
         current = connection.scalar(text("SELECT version_num FROM asleep.alembic_version"))
@@ -126,7 +128,7 @@ def test_a_frozen_database_is_reported_in_two_seconds(
 ):
     """A probe without an answer tells an orchestrator nothing. Five seconds allow for a slow machine."""
     assert HEALTH_SECONDS < 2
-    service = serve_app(ServiceOptions(database_url, api_keys=(KEY,), service_api_keys=("read",), read_seconds=1))
+    service = serve_app(served(database_url, api_keys=(KEY,), service_api_keys=("read",), read_seconds=1))
     await_truth(lambda: service.get("/ready").status_code == 200)
     await_truth(lambda: service.get("/api/sessions/none", "read").status_code == 404)
     with frozen(postmaster):
@@ -164,7 +166,7 @@ def test_an_outage_of_the_database_is_alerted_once_and_its_end_once(
     watching: Callable[..., DatabaseWatch],
 ):
     """Dagster keeps its own tables there, so that no sensor of it can send the alert. Two instances send one."""
-    service = serve_app(ServiceOptions(database_url, api_keys=(KEY,)))
+    service = serve_app(served(database_url, api_keys=(KEY,)))
     await_truth(lambda: service.get("/ready").status_code == 200)
     now = datetime(2026, 1, 2, 3, 0, tzinfo=UTC)
     with listening() as listener:
@@ -206,7 +208,7 @@ def test_an_instance_alerts_later_when_the_first_one_may_be_lost_with_the_databa
     watching: Callable[..., DatabaseWatch],
 ):
     """Both on one machine that lost power: without a second alert there would be none."""
-    service = serve_app(ServiceOptions(database_url, api_keys=(KEY,)))
+    service = serve_app(served(database_url, api_keys=(KEY,)))
     await_truth(lambda: service.get("/ready").status_code == 200)
     now = datetime(2026, 1, 2, 3, 0, tzinfo=UTC)
     with listening() as listener:
@@ -240,7 +242,7 @@ def test_the_watch_needs_no_proxy_and_survives_an_answer_that_is_not_json(
 
 def test_a_full_disk_is_not_ready(serve_app: Callable[..., Service], database_url: str, engine: Engine):
     """Reads still work then, so only an attempt to write finds out, with or without traffic."""
-    service = serve_app(ServiceOptions(database_url, api_keys=(KEY,)))
+    service = serve_app(served(database_url, api_keys=(KEY,)))
     await_truth(lambda: service.get("/ready").status_code == 200)
     with engine.begin() as connection:
         connection.execute(text(
@@ -266,7 +268,7 @@ def test_trying_whether_events_can_be_stored_leaves_none(
     serve_app: Callable[..., Service], database_url: str, engine: Engine
 ):
     """The inbox holds what Asleep sent, and nothing else."""
-    service = serve_app(ServiceOptions(database_url, api_keys=(KEY,)))
+    service = serve_app(served(database_url, api_keys=(KEY,)))
     with engine.connect() as connection:
         before = connection.scalar(text("SELECT count(*) FROM asleep.webhook_events"))
         await_truth(lambda: service.get("/ready").status_code == 200)
@@ -276,7 +278,7 @@ def test_trying_whether_events_can_be_stored_leaves_none(
 @pytest.mark.parametrize("path", ["/live", "/ready", "/health"])
 def test_monitors_that_send_head_are_answered(serve_app: Callable[..., Service], database_url: str, path: str):
     """Several uptime monitors request HEAD by default."""
-    service = serve_app(ServiceOptions(database_url, enable_webhooks=False))
+    service = serve_app(served(database_url, enable_webhooks=False))
     await_truth(lambda: requests.head(f"{service.url}{path}", timeout=30).status_code == 200)
     assert requests.head(f"{service.url}{path}", timeout=30).content == b""
     assert requests.head(f"{service.url}/webhooks/asleep", timeout=30).status_code == 404

@@ -7,12 +7,11 @@ from urllib.parse import quote
 
 import orjson
 import pytest
-from serving import KEY, READ_KEY, Service
+from serving import KEY, READ_KEY, Service, served
 from sqlalchemy import Engine, text
 
 from assets.webhooks.process_events import EventHandler
 from pipelines.cli.user_file import UserFileInvalid, read_users
-from pipelines.service.options import ServiceOptions
 from resources.asleep.errors import Malformed
 from resources.asleep.identifiers import MAX_ID_LENGTH
 from resources.asleep.parsing import parse_session_result
@@ -30,7 +29,7 @@ def session_id(number: int, length: int = MAX_ID_LENGTH) -> str:
 
 @pytest.fixture(scope="module")
 def service(serve_app: Callable[..., Service], database_url: str) -> Service:
-    return serve_app(ServiceOptions(database_url, enable_webhooks=True, api_keys=(KEY,), service_api_keys=(READ_KEY,)))
+    return serve_app(served(database_url, enable_webhooks=True, api_keys=(KEY,), service_api_keys=(READ_KEY,)))
 
 
 def result(name: str, hours_ago: int = 9) -> dict[str, Any]:

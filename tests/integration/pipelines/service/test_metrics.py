@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
-from serving import KEY, Service, free_port
+from serving import KEY, Service, free_port, served
 from sqlalchemy import Engine, text
 
-from pipelines.service.options import ServiceOptions
-from pipelines.service.program import options_from
+from pipelines.service.bounds import Bounds
 from pipelines.settings import Settings
 from resources.rate_limit.shared_row import key_id_of
 
@@ -51,7 +50,7 @@ def service(serve_app: Callable[..., Service], database_url: str, engine: Engine
         _env_file=None, asleep_api_key=KEY, database_url=database_url, service_api_keys="read",  # type: ignore[call-arg]
         notify_url="http://127.0.0.1:9/", notify_secret=KEY, enable_metrics=False,
     )  # fmt: skip
-    return serve_app(options_from(settings))
+    return serve_app((settings, Bounds(), None))
 
 
 def test_the_figures_are_those_of_the_tables_and_requests(service: Service):
@@ -101,7 +100,7 @@ def test_every_alert_rule_uses_metrics_that_exist(service: Service):
 
 def test_a_service_without_its_database_reports_just_that(serve_app: Callable[..., Service]):
     """The most important alert must not depend on what is down."""
-    away = serve_app(ServiceOptions(f"postgresql://a:b@127.0.0.1:{free_port()}/nowhere", api_keys=(KEY,)))
+    away = serve_app(served(f"postgresql://a:b@127.0.0.1:{free_port()}/nowhere", api_keys=(KEY,)))
     found = samples(away)
     assert found["asleep_sync_database_up"] == [({}, 0)]
     assert "asleep_sync_missing_data" not in found

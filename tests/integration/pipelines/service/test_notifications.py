@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
-from serving import Receiver, Service, await_truth
+from serving import Receiver, Service, await_truth, served
 from sqlalchemy import Connection, Engine, insert, text, update
 
-from pipelines.service.options import ServiceOptions
+from pipelines.service.app import create_app
 from resources.database.schema.tables import sleep_sessions
 from resources.database.service.outbox import MAX_ATTEMPTS, Outbox
 from resources.database.users.erase import Erasures
@@ -236,7 +236,7 @@ def test_several_services_notify_of_each_session_once(
     serve_app: Callable[..., Service], database_url: str, engine: Engine, receiver: Receiver
 ):
     """Started with an address, every worker shares the work; without one, the switch goes off."""
-    options = ServiceOptions(
+    options = served(
         database_url, enable_webhooks=False, notify_url=receiver.url, notify_secret=SECRET, notify_every_seconds=0.05
     )
     services = [serve_app(options) for _ in range(2)]
@@ -250,11 +250,11 @@ def test_several_services_notify_of_each_session_once(
     await_truth(lambda: dependency()["waiting"] == 0 and len(receiver.heard) >= 40)
     told = sorted(orjson.loads(body)["session_id"] for _, body in receiver.heard)
     assert told == sorted(f"s{number}" for number in range(40))
-    serve_app(ServiceOptions(database_url, enable_webhooks=False))
+    serve_app(served(database_url, enable_webhooks=False))
     await_truth(lambda: dependency()["state"] == "degraded")
 
 
 def test_an_address_without_a_secret_is_a_mistake(database_url: str):
     """Unsigned notifications could be anybody's."""
     with pytest.raises(ValueError, match="NOTIFY_SECRET"):
-        ServiceOptions(database_url, api_keys=("key",), notify_url="https://example.org")
+        create_app(*served(database_url, api_keys=("key",), notify_url="https://example.org"))

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
-from serving import KEY, READ_KEY, Service, await_truth
+from serving import KEY, READ_KEY, Service, await_truth, served
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import ProgrammingError
 
-from pipelines.service.options import ServiceOptions
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate
 from resources.embedded_postgres import server as embedded
@@ -78,7 +77,7 @@ def test_the_receiver_needs_no_more_than_its_role(
     url = log_in("asleep_receiver")
     with administrator.begin() as connection:
         connection.execute(text("INSERT INTO asleep.users (user_id, source) VALUES ('G-1', 'import')"))
-    options = ServiceOptions(
+    options = served(
         url,
         api_keys=(KEY,),
         service_api_keys=(READ_KEY,),
@@ -240,7 +239,7 @@ def test_the_service_sends_what_the_page_describes(serve_app: Callable[..., Serv
 
         timing = gauge = increment
 
-    options = ServiceOptions(
+    options = served(
         database_url,
         api_keys=(KEY,),
         notify_url="http://127.0.0.1:9/",

@@ -6,10 +6,9 @@ from datetime import UTC, datetime, time, timedelta
 from urllib.parse import quote
 
 import pytest
-from serving import READ_KEY, Service
+from serving import READ_KEY, Service, served
 from sqlalchemy import Engine, Integer, insert, text
 
-from pipelines.service.options import ServiceOptions
 from resources.database.schema.tables import monthly_averages, sleep_sessions, users
 
 USER, OTHER_KEY = "G-1", "read-key-0002"
@@ -65,7 +64,7 @@ def service(serve_app: Callable[..., Service], database_url: str) -> Service:
         "session_requests_per_minute": 10_000,
         "summary_requests_per_minute": 10_000,
     }
-    options = ServiceOptions(database_url, enable_webhooks=False, service_api_keys=(READ_KEY,), **generous)
+    options = served(database_url, enable_webhooks=False, service_api_keys=(READ_KEY,), **generous)
     return serve_app(options)
 
 
@@ -74,7 +73,7 @@ def limited(serve_app: Callable[..., Service], database_url: str, engine: Engine
     """Two workers' worth of service with the limits of the first day."""
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM asleep.service_limits"))
-    return serve_app(ServiceOptions(database_url, enable_webhooks=False, service_api_keys=(READ_KEY, OTHER_KEY)))
+    return serve_app(served(database_url, enable_webhooks=False, service_api_keys=(READ_KEY, OTHER_KEY)))
 
 
 def test_a_session_comes_whole(service: Service):
@@ -248,7 +247,7 @@ def test_an_unusual_id_can_be_read(service: Service, engine: Engine, user_id: st
 
 def test_without_keys_there_is_no_read_api(serve_app: Callable[..., Service], database_url: str):
     """Off until somebody turns it on."""
-    service = serve_app(ServiceOptions(database_url, enable_webhooks=False))
+    service = serve_app(served(database_url, enable_webhooks=False))
     assert service.get("/api/sessions/s03", "").status_code == 404
     assert "/api/sessions/{session_id}" not in service.get("/openapi.json").json()["paths"]
 

@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from serving import KEY, Service, await_truth
+from serving import KEY, Service, await_truth, served
 from sqlalchemy import make_url, text
 
-from pipelines.service.options import ServiceOptions
 from resources.database.engine import make_engine
 from resources.database.migrate import migrate
 from resources.embedded_postgres import server as embedded
@@ -122,7 +121,7 @@ def test_a_hanging_connection_costs_one_refusal_and_does_not_delay_the_exit(
     url = make_url(database_url)
     proxy = FreezingProxy(url.port or 0)
     through = url.set(port=proxy.port).render_as_string(hide_password=False)
-    service = serve_app(ServiceOptions(through, api_keys=(KEY,), inbox_seconds=3))
+    service = serve_app(served(through, api_keys=(KEY,), inbox_seconds=3))
     try:
         assert service.event(b'{"number": 1}').status_code == 200
         proxy.freeze()

@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from serving import KEY, Service, await_truth
+from serving import KEY, Service, await_truth, served
 from sqlalchemy import Engine, text
 
 from pipelines.service.http.protocol import BoundedProtocol
-from pipelines.service.options import ServiceOptions
 
 PATIENCE_SECONDS = 30
 HEAD = f"POST /webhooks/asleep HTTP/1.1\r\nhost: x\r\nx-api-key: {KEY}\r\n".encode()
@@ -20,7 +19,7 @@ HEAD = f"POST /webhooks/asleep HTTP/1.1\r\nhost: x\r\nx-api-key: {KEY}\r\n".enco
 
 @pytest.fixture(scope="module")
 def service(serve_app: Callable[..., Service], database_url: str) -> Service:
-    return serve_app(ServiceOptions(database_url, api_keys=(KEY,), body_seconds=1), Hurried)
+    return serve_app(served(database_url, api_keys=(KEY,), body_seconds=1), Hurried)
 
 
 class Hurried(BoundedProtocol):
@@ -183,7 +182,7 @@ def is_open(connection: socket.socket) -> bool:
 
 def test_idle_connections_of_one_address_are_bounded(serve_app: Callable[..., Service], database_url: str):
     """The one that is idle longest makes room, so that an address can neither block others nor itself."""
-    service = serve_app(ServiceOptions(database_url, api_keys=(KEY,)), Crowded)
+    service = serve_app(served(database_url, api_keys=(KEY,)), Crowded)
     with contextlib.ExitStack() as stack:
         other = stack.enter_context(idle_connection(service, "127.0.0.2"))
         crowd = [stack.enter_context(idle_connection(service, "127.0.0.3")) for _ in range(25)]
@@ -194,7 +193,7 @@ def test_idle_connections_of_one_address_are_bounded(serve_app: Callable[..., Se
 
 def test_silent_connections_of_many_addresses_are_bounded(serve_app: Callable[..., Service], database_url: str):
     """Also those that have not sent a byte, and those of trusted proxies, which carry many clients."""
-    service = serve_app(ServiceOptions(database_url, api_keys=(KEY,)), Crowded, trusted_proxies=("127.0.0.0/29",))
+    service = serve_app(served(database_url, api_keys=(KEY,)), Crowded, trusted_proxies=("127.0.0.0/29",))
     with contextlib.ExitStack() as stack:
         for number in range(100):
             source = (f"127.0.0.{2 + number % 5}", 0)
@@ -206,7 +205,7 @@ def test_silent_connections_of_many_addresses_are_bounded(serve_app: Callable[..
 
 def test_unfinished_bodies_take_bounded_memory(serve_app: Callable[..., Service], database_url: str):
     """Hundreds of bodies that never end would fill a worker's memory."""
-    options = ServiceOptions(database_url, api_keys=(KEY,), unfinished_bodies_bytes=300_000)
+    options = served(database_url, api_keys=(KEY,), unfinished_bodies_bytes=300_000)
     service = serve_app(options)
     with contextlib.ExitStack() as stack:
         slow = [stack.enter_context(connected(service)) for _ in range(6)]
@@ -230,7 +229,7 @@ def test_too_many_requests_in_progress_are_refused_and_the_process_is_still_live
     serve_app: Callable[..., Service], database_url: str
 ):
     """A process that is busy must not be restarted for it."""
-    service = serve_app(ServiceOptions(database_url, api_keys=(KEY,), requests_at_once=3))
+    service = serve_app(served(database_url, api_keys=(KEY,), requests_at_once=3))
     with contextlib.ExitStack() as stack:
         for _ in range(3):
             connection = stack.enter_context(connected(service))

@@ -8,26 +8,24 @@ from collections.abc import Callable, Iterator
 import orjson
 import pytest
 import requests
-from serving import KEY, SECOND_KEY, Service, await_truth
+from serving import KEY, SECOND_KEY, Service, await_truth, served
 from sqlalchemy import Engine, text
 
 from assets.webhooks.events import read_event
-from pipelines.service.options import ServiceOptions
+from pipelines.service.app import create_app
 from resources.notifications.signature import sign
 
 SECRET, NEXT_SECRET = "webhook-secret", "next-secret"
 
 
 @pytest.fixture(scope="module")
-def service(serve_app: Callable[[ServiceOptions], Service], database_url: str) -> Service:
-    return serve_app(ServiceOptions(database_url, api_keys=(KEY, SECOND_KEY), refusals_per_minute=10_000))
+def service(serve_app: Callable[..., Service], database_url: str) -> Service:
+    return serve_app(served(database_url, api_keys=(KEY, SECOND_KEY), refusals_per_minute=10_000))
 
 
 @pytest.fixture(scope="module")
-def signed(serve_app: Callable[[ServiceOptions], Service], database_url: str) -> Service:
-    options = ServiceOptions(
-        database_url, api_keys=(KEY,), webhook_secrets=(SECRET, NEXT_SECRET), refusals_per_minute=10_000
-    )
+def signed(serve_app: Callable[..., Service], database_url: str) -> Service:
+    options = served(database_url, api_keys=(KEY,), webhook_secrets=(SECRET, NEXT_SECRET), refusals_per_minute=10_000)
     return serve_app(options)
 
 
@@ -239,7 +237,7 @@ def test_a_body_of_undeclared_length_is_counted(service: Service, engine: Engine
 
 def test_a_client_that_keeps_guessing_has_to_wait(serve_app: Callable[..., Service], database_url: str):
     """Guessing is slowed down, while the right key still opens from the same address."""
-    service = serve_app(ServiceOptions(database_url, api_keys=(KEY,), refusals_per_minute=3))
+    service = serve_app(served(database_url, api_keys=(KEY,), refusals_per_minute=3))
     statuses = [service.event(b"{}", x_api_key="wrong").status_code for _ in range(5)]
     assert statuses == [401, 401, 401, 429, 429]
     answer = service.event(b"{}", x_api_key="wrong")
@@ -249,7 +247,7 @@ def test_a_client_that_keeps_guessing_has_to_wait(serve_app: Callable[..., Servi
 
 def test_a_client_that_sends_too_much_has_to_wait(serve_app: Callable[..., Service], database_url: str):
     """One sender must not fill the disk."""
-    service = serve_app(ServiceOptions(database_url, api_keys=(KEY,), events_per_minute=3))
+    service = serve_app(served(database_url, api_keys=(KEY,), events_per_minute=3))
     answers = [service.event(f'{{"n": {number}}}') for number in range(5)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
     assert int(answers[-1].headers["retry-after"]) >= 1
@@ -257,7 +255,7 @@ def test_a_client_that_sends_too_much_has_to_wait(serve_app: Callable[..., Servi
 
 def test_only_a_trusted_proxy_names_the_client(serve_app: Callable[..., Service], database_url: str):
     """Otherwise a client that names another address with each guess is never told to wait."""
-    options = ServiceOptions(database_url, api_keys=(KEY,), refusals_per_minute=3)
+    options = served(database_url, api_keys=(KEY,), refusals_per_minute=3)
     for trusted, expected in (((), 429), (("10.0.0.0/8",), 429), (("127.0.0.1",), 401)):
         service = serve_app(options, trusted_proxies=trusted)
         for number in range(5):
@@ -308,11 +306,11 @@ def test_a_stopped_service_finishes_what_it_began(start_service: Callable[..., S
 
 def test_webhooks_that_are_off_have_no_route(serve_app: Callable[..., Service], database_url: str):
     """Without webhooks there is no such route, and no keys are needed."""
-    service = serve_app(ServiceOptions(database_url, enable_webhooks=False))
+    service = serve_app(served(database_url, enable_webhooks=False))
     assert service.event(b"{}").status_code == 404
 
 
 def test_webhooks_without_a_key_are_refused_at_the_start(database_url: str):
     """A receiver that anybody may feed, or nobody, is never meant."""
     with pytest.raises(ValueError, match="ASLEEP_API_KEY"):
-        ServiceOptions(database_url)
+        create_app(*served(database_url))

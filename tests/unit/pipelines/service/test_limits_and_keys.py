@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from pipelines.service.http.clients import KeyRing
 from resources.database.service.service_limits import Counter, Limit, _Use
@@ -32,7 +33,7 @@ def test_a_counter_slides_on_window_by_window(after_seconds: float, expected: Co
 
 def test_a_key_is_found_among_several_and_named_without_its_value():
     """The name may be logged, the key may not."""
-    ring = KeyRing(["one", "two", ""])
+    ring = KeyRing([SecretStr("one"), SecretStr("two"), SecretStr("")])
     assert ring.client_of(["one"]) != ring.client_of(["two"])
     assert ring.client_of([""]) is None
     assert ring.client_of(["one", "two"]) is None
@@ -43,7 +44,7 @@ def test_a_key_is_found_among_several_and_named_without_its_value():
 @given(shown=st.text(st.characters(max_codepoint=255)))
 def test_no_header_breaks_the_comparison(shown: str):
     """Comparing text outside ASCII raises in the standard library."""
-    assert (KeyRing(["key"]).client_of([shown]) is not None) == (shown == "key")
+    assert (KeyRing([SecretStr("key")]).client_of([shown]) is not None) == (shown == "key")
 
 
 @given(body=st.binary(), signature=st.binary())
