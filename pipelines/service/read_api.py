@@ -7,13 +7,13 @@ import base64
 import binascii
 import math
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Security
 from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, ConfigDict, Field, create_model
-from sqlalchemy import ARRAY, Boolean, Column, Connection, Date, DateTime, Double, Integer, RowMapping, Text, Time
+from sqlalchemy import ARRAY, Column, Connection, RowMapping
 
 from pipelines.service.database_calls import DatabaseCalls
 from pipelines.service.http.clients import Clients, KeyRing
@@ -31,29 +31,14 @@ from resources.database.service.read_queries import (
 )
 from resources.database.service.service_limits import Limit, LimitDecision, take_turn
 
-_TYPES: tuple[tuple[type[Any], type[Any]], ...] = (
-    (DateTime, datetime),
-    (Date, date),
-    (Time, time),
-    (Double, float),
-    (Integer, int),
-    (Boolean, bool),
-    (Text, str),
-)
-
-
-def _type_of(kind: Any) -> Any:
-    if isinstance(kind, ARRAY):
-        return list[_type_of(kind.item_type)]  # type: ignore[misc]
-    return next(ours for theirs, ours in _TYPES if isinstance(kind, theirs))
-
 
 def _model(name: str, about: str, columns: Iterable[Column[Any]]) -> type[BaseModel]:
-    fields: dict[str, Any] = {
-        column.name: (_type_of(column.type) | None if column.nullable else _type_of(column.type),
-                      Field(description=column.comment))
-        for column in columns
-    }  # fmt: skip
+    fields: dict[str, Any] = {}
+    for column in columns:
+        kind: Any = column.type.python_type
+        if isinstance(column.type, ARRAY):
+            kind = list[column.type.item_type.python_type]  # type: ignore[name-defined]
+        fields[column.name] = (kind | None if column.nullable else kind, Field(description=column.comment))
     return create_model(name, __doc__=about, __config__=ConfigDict(extra="forbid"), **fields)
 
 
