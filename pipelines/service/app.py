@@ -100,7 +100,7 @@ def create_app(settings: Settings, bounds: Bounds = _BOUNDS, statsd: DogStatsd |
         app.include_router(webhook_routes(settings, bounds, clients, inbox))
     if settings.service_api_keys:
         app.include_router(read_routes(settings, read_calls, clients))
-    health_check, metrics = HealthCheck(health_calls, inbox, settings, statsd), RequestMetrics(statsd)
+    health_check, metrics = HealthCheck(health_calls, settings, statsd), RequestMetrics(statsd)
     app.include_router(health_routes(health_check))
     app.include_router(metrics_routes(metrics, health_check, health_calls))
     listeners = (log_served, metrics.count)

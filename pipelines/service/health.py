@@ -16,7 +16,6 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from pipelines.service.database_calls import DatabaseCalls, DatabaseUnavailable, Kept
 from pipelines.service.http.http_errors import RETRY_SECONDS
-from pipelines.service.inbox_writer import InboxWriter
 from pipelines.settings import Settings
 from resources.database.migrate import NotMigrated, require_migrated
 from resources.database.service.inbox import Inbox, IncomingEvent
@@ -63,12 +62,11 @@ class Status(BaseModel):
 class HealthCheck:
     """Checks the dependencies at most once a second, however many requests come. Belongs to one event loop.
 
-    The deadline of its calls is `HEALTH_SECONDS`. An event that the inbox has stored within a second saves a trial.
+    The deadline of its calls is `HEALTH_SECONDS`.
     """
 
-    def __init__(self, calls: DatabaseCalls, inbox: InboxWriter, settings: Settings, statsd: DogStatsd | None) -> None:
+    def __init__(self, calls: DatabaseCalls, settings: Settings, statsd: DogStatsd | None) -> None:
         self._calls = calls
-        self._inbox = inbox
         self._settings = settings
         self._statsd = statsd
         self._health = Kept(self._read, seconds=_KEPT_SECONDS)
@@ -86,9 +84,8 @@ class HealthCheck:
     async def _read(self) -> Health:
         """Check everything; without the database nothing else can be known."""
         started = time.perf_counter()
-        must_try = self._settings.enable_webhooks and not self._inbox.stored_within(_KEPT_SECONDS)
         try:
-            found = await self._calls.run(lambda connection: self._examine(connection, must_try=must_try))
+            found = await self._calls.run(self._examine)
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
             found["database"] = Dependency.model_validate({"state": "up", "milliseconds": milliseconds})
         except DatabaseUnsuitable as error:
@@ -99,7 +96,7 @@ class HealthCheck:
         self._report(found)
         return Health(state=worst, dependencies=found)
 
-    def _examine(self, connection: Connection, *, must_try: bool) -> dict[str, Dependency]:
+    def _examine(self, connection: Connection) -> dict[str, Dependency]:
         try:
             require_migrated(connection)
         except NotMigrated as error:
@@ -110,7 +107,7 @@ class HealthCheck:
         if self._settings.notify_url:
             found["notifications"] = _queue(Outbox(connection).count(), is_on=Outbox(connection).is_on())
         found["asleep_api"] = _asleep_api(connection)
-        if must_try and (reason := _why_no_event_can_be_stored(connection)) is not None:
+        if self._settings.enable_webhooks and (reason := _why_no_event_can_be_stored(connection)) is not None:
             found["inbox"] = _down(f"events cannot be stored ({reason})")
         return found
 

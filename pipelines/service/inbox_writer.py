@@ -5,7 +5,6 @@ when many events arrive. An event is answered only after its commit.
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 
 import structlog
@@ -35,12 +34,6 @@ class InboxWriter:
         self._waiting: list[Waiting] = []
         self._waiting_bytes = 0
         self._writing: asyncio.Task[None] | None = None
-        self._last_write: tuple[float, bool] = (float("-inf"), True)
-
-    def stored_within(self, seconds: float) -> bool:
-        """Whether the last batch was stored, and not longer ago than that."""
-        written_at, is_stored = self._last_write
-        return is_stored and time.monotonic() - written_at <= seconds
 
     async def put(self, event: IncomingEvent) -> bool:
         """Store an event; True when its body is new. Returns after the commit.
@@ -80,12 +73,10 @@ class InboxWriter:
             answers = await self._calls.run(lambda connection: Inbox(connection).put(events))
         except Exception as error:  # noqa: BLE001 the senders are refused and try again
             _log.warning("inbox_unavailable", events=len(batch), kind=type(error).__name__)
-            self._last_write = (time.monotonic(), False)
             for _, stored in batch:
                 if not stored.done():
                     stored.set_exception(InboxUnavailable())
         else:
-            self._last_write = (time.monotonic(), True)
             for (_, stored), is_new in zip(batch, answers, strict=True):
                 if not stored.done():
                     stored.set_result(is_new)
