@@ -29,7 +29,7 @@ from pipelines.notifications.alert_sensors import (
 )
 from pipelines.observability import LOGGER, listeners, set_up_logs
 from pipelines.runtime.executors import executor_for
-from pipelines.runtime.presentation import presented, shown_resources
+from pipelines.runtime.presentation import address_of_database, presented, shown_resource
 from pipelines.schedules import (
     daily_report,
     daily_sync,
@@ -116,7 +116,31 @@ def _resources(settings: Settings) -> dict[str, object]:
         detail=settings.sync_detail,
     )
     return {
-        **shown_resources(settings, api, Database(settings.require_database_url), options),
+        "asleep_api": shown_resource(
+            api,
+            "The Asleep API, behind one rate limit for all processes and machines.",
+            base_url=(api.base_url, "ASLEEP_BASE_URL"),
+            key=("ASLEEP_API_KEY", "Name of the variable that holds the key"),
+            requests_per_second=(api.requests_per_second, "ASLEEP_REQUESTS_PER_SECOND"),
+            max_connections=(api.max_connections, "MAX_CONNECTIONS"),
+            timeout_seconds=(api.timeout_seconds, "REQUEST_TIMEOUT"),
+        ),
+        "database": shown_resource(
+            Database(settings.require_database_url),
+            "Postgres, where everything is stored.",
+            address=(address_of_database(settings), "Host, port and database of DATABASE_URL"),
+            url=("DATABASE_URL", "Name of the variable that holds the URL with its password"),
+        ),
+        "sync_options": shown_resource(
+            options,
+            "How a sync goes about its work.",
+            user_batch_size=(options.user_batch_size, "USER_BATCH_SIZE: users of one step"),
+            cache_ttl_seconds=(
+                options.cache_ttl_seconds,
+                "CACHE_TTL_SECONDS: users synced within it are skipped; 0: none",
+            ),
+            detail=(options.detail, "SYNC_DETAIL: full or statistics"),
+        ),
         "retention": Retention(
             erasure_grace=timedelta(days=settings.erasure_grace_days),
             events=timedelta(days=settings.event_retention_days),

@@ -11,10 +11,7 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 
-from assets.ops.batches import SyncOptions
 from pipelines.settings import Settings
-from resources.asleep.resource import AsleepApi
-from resources.database.resource import Database
 
 TABLE_NAME = "dagster/table_name"
 _DAILY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=26))
@@ -37,7 +34,7 @@ def presented(assets: Iterable[dg.AssetsDefinition | dg.AssetSpec], settings: Se
         assets: as they are defined.
         settings: the environment, which says where the tables are.
     """
-    address = _address_of_database(settings)
+    address = address_of_database(settings)
     database = address.rpartition("/")[2]
 
     def shown(spec: dg.AssetSpec) -> dg.AssetSpec:
@@ -56,51 +53,15 @@ def presented(assets: Iterable[dg.AssetsDefinition | dg.AssetSpec], settings: Se
     return dg.with_source_code_references(specs)
 
 
-def shown_resources(
-    settings: Settings, api: AsleepApi, database: Database, options: SyncOptions
-) -> dict[str, dg.ResourceDefinition]:
-    """Return the resources with fields to read.
+def shown_resource(made: object, description: str, **shown: tuple[str | float, str]) -> dg.ResourceDefinition:
+    """Return a resource with fields to read.
 
     Args:
-        settings: the environment.
-        api: what `asleep_api` gives to a step.
-        database: what `database` gives to a step.
-        options: what `sync_options` gives to a step.
+        made: what it gives to a step.
+        description: in the UI.
+        shown: value and description of each field.
     """
-    return {
-        "asleep_api": _shown_resource(
-            api,
-            "The Asleep API, behind one rate limit for all processes and machines.",
-            base_url=_field(api.base_url, "ASLEEP_BASE_URL"),
-            key=_field("ASLEEP_API_KEY", "Name of the variable that holds the key"),
-            requests_per_second=_field(api.requests_per_second, "ASLEEP_REQUESTS_PER_SECOND"),
-            max_connections=_field(api.max_connections, "MAX_CONNECTIONS"),
-            timeout_seconds=_field(api.timeout_seconds, "REQUEST_TIMEOUT"),
-        ),
-        "database": _shown_resource(
-            database,
-            "Postgres, where everything is stored.",
-            address=_field(_address_of_database(settings), "Host, port and database of DATABASE_URL"),
-            url=_field("DATABASE_URL", "Name of the variable that holds the URL with its password"),
-        ),
-        "sync_options": _shown_resource(
-            options,
-            "How a sync goes about its work.",
-            user_batch_size=_field(options.user_batch_size, "USER_BATCH_SIZE: users of one step"),
-            cache_ttl_seconds=_field(
-                options.cache_ttl_seconds, "CACHE_TTL_SECONDS: users synced within it are skipped; 0: none"
-            ),
-            detail=_field(options.detail, "SYNC_DETAIL: full or statistics"),
-        ),
-    }
-
-
-def _field(value: str | float, description: str) -> dg.Field:
-    return dg.Field(type(value), default_value=value, description=description)
-
-
-def _shown_resource(made: object, description: str, **fields: dg.Field) -> dg.ResourceDefinition:
-    """Return a resource that gives `made` to a step, with fields to read."""
+    fields = {name: dg.Field(type(value), default_value=value, description=of) for name, (value, of) in shown.items()}
 
     def resource_of_the_environment(context: dg.InitResourceContext) -> object:
         if changed := [name for name, field in fields.items() if context.resource_config[name] != field.default_value]:
@@ -114,7 +75,7 @@ def _shown_resource(made: object, description: str, **fields: dg.Field) -> dg.Re
     return dg.ResourceDefinition(resource_of_the_environment, config_schema=fields, description=description)
 
 
-def _address_of_database(settings: Settings) -> str:
+def address_of_database(settings: Settings) -> str:
     """Return host, port and database of DATABASE_URL, without user name and password."""
     if settings.database_url is None:
         return "not configured"
