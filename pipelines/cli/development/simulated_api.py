@@ -49,6 +49,15 @@ class Size:
         """The first day that the demo syncs."""
         return datetime.now(UTC).date() - timedelta(days=self.days - 1)
 
+    @property
+    def options(self) -> list[str]:
+        """The options of the simulated API that make its users and nights."""
+        return ["--users", str(self.users), "--days", str(self.days + DAYS_BEFORE), "--days-ahead", str(DAYS_AHEAD)]
+
+    def state_file(self, data_directory: Path) -> Path:
+        """Return the file that fixes the history of this size."""
+        return data_directory / _FOLDER / f"{self.users}-users-{self.days}-days.jsonl"
+
 
 @dataclass(frozen=True, slots=True)
 class SimulatedApi:
@@ -85,21 +94,6 @@ def last_size(data_directory: Path) -> Size:
     return Size(int(users), int(days))
 
 
-def state_file(data_directory: Path, size: Size) -> Path:
-    """Return the file that fixes the history of a size.
-
-    Args:
-        data_directory: where the simulated API keeps its state.
-        size: users and days.
-    """
-    return data_directory / _FOLDER / f"{size.users}-users-{size.days}-days.jsonl"
-
-
-def options_of(size: Size) -> list[str]:
-    """Return the options that make a size's population."""
-    return ["--users", str(size.users), "--days", str(size.days + DAYS_BEFORE), "--days-ahead", str(DAYS_AHEAD)]
-
-
 @contextmanager
 def simulated_api(data_directory: Path, size: Size) -> Iterator[SimulatedApi]:
     """Run the simulated API until the block or this process ends.
@@ -111,13 +105,13 @@ def simulated_api(data_directory: Path, size: Size) -> Iterator[SimulatedApi]:
     Raises:
         Refusal: it ended before it listened.
     """
-    state = state_file(data_directory, size)
+    state = size.state_file(data_directory)
     state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if state.exists():
         state.touch()  # for `last_size`
     command = [
         *(sys.executable, "-m", "simulator", "--host", LOOPBACK, "--port", str(_port(state))),
-        *options_of(size),
+        *size.options,
         *("--rate", str(REQUESTS_PER_SECOND), "--api-key", KEY, "--state-file", str(state), "--stop-with-parent"),
     ]
     process = subprocess.Popen(  # noqa: S603 our own module

@@ -19,7 +19,7 @@ from playwright.sync_api import expect
 from sqlalchemy import text
 
 from pipelines.cli.demo import BATCHES
-from pipelines.cli.development.simulated_api import Size, options_of, state_file
+from pipelines.cli.development.simulated_api import Size
 from resources.database.engine import make_engine
 from resources.database.service.inbox import Inbox, IncomingEvent
 from resources.embedded_postgres import server as embedded
@@ -83,7 +83,7 @@ def test_the_demo_fills_the_tables_with_what_the_api_answers(folder, engine):
     """Every field of every session, against a simulator that is started anew on the same history."""
     today = datetime.now(UTC).date()
     size = Size(USERS, DAYS)
-    with running_simulator(*options_of(size), "--state-file", str(state_file(folder, size))) as api:
+    with running_simulator(*size.options, "--state-file", str(size.state_file(folder))) as api:
         truth = api.ask("truth")
     moving = {
         session["row"]["session_id"]
@@ -128,7 +128,7 @@ def _recorded(user_id: str, result: dict[str, Any]) -> Recorded | None:
 def test_the_demos_nights_follow_from_the_simulators_truth(folder, engine):
     """Plain Python gives the same nights, naps and sessions set aside; a night that begins in the evening is no nap."""
     size = Size(USERS, DAYS)
-    with running_simulator(*options_of(size), "--state-file", str(state_file(folder, size))) as api:
+    with running_simulator(*size.options, "--state-file", str(size.state_file(folder))) as api:
         truth = api.ask("truth")
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT * FROM asleep.sleep_sessions WHERE deleted_at IS NULL")).all()

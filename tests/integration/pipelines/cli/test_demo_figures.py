@@ -16,7 +16,7 @@ from sqlalchemy import Engine, text
 
 from assets.metrics.monthly_summary import summarise
 from assets.metrics.sleep_metrics import compute_metrics
-from pipelines.cli.development.simulated_api import Size, options_of
+from pipelines.cli.development.simulated_api import Size
 from resources.asleep.records import SleepSession, Stat
 from resources.database.users.registry import Registry
 from simulator.expected_tables import expected_row, zone_of_session
@@ -65,7 +65,7 @@ class Demo:
 @pytest.fixture(scope="module")
 def demo(engine: Engine, simulate: Callable[..., AbstractContextManager[Simulator]]) -> Demo:
     """40 users and 60 days, as `make demo` makes them."""
-    with simulate(*options_of(SIZE), "--now", f"{TODAY}T12:00:00Z") as api:
+    with simulate(*SIZE.options, "--now", f"{TODAY}T12:00:00Z") as api:
         with engine.begin() as connection:
             Registry(connection).register([user["user_id"] for user in api.ask("users")], "demo")
         Syncing(engine, api.url)(FIRST_DAY, TODAY)
