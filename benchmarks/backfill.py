@@ -65,7 +65,8 @@ def run_backfill(engine: Engine, settings: Settings, world: Surroundings) -> Mea
     """
     definitions = build_definitions(settings, dg.in_process_executor)
     with dg.DagsterInstance.get() as instance:
-        runner = Runner(definitions, instance, engine)
+        runner = Runner(definitions, engine)
+        runner.instance = instance
         began, cpu_began = time.perf_counter(), time.process_time()
         result = runner.run("sync_sleep_sessions", range_tags(*map(day_key, world.days)), {})
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began

@@ -178,22 +178,22 @@ def _run(settings: Settings, database: Database, job: Job) -> int:
     set_up_logs(settings, with_results=settings.logs_as_json or "log_level" in settings.model_fields_set)
     with database.engine.connect() as connection:
         first_day = read_first_day(connection)
-    definitions = build_definitions(settings, dg.in_process_executor, first_day=first_day)
+    runner = Runner(build_definitions(settings, dg.in_process_executor, first_day=first_day), database.engine)
 
     def work() -> list[RunResult]:
-        outcomes = [runner.run(job.name, job.tags, job.config)]
-        with database.engine.connect() as connection:
-            months = stale_months(connection)
-        if months:
-            tags = range_tags(*month_keys(months, months_from(first_day)))
-            outcomes.append(runner.run("summarise_months", tags, {}))
-        _notify(settings, instance, outcomes, is_daily=job.is_daily)
-        return outcomes
+        with dg.DagsterInstance.get() as instance:
+            runner.instance = instance
+            outcomes = [runner.run(job.name, job.tags, job.config)]
+            with database.engine.connect() as connection:
+                months = stale_months(connection)
+            if months:
+                tags = range_tags(*month_keys(months, months_from(first_day)))
+                outcomes.append(runner.run("summarise_months", tags, {}))
+            _notify(settings, instance, outcomes, is_daily=job.is_daily)
+            return outcomes
 
     try:
-        with dg.DagsterInstance.get() as instance:
-            runner = Runner(definitions, instance, database.engine)
-            return _print_result(job, database, run_until_signal(work, runner.cancel))
+        return _print_result(job, database, run_until_signal(work, runner.cancel))
     except dg.DagsterInvalidConfigError:
         raise Refusal(
             "dagster.yaml in DAGSTER_HOME is not valid: `asleep-sync exec -- dagster instance info` shows why."

@@ -64,8 +64,9 @@ class Runner:
     """Runs jobs here, recorded in the Dagster instance."""
 
     definitions: dg.Definitions
-    instance: dg.DagsterInstance
     engine: Engine
+    instance: dg.DagsterInstance = field(init=False)
+    """Set before the first run."""
     run_id: str | None = None
     """Of the run under way, or of the last one."""
 
