@@ -52,11 +52,8 @@ def average_stats_reconciliation(  # noqa: PLR0913, PLR0917 Dagster hands resour
     window = Window.of_days(today - timedelta(days=config.days - 1), today)
     batch = Batch(
         run_id=context.run.run_id,
-        number=0,
-        of=1,
         window=window,
         workers=asleep_api.max_connections,
-        cache_ttl_seconds=0,
         pseudonyms=None if config.users is None else tuple(config.users),
         mode=Mode.RECONCILE,
     )

@@ -58,7 +58,7 @@ def _engine(order: Order, *, is_limited: bool) -> Work:
         with database.connect() as connection:
             batches = -(-SyncState(connection).count_users() // BATCH_USERS)
         for number in range(batches):
-            batch = Batch("benchmark", number, batches, Window.of_days(*order.days), order.connections, 0.0)
+            batch = Batch("benchmark", Window.of_days(*order.days), order.connections, number, batches)
             with api.client(database) if is_limited else open_client() as client:
                 stored += sync_batch(database, client, batch, dict)["sessions_inserted"]
         database.dispose()

@@ -50,11 +50,8 @@ def sync_some_users(
     window = Window.of_days(date.fromisoformat(config.first_day), date.fromisoformat(config.last_day))
     batch = Batch(
         run_id=context.run_id,
-        number=0,
-        of=1,
         window=window,
         workers=asleep_api.max_connections,
-        cache_ttl_seconds=0,
         mode=Mode.FILL if config.stages_only or config.sessions is not None else Mode(sync_options.detail),
         pseudonyms=None if config.users is None else tuple(config.users),
         failed_only=config.failed_only,

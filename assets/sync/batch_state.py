@@ -6,7 +6,6 @@ before the API has returned at least one of the users or sessions.
 
 from collections.abc import Collection, Container
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from assets.sync.comparison import AveragingFormula
 from assets.sync.scheduler import Progress
@@ -30,13 +29,6 @@ _KEY_NOT_CONFIRMED = (
 )
 
 
-class FittingFormula(NamedTuple):
-    """The only formula by which a user's averages agree, and the failure of that user if the account's is another."""
-
-    formula: AveragingFormula
-    failure: Failure
-
-
 @dataclass(slots=True)
 class BatchState(Findings):
     """Filled response by response, emptied by each write. One thread uses it."""
@@ -48,7 +40,8 @@ class BatchState(Findings):
     foreign: set[tuple[str, str]] = field(default_factory=set)  # user, and session of another user
     ownerless: set[tuple[str, str]] = field(default_factory=set)  # the same with owner unknown, on record
     moved: list[str] = field(default_factory=list)  # sessions that the API returns for another user than the stored one
-    formulas: list[FittingFormula] = field(default_factory=list)  # users whose averages fit one formula only
+    formulas: dict[AveragingFormula, list[Failure]] = field(default_factory=dict)
+    """Of users whose averages fit one formula only: their failures, if the account's is another."""
     key_is_confirmed: bool = False  # the API has returned a user or a session
 
     def take(self, progress: Progress) -> None:
@@ -64,7 +57,7 @@ class BatchState(Findings):
             formula = outcome.averaging_formula
             message = f"The API's averages of this user fit the formula {formula} only, unlike other users'."
             failure = Failure(outcome.user.user_id, None, *outcome.window.span, DISAGREES, message, None)
-            self.formulas.append(FittingFormula(formula, failure))
+            self.formulas.setdefault(formula, []).append(failure)
         if progress.is_done:
             (self.done if self.key_is_confirmed or outcome.failures else self.held).append(outcome)
 

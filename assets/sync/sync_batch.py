@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
@@ -60,11 +61,11 @@ class Batch:
     """Which users, which window, and how."""
 
     run_id: str
-    number: int
-    of: int
     window: Window
     workers: int
-    cache_ttl_seconds: float
+    number: int = 0
+    of: int = 1
+    cache_ttl_seconds: float = 0  # users synced within this are left out
     mode: Mode = Mode.LIST
     pseudonyms: tuple[str, ...] | None = None  # only these users; None for all active ones
     failed_only: bool = False
@@ -237,12 +238,13 @@ class _BatchSync:
     def settle_formula(self) -> None:
         """The API follows one formula: users whose averages fit the other one only disagree."""
         fits = self.state.formulas
-        formula = formula_of_account(self.formula, Counter(fit.formula for fit in fits))
+        formula = formula_of_account(self.formula, {each: len(failures) for each, failures in fits.items()})
         if formula is not None and formula is not self.formula:
             with self.engine.begin() as connection:
                 note_account(connection, self.api.account, averaging_formula=formula)
         if self.formula is None:
-            self.state.unconfirmed += [fit.failure for fit in fits if fit.formula is not formula]
+            others = (failures for each, failures in fits.items() if each is not formula)
+            self.state.unconfirmed += chain.from_iterable(others)
 
     def settle_owners(self) -> None:
         """Read sessions that two users are said to have once for each: one response alone never changes an owner."""

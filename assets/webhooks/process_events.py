@@ -138,11 +138,8 @@ class EventHandler:
         today = datetime.now(UTC).date()
         batch = Batch(
             run_id=self.run_id,
-            number=0,
-            of=1,
             window=Window.of_days(today - timedelta(days=DAYS_LISTED - 1), today),
             workers=self.workers,
-            cache_ttl_seconds=0,
             pseudonyms=tuple(pseudonym(user_id) for user_id in by_user),
         )
         sync_batch(self.engine, self.client, batch, dict)
