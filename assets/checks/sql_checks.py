@@ -1,7 +1,7 @@
 """Asset checks: all but two are a query that must return no rows. The checks of an asset are one step."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 from sqlalchemy import Connection, Row
@@ -15,25 +15,29 @@ from resources.load_sql import load_sql
 
 MONTHS_TRIED = 500
 
-
-class SqlCheck(NamedTuple):
-    """The statement in the first lines of `check_<name>.sql`, which holds while the query returns no rows."""
-
-    name: str
-    asset: str
-    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.WARN
-    fails_the_run: bool = False
-
-    @property
-    def spec(self) -> dg.AssetCheckSpec:
-        """The check as Dagster shows it."""
-        lines = load_sql(__package__, f"check_{self.name}").text.splitlines()
-        description = " ".join(line.removeprefix("-- ") for line in lines if line.startswith("-- "))
-        return dg.AssetCheckSpec(self.name, asset=self.asset, description=description)
+_WARN, _ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
+_FAILS_THE_RUN = "no_session_missing"
+_CHECKS = {
+    "sleep_sessions": {
+        _FAILS_THE_RUN: _ERROR,
+        "sessions_belong_to_registered_users": _ERROR,
+        "sessions_end_after_they_start": _WARN,
+        "every_sleep_is_in_a_night": _WARN,
+        "stages_fit_their_session": _WARN,
+        "responses_match_contract": _WARN,
+        "webhook_events_arrive": _WARN,
+        "no_event_given_up": _WARN,
+        "every_user_is_found": _WARN,
+        "every_user_is_synced_daily": _WARN,
+    },
+    "monthly_averages": {"averages_are_current": _WARN, "averages_count_every_session": _ERROR},
+    "average_stats_reconciliation": {"averages_match_the_api": _WARN},
+}
+"""The checks of each asset: statements in `check_<name>.sql`, which hold while they return no rows."""
 
 
 def rows_of_check(connection: Connection, name: str) -> Sequence[Row[Any]]:
-    """Rows of `check_<name>.sql`: kind, found, since; none when the check passes.
+    """Rows of `check_<name>.sql`: kind, found, since; none when the check holds.
 
     Args:
         connection: reads; writes nothing.
@@ -46,35 +50,39 @@ def rows_of_check(connection: Connection, name: str) -> Sequence[Row[Any]]:
 def fail_if_data_missing(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
     """The check `no_session_missing` as a step, for jobs that materialise no sessions."""
     with as_dagster_failure(context), database.engine.connect() as connection:
-        missing: dict[str, Any] = {row.kind: row.found for row in rows_of_check(connection, "no_session_missing")}
+        missing: dict[str, Any] = {row.kind: row.found for row in rows_of_check(connection, _FAILS_THE_RUN)}
         key = dg.AssetKey("sleep_sessions")
-        evaluation = dg.AssetCheckEvaluation(key, "no_session_missing", passed=not missing, metadata=missing)
+        evaluation = dg.AssetCheckEvaluation(key, _FAILS_THE_RUN, passed=not missing, metadata=missing)
         context.instance.report_runless_asset_event(evaluation)
         if missing:
             raise missing_data_failure(connection)
 
 
-def sql_checks(checks: Sequence[SqlCheck]) -> dg.AssetChecksDefinition:
-    """Return the checks of one asset as one step."""
-    [asset] = {check.asset for check in checks}
+def _spec(asset: str, name: str) -> dg.AssetCheckSpec:
+    """The check as Dagster shows it, with the comment of its statement."""
+    lines = load_sql(__package__, f"check_{name}").text.splitlines()
+    description = " ".join(line.removeprefix("-- ") for line in lines if line.startswith("-- "))
+    return dg.AssetCheckSpec(name, asset=asset, description=description)
 
-    @dg.multi_asset_check(name=f"checks_of_{asset}", specs=[check.spec for check in checks], can_subset=True)
+
+def _checks_of(asset: str, severities: Mapping[str, dg.AssetCheckSeverity]) -> dg.AssetChecksDefinition:
+    @dg.multi_asset_check(name=f"checks_of_{asset}", specs=[_spec(asset, name) for name in severities], can_subset=True)
     def step(
         context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
     ) -> Iterator[dg.AssetCheckResult]:
-        wanted = {key.name for key in context.selected_asset_check_keys}
+        selected = {key.name for key in context.selected_asset_check_keys}
         with as_dagster_failure(context.op_execution_context), database.engine.connect() as connection:
             failure: dg.Failure | None = None
-            for check in (each for each in checks if each.name in wanted):
-                rows = rows_of_check(connection, check.name)
-                if rows and check.fails_the_run:
+            for name in (name for name in severities if name in selected):
+                rows = rows_of_check(connection, name)
+                if rows and name == _FAILS_THE_RUN:
                     failure = missing_data_failure(connection)
                 found = {f"found: {row.kind}": row.found for row in rows}
                 yield dg.AssetCheckResult(
-                    check_name=check.name,
+                    check_name=name,
                     asset_key=asset,
                     passed=not rows,
-                    severity=check.severity,
+                    severity=severities[name],
                     metadata={"found": sum(row.found for row in rows), **found},
                 )
             if failure is not None:
@@ -94,7 +102,7 @@ def averages_match_sessions(
     with as_dagster_failure(context.op_execution_context), database.engine.begin() as connection:
         found = count_differing(connection, MONTHS_TRIED)
     metadata = {"found": found or 0, "compared": found is not None}
-    return dg.AssetCheckResult(passed=not found, severity=dg.AssetCheckSeverity.ERROR, metadata=metadata)
+    return dg.AssetCheckResult(passed=not found, severity=_ERROR, metadata=metadata)
 
 
 @dg.asset_check(
@@ -116,28 +124,8 @@ def api_matches_contract(
     return dg.AssetCheckResult(passed=not contradicted, metadata=metadata)
 
 
-_ERROR = dg.AssetCheckSeverity.ERROR
-_CHECKS = (
-    SqlCheck("no_session_missing", "sleep_sessions", _ERROR, fails_the_run=True),
-    SqlCheck("sessions_belong_to_registered_users", "sleep_sessions", _ERROR),
-    SqlCheck("sessions_end_after_they_start", "sleep_sessions"),
-    SqlCheck("every_sleep_is_in_a_night", "sleep_sessions"),
-    SqlCheck("stages_fit_their_session", "sleep_sessions"),
-    SqlCheck("responses_match_contract", "sleep_sessions"),
-    SqlCheck("webhook_events_arrive", "sleep_sessions"),
-    SqlCheck("no_event_given_up", "sleep_sessions"),
-    SqlCheck("every_user_is_found", "sleep_sessions"),
-    SqlCheck("every_user_is_synced_daily", "sleep_sessions"),
-    SqlCheck("averages_are_current", "monthly_averages"),
-    SqlCheck("averages_count_every_session", "monthly_averages", _ERROR),
-    SqlCheck("averages_match_the_api", "average_stats_reconciliation"),
-)
-
 checks = (
     averages_match_sessions,
     api_matches_contract,
-    *(
-        sql_checks([check for check in _CHECKS if check.asset == asset])
-        for asset in dict.fromkeys(check.asset for check in _CHECKS)
-    ),
+    *(_checks_of(asset, severities) for asset, severities in _CHECKS.items()),
 )
