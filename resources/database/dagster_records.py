@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, text
 
 from resources.load_sql import load_sql
+
+_REMOVE_CHECKS = text("DELETE FROM dagster.asset_check_executions WHERE run_id = ANY (:run_ids)")
 
 
 def has_records(connection: Connection) -> bool:
@@ -26,5 +28,5 @@ def remove_records(connection: Connection, run_ids: Sequence[str], before: datet
     """
     if not has_records(connection):
         return 0
-    connection.execute(load_sql(__package__, "remove_check_executions"), {"run_ids": list(run_ids)})
+    connection.execute(_REMOVE_CHECKS, {"run_ids": list(run_ids)})
     return connection.scalar(load_sql(__package__, "remove_runless_events"), {"before": before}) or 0

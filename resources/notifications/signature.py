@@ -24,5 +24,5 @@ def verify(secret: str, body: bytes, signature: bytes) -> bool:
         body: the bytes received.
         signature: the header's value.
     """
-    expected = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest().encode()
-    return hmac.compare_digest(expected, signature.strip().lower().removeprefix(_PREFIX))
+    given = signature.strip().lower().removeprefix(_PREFIX)
+    return hmac.compare_digest(sign(secret, body).encode(), _PREFIX + given)

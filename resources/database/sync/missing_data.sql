@@ -1,14 +1,6 @@
--- One row per user or session that is missing, of the users asked for or of all, the oldest first; with how many wait.
-SELECT
-    user_id,
-    session_id,
-    kind,
-    attempts,
-    first_failed_at,
-    message,
-    count(*) OVER () AS waiting
+-- Users and sessions that are missing, of the users asked for or of all, the oldest first; with how many wait.
+SELECT count(*) OVER () AS waiting, user_id, session_id, kind, attempts, first_failed_at, message
 FROM asleep.missing_data
-WHERE CAST(:user_ids AS text []) IS NULL
-    OR user_id = ANY(CAST(:user_ids AS text []))
+WHERE CAST(:user_ids AS text []) IS NULL OR user_id = ANY(CAST(:user_ids AS text []))
 ORDER BY first_failed_at, failure_id
 LIMIT :most

@@ -93,10 +93,7 @@ def read_missing_data(connection: Connection, user_ids: Sequence[str] = ()) -> t
     values = {"user_ids": list(user_ids) or None, "most": MAX_SHOWN}
     found = connection.execute(load_sql(__package__, "missing_data"), values).all()
     missing = [
-        Missing(
-            pseudonym(row.user_id), "list" if row.session_id is None else "one",
-            row.kind, row.attempts, row.first_failed_at, row.message,
-        )
-        for row in found
-    ]  # fmt: skip
+        Missing(pseudonym(user_id), "list" if session_id is None else "one", *shown)
+        for _, user_id, session_id, *shown in found
+    ]
     return (found[0].waiting if found else 0), missing

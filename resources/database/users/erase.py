@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import orjson
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, func, select, text, union
 
+from resources.database.schema.tables import monthly_averages, sleep_sessions, users
 from resources.database.users.events_of_person import events_of_person
 from resources.load_sql import load_sql
 
@@ -52,6 +53,8 @@ WHERE :total > 0 OR NOT EXISTS (SELECT FROM asleep.erasures WHERE user_pseudonym
 
 
 _ALL = text("SELECT user_pseudonym, reason, erased_at FROM asleep.erasures ORDER BY erasure_id")
+_STORED = union(*(select(table.c.user_id) for table in (users, sleep_sessions, monthly_averages))).subquery()
+_NAMED = select(_STORED.c.user_id, func.asleep.pseudonym(_STORED.c.user_id).label("name")).order_by("user_id")
 _LAST = text("SELECT max(erased_at) FROM asleep.erasures WHERE user_pseudonym = asleep.pseudonym(:user_id)")
 
 
@@ -150,8 +153,7 @@ class Erasures:
             for name, erasure in newest.items()
             if self._connection.execute(statement, erasure._asdict()).rowcount
         }
-        names = {"names": sorted(missing)}
-        stored = self._connection.execute(load_sql(__package__, "stored_users_by_pseudonym"), names).all()
-        for user_id, name in stored:
-            self.erase(user_id, missing[name].reason)
+        stored = [user for user in self._connection.execute(_NAMED).all() if user.name in missing]
+        for user in stored:
+            self.erase(user.user_id, missing[user.name].reason)
         return len(stored)

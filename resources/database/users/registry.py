@@ -5,7 +5,9 @@ from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import Connection, text
+from sqlalchemy.dialects.postgresql import insert
 
+from resources.database.schema.tables import users
 from resources.database.sync.local_zones import settle_local_zones
 from resources.load_sql import load_sql
 
@@ -62,11 +64,9 @@ class Registry:
             source: where they come from, such as `webhook`.
         """
         wanted = set(ids)
-        wanted -= self.erased_among(wanted)
-        if not wanted:
-            return frozenset()
-        values = {"ids": sorted(wanted), "source": source}
-        return frozenset(self._connection.scalars(load_sql(__package__, "register_users"), values))
+        rows = [{"user_id": user_id, "source": source} for user_id in sorted(wanted - self.erased_among(wanted))]
+        statement = insert(users).on_conflict_do_nothing().returning(users.c.user_id)
+        return frozenset(self._connection.scalars(statement, rows)) if rows else frozenset()
 
     def add(self, users: Iterable[tuple[str, str | None]], *, again: bool = False) -> Imported:
         """Register users with their time zones, or update them; the mark of users marked as gone is removed.
