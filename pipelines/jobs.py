@@ -60,12 +60,9 @@ def sync_some() -> None:
     fail_if_data_missing(summarise_stale_months(sync_some_users()))
 
 
-@dg.job(
-    owners=["team:data"],
-    description="Sync the named users (by pseudonym) over the whole window; no partition is marked as materialized.",
-)
+@dg.job(owners=["team:data"])
 def sync_named_users() -> None:
-    """Sync named users; the run fails only for them."""
+    """Sync the named users (by pseudonym) over the whole window; no partition is marked as materialized."""
     fail_if_users_failed(summarise_stale_months(sync_some_users()))
 
 
@@ -76,12 +73,9 @@ retry_failures = sync_some.to_job(
 )
 
 
-@dg.job(
-    owners=["team:data"],
-    description="Handle waiting webhook events, and bring the averages of their months up to date.",
-)
+@dg.job(owners=["team:data"])
 def process_webhook_events() -> None:
-    """Handle the inbox first, then averages."""
+    """Handle waiting webhook events, and bring the averages of their months up to date."""
     summarise_stale_months(handle_events())
 
 
@@ -97,20 +91,14 @@ fill_stage_arrays = sync_some.to_job(
 )
 
 
-@dg.job(
-    owners=["team:data"],
-    description="Find users deleted or to be deleted at the source; erase them here when their grace period is over.",
-)
+@dg.job(owners=["team:data"])
 def erase_deleted_users() -> None:
-    """Look for deleted users, then erase."""
+    """Find users deleted or to be deleted at the source; erase them here when their grace period is over."""
     erase_due_users(find_deleted_users())
 
 
-@dg.job(
-    owners=["team:data"],
-    description="Delete old records of runs and handled events; data and asset history stay.",
-)
+@dg.job(owners=["team:data"])
 def delete_old_records() -> None:
-    """Delete old operational records."""
+    """Delete old records of runs and handled events; data and asset history stay."""
     remove_old_rows()
     remove_old_runs()
