@@ -21,7 +21,7 @@ POLICY = re.compile(
 )
 NO_POLICY = re.compile(
     r"assets\.(metrics|report)\.|:(DAY_SECONDS|EPOCH_SECONDS|_RELEASE|_SECONDS)$|:_Progress\."
-    r"|:InboxOptions\.|pipelines\.runtime\.resources:"
+    r"|:InboxOptions\.|:Batch\.|pipelines\.runtime\.resources:"
 )
 """Lengths of a day, an epoch or a chart; counters; options whose default is off; fields that show a setting."""
 ROW = re.compile(r"^\| [^|]+ \| (?P<value>[^|]+) \| \[`(?P<name>[\w.]+:[\w.]+)`\]\((?P<link>[^)]+)\) \|$", re.MULTILINE)
