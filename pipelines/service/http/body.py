@@ -1,6 +1,8 @@
 """Reads bodies from clients that may mean harm: too large, too many, too slow, cut off, too deep, compressed bombs."""
 
 import asyncio
+import gzip
+import io
 import zlib
 from typing import Any
 
@@ -80,27 +82,16 @@ def decompressed(body: bytes, *, limit_bytes: int) -> bytes:
     Raises:
         Refused: the content is too large, or it is not whole.
     """
-    content, rest = b"", body
-    while rest.startswith(_GZIP):
-        member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-        try:
-            content += member.decompress(rest, limit_bytes + 1 - len(content))
-        except zlib.error:
-            raise _broken_gzip() from None
-        if len(content) > limit_bytes:
-            raise _too_large(limit_bytes)
-        if not member.eof:
-            raise _broken_gzip()
-        rest = member.unused_data
-        if not rest:
-            return content
-    if content:
-        raise _broken_gzip()
-    return body
-
-
-def _broken_gzip() -> Refused:
-    return Refused(400, "The body is not whole gzip.", outcome="not_gzip")
+    if not body.startswith(_GZIP):
+        return body
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
+            content = file.read(limit_bytes + 1)
+    except (OSError, EOFError, zlib.error):
+        raise Refused(400, "The body is not whole gzip.", outcome="not_gzip") from None
+    if len(content) > limit_bytes:
+        raise _too_large(limit_bytes)
+    return content
 
 
 def _too_large(limit_bytes: int) -> Refused:
