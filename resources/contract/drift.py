@@ -1,17 +1,22 @@
 """The statements about the Asleep API, held against what syncs have stored in the last week. Makes no request."""
 
 from collections import Counter
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from resources.asleep.paging import PAGE_ROWS
 from resources.contract.statements import FORMULA, MEAN_OF_RATIOS, PAGE_LIMIT, CheckResult, Findings
+from resources.database.schema.bookkeeping import api_accounts, sync_batches
+from resources.database.schema.tables import sleep_sessions
 from resources.load_sql import load_sql
 
 DAYS = 8
 """A week, and a day for a weekly run that was late."""
 MAX_SESSIONS = 500
+_OF_LISTS, _OF_AVERAGES = "list.", "average-stats: "
+"""How violations of the contract begin in sessions and in the counts of batches."""
 _ORDER = (CheckResult.NOT_VISIBLE, CheckResult.CONFIRMED, CheckResult.CONTRADICTED)
 
 
@@ -37,16 +42,28 @@ def check_stored(connection: Connection, *, max_sessions: int = MAX_SESSIONS) ->
     findings = Findings()
     for row in connection.execute(load_sql(__package__, "recent_results"), {"days": DAYS, "rows": max_sessions}):
         findings.check_session(row.result, row.user_id)
-    seen = connection.execute(load_sql(__package__, "recent_notes"), {"days": DAYS}).one()
-    findings.check(PAGE_LIMIT, seen.page_rows >= PAGE_ROWS if seen.page_rows else None, f"it has {seen.page_rows}")
-    findings.check_clock(seen.clock_ahead)
-    formula = seen.averaging_formula
-    findings.check(FORMULA, formula == "ratio_of_sums" if formula else None, MEAN_OF_RATIOS)
-    if seen.sessions:
-        findings.check_fields("list row", seen.list_violations)
-    if seen.reconciled:
-        findings.check_fields("average-stats", seen.average_violations)
+    _check_noted(findings, connection, func.now() - timedelta(days=DAYS))
     return [_summary(statement, findings) for statement in dict.fromkeys(each.statement for each in findings.found)]
+
+
+def _check_noted(findings: Findings, connection: Connection, since: ColumnElement[datetime]) -> None:
+    """Check what syncs have noted of the account, of their lists and of average-stats."""
+    account, session, batch = api_accounts.c, sleep_sessions.c, sync_batches.c
+    columns = (account.page_rows, account.clock_ahead, account.averaging_formula)
+    last = select(*columns).where(account.noted_at >= since).order_by(account.noted_at.desc()).limit(1)
+    page_rows, clock_ahead, formula = connection.execute(last).one_or_none() or (None, None, None)
+    findings.check(PAGE_LIMIT, page_rows >= PAGE_ROWS if page_rows else None, f"it has {page_rows}")
+    findings.check_clock(clock_ahead)
+    findings.check(FORMULA, formula == "ratio_of_sums" if formula else None, MEAN_OF_RATIOS)
+    if connection.scalar(select(session.session_id).where(session.updated_at >= since).limit(1)) is not None:
+        violations = select(func.unnest(session.contract_violations)).where(session.updated_at >= since).distinct()
+        found = [each.removeprefix(_OF_LISTS) for each in connection.scalars(violations) if each.startswith(_OF_LISTS)]
+        findings.check_fields("list row", found)
+    counts = connection.scalars(select(batch.counts).where(batch.started_at >= since))
+    names = {name for each in counts for name, value in each.items() if value}
+    violated = [name.removeprefix(_OF_AVERAGES) for name in names if name.startswith(_OF_AVERAGES)]
+    if violated or "requests_average_stats" in names:
+        findings.check_fields("average-stats", violated)
 
 
 def _summary(statement: str, findings: Findings) -> Summary:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Connection, RowMapping, and_, exists, func, select, true, tuple_
+from sqlalchemy import Column, Connection, RowMapping, and_, exists, func, select, tuple_
 
 from resources.database.schema.bookkeeping import stale_months
 from resources.database.schema.tables import monthly_averages, sleep_sessions, users
@@ -109,16 +109,13 @@ class ReadQueries:
         """
         s, m, t = sleep_sessions.c, monthly_averages.c, stale_months.c
         is_theirs = and_(s.user_id == user_id, s.deleted_at.is_(None))
-        counts = select(func.count().label("sessions"), func.max(s.updated_at).label("newest_change_at")).where(
-            is_theirs
-        )
-        counted = counts.subquery()
-        waiting = select(func.count()).select_from(stale_months).where(t.user_id == user_id).scalar_subquery()
-        statement = (
-            select(users.c.timezone, users.c.last_synced_at, counted, waiting.label("stale_months"))
-            .join(counted, true())
-            .where(users.c.user_id == user_id)
-        )
+        counted = {
+            "sessions": select(func.count()).where(is_theirs),
+            "newest_change_at": select(func.max(s.updated_at)).where(is_theirs),
+            "stale_months": select(func.count()).where(t.user_id == user_id),
+        }
+        counts = (query.scalar_subquery().label(name) for name, query in counted.items())
+        statement = select(users.c.timezone, users.c.last_synced_at, *counts).where(users.c.user_id == user_id)
         user = self._connection.execute(statement).mappings().one_or_none()
         if user is None:
             return None
