@@ -73,18 +73,6 @@ def create_app(settings: Settings, bounds: Bounds = _BOUNDS, statsd: DogStatsd |
     inbox = InboxWriter(inbox_calls, seconds=bounds.inbox_seconds)
     clients = Clients(admitted_per_minute=bounds.events_per_minute, refused_per_minute=bounds.refusals_per_minute)
 
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        stopped = threading.Event()
-        args = (engine, settings, bounds.notify_every_seconds, stopped)
-        sending = threading.Thread(target=_send_notifications, args=args, daemon=True)
-        sending.start()
-        yield
-        stopped.set()
-        await inbox.close()
-        await run_in_threadpool(sending.join)
-        engine.dispose()
-
     app = FastAPI(
         title="asleep-sync",
         version=version("asleep-sync"),
@@ -93,7 +81,7 @@ def create_app(settings: Settings, bounds: Bounds = _BOUNDS, statsd: DogStatsd |
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
-        lifespan=lifespan,
+        lifespan=lambda _app: _sending(engine, settings, bounds, inbox),
     )
     answer_errors(app)
     if settings.enable_webhooks:
@@ -106,6 +94,20 @@ def create_app(settings: Settings, bounds: Bounds = _BOUNDS, statsd: DogStatsd |
     listeners = (log_served, metrics.count)
     app.add_middleware(ServedRequests, listeners=listeners, at_once=bounds.requests_at_once)
     return app
+
+
+@asynccontextmanager
+async def _sending(engine: Engine, settings: Settings, bounds: Bounds, inbox: InboxWriter) -> AsyncIterator[None]:
+    """Deliver notifications while the service runs; close what it holds at its end."""
+    stopped = threading.Event()
+    args = (engine, settings, bounds.notify_every_seconds, stopped)
+    sending = threading.Thread(target=_send_notifications, args=args, daemon=True)
+    sending.start()
+    yield
+    stopped.set()
+    await inbox.close()
+    await run_in_threadpool(sending.join)
+    engine.dispose()
 
 
 def _send_notifications(engine: Engine, settings: Settings, every_seconds: float, stopped: threading.Event) -> None:

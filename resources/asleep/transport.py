@@ -221,10 +221,7 @@ class Transport:
             judged = failed(error)
         judged = self._judge_contact(response, judged)
         progress.attempts += 1
-        is_interim = isinstance(judged.error, InterimResponse)
-        progress.broken += judged.outcome is Outcome.BROKEN or is_interim
-        progress.garbled += judged.is_garbled and not is_interim
-        judged = self._stop_after_interim(judged, is_interim=is_interim, is_complete=response is not None)
+        judged = self._count(progress, judged, is_complete=response is not None)
         if isinstance(judged.error, Rejected) and self._rejection is None:
             self._rejection = judged.error
             self._rejected.set()
@@ -265,8 +262,11 @@ class Transport:
             )
         )
 
-    def _stop_after_interim(self, judged: Classification, *, is_interim: bool, is_complete: bool) -> Classification:
+    def _count(self, progress: _Progress, judged: Classification, *, is_complete: bool) -> Classification:
         """What was judged, or an error that stops all requests when interim responses precede all others."""
+        is_interim = isinstance(judged.error, InterimResponse)
+        progress.broken += judged.outcome is Outcome.BROKEN or is_interim
+        progress.garbled += judged.is_garbled and not is_interim
         with self._counting:
             self._interim_in_a_row = 0 if is_complete else self._interim_in_a_row + is_interim
             is_too_many = is_interim and self._interim_in_a_row >= MAX_INTERIM_IN_A_ROW
