@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 EPOCH_SECONDS = 30
 EPOCHS_A_DAY = 86_400 // EPOCH_SECONDS
-AWAKE, ASLEEP, UNKNOWN = 0, 1, 2
+AWAKE, UNKNOWN, ASLEEP = 0, 1, 2  # where recordings overlap, the higher one counts
 
 _NOON = timedelta(hours=12)
 _EPOCH = timedelta(seconds=EPOCH_SECONDS)
@@ -71,9 +71,8 @@ def compare_days(recordings: Sequence[Recording], mains: Iterable[MainSleep]) ->
         days[number] = main if main.has_stages and days.get(number, main) is not None else None
     wanted = sorted(number for number, main in days.items() if main is not None)
     states = {number: np.zeros(EPOCHS_A_DAY, dtype=np.uint8) for number in wanted}
-    for value in (UNKNOWN, ASLEEP):
-        for recording in recordings:
-            _paint(states, _slots(recording, value), value)
+    for recording in recordings:
+        _paint(states, recording)
     for number in wanted:
         if (main_of_day := days[number]) is not None:
             states[number][_unusable_epochs(number, main_of_day.zone)] = UNKNOWN
@@ -123,42 +122,29 @@ def _epoch_number(local: datetime) -> int:
     return (local.toordinal() - _ORDINAL_1970) * EPOCHS_A_DAY + (since_midnight + 43_200) // EPOCH_SECONDS
 
 
-def _slots(recording: Recording, value: int) -> NDArray[np.int64]:
-    """Local epochs in which the recording has this value, each as `_epoch_number` counts them."""
-    length = recording.seconds // EPOCH_SECONDS
-    if recording.stages is None:
-        return _local_epochs(recording, np.arange(length if value == UNKNOWN else 0))
-    stages = recording.stages
-    is_asleep = (stages >= 1) & (stages <= 3)  # noqa: PLR2004 light, deep, REM
-    if value == ASLEEP:
-        return _local_epochs(recording, np.flatnonzero(is_asleep))
-    never_arrived = np.arange(len(stages), max(length, len(stages)))
-    return _local_epochs(recording, np.concatenate([np.flatnonzero(~is_asleep & (stages != 0)), never_arrived]))
+def _paint(states: dict[int, Epochs], recording: Recording) -> None:
+    """Mark the recording's epochs in the states of the days that hold them."""
+    stages = np.array([], dtype=np.int16) if recording.stages is None else recording.stages
+    values = np.full(max(recording.seconds // EPOCH_SECONDS, len(stages)), UNKNOWN, dtype=np.uint8)
+    values[: len(stages)][stages == 0] = AWAKE
+    values[: len(stages)][(stages >= 1) & (stages <= 3)] = ASLEEP  # noqa: PLR2004 light, deep, REM
+    days, slots = np.divmod(_local_epochs(recording, len(values)), EPOCHS_A_DAY)
+    for number in np.unique(days):
+        if (state := states.get(int(number))) is not None:
+            np.maximum.at(state, slots[days == number], values[days == number])
 
 
-def _local_epochs(recording: Recording, epochs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The recording's epochs on the local clock, which may be moved between two of them."""
-    slots = _epoch_number(recording.start_local) + epochs
+def _local_epochs(recording: Recording, count: int) -> NDArray[np.int64]:
+    """The recording's first epochs on the local clock, which may be moved between two of them."""
+    slots = _epoch_number(recording.start_local) + np.arange(count)
     zone = _zone(recording.zone)
-    if zone is None or not len(epochs):
+    end = recording.start + count * _EPOCH
+    if zone is None or recording.start.astimezone(zone).utcoffset() == end.astimezone(zone).utcoffset():
         return slots
-    end = recording.start + (int(epochs[-1]) + 1) * _EPOCH
-    if recording.start.astimezone(zone).utcoffset() == end.astimezone(zone).utcoffset():
-        return slots
-    elapsed = pd.to_timedelta(np.insert(epochs, 0, 0) * EPOCH_SECONDS, unit="s")
-    moments = pd.Timestamp(recording.start).tz_convert("UTC") + elapsed
+    moments = pd.date_range(recording.start, periods=count, freq=_EPOCH).tz_convert("UTC")
     offsets = moments.tz_convert(zone).tz_localize(None) - moments.tz_localize(None)
     moved: NDArray[np.int64] = ((offsets - offsets[0]) // _EPOCH).to_numpy()
-    return slots + moved[1:]
-
-
-def _paint(states: dict[int, Epochs], slots: NDArray[np.int64], value: int) -> None:
-    if not len(slots):
-        return
-    numbers = slots // EPOCHS_A_DAY
-    for number in range(int(numbers.min()), int(numbers.max()) + 1):
-        if (state := states.get(number)) is not None:
-            state[slots[numbers == number] - number * EPOCHS_A_DAY] = value
+    return slots + moved
 
 
 @lru_cache(maxsize=4096)
