@@ -55,6 +55,14 @@ def test_the_image_compiles_its_files_in_a_mode_that_exists():
     assert mode in PycInvalidationMode.__members__
 
 
+def test_one_version_of_uv_installs_everywhere():
+    """Another version may read the lock file differently: what was tested is not what runs."""
+    version = re.search(r"^UV_VERSION := (\S+)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)[1]
+    texts = "".join((ROOT / file).read_text("utf-8") for file in ("deploy/Dockerfile", "docs/how-to/systemd.md"))
+
+    assert set(re.findall(r"uv==(\S+)", texts)) == {version}
+
+
 def test_the_image_runs_as_a_numeric_user():
     """Kubernetes' `runAsNonRoot` refuses a user by name."""
     assert re.search(r"^USER \d+$", (ROOT / "deploy/Dockerfile").read_text("utf-8"), re.MULTILINE)
