@@ -1,11 +1,10 @@
 """Users deleted at the source: noticed by one request each, erased here after a grace period."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import NamedTuple
 
 import dagster as dg
 from sqlalchemy import Engine
@@ -17,7 +16,7 @@ from assets.sync.api_requests import as_value
 from assets.sync.batch_state import key_finds_no_user
 from assets.sync.scheduler import threads_with_context
 from resources.asleep.client import AsleepClient
-from resources.asleep.errors import AsleepError, UserGone
+from resources.asleep.errors import UserGone
 from resources.asleep.records import UserProfile
 from resources.asleep.resource import AsleepApi
 from resources.database.resource import Database
@@ -60,56 +59,44 @@ def find_deleted_users(
             users = Registry(connection).presence()
         for start in range(0, len(users), USERS_AT_ONCE):
             chunk = dict(islice(users.items(), start, start + USERS_AT_ONCE))
-            answers = _ask(client, list(chunk), workers=asleep_api.max_connections)
-            if not counts["known"] and not answers.known and not all(chunk[user_id] for user_id in answers.gone):
-                raise key_finds_no_user(len(answers.gone))
-            counts.update(users=len(chunk), known=len(answers.known), **_note(database.engine, answers))
+            found = _find(client, list(chunk), workers=asleep_api.max_connections)
+            if not counts["known"] and not any(found.values()) and not all(chunk[user_id] for user_id in found):
+                raise key_finds_no_user(len(found))
+            counts.update(users=len(chunk), **_note(database.engine, found))
     if counts["known"]:
         yield dg.Output(None, metadata={**counts, **tally.counts()})
     else:
         context.log.warning("The API finds none of the users, so no user is erased; `asleep-sync forget` erases one.")
 
 
-class _Answers(NamedTuple):
-    staying: list[str]
-    leaving: list[str]
-    gone: list[str]  # neither the user endpoint nor the list finds them
+def _find(client: AsleepClient, user_ids: Sequence[str], *, workers: int) -> dict[str, UserProfile | None]:
+    """The users, without those whose request failed; None for one whom neither the user endpoint nor the list finds."""
+    today = datetime.now(UTC).date()
 
-    @property
-    def known(self) -> list[str]:
-        return [*self.staying, *self.leaving]
-
-
-def _ask(client: AsleepClient, user_ids: Sequence[str], *, workers: int) -> _Answers:
-    """Request every user, and the lists of those not found: a user is gone only when neither finds it."""
-    answers, today = _Answers([], [], []), datetime.now(UTC).date()
-
-    def request(user_id: str) -> UserProfile | bool | AsleepError:
-        """The user; True when neither the user endpoint nor the list finds the user."""
+    def request(user_id: str) -> object:
         answer = as_value(client.read_user, user_id)
         if not isinstance(answer, UserGone):
             return answer
         listed = as_value(client.list_page, user_id, today, today, offset=0)
-        return not listed or isinstance(listed, UserGone)
+        return None if not listed or isinstance(listed, UserGone) else listed
 
     with threads_with_context(workers) as threads:
-        for user_id, answer in zip(user_ids, threads.map(request, user_ids), strict=True):
-            if isinstance(answer, UserProfile):
-                (answers.leaving if answer.to_be_deleted else answers.staying).append(user_id)
-            elif answer is True:
-                answers.gone.append(user_id)
-    return answers
+        answers = zip(user_ids, threads.map(request, user_ids), strict=True)
+        return {user_id: user for user_id, user in answers if user is None or isinstance(user, UserProfile)}
 
 
-def _note(engine: Engine, answers: _Answers) -> dict[str, int]:
+def _note(engine: Engine, found: Mapping[str, UserProfile | None]) -> dict[str, int]:
+    known = {user_id: user.to_be_deleted for user_id, user in found.items() if user is not None}
     with engine.begin() as connection:
-        Erasures(connection).note_to_be_deleted(answers.staying, scheduled=False)
-        Erasures(connection).note_to_be_deleted(answers.leaving, scheduled=True)
-        back = Registry(connection).note_return(answers.known)
-        SyncState(connection).users_found(answers.known)
-        not_found = SyncState(connection).users_not_found(answers.gone)
+        for scheduled in (False, True):
+            named = [user_id for user_id, to_be_deleted in known.items() if to_be_deleted is scheduled]
+            Erasures(connection).note_to_be_deleted(named, scheduled=scheduled)
+        back = Registry(connection).note_return(list(known))
+        SyncState(connection).users_found(list(known))
+        not_found = SyncState(connection).users_not_found([user_id for user_id, user in found.items() if user is None])
     return {
-        "to_be_deleted": len(answers.leaving),
+        "known": len(known),
+        "to_be_deleted": sum(known.values()),
         "gone": not_found["users_gone"],
         "not_found": not_found["users_not_found"],
         "back": back,
