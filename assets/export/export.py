@@ -1,6 +1,5 @@
 """Writes Parquet and CSV files, one folder for each dataset and month; unchanged months are left as they are."""
 
-import json
 import shutil
 import zlib
 from collections import defaultdict
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa  # loaded when something is exported
 
 _LOCK = "asleep-sync export"  # one export at a time, so that an erasure also reaches the files of one under way
-MANIFEST = ".months.json"  # in each dataset's folder: checksums of exported months' rows and columns, and formats
+_STATE = ".state"  # in each month's folder: checksums of its rows and columns, and the formats
 _ARRAYS = frozenset({"sleep_stages", "breath_stages", "snoring_stages"})
 
 
@@ -124,8 +123,9 @@ def refresh(engine: Engine, directory: Path) -> Exported:
         for dataset in (*DATASETS, STAGES, EPOCHS):
             folder, by_formats = directory / dataset.name, defaultdict[tuple[str, ...], list[date]](list)
             _remove_unfinished(folder)
-            for key, entry in _read_manifest(folder).items():
-                by_formats[tuple(entry.split()[2:])].append(date.fromisoformat(f"{key}-01"))
+            for path in folder.glob("month=*"):
+                formats = tuple(sorted(file.suffix[1:] for file in path.glob(f"{dataset.name}.*")))
+                by_formats[formats].append(date.fromisoformat(f"{path.name.removeprefix('month=')}-01"))
             for formats, months in by_formats.items():
                 done.append(_export(engine, directory, ExportRequest((dataset,), months, formats), _no_progress))
     return _sum(done)
@@ -157,29 +157,22 @@ class _Months:
 
     def write(self, progress: Callable[[str, date], None]) -> Exported:
         """Write the months that changed, and remove those without rows."""
-        columns, states, kept = self.columns(), self.states(), _read_manifest(self.folder)
+        columns, states = self.columns(), self.states()
         shape, formats = f"{zlib.crc32(str(columns).encode()):08x}", " ".join(sorted(self.request.formats))
         written = unchanged = rows = 0
         for month, state in states.items():
             if self.request.months is not None and month not in self.request.months:
                 continue
-            key, entry = f"{month:%Y-%m}", f"{state} {shape} {formats}"
-            if kept.get(key) == entry and (self.folder / f"month={key}").is_dir():
+            entry = f"{state} {shape} {formats}"
+            if _read_state(self.folder / f"month={month:%Y-%m}") == entry:
                 unchanged += 1
                 continue
             progress(self.dataset.name, month)
-            kept[key] = f"unfinished - {formats}"  # refresh() has to know the month, should this process be killed
-            _write_manifest(self.folder, kept)
-            rows += self.write_month(month, columns)
-            kept[key] = entry
-            _write_manifest(self.folder, kept)
+            rows += self.write_month(month, columns, entry)
             written += 1
-        gone = {path.name.removeprefix("month=") for path in self.folder.glob("month=*")}
-        gone -= {f"{month:%Y-%m}" for month in states}
-        for key in gone:
-            shutil.rmtree(self.folder / f"month={key}")
-            kept.pop(key, None)
-        _write_manifest(self.folder, kept)
+        gone = {path.name for path in self.folder.glob("month=*")} - {f"month={month:%Y-%m}" for month in states}
+        for name in gone:
+            shutil.rmtree(self.folder / name)
         return Exported(written, unchanged, len(gone), rows)
 
     def columns(self) -> "pa.Schema":
@@ -199,8 +192,14 @@ class _Months:
         )
         return {row.month: row.state for row in self.connection.execute(text(query))}
 
-    def write_month(self, month: date, columns: "pa.Schema") -> int:
-        """Write a month into a temporary folder, then move it into place; returns the number of rows."""
+    def write_month(self, month: date, columns: "pa.Schema", entry: str) -> int:
+        """Write a month and its state into a temporary folder, then move it into place; returns the number of rows.
+
+        Args:
+            month: its first day.
+            columns: of the files.
+            entry: the state.
+        """
         from assets.export.arrow_files import write_parquet
 
         target = self.folder / f"month={month:%Y-%m}"
@@ -215,6 +214,8 @@ class _Months:
                 write_parquet(csv, parquet, columns)
             if "csv" not in self.request.formats:
                 csv.unlink()
+            with _open_private(unfinished / _STATE) as file:
+                file.write(entry.encode())
             shutil.rmtree(target, ignore_errors=True)
             unfinished.rename(target)
         finally:
@@ -250,14 +251,7 @@ def _open_private(file: Path) -> BinaryIO:
     return file.open("wb")
 
 
-def _read_manifest(folder: Path) -> dict[str, str]:
-    with suppress(FileNotFoundError, json.JSONDecodeError):
-        return dict(json.loads((folder / MANIFEST).read_text("utf-8")))
-    return {}
-
-
-def _write_manifest(folder: Path, states: dict[str, str]) -> None:
-    unfinished = folder / f"{MANIFEST}.new"
-    with _open_private(unfinished) as file:
-        file.write(json.dumps(states, indent=1, sort_keys=True).encode())
-    unfinished.replace(folder / MANIFEST)
+def _read_state(folder: Path) -> str:
+    with suppress(FileNotFoundError):
+        return (folder / _STATE).read_text("utf-8")
+    return ""

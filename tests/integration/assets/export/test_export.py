@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from assets.export import arrow_files
-from assets.export.export import DATASETS, EPOCHS, MANIFEST, STAGES, Dataset, ExportRequest, export, refresh
+from assets.export.export import DATASETS, EPOCHS, STAGES, Dataset, ExportRequest, export, refresh
 from assets.metrics.monthly_summary import summarise
 from assets.metrics.sleep_metrics import compute_metrics
 from resources.database.users.erase import Erasures
@@ -137,7 +137,7 @@ def test_files_are_private_and_an_interrupted_export_leaves_none_half_written(
         full.setattr("assets.export.arrow_files.write_parquet", fail)
         with pytest.raises(OSError, match="no space left"):
             export(engine, directory)
-    assert {path.name for path in directory.rglob("*") if path.is_file()} == {MANIFEST}
+    assert {path.name for path in directory.rglob("*") if path.is_file()} == set()
 
     export(engine, directory)
 
@@ -165,7 +165,7 @@ def test_an_erasure_reaches_every_format_a_running_export_and_what_a_killed_one_
         interrupted.setattr(Path, "rename", move_and_interrupt)
         with pytest.raises(KeyboardInterrupt):
             export(engine, tmp_path, ExportRequest(DATASETS[1:2]))
-    assert list((tmp_path / "nights").glob("month=*")), "in place, but not yet noted as written"
+    assert list((tmp_path / "nights").glob("month=*")), "in place when the process was killed"
     copied, refreshing = Event(), list[Future[Any]]()
     convert = arrow_files.write_parquet
 
@@ -184,7 +184,7 @@ def test_an_erasure_reaches_every_format_a_running_export_and_what_a_killed_one_
         export(engine, tmp_path, ExportRequest(DATASETS[:1]))
         refreshing[0].result(timeout=60)
 
-    assert {path.name for path in (tmp_path / "epochs").glob("*/*")} == {"epochs.parquet", "epochs.csv"}
+    assert {path.name for path in (tmp_path / "epochs").glob("*/epochs.*")} == {"epochs.parquet", "epochs.csv"}
     for file in filter(Path.is_file, tmp_path.rglob("*")):
         if file.suffix == ".parquet":
             assert set(pd.read_parquet(file)["user_id"]) == {ALICE}
