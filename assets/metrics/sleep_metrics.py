@@ -6,17 +6,16 @@ is still the same: then no session changed meanwhile. Other periods stay stale f
 
 from collections.abc import Iterable
 from datetime import date
-from functools import cache
 from typing import Any, NamedTuple
 
-import orjson
 import pandas as pd
-from sqlalchemy import BigInteger, Connection, Engine, Executable, Integer, Text, Time, bindparam, column, func, select
+from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Table, Time, select
 
 from assets.metrics.circular import whole_seconds
 from assets.metrics.periods import WEEKEND, metrics_of
 from assets.metrics.regularity import MainSleep, Recording, compare_days, pairs_frame, stages_of
 from assets.metrics.stale_rows import count_of, take_and_store
+from resources.database.copy import copy_in
 from resources.database.schema.bookkeeping import stale_periods
 from resources.database.schema.metrics_table import sleep_metrics
 from resources.load_sql import load_sql
@@ -35,6 +34,15 @@ _KEY = ("user_id", "period", "period_start")
 _CLOCKS = tuple(name for name in _COLUMNS if isinstance(sleep_metrics.c[name].type, Time))
 _INTEGERS = tuple(name for name in _COLUMNS if isinstance(sleep_metrics.c[name].type, Integer))
 _DATES = ("period_start", "period_end", "as_of")
+
+_incoming = Table(
+    "incoming_metrics",
+    MetaData(),
+    *(Column(name, sleep_metrics.c[name].type) for name in _COLUMNS),
+    Column("version", stale_periods.c.version.type),
+    prefixes=["TEMPORARY"],
+    postgresql_on_commit="DROP",
+)
 
 
 class Computed(NamedTuple):
@@ -68,7 +76,7 @@ def compute_metrics(engine: Engine, today: date, free_days: frozenset[int] = WEE
         if rows is None:
             return Computed(*map(sum, zip(*done, strict=True)))
         with engine.begin() as connection:
-            done.append(Computed(*connection.execute(_statement(), {"rows": _as_json(rows)}).one()))
+            done.append(_write(connection, rows))
         after = due["user_id"].max()
 
 
@@ -130,24 +138,24 @@ def _recording(row: Any) -> Recording:
     )
 
 
-def _as_json(rows: pd.DataFrame) -> str:
-    """Rows as the statement reads them: null where a value is missing, clock times and dates as text."""
+def _values(rows: pd.DataFrame) -> list[tuple[Any, ...]]:
+    """Rows for COPY, in the order of the incoming table: None for what is missing, clock times and dates as text."""
     shown = rows.copy()
     for name in _CLOCKS:
         shown[name] = pd.to_datetime(whole_seconds(shown[name]), unit="s").dt.strftime("%H:%M:%S")
     for name in _DATES:
         shown[name] = shown[name].dt.strftime("%Y-%m-%d")
-    records = shown.astype(dict.fromkeys(_INTEGERS, "Int64")).astype(object).where(shown.notna(), None)
-    return orjson.dumps(records[[*_COLUMNS, "version"]].to_dict("records")).decode()
+    shown = shown.astype(dict.fromkeys(_INTEGERS, "Int64")).astype(object).where(shown.notna(), None)
+    return list(shown[[*_COLUMNS, "version"]].itertuples(index=False, name=None))
 
 
-@cache
-def _statement() -> Executable:
-    """Store the rows of the parameter `rows` whose version has not changed."""
-    columns = [column(name, sleep_metrics.c[name].type) for name in _COLUMNS]
-    rows = func.json_to_recordset(bindparam("rows", type_=Text)).table_valued(*columns, column("version", BigInteger))
-    computed = select(rows.render_derived("row", with_types=True)).order_by(*_KEY).subquery("computed")
-    return select(*map(count_of, take_and_store(computed, stale_periods, sleep_metrics, _has_sessions)))
+def _write(connection: Connection, rows: pd.DataFrame) -> Computed:
+    """Store the rows whose version has not changed. Figures of users travel by COPY, which no server logs."""
+    _incoming.create(connection)
+    copy_in(connection, _incoming, _values(rows))
+    computed = select(_incoming).order_by(*(_incoming.c[name] for name in _KEY)).subquery("computed")
+    parts = take_and_store(computed, stale_periods, sleep_metrics, _has_sessions)
+    return Computed(*connection.execute(select(*map(count_of, parts))).one())
 
 
 def _has_sessions(row: Any) -> Any:
