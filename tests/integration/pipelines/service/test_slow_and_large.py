@@ -166,7 +166,10 @@ class Crowded(BoundedProtocol):
 def idle_connection(service: Service, source: str) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", service.port), PATIENCE_SECONDS, source_address=(source, 0))
     connection.sendall(b"GET /live HTTP/1.1\r\nhost: x\r\n\r\n")
-    assert b"200 OK" in connection.recv(65536)
+    received = b""
+    while not received.endswith(b'{"status":"live"}'):  # until then the connection is not idle
+        received += connection.recv(65536)
+        assert received.startswith(b"HTTP/1.1 200 OK")
     return connection
 
 
@@ -187,7 +190,9 @@ def test_idle_connections_of_one_address_are_bounded(serve_app: Callable[..., Se
         other = stack.enter_context(idle_connection(service, "127.0.0.2"))
         crowd = [stack.enter_context(idle_connection(service, "127.0.0.3")) for _ in range(25)]
         assert service.get("/live").status_code == 200
-        assert [is_open(connection) for connection in crowd] == [False] * 15 + [True] * 10
+        kept = [number for number, connection in enumerate(crowd) if is_open(connection)]
+        assert len(kept) == 10
+        assert kept[-8:] == list(range(17, 25))  # neighbours may become idle in another order
         assert is_open(other)
 
 
