@@ -64,7 +64,7 @@ def build_definitions(
 
     Args:
         settings: the environment.
-        executor: where steps run; by default as DAGSTER_EXECUTOR says.
+        executor: where steps run; by default those of DAGSTER_EXECUTOR.
         first_day: of the partitions.
     """
     return dg.Definitions(
@@ -133,7 +133,7 @@ def _resources(settings: Settings) -> dict[str, object]:
         ),
         "sync_options": shown_resource(
             options,
-            "How a sync goes about its work.",
+            "Batch size, cache time and detail of a sync.",
             user_batch_size=(options.user_batch_size, "USER_BATCH_SIZE: users of one step"),
             cache_ttl_seconds=(
                 options.cache_ttl_seconds,

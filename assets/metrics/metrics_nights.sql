@@ -18,10 +18,10 @@ SELECT
     n.naps,
     n.is_valid_night
 FROM unnest(CAST(:user_ids AS text []), CAST(:firsts AS date []), CAST(:lasts AS date []))
-    AS asked (user_id, first, last)
+    AS requested (user_id, first, last)
 CROSS JOIN LATERAL (
     SELECT *
     FROM asleep.nights
-    WHERE nights.user_id = asked.user_id AND nights.night_date BETWEEN asked.first AND asked.last
+    WHERE nights.user_id = requested.user_id AND nights.night_date BETWEEN requested.first AND requested.last
 ) AS n
 ORDER BY n.user_id, n.night_date

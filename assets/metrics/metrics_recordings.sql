@@ -10,9 +10,9 @@ SELECT
     s.local_zone,
     array_to_string(s.sleep_stages, ',', '-1') AS stages
 FROM unnest(CAST(:user_ids AS text []), CAST(:firsts AS date []), CAST(:lasts AS date []))
-    AS asked (user_id, first, last)
+    AS requested (user_id, first, last)
 JOIN asleep.sleep_sessions AS s
-    ON s.user_id = asked.user_id
-    AND s.night_date BETWEEN asked.first AND asked.last
+    ON s.user_id = requested.user_id
+    AND s.night_date BETWEEN requested.first AND requested.last
     AND s.episode_id IS NOT NULL
 ORDER BY s.user_id, s.session_start_time

@@ -36,7 +36,7 @@ def metrics_of(  # noqa: PLR0913 each is a table of its own
     free_days: Mapping[str, frozenset[int]],
     today: date,
 ) -> pd.DataFrame:
-    """Compute the metrics of the periods asked for.
+    """Compute the metrics of the requested periods.
 
     Args:
         periods: `user_id`, `period` ('week' from Monday, or 'month') and `period_start` (datetime64), one row each.
@@ -94,7 +94,7 @@ def _end_of(rows: pd.DataFrame) -> pd.Series:
 
 
 def _in_periods(rows: pd.DataFrame, dated: pd.DataFrame) -> pd.DataFrame:
-    """Each row of `dated` once for every period asked for that holds its date."""
+    """Each row of `dated` once for every requested period that holds its date."""
     found = []
     for period, start_of in ((WEEK, week_of), (MONTH, month_of)):
         copies = dated.assign(period=period, period_start=start_of(dated["night_date"]))

@@ -92,19 +92,19 @@ def _frame(connection: Connection, name: str, **values: object) -> pd.DataFrame:
 
 def _rows(connection: Connection, due: pd.DataFrame, today: date, free_days: frozenset[int]) -> pd.DataFrame:
     spans = due.groupby("user_id")["period_start"].agg(["min", "max"])
-    asked = {
+    requested = {
         "user_ids": list(spans.index),
         "firsts": [moment.date() for moment in spans["min"] - _HISTORY],
         "lasts": [moment.date() for moment in spans["max"] + pd.Timedelta(days=32)],
     }
-    nights = _frame(connection, "metrics_nights", **asked)
+    nights = _frame(connection, "metrics_nights", **requested)
     own = due.dropna(subset="free_days").set_index("user_id")["free_days"].map(frozenset).to_dict()
     rows = metrics_of(
         due,
-        calendar=_frame(connection, "metrics_calendar", **asked),
+        calendar=_frame(connection, "metrics_calendar", **requested),
         nights=nights,
-        pairs=_pairs(_frame(connection, "metrics_recordings", **asked), nights),
-        free_days={user_id: own.get(user_id, free_days) for user_id in asked["user_ids"]},
+        pairs=_pairs(_frame(connection, "metrics_recordings", **requested), nights),
+        free_days={user_id: own.get(user_id, free_days) for user_id in requested["user_ids"]},
         today=today,
     )
     return rows.merge(due[[*_KEY, "version"]], on=list(_KEY)).assign(definition_version=DEFINITION_VERSION)

@@ -48,7 +48,7 @@ class SyncFlags(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SyncOptions:
-    """How a sync goes about its work."""
+    """Batch size, cache time and detail of a sync."""
 
     user_batch_size: int
     cache_ttl_seconds: float
@@ -79,7 +79,7 @@ def run_batch(
         database: with the tables.
         batch: the users, the window, the mode.
     """
-    tally, note = RequestCounts(), "Another run syncs these users just now: waiting."
+    tally, note = RequestCounts(), "Another run is syncing these users: waiting for its end."
     lock = lock_of_batch(batch.number, batch.of)
     with (
         as_dagster_failure(context),

@@ -55,7 +55,7 @@ def plan_batches(
 @dg.op(
     ins={"planned": dg.In(dg.Nothing)},
     out=dg.Out(dg.Nothing),
-    description="Ask the API about the users of one batch, and write what it says.",
+    description="Sync the users of one batch.",
 )
 def sync_users(
     context: dg.OpExecutionContext,

@@ -1,4 +1,4 @@
--- One row: active users of whom nothing was asked since a moment: neither synced in full nor known to have failed or to
+-- One row: active users of whom nothing was requested since a moment: neither synced in full nor known to have failed or to
 -- be missing.
 SELECT count(*) AS users
 FROM asleep.users AS u

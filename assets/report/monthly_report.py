@@ -76,7 +76,7 @@ def _templates() -> Environment:
 
 
 def _drawn(picture: Figure, name: str, title: str) -> Markup:
-    """The picture; its title is what a screen reader says."""
+    """The picture; its title is for screen readers."""
     described = f'<svg role="img" aria-label="{escape(title)}"'
     return Markup(charts.svg(picture, name).replace("<svg", described, 1))  # noqa: S704 drawn by us
 

@@ -20,7 +20,7 @@ from resources.database.sync.upsert import SESSION_COLUMNS
 _USER_ID = SESSION_COLUMNS.index("user_id")
 _ID = SESSION_COLUMNS.index("session_id")
 _TWO_OWNERS = (
-    "Two users are said to have this session, and the API does not return it for exactly one of them. It was not "
+    "The API returned this session for two users, and a second request did not settle to whom it belongs. It was not "
     "written. The next run tries again."
 )
 _KEY_NOT_CONFIRMED = (
@@ -154,7 +154,7 @@ class BatchState(Findings):
             outcome.not_listed = set()
 
     def mended(self) -> list[int]:
-        """Earlier failures that were not met again. Where a list failed again, nothing can be said."""
+        """Earlier failures that were not met again. Where a list failed again, nothing is known."""
         found: list[int] = []
         for outcome in self.done:
             again = self._failed(outcome)

@@ -1,6 +1,6 @@
 """Compares stored statistics and averages with the API's own: how far two figures may lie apart, and why.
 
-What the API leaves out says nothing. A figure that it gives and the tables lack is a difference.
+What the API leaves out is not compared. A figure that it gives and the tables lack is a difference.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -84,8 +84,8 @@ def statistics_that_differ(ours: Stat, theirs: Stat) -> list[str]:
         tolerances = tolerances | dict.fromkeys((*_FORCED_SHARES, *_OTHER_SHARES), _SAME_ROUNDING)
     return [
         name
-        for name, mine, said in zip(Stat._fields, ours, theirs, strict=True)
-        if said is not None and not _agree(mine, said, tolerances.get(name, 0.0))
+        for name, mine, reported in zip(Stat._fields, ours, theirs, strict=True)
+        if reported is not None and not _agree(mine, reported, tolerances.get(name, 0.0))
     ]
 
 
@@ -114,7 +114,7 @@ def stages_contradict(session: SleepSession) -> bool:
         (inside.count(2), stat.time_in_deep),
         (inside.count(3), stat.time_in_rem),
     )
-    return any(said is not None and epochs * EPOCH_SECONDS != said for epochs, said in counted)
+    return any(reported is not None and epochs * EPOCH_SECONDS != reported for epochs, reported in counted)
 
 
 def averages_that_differ(
@@ -191,10 +191,10 @@ def differing_averages(mine: Mapping[str, float | time | None], theirs: AverageS
     """
     return [
         name
-        for name, said in (theirs.averages or {}).items()
+        for name, reported in (theirs.averages or {}).items()
         if name in mine and (tolerance := AVERAGE_TOLERANCES.get(name)) is not None
-        if said is not None and not (mine[name] is None and isinstance(said, time))  # clock times that have no mean
-        if not _agree(mine[name], said, tolerance)
+        if reported is not None and not (mine[name] is None and isinstance(reported, time))  # times without a mean
+        if not _agree(mine[name], reported, tolerance)
     ]
 
 
@@ -221,13 +221,13 @@ def _ratio_of_sums(stats: Sequence[Stat], over: str, under: str) -> float | None
     return sum(top for top, _ in both) / whole if whole else None
 
 
-def _agree(mine: object, said: object, tolerance: float) -> bool:
-    if isinstance(mine, time) and isinstance(said, time):
-        apart = (_seconds(mine) - _seconds(said) + DAY_SECONDS / 2) % DAY_SECONDS - DAY_SECONDS / 2
+def _agree(mine: object, reported: object, tolerance: float) -> bool:
+    if isinstance(mine, time) and isinstance(reported, time):
+        apart = (_seconds(mine) - _seconds(reported) + DAY_SECONDS / 2) % DAY_SECONDS - DAY_SECONDS / 2
         return abs(apart) <= tolerance
-    if isinstance(mine, int | float) and isinstance(said, int | float):
-        return abs(mine - said) <= tolerance + _NOISE
-    return mine == said or (mine is None and said == [])
+    if isinstance(mine, int | float) and isinstance(reported, int | float):
+        return abs(mine - reported) <= tolerance + _NOISE
+    return mine == reported or (mine is None and reported == [])
 
 
 def _seconds(clock: time) -> int:

@@ -144,7 +144,7 @@ class StatisticsSync(UserSteps):
             return self.reads_in_full or stored.deletion_is_unchecked
         if not self.reads_in_full:
             return stored.state != COMPLETE or stored.session_start_time in self.outcome.window.listed
-        assert stored.analysis is not None  # noqa: S101 it was asked for
+        assert stored.analysis is not None  # noqa: S101 it was requested
         return (
             stored.state == COMPLETE
             and (_stat_of(stored).time_in_sleep is not None or stored.analysis.never_slept)
@@ -226,7 +226,7 @@ def _contradicts(theirs: Analysed, stored: StoredSession) -> bool:
             return True
     elif _stat_of(stored).time_in_sleep:
         return True
-    return any(said is not None and said != ours for said, ours in pairs) or _was_analysed_again(theirs, stored)
+    return any(new is not None and new != old for new, old in pairs) or _was_analysed_again(theirs, stored)
 
 
 def _was_analysed_again(theirs: Analysed, stored: StoredSession) -> bool:

@@ -182,7 +182,7 @@ class _BatchSync:
         """
         batch = self.batch
         with self.engine.begin() as connection:
-            note_account(connection, self.api.account, **self.learnt())
+            note_account(connection, self.api.account, **self.account_facts())
             is_last = self.record.are_others_finished(connection)
             if not (is_last and batch.mode.covers_the_window):
                 return []
@@ -203,8 +203,8 @@ class _BatchSync:
             again = replace(batch, number=0, of=1, pseudonyms=pseudonyms, failed_only=True)
             return _users_of(connection, again)
 
-    def learnt(self) -> dict[str, int | timedelta]:
-        """What this batch learnt about the account."""
+    def account_facts(self) -> dict[str, int | timedelta]:
+        """What this batch found out about the account."""
         size, clock_ahead = self.api.page_size, self.api.clock_ahead()
         rows: dict[str, int | timedelta] = {"page_rows": size.rows} if size.is_changed else {}
         return rows if clock_ahead is None else {**rows, "clock_ahead": clock_ahead}
@@ -247,7 +247,7 @@ class _BatchSync:
             self.state.unconfirmed += chain.from_iterable(others)
 
     def settle_owners(self) -> None:
-        """Read sessions that two users are said to have once for each: one response alone never changes an owner."""
+        """Read sessions that the API returned for two users once for each user: one response never moves one."""
         if not self.state.rows:
             return
         with self.engine.connect() as connection:

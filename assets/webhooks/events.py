@@ -190,7 +190,7 @@ class Chunk:
         return [event_id for event_id, action in self.actions.items() if action in actions]
 
     def _fail(self, event_id: int, message: str, *, is_hopeless: bool = False) -> None:
-        """Note why an event could not be handled, without ids or values; a hopeless one is not tried again."""
+        """Note why an event could not be handled, without ids or values; one that cannot succeed is not tried again."""
         event = self.events[event_id]
         self.failed.append(FailedEvent(event_id, message, event.user_id, event.session_id, is_hopeless))
 

@@ -22,7 +22,7 @@ DAILY_SCHEDULE = "daily_sync"
 _SCHEDULE_TAG = "dagster/schedule_name"
 WILL_RETRY = "dagster/will_retry"
 MAX_REASONS = 5
-INTERRUPTED = "its process was asked to stop, as happens when a machine or the daemon is restarted"
+INTERRUPTED = "its process received a signal to stop, as happens when a machine or the daemon is restarted"
 
 
 def alert_on_run_failure(settings: Settings) -> dg.SensorDefinition:
@@ -102,7 +102,7 @@ def alert_on_api_outage(settings: Settings, clock: Callable[[], datetime] = utc_
             alert_of_outage(settings, "Asleep API", since or reported, ended_at=None if is_down else clock())
             context.update_cursor(cursor_of(since))
         return dg.SkipReason(
-            f"The API has not answered since {since}." if since else "The API answers, or is not asked."
+            f"The API has not responded since {since}." if since else "The API responds, or receives no requests."
         )
 
     return sensor
@@ -178,14 +178,14 @@ def _alert_of_run(settings: Settings, run: DagsterRun, reasons: Sequence[str]) -
 
 def _reasons_of(context: dg.RunFailureSensorContext) -> list[str]:
     """The messages of the failed steps, each once; the run's own message when no step failed."""
-    said: dict[str, None] = {}
+    reported: dict[str, None] = {}
     for event in context.get_step_failure_events():
         failure = event.step_failure_data
         failure_data = failure.user_failure_data
-        said.setdefault(
+        reported.setdefault(
             (failure_data.description if failure_data else None) or (failure.error.message if failure.error else "")
         )
-    reasons = [_plain(reason.strip()) for reason in said if reason.strip()]
+    reasons = [_plain(reason.strip()) for reason in reported if reason.strip()]
     return (reasons or [context.failure_event.message or "no reason given"])[:MAX_REASONS]
 
 

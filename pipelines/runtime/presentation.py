@@ -32,7 +32,7 @@ def presented(assets: Iterable[dg.AssetsDefinition | dg.AssetSpec], settings: Se
 
     Args:
         assets: as they are defined.
-        settings: the environment, which says where the tables are.
+        settings: the environment.
     """
     address = address_of_database(settings)
     database = address.rpartition("/")[2]

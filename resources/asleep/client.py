@@ -40,7 +40,7 @@ class AsleepClient:
     def __init__(self, requests: Requests, *, account: str = "") -> None:
         self.requests = requests
         self.account = account
-        """Stands for base URL and key where what was learnt about the API is remembered."""
+        """Stands for base URL and key for which facts about the API are stored."""
         self.page_size = PageSize()
         self._pager = Pager(self.page_size)
         self._last_moments: tuple[datetime, str | None] | None = None

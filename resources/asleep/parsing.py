@@ -229,7 +229,7 @@ def parse_session_result(result: object, *, user_id: str, asked_at: datetime) ->
     if not isinstance(result, dict):
         _malformed("result: not an object", result)
     if result.get("user_id", user_id) != user_id:
-        _malformed("user_id: not the user asked about", result)
+        _malformed("user_id: not the requested user", result)
     # Webhooks add `user_id`; without it both ways give the same hash.
     result = {name: value for name, value in result.items() if name != "user_id"}
     session = result.get("session")
@@ -364,7 +364,7 @@ def parse_user(result: Object, *, user_id: str) -> UserProfile:
         Malformed: the profile of another user.
     """
     if result.get("user_id") != user_id:
-        _malformed("user_id: not the user asked about", {**result, "metadata": None})
+        _malformed("user_id: not the requested user", {**result, "metadata": None})
     violations: list[str] = []
     fields = _Fields(result, violations, names=_USER_NAMES)
     to_be_deleted = result.get("to_be_deleted")

@@ -45,7 +45,7 @@ _POOLER_TRIES = 5
 
 
 class DatabaseUnsuitable(RuntimeError):
-    """This database cannot be used as it is set up; the message says what to change."""
+    """This database cannot be used as it is set up; the message names the remedy."""
 
 
 def set_up_session(connection: PostgresConnection, settings: Mapping[str, str] = SETTINGS) -> None:

@@ -79,7 +79,7 @@ _DESCRIPTIONS = {
     413: "The body is too large",
     422: "A parameter is not valid",
     429: "Too many requests; Retry-After tells when to come back",
-    503: "The database is not available, or too much arrives at once; Retry-After says when to come back",
+    503: "The database is not available, or too much arrives at once; Retry-After gives the pause in seconds",
 }
 
 

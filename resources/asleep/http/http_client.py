@@ -188,7 +188,7 @@ class HttpClient:
         return body
 
     def _failure_of(self, error: Exception, timeout_seconds: float) -> AsleepError:
-        """The project's error for a library's error: it says nothing of what the library knows about the request."""
+        """The project's error for a library's error: it holds nothing that the library stored about the request."""
         if isinstance(error, AsleepError):
             return error
         causes = list(_causes(error))

@@ -1,4 +1,4 @@
-"""What was learnt about the API: from which addresses it answers, how long an account's pages are."""
+"""What is known about the API: from which addresses it answers, how long an account's pages are."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -54,14 +54,14 @@ def known_account(connection: Connection, account: str) -> Account:
     return Account() if found is None else Account(*found)
 
 
-def note_account(connection: Connection, account: str, **learnt: int | str | timedelta) -> None:
+def note_account(connection: Connection, account: str, **facts: int | str | timedelta) -> None:
     """Store what a run found out about an account.
 
     Args:
         connection: in the caller's transaction.
         account: base URL and environment.
-        **learnt: values by column of `api_accounts`.
+        **facts: values by column of `api_accounts`.
     """
-    values = {**learnt, "noted_at": func.now()}
+    values = {**facts, "noted_at": func.now()}
     statement = insert(api_accounts).values(account=account, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=["account"], set_=values))

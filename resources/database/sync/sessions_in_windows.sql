@@ -2,11 +2,11 @@
 -- old, those that the API had not finished and deleted ones that must be requested once more.
 SELECT s.session_id
 FROM unnest(CAST(:user_ids AS text []), CAST(:starts AS timestamptz []), CAST(:ends AS timestamptz []))
-    AS asked (user_id, window_start, window_end)
+    AS requested (user_id, window_start, window_end)
 INNER JOIN asleep.sleep_sessions AS s
-    ON s.user_id = asked.user_id
-    AND s.session_start_time >= asked.window_start
-    AND s.session_start_time < asked.window_end
+    ON s.user_id = requested.user_id
+    AND s.session_start_time >= requested.window_start
+    AND s.session_start_time < requested.window_end
 UNION
 SELECT session_id
 FROM asleep.sleep_sessions

@@ -72,9 +72,9 @@ def upsert_sessions(
 ) -> Counter[str]:
     """Write sessions in the connection's transaction; a row equal to the stored one is not rewritten.
 
-    The newest answer wins: a row asked for earlier than the stored one changes nothing. Rows without
+    The newest answer wins: a row requested earlier than the stored one changes nothing. Rows without
     `payload_hash` (statistics only) never overwrite a session fetched in full. What is written in full counts as read
-    from the API; a caller with another source says so after. A session that is stored under another user, or
+    from the API; a caller with another source records it afterwards. A session that is stored under another user, or
     comes under two, is not written: `disputed_sessions` finds it.
 
     Args:
