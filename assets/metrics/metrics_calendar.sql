@@ -5,5 +5,6 @@ FROM unnest(CAST(:user_ids AS text []), CAST(:firsts AS date []), CAST(:lasts AS
 CROSS JOIN LATERAL (
     SELECT *
     FROM asleep.all_night_dates
-    WHERE all_night_dates.user_id = requested.user_id AND all_night_dates.night_date BETWEEN requested.first AND requested.last
+    WHERE all_night_dates.user_id = requested.user_id
+        AND all_night_dates.night_date BETWEEN requested.first AND requested.last
 ) AS c

@@ -1,5 +1,5 @@
--- One row: active users of whom nothing was requested since a moment: neither synced in full nor known to have failed or to
--- be missing.
+-- One row: active users of whom nothing was requested since a moment: neither synced in full nor known to have failed
+-- or to be missing.
 SELECT count(*) AS users
 FROM asleep.users AS u
 WHERE u.is_synced
