@@ -33,11 +33,11 @@ Monthly report: {report}
 Still running: Postgres, for {postgres}. The simulated API has ended; `{dev}` starts it again.
 
 Next:
-  Dagster's UI with these assets and runs, on http://127.0.0.1:3000:  {dev}
-  what is stored, how fresh it is, what is missing:  {program} status
-  the report of any month or user:  {program} report
-  the tables, in psql:  {psql}
-  before your own account uses this folder, end Postgres and remove the demo's data:  {program} demo --remove
+  {dev:<36}  Dagster's UI with these assets and runs: http://127.0.0.1:3000
+  {psql:<36}  the tables
+  {status:<36}  what is stored, how fresh it is, what is missing
+  {show_report:<36}  the report of any month or user
+  {remove:<36}  before your own account uses this folder: ends Postgres, removes the demo's data
 """
 
 
@@ -74,7 +74,8 @@ def run_demo(size: Size) -> int:
     program, dev, psql = ("asleep-sync", "asleep-sync dev", server.psql_command)
     if IS_CHECKOUT:
         program, dev, psql = (".venv/bin/asleep-sync", "make dev", "make psql")
-    click.echo(NEXT_STEPS.format(report=report, postgres=directory / "postgres", program=program, dev=dev, psql=psql))
+    ours = {"status": f"{program} status", "show_report": f"{program} report", "remove": f"{program} demo --remove"}
+    click.echo(NEXT_STEPS.format(report=report, postgres=directory / "postgres", dev=dev, psql=psql, **ours))
     return code
 
 
