@@ -30,7 +30,7 @@ BATCHES = 4
 NEXT_STEPS = """
 Monthly report: {report}
 
-Still running: Postgres, for {postgres}. The simulated API has ended; `{dev}` starts it again.
+Still running: Postgres, for {postgres}{stop}. The simulated API has ended; `{dev}` starts it again.
 
 Next:
   {dev:<36}  Dagster's UI with these assets and runs: http://127.0.0.1:3000
@@ -71,11 +71,12 @@ def run_demo(size: Size) -> int:
         click.echo(f"          (an empty mirror needs {least} at least)")
     _show(database.engine, time.monotonic() - began)
     report = _write_report(database.engine, directory, today)
-    program, dev, psql = ("asleep-sync", "asleep-sync dev", server.psql_command)
+    program, dev, psql, stop = ("asleep-sync", "asleep-sync dev", server.psql_command, "")
     if IS_CHECKOUT:
-        program, dev, psql = (".venv/bin/asleep-sync", "make dev", "make psql")
+        program, dev, psql, stop = (".venv/bin/asleep-sync", "make dev", "make psql", " (`make stop` ends it)")
     ours = {"status": f"{program} status", "show_report": f"{program} report", "remove": f"{program} demo --remove"}
-    click.echo(NEXT_STEPS.format(report=report, postgres=directory / "postgres", dev=dev, psql=psql, **ours))
+    places = {"report": report, "postgres": directory / "postgres"}
+    click.echo(NEXT_STEPS.format(**places, **ours, dev=dev, psql=psql, stop=stop))
     return code
 
 
