@@ -3,9 +3,10 @@
 Does not belong here: the comparison itself (`assets.sync.statistics_sync`, `assets.sync.comparison`).
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
+from pydantic import Field
 
 from assets.ops.batches import API_POOL, SyncOptions, sync_batch_after_batch
 from assets.ops.targeted_sync import MetricsOptions, recompute_what_is_stale
@@ -21,7 +22,7 @@ class Reconciliation(dg.Config):
     """Which days to hold against average-stats; 98 days and the day on each side are one request a user."""
 
     last_day: str | None = None
-    days: int = MAX_DAYS - 2
+    days: int = Field(MAX_DAYS - 2, ge=1)
     users: list[str] | None = None
 
 
@@ -48,8 +49,12 @@ def average_stats_reconciliation(  # noqa: PLR0913, PLR0917 Dagster hands resour
     contract does not define how the API averages ratios: the formula that fits most users is used for all, and the
     metadata name it.
     """
-    today = datetime.fromisoformat(config.last_day).date() if config.last_day else datetime.now(UTC).date()
-    window = Window.of_days(today - timedelta(days=config.days - 1), today)
+    try:
+        last_day = date.fromisoformat(config.last_day) if config.last_day else datetime.now(UTC).date()
+    except ValueError:
+        message = "last_day in the run config: write a date as YYYY-MM-DD. No request was made."
+        raise dg.Failure(message, allow_retries=False) from None
+    window = Window.of_days(last_day - timedelta(days=config.days - 1), last_day)
     batch = Batch(
         run_id=context.run.run_id,
         window=window,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import dagster as dg
+from sqlalchemy import Connection
 
 from assets.ops.failures import as_dagster_failure
 from assets.sync.sync_batch import Batch, sync_batch
@@ -15,7 +16,10 @@ from resources.asleep.resource import AsleepApi
 from resources.database.advisory_lock import advisory_lock
 from resources.database.resource import Database
 from resources.database.sync.run_health import lock_of_batch
+from resources.database.sync.stored_sessions import StoredSessions
 from resources.database.sync.sync_state import SyncState
+from resources.database.users.registry import Registry
+from resources.pseudonyms import pseudonym
 
 API_POOL = "asleep_api"  # Dagster pool of what requests users by the batch: one run at a time, as in `dagster.yaml`
 
@@ -37,8 +41,16 @@ class SyncFlags(NamedTuple):
 
     @classmethod
     def of_tags(cls, tags: Mapping[str, str]) -> "SyncFlags":
-        """The flags of a run with these tags."""
-        return cls(*(tags.get(f"asleep-sync/{name}") == "true" for name in cls._fields))
+        """The flags of a run with these tags.
+
+        Raises:
+            Failure: a tag is neither `true` nor `false`.
+        """
+        flags = {name: tags.get(f"asleep-sync/{name}", "false").lower() for name in cls._fields}
+        if wrong := [f"asleep-sync/{name}" for name, value in flags.items() if value not in {"true", "false"}]:
+            message = f"Tag {', '.join(wrong)}: the value must be true or false. No request was made."
+            raise dg.Failure(message, allow_retries=False)
+        return cls(**{name: value == "true" for name, value in flags.items()})
 
     @property
     def tags(self) -> dict[str, str]:
@@ -136,11 +148,38 @@ def sync_batch_after_batch(
 
     Returns:
         The sums of all batches' counts.
+
+    Raises:
+        Failure: users or sessions are named that are not stored.
     """
     with as_dagster_failure(context):
         batches = batches_for(database, users_a_batch, failed_only=like.failed_only)
+        with database.engine.connect() as connection:
+            _refuse_unknown(connection, like)
     batches = 1 if like.pseudonyms is not None else batches
     totals = Counter[str]()
     for number in range(batches):
         totals.update(run_batch(context, asleep_api, database, replace(like, number=number, of=batches)))
     return dict(totals)
+
+
+def _refuse_unknown(connection: Connection, batch: Batch) -> None:
+    """Fail when the run config names users or sessions that are not stored: the run would leave them out."""
+    if batch.pseudonyms is None and batch.session_pseudonyms is None:
+        return
+    ids = {pseudonym(user_id): user_id for user_id in Registry(connection).presence()}
+    users = set(ids) if batch.pseudonyms is None else set(batch.pseudonyms)
+    if not users or not users <= ids.keys():
+        raise dg.Failure(
+            f"{len(users - ids.keys())} of {len(users)} users in the run config are not registered. Name them by the "
+            "pseudonyms that `asleep-sync users list` shows. No request was made.",
+            allow_retries=False,
+        )
+    sessions = set(batch.session_pseudonyms or ())
+    found = StoredSessions(connection).named([ids[name] for name in users], sessions) if sessions else {}
+    if missing := len(sessions) - sum(map(len, found.values())):
+        raise dg.Failure(
+            f"{missing} of {len(sessions)} sessions in the run config are not stored for these users. Name them by "
+            "asleep.pseudonym(session_id), or use `asleep-sync sync --session ID`. No request was made.",
+            allow_retries=False,
+        )

@@ -37,7 +37,7 @@ _RETRY_WITH_ALL_STEPS = {"dagster/retry_strategy": "ALL_STEPS"}
 def plan_batches(
     context: dg.OpExecutionContext, database: dg.ResourceParam[Database], sync_options: dg.ResourceParam[SyncOptions]
 ) -> Iterator[dg.DynamicOutput[None]]:
-    """One batch for every USER_BATCH_SIZE users, once it is clear that the days can be synced.
+    """One batch for every USER_BATCH_SIZE users, once it is clear that days and tags are right.
 
     A batch is known by its step's key alone, e.g. `b0003_of_0020`: no user id passes through Dagster's storage.
     Should the run's process die, Dagster starts the run again with all its steps: "from failure" it leaves out mapped
@@ -46,6 +46,7 @@ def plan_batches(
     context.instance.add_run_tags(context.run_id, _RETRY_WITH_ALL_STEPS)
     with as_dagster_failure(context):
         window = window_of(context)
+        SyncFlags.of_tags(context.run.tags)
         batches = batches_for(database, sync_options.user_batch_size)
     context.log.info("%s to %s in %d batches", window.start, window.end, batches)
     for number in range(batches):

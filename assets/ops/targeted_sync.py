@@ -47,10 +47,9 @@ def sync_some_users(
     sync_options: dg.ResourceParam[SyncOptions],
 ) -> None:
     """Batch after batch, in this one step."""
-    window = Window.of_days(date.fromisoformat(config.first_day), date.fromisoformat(config.last_day))
     batch = Batch(
         run_id=context.run_id,
-        window=window,
+        window=_window_of(config),
         workers=asleep_api.max_connections,
         mode=Mode.FILL if config.stages_only or config.sessions is not None else Mode(sync_options.detail),
         pseudonyms=None if config.users is None else tuple(config.users),
@@ -61,6 +60,17 @@ def sync_some_users(
     )
     counts = sync_batch_after_batch(context, asleep_api, database, batch, users_a_batch=sync_options.user_batch_size)
     context.add_output_metadata({**dict.fromkeys(COUNTED, 0), **counts})
+
+
+def _window_of(config: SomeUsers) -> Window:
+    try:
+        return Window.of_days(date.fromisoformat(config.first_day), date.fromisoformat(config.last_day))
+    except ValueError:
+        raise dg.Failure(
+            "first_day and last_day in the run config: write two dates as YYYY-MM-DD, the earlier one first. No "
+            "request was made.",
+            allow_retries=False,
+        ) from None
 
 
 @dg.op(

@@ -337,6 +337,8 @@ def export(
         exported = write(database.engine, target, request, progress=show)
     except OSError as error:
         raise Refusal(f"{error.filename or target}: {error.strerror}. No file is half-written.") from None
+    if months and not exported.written and not exported.unchanged:
+        raise Refusal(f"nothing is stored for {', '.join(f'{each:%Y-%m}' for each in months)}: sync those days first.")
     click.echo(
         f"{exported.written} months written ({exported.rows} rows), {exported.unchanged} unchanged, "
         f"{exported.removed} removed: {target}"

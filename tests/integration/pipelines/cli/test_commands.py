@@ -428,6 +428,14 @@ def test_a_report_that_cannot_be_written_is_reported_in_one_line(typed: Type, mo
     assert result.output.startswith("asleep-sync: no/such/folder/report.html cannot be written (No such file")
 
 
+def test_an_export_of_a_month_without_data_is_refused(typed: Type, tmp_path: Path):
+    """A mistyped month would look like a month without sleep."""
+    result = typed("export", "--to", str(tmp_path), "--month", "2031-10")
+
+    assert result.exit_code == 2
+    assert "nothing is stored for 2031-10" in result.output
+
+
 def test_the_record_of_erasures_is_applied_to_a_restored_backup(typed: Type, engine: Engine):
     """What is written out can be read in; a file of something else erases nobody."""
     typed("users", "import", "-", stdin="G-1\nG-2\n")

@@ -153,3 +153,48 @@ def test_a_retry_that_mends_everything_turns_the_check_green(
     assert run("retry_failures", run_config=config).success
     assert shown() is True
     assert broken
+
+
+NAMED, RECONCILE = ("sync_named_users", "sync_some_users"), ("reconcile", "average_stats_reconciliation")
+
+
+@pytest.mark.parametrize(
+    ("job", "config", "message"),
+    [
+        (NAMED, {"users": ["0123456789abcdef"]}, "1 of 1 users in the run config"),
+        (NAMED, {"users": []}, "0 of 0 users in the run config"),
+        (NAMED, {"sessions": ["0123456789abcdef"]}, "1 of 1 sessions in the run"),
+        (NAMED, {"first_day": DAYS[-1], "last_day": DAYS[0]}, "the earlier one first"),
+        (NAMED, {"last_day": "2026-13-01"}, "write two dates as YYYY-MM-DD"),
+        (RECONCILE, {"users": ["0123456789abcdef"]}, "1 of 1 users in the run config"),
+        (RECONCILE, {"last_day": "yesterday"}, "write a date as YYYY-MM-DD"),
+    ],
+)
+def test_a_run_that_names_what_is_not_there_fails_before_any_request(
+    run: Callable[..., dg.ExecuteInProcessResult],
+    api: Simulator,
+    job: tuple[str, str],
+    config: dict[str, Any],
+    message: str,
+):
+    """A mistyped pseudonym in the launchpad once gave a run without any user, and a success."""
+    name, op = job
+    days = {"first_day": DAYS[0], "last_day": DAYS[-1]} if job is NAMED else {}
+    before = api.ask("stats")["total"]
+
+    result = run(name, run_config={"ops": {op: {"config": {**days, **config}}}})
+
+    assert message in failure_messages(result)[0]
+    assert api.ask("stats")["total"] == before
+
+
+def test_a_run_with_a_flag_that_is_neither_true_nor_false_fails_before_any_request(
+    run: Callable[..., dg.ExecuteInProcessResult], api: Simulator
+):
+    """The tag `asleep-sync/refetch` with the value `yes` was ignored, and nothing was read again."""
+    before = api.ask("stats")["total"]
+
+    result = run("sync_sleep_sessions", tags={**range_tags(DAYS[0], DAYS[-1]), "asleep-sync/refetch": "yes"})
+
+    assert failure_messages(result)[0].startswith("Tag asleep-sync/refetch: the value must be true or false.")
+    assert api.ask("stats")["total"] == before
