@@ -80,9 +80,10 @@ def show_status(engine: Engine, settings: Settings, console: Console | None = No
 
 def _print_runs(console: Console, stopped: Sequence[StoppedRun], stalled: Sequence[StalledRun]) -> None:
     for run in stopped:
+        first, last = run.window_start.date(), (run.window_end - timedelta(microseconds=1)).date()
         console.print(
             f"The sync that began at {run.started_at:%Y-%m-%d %H:%M:%S} stopped before its end (run {run.run_id}). "
-            "Data may be missing until a sync of all users ends: `asleep-sync sync`.",
+            f"Data of its days may be missing until this ends: `asleep-sync sync --from {first} --to {last}`.",
             soft_wrap=True,
         )
     for each in stalled:

@@ -15,7 +15,7 @@ from resources.pseudonyms import pseudonym
 
 MAX_SHOWN = 20  # of the users and sessions that are missing
 FIRST_SYNC_WITHIN = timedelta(hours=26)  # of a user's registration: the daily sync, and two hours for it to run
-MAX_PAUSE = timedelta(minutes=15)  # between events of a run, unless one of its batches is being synced
+MAX_PAUSE = timedelta(minutes=15)  # between two signs of a run, unless one of its batches is being synced
 
 
 class Missing(NamedTuple):
@@ -43,6 +43,8 @@ class StoppedRun(NamedTuple):
 
     run_id: str
     started_at: datetime
+    window_start: datetime
+    window_end: datetime  # exclusive
 
 
 def lock_of_batch(number: int, of: int) -> str:
@@ -58,9 +60,12 @@ def lock_of_batch(number: int, of: int) -> str:
 def stopped_runs(engine: Engine) -> list[StoppedRun]:
     """Runs that stopped before their end and that no later run has made good, the earliest first."""
     with engine.connect() as connection:
-        found = connection.execute(load_sql(__package__, "stopped_runs")).all()
-    stopped = [row for row in found if not is_held(engine, lock_of_batch(row.batch, row.batches))]
-    return list({row.run_id: StoppedRun(row.run_id, row.started_at) for row in reversed(stopped)}.values())[::-1]
+        found = connection.execute(load_sql(__package__, "stopped_runs"), {"seconds": MAX_PAUSE.total_seconds()}).all()
+    return [
+        StoppedRun(*run)
+        for *run, batches, unfinished in found
+        if not any(is_held(engine, lock_of_batch(number, batches)) for number in unfinished)
+    ]
 
 
 def stalled_runs(engine: Engine) -> list[StalledRun]:

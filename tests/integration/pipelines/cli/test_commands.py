@@ -3,19 +3,20 @@
 import hashlib
 import socket
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
 
 from resources.database.advisory_lock import advisory_lock
+from resources.database.checkpoints import Checkpoint
 from resources.database.service.inbox import Inbox, IncomingEvent
 from resources.database.sync import sync_state
 from resources.database.users.erase import Erasures
 from tests.integration.pipelines.cli.conftest import Type
 
-NOON = datetime(2026, 3, 7, 12, tzinfo=UTC)
+DAY, ONE_DAY = datetime(2026, 3, 7, tzinfo=UTC), timedelta(days=1)
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +27,7 @@ def empty(engine: Engine) -> Iterator[None]:
         connection.execute(
             text(
                 "TRUNCATE asleep.users, asleep.erasures, asleep.sync_failures, asleep.webhook_events, "
-                "asleep.sync_batches CASCADE"
+                "asleep.sync_batches, asleep.sync_ledger CASCADE"
             )
         )
 
@@ -120,30 +121,85 @@ def test_status_begins_with_the_database_and_the_account_in_use(typed: Type, eng
     assert "a-key" not in status.output
 
 
+def cover(engine: Engine, start: datetime, end: datetime) -> None:
+    """Note every user as synced from `start` to `end`."""
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO asleep.sync_ledger AS l (user_id, window_start, window_end, listed_at, detail, covered) "
+                "SELECT user_id, :start, :end, now(), 'full', tstzmultirange(tstzrange(:start, :end)) "
+                "FROM asleep.users "
+                "ON CONFLICT (user_id) DO UPDATE SET covered = l.covered + excluded.covered"
+            ),
+            {"start": start, "end": end},
+        )
+
+
+def begin(engine: Engine, run_id: str, batch: int = 0, *, of: int = 1, users: int | None = None) -> None:
+    """A batch over two days that began, and ended if it counts users."""
+    with engine.begin() as connection:
+        record = sync_state.BatchRecord(run_id, batch)
+        record.begin(connection, (DAY, DAY + 2 * ONE_DAY), of=of)
+        record.note(connection, {"users": 2 if users is None else users}, finished=users is not None)
+
+
 def test_a_sync_that_stopped_keeps_status_at_one_until_one_of_all_users_has_ended(typed: Type, engine: Engine):
     """It once said that nothing is missing after a run that had stored nothing, exit code 0."""
     typed("users", "import", "-", stdin="G-1\nG-2\n")
+    cover(engine, DAY, DAY + 2 * ONE_DAY)
 
-    def begin(run_id: str, batch: int = 0, *, of: int = 1, users: int | None = None) -> None:
-        with engine.begin() as connection:
-            record = sync_state.BatchRecord(run_id, batch)
-            record.begin(connection, (NOON, NOON), of=of)
-            counts = {} if users is None else {"users": users}
-            record.note(connection, counts, finished=users is not None)
-
-    begin("killed", of=2, users=1)
-    begin("killed", batch=1, of=2)
+    begin(engine, "killed", of=2, users=1)
+    begin(engine, "killed", batch=1, of=2)
     stopped = typed("status")
     assert stopped.exit_code == 1
     assert "stopped before its end (run killed)" in stopped.output
+    assert "`asleep-sync sync --from 2026-03-07 --to 2026-03-08`" in stopped.output
     assert "No data are missing" not in stopped.output
     with advisory_lock(engine, "asleep-sync batch 1 of 2"):
         assert typed("status").exit_code == 0, "the batch is being synced"
-    begin("of one user", users=1)
+    begin(engine, "of one user", users=1)
     assert typed("status").exit_code == 1
-    begin("half of it", of=2, users=2)
+    begin(engine, "half of it", of=2, users=2)
     assert typed("status").exit_code == 1
-    begin("whole", users=2)
+    begin(engine, "whole", users=2)
+    assert typed("status").exit_code == 0
+
+
+def test_days_of_a_sync_that_stopped_stay_missing_until_every_user_is_synced_for_them(typed: Type, engine: Engine):
+    """A killed backfill of a year was forgotten once the daily sync of three days had ended."""
+    typed("users", "import", "-", stdin="G-1\nG-2\n")
+    cover(engine, DAY + ONE_DAY, DAY + 2 * ONE_DAY)
+    begin(engine, "killed backfill")
+    begin(engine, "daily sync", users=2)
+
+    assert typed("status").exit_code == 1
+    typed("users", "import", "-", stdin="G-3\n")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE asleep.users SET last_synced_at = now()"))
+    cover(engine, DAY, DAY + ONE_DAY)
+    begin(engine, "next daily sync", users=3)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM asleep.sync_ledger WHERE user_id = 'G-3'"))
+    assert typed("status").exit_code == 0, "the third user was not registered when the backfill began"
+
+
+def test_a_sync_that_stopped_between_two_batches_is_noticed(typed: Type, engine: Engine):
+    """No batch of it looks unfinished: the second one never began."""
+    typed("users", "import", "-", stdin="G-1\nG-2\n")
+    cover(engine, DAY, DAY + 2 * ONE_DAY)
+    begin(engine, "killed", of=2, users=1)
+    assert typed("status").exit_code == 0, "the next batch begins within moments"
+
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE asleep.sync_batches SET finished_at = now() - interval '16 minutes'"))
+    assert "stopped before its end (run killed)" in typed("status").output
+
+
+def test_an_interrupted_reshape_is_no_sync_that_stopped(typed: Type, engine: Engine):
+    """`status` asked for a sync, which cannot end a reshape."""
+    with engine.begin() as connection:
+        Checkpoint(connection, "reshape").write("20260307120000_abcde")
+
     assert typed("status").exit_code == 0
 
 
