@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from types import FrameType
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -25,7 +26,7 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TimeElapsedColumn
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -40,8 +41,6 @@ from resources.database.sync.sync_state import SyncState
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 PROGRESS_SECONDS = 0.5
 SECONDS_TO_RECORD = 5.0
-CONSOLE = Console(stderr=True)
-"""Where progress is shown, when it is a terminal."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 Result = TypeVar("Result")
 
@@ -72,7 +71,7 @@ class Runner:
 
     def cancel(self) -> None:
         """Record that the run under way ends here; the caller ends the process."""
-        CONSOLE.show_cursor()
+        _terminal().show_cursor()
         run = self.instance.get_run_by_id(self.run_id) if self.run_id else None
         if run is not None and not run.is_finished:
             self.instance.report_run_canceled(run, message="The command was stopped.")
@@ -86,7 +85,7 @@ class Runner:
             config: of the run.
         """
         self.run_id = run_id = str(uuid4())
-        with advisory_lock(self.engine, lock_of(run_id)), _progress(self.engine, run_id):
+        with advisory_lock(self.engine, lock_of(run_id)), _progress(self.engine, run_id, job):
             definition = self.definitions.resolve_job_def(job)
             run = self.instance.create_run_for_job(
                 definition,
@@ -132,24 +131,30 @@ def _root(error: Any) -> str:
     return str(error.message).strip().splitlines()[0] if error is not None else ""
 
 
+@cache
+def _terminal() -> Console:
+    """Return the standard error stream, as it was before Dagster redirected it to a file for the time of a step."""
+    console = Console(stderr=True)
+    return Console(file=os.fdopen(os.dup(console.file.fileno()), "w")) if console.is_terminal else console
+
+
 @contextmanager
-def _progress(engine: Engine, run_id: str) -> Iterator[None]:
+def _progress(engine: Engine, run_id: str, job: str) -> Iterator[None]:
     """Show a bar of users done on a terminal while the block runs; the batches note their progress in the database."""
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn())
-    counted = "users, {task.fields[sessions]} sessions, {task.fields[requests]} requests"
-    bar = Progress(
-        *columns, counted, TimeElapsedColumn(), console=CONSOLE, transient=True, disable=not CONSOLE.is_terminal
-    )
-    task = bar.add_task("syncing", total=None, sessions=0, requests=0)
+    console = _terminal()
+    columns = ("{task.description}", BarColumn(), "{task.fields[counted]}", TimeElapsedColumn())
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    task = bar.add_task(job, total=None, counted="")
     ended = threading.Event()
 
     def follow() -> None:
         while not ended.wait(PROGRESS_SECONDS):
             with suppress(SQLAlchemyError):
                 counts = Counter(_counts(engine, run_id))
-                shown: dict[str, Any] = {name: counts[name] for name in ("sessions", "requests")}
-                done = counts["users_done"] + counts["users_fresh"]
-                bar.update(task, total=counts["users"] or None, completed=done, **shown)
+                if users := counts["users"]:
+                    done = counts["users_done"] + counts["users_fresh"]
+                    counted = f"{done}/{users} users, {counts['sessions']} sessions, {counts['requests']} requests"
+                    bar.update(task, total=users, completed=done, counted=counted)
 
     with bar, ThreadPoolExecutor(1) as pool:
         if not bar.disable:

@@ -31,7 +31,7 @@ class Deployment:
     engine: Engine
     settings: dict[str, str] = field(default_factory=dict)
 
-    def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, stderr: int = subprocess.PIPE, **settings: str) -> subprocess.Popen[str]:
         """`asleep-sync …` as a process."""
         variables = {
             "DATABASE_URL": self.url,
@@ -55,7 +55,7 @@ class Deployment:
             cwd=ROOT,
             env={**environment, **variables},
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
 

@@ -1,5 +1,8 @@
 """What a newcomer gets wrong: each ends soon, with exit code 2 and one line that names what to mend."""
 
+import contextlib
+import os
+import pty
 import signal
 
 import pytest
@@ -107,3 +110,21 @@ def test_a_signal_ends_the_sync_with_one_line_and_nothing_goes_on(deployment, nu
         code, said = deployment.run()
         assert code == 0, said
         assert deployment.wrong() == []
+
+
+def test_a_terminal_shows_progress_during_a_step_and_its_cursor_after_ctrl_c(deployment):
+    """While a step runs, Dagster redirects the standard error stream: the bar once stood still, without a cursor."""
+    ours, terminal = pty.openpty()
+    slowly = {"ASLEEP_REQUESTS_PER_SECOND": "5"}
+    with os.fdopen(ours, "rb", buffering=0) as screen, deployment.start("sync", stderr=terminal, **slowly) as process:
+        os.close(terminal)
+        shown = b""
+        while b" users, " not in shown:
+            shown += screen.read(4096)
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # EIO: every process has closed the terminal
+            while more := screen.read(4096):
+                shown += more
+    assert process.returncode == 130
+    assert b"asleep-sync: stopped." in shown
+    assert shown.rfind(b"\x1b[?25h") > shown.rfind(b"\x1b[?25l"), "the cursor stays hidden"
