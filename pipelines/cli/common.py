@@ -174,12 +174,12 @@ def open_database(settings: Any = None) -> Any:
 
 
 def print_table(
-    headings: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None, console: Any = None
+    headings: Sequence[Any], rows: Iterable[Sequence[Any]], title: str | None = None, console: Any = None
 ) -> None:
     """Print rows under headings; moments without fractions of a second, "-" for what is not there.
 
     Args:
-        headings: one for each column.
+        headings: one for each column, a text or a rich `Column`.
         rows: as many cells each.
         title: above the table.
         console: a rich console; the standard output by default.
@@ -188,6 +188,8 @@ def print_table(
     from rich.table import Table
 
     table = Table(*headings, title=title, title_justify="left", show_edge=False)
+    for column in table.columns:
+        column.overflow = "fold"  # nothing is cut off, however narrow the terminal
     for row in rows:
         table.add_row(*map(_shown, row))
     (console or Console(markup=False, emoji=False, highlight=False)).print(table)

@@ -92,6 +92,8 @@ def list_notifications(limit: int) -> None:
 
     Exit code 1 if there are notifications that were given up.
     """
+    from rich.table import Column
+
     from resources.database.service.outbox import Outbox
 
     with open_database().engine.connect() as connection:
@@ -104,7 +106,7 @@ def list_notifications(limit: int) -> None:
             (n.notification_id, n.user, n.became_final_at, n.attempts, "given up" if n.parked_at else "waits", n.error)
             for n in undelivered
         ]
-        print_table(("notification", "user", "finished (UTC)", "attempts", "state", "why"), rows)
+        print_table(("notification", Column("user", no_wrap=True), "finished (UTC)", "attempts", "state", "why"), rows)
     if counts.parked:
         click.echo("`asleep-sync notifications retry` tries those given up again.")
         raise click.exceptions.Exit(1)
@@ -163,6 +165,6 @@ def _change(change: Callable[[Any, list[int] | None], int], numbers: Numbers, *,
     with open_database().engine.begin() as connection:
         found = change(connection, wanted)
         if wanted is not None and found < len(wanted):
-            unknown = len(wanted) - found
-            raise Refusal(f"{unknown} of these numbers belong to nothing that was given up. Nothing was changed.")
+            unknown = f"{len(wanted) - found} of {len(wanted)} numbers"
+            raise Refusal(f"{unknown} were not given up. Nothing was changed: `list` shows those that were.")
     return found

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
+from rich.table import Column
 from sqlalchemy import Connection, Engine, Select, func, literal_column, select, table
 
 from pipelines.cli.common import print_table
@@ -61,11 +62,12 @@ def show_status(engine: Engine, settings: Settings, console: Console | None = No
         shown = [(each.statement, each.detail or None, each.contradicted) for each in drift]
         print_table(("assumed", "found", "times"), shown, "Contradicts the API's contract, in the last week", console)
     if missing:
-        headings = ("user", "session", "kind", "attempts", "since (UTC)", "what happened")
-        print_table(headings, missing, f"Missing: {waiting} waiting to be tried again", console)
+        headings = (Column("user", no_wrap=True), "missing", "kind", "attempts", "since (UTC)", "what happened")
+        rows = [(m.user, f"{m.sessions} sessions" if m.sessions else "list", *m[2:]) for m in missing]
+        print_table(headings, rows, f"Missing: {waiting} users or sessions", console)
         console.print(
-            "The next run tries these first; `asleep-sync sync` does it now. Users are shown by pseudonym: "
-            "asleep.pseudonym(user_id)."
+            "The hourly retry reads these again; `asleep-sync retry` does it now. `asleep-sync users list` names the "
+            "users of these pseudonyms."
         )
     elif not stopped and not stalled and not overdue:
         console.print("No data are missing.")

@@ -275,7 +275,8 @@ def _list_missing(engine: Engine, ids: Sequence[str], done: RunResult) -> None:
     reasons = "; ".join(filter(None, (done.message, summary))) or f"see run {done.run_id}"
     _complain(f"not everything was synced: {reasons}")
     for item in missing:
-        click.echo(f"  {item.user}, {item.kind}, {' '.join(item.message.split())}", err=True)
-    if waiting > len(missing):
-        click.echo(f"  … and {waiting - len(missing)} more", err=True)
+        sessions = f" ({item.sessions} sessions)" if item.sessions > 1 else ""
+        click.echo(f"  {item.user}, {item.kind}, {' '.join(item.message.split())}{sessions}", err=True)
+    if more := waiting - sum(max(1, item.sessions) for item in missing):
+        click.echo(f"  … and {more} more", err=True)
     click.echo("`asleep-sync status` lists what is missing; `asleep-sync retry` tries it again.", err=True)

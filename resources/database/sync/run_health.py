@@ -13,19 +13,19 @@ from resources.database.schema.tables import users
 from resources.load_sql import load_sql
 from resources.pseudonyms import pseudonym
 
-MAX_SHOWN = 20  # of the users and sessions that are missing
+MAX_SHOWN = 20  # rows of `Missing`
 FIRST_SYNC_WITHIN = timedelta(hours=26)  # of a user's registration: the daily sync, and two hours for it to run
 MAX_PAUSE = timedelta(minutes=15)  # between two signs of a run, unless one of its batches is being synced
 
 
 class Missing(NamedTuple):
-    """A user or session that is missing, without an id."""
+    """A user's list, or sessions of a user that failed for the same reason, without an id."""
 
     user: str
-    what: str  # `list` when the user's list could not be read, `one` for one session
+    sessions: int  # 0 when it is the list that could not be read
     kind: str
-    attempts: int
-    since: datetime
+    attempts: int  # of the session tried most often
+    since: datetime  # the earliest
     message: str
 
 
@@ -89,7 +89,7 @@ def overdue_users(connection: Connection) -> int:
 
 
 def read_missing_data(connection: Connection, user_ids: Sequence[str] = ()) -> tuple[int, list[Missing]]:
-    """How many sessions and lists of these users, or of all, are missing, and the first `MAX_SHOWN` of them.
+    """How many sessions and lists of these users, or of all, are missing, and which: at most `MAX_SHOWN` rows.
 
     Args:
         connection: reads; writes nothing.
@@ -97,8 +97,5 @@ def read_missing_data(connection: Connection, user_ids: Sequence[str] = ()) -> t
     """
     values = {"user_ids": list(user_ids) or None, "most": MAX_SHOWN}
     found = connection.execute(load_sql(__package__, "missing_data"), values).all()
-    missing = [
-        Missing(pseudonym(user_id), "list" if session_id is None else "one", *shown)
-        for _, user_id, session_id, *shown in found
-    ]
+    missing = [Missing(pseudonym(user_id), *shown) for _, user_id, *shown in found]
     return (found[0].waiting if found else 0), missing

@@ -14,6 +14,7 @@ from resources.database.checkpoints import Checkpoint
 from resources.database.service.inbox import Inbox, IncomingEvent
 from resources.database.sync import sync_state
 from resources.database.users.erase import Erasures
+from resources.pseudonyms import pseudonym
 from tests.integration.pipelines.cli.conftest import Type
 
 DAY, ONE_DAY = datetime(2026, 3, 7, tzinfo=UTC), timedelta(days=1)
@@ -109,6 +110,28 @@ def test_status_lists_missing_data_and_users_never_synced(typed: Type, engine: E
     assert bad.exit_code == 1
     assert "Missing: 1" in bad.output
     assert "G-1" not in bad.output
+
+
+def test_sessions_that_failed_for_one_reason_are_one_row_and_nothing_is_cut_off(typed: Type, engine: Engine):
+    """A pseudonym that ends in "…" cannot be searched for, and twenty equal rows hide the others."""
+    typed("users", "import", "-", stdin="G-1\nG-2\n")
+    reason = "the Asleep API refused the request with status 422"
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO asleep.sync_failures (user_id, session_id, kind, message) "
+                "SELECT 'G-1', n::text, 'request_refused', :reason FROM generate_series(1, 30) AS n "
+                "UNION ALL SELECT 'G-2', NULL, 'malformed', 'not JSON'"
+            ),
+            {"reason": reason},
+        )
+
+    said = typed("status").output.partition("Missing: 31 users or sessions")[2]
+
+    assert "…" not in said
+    [one, other] = [line for line in said.splitlines() if "│ " in line and line.strip()[0].isalnum()]
+    assert [cell.strip() for cell in one.split("│")][:2] == [pseudonym("G-1"), "30"]
+    assert [cell.strip() for cell in other.split("│")][:2] == [pseudonym("G-2"), "list"]
 
 
 def test_status_begins_with_the_database_and_the_account_in_use(typed: Type, engine: Engine):
