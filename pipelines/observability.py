@@ -1,6 +1,7 @@
 """The format of log lines, and the listeners that log and count each request to the API."""
 
 import logging
+import sys
 
 import structlog
 from datadog.dogstatsd.base import DogStatsd
@@ -19,7 +20,11 @@ def set_up_logs(settings: Settings, *, with_results: bool = True) -> None:
         settings: level and format.
         with_results: False leaves out the lines about requests and alerts, which repeat a command's printed result.
     """
-    renderer = structlog.processors.JSONRenderer() if settings.logs_as_json else structlog.dev.ConsoleRenderer()
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if settings.logs_as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

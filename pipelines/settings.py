@@ -236,6 +236,11 @@ class Settings(BaseSettings):
         """True when log lines are JSON: by LOG_FORMAT, or outside development."""
         return (self.log_format or ("console" if self.environment == "development" else "json")) == "json"
 
+    @property
+    def logs_results(self) -> bool:
+        """True when a command also logs what it prints as its result: with JSON lines, or when LOG_LEVEL is set."""
+        return self.logs_as_json or "log_level" in self.model_fields_set
+
 
 def load_settings(env_file: Path | None = None) -> Settings:
     """Read the environment, and `.env` of the current directory below it.

@@ -133,7 +133,7 @@ def read_settings(*, find_database: bool = True) -> Any:
     from pipelines.settings import load_settings, unknown_variables
 
     settings = load_settings()
-    set_up_logs(settings)
+    set_up_logs(settings, with_results=settings.logs_results)
     for name in unknown_variables():
         click.echo(f"asleep-sync: set, but no variable of asleep-sync: {name}", err=True)
     if not find_database or settings.database_url is not None:

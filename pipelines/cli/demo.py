@@ -57,7 +57,7 @@ def run_demo(size: Size) -> int:
         os.environ.setdefault("USER_BATCH_SIZE", str(max(1, -(-size.users // BATCHES))))
         os.environ.update(api.environment, DATABASE_URL=url)
         settings = load_settings()
-        set_up_logs(settings)
+        set_up_logs(settings, with_results=settings.logs_results)
         database = Database(lambda: url, application_name="asleep-sync demo")
         first = size.first_day
         migrate(database.engine, other_schemas=(DAGSTER_SCHEMA,), first_day=settings.first_day or first)

@@ -20,7 +20,6 @@ from pipelines.cli.users import user_ids
 from pipelines.definitions import asleep_api_of, build_definitions
 from pipelines.jobs import op_config
 from pipelines.notifications.alert_sensors import alert_of_command
-from pipelines.observability import set_up_logs
 from pipelines.runtime.dagster_environment import dagster_environment
 from pipelines.runtime.run_jobs import Runner, RunResult, run_until_signal
 from pipelines.runtime.runs import range_tags
@@ -175,7 +174,6 @@ def _check_key(settings: Settings, database: Database) -> None:
 def _run(settings: Settings, database: Database, job: Job) -> int:
     """Run a job, then the averages of the months that it changed, and print the result; returns the exit code."""
     os.environ.update(dagster_environment(settings))
-    set_up_logs(settings, with_results=settings.logs_as_json or "log_level" in settings.model_fields_set)
     with database.engine.connect() as connection:
         first_day = read_first_day(connection)
     runner = Runner(build_definitions(settings, dg.in_process_executor, first_day=first_day), database.engine)

@@ -165,3 +165,4 @@ def test_without_users_or_answer_nothing_can_be_checked(typed: Type, examine: Ex
     assert (refused.exit_code, empty.exit_code) == (2, 2)
     assert "ASLEEP_API_KEY" in refused.output
     assert "import users first" in empty.output
+    assert len(refused.output.splitlines()) == 1, "lines of the log, which repeat the result"
