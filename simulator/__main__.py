@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 
@@ -26,15 +26,15 @@ from simulator.world import Clock, World, moment_of
 
 EXAMPLES = """\
 examples:
-  python -m simulator --port 8400 --users 40 --days 60 --rate 10
+  asleep-sync simulate --port 8400 --users 40 --days 60 --rate 10
       a small organisation behind the documented kind of rate limit
-  python -m simulator --port 0 --users 200 --days 30 --sessions-per-user 30 --latency-ms 20
+  asleep-sync simulate --port 0 --users 200 --days 30 --sessions-per-user 30 --latency-ms 20
       exactly 6,000 finished sessions and no special sessions, for a benchmark; the port is in the line printed
-  python -m simulator --port 8400 --state-file state.jsonl
+  asleep-sync simulate --port 8400 --state-file state.jsonl
       what is changed through the control plane survives a restart
-  python -m simulator --cassette cassette.json
+  asleep-sync simulate --cassette cassette.json
       the redacted responses of a real account, about one user; `users --cassette cassette.json` prints the user
-  python -m simulator users --seed 1 --users 40 > users.csv
+  asleep-sync simulate users --seed 1 --users 40 > users.csv
       the same users as a file that registers them; nothing is started
 
 faults, by POST /_simulator/faults (fields and control plane: simulator/README.md):
@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     add = found.add_argument
     add("command", nargs="?", choices=["serve", "users"], default="serve", help="serve, or print the users as CSV")
     add("--host", default="127.0.0.1", help="address to listen on (default: only this machine)")
-    add("--port", type=int, default=8400, help="0 takes a free one (default 8400)")
+    add("--port", type=_port, default=8400, help="0 takes a free one (default 8400)")
     add("--users", type=int, default=40, help="how many users (default 40)")
     add("--days", type=int, default=60, help="days of history before now (default 60)")
     add("--days-ahead", type=int, default=0, help="also nights to come, which appear as time passes (default 0)")
@@ -87,6 +87,18 @@ def parser() -> argparse.ArgumentParser:
         text = f"{rules['help']} (default {default})"
         choices.add_argument(f"--{name.replace('_', '-')}", default=default, help=text, **kind)
     return found
+
+
+def _port(text: str) -> int:
+    """An argument that is a port."""
+    if not 0 <= (port := int(text)) <= 65535:  # noqa: PLR2004 of TCP
+        raise argparse.ArgumentTypeError(f"{port} is not in the range 0 to 65535")
+    return port
+
+
+def _refuse(message: str) -> NoReturn:
+    sys.stderr.write(f"simulator: {message}\n")
+    sys.exit(2)
 
 
 def _faults() -> str:
@@ -151,7 +163,11 @@ async def serve(application: Application, options: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     listener = Listener(application, options.host, options.port)
-    port = await listener.start()
+    try:
+        port = await listener.start()
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
+        _refuse(f"port {options.port} of {options.host} cannot be used ({reason}). Name another with --port.")
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if options.stop_with_parent:
@@ -181,7 +197,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         application = build(options)
     except CassetteInvalid as error:
-        sys.exit(f"simulator: {error}")
+        _refuse(str(error))
     if options.command == "users":
         cassette = application.cassette
         sys.stdout.write(f"user_id,timezone\n{cassette.user_id},\n" if cassette else users_csv(application.world))

@@ -15,6 +15,7 @@ import click
 NOTHING_DONE = 2
 _OF_RIGHTS = frozenset({"42501", "3F000"})
 """Insufficient privilege, and a schema that is not there or may not be used: their texts name objects and no data."""
+PORT = click.IntRange(1, 65535)
 
 
 class Refusal(click.ClickException):
@@ -215,8 +216,8 @@ def require_free_port(host: str, port: int, command: str) -> None:
     try:
         with socket.create_server((host, port)):
             return
-    except (OSError, OverflowError) as error:
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else first_line(error)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else first_line(error)
         raise Refusal(f"port {port} of {host} cannot be used ({reason}). Name another: {command}") from None
 
 

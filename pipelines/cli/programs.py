@@ -7,12 +7,12 @@ from typing import NoReturn
 
 import click
 
-from pipelines.cli.common import Refusal, open_database, read_settings, require_free_port
+from pipelines.cli.common import PORT, Refusal, open_database, read_settings, require_free_port
 
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, help="Port to listen on.")
+@click.option("--port", default=8080, show_default=True, type=PORT, help="Port to listen on.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes.")
 def serve(host: str, port: int, workers: int) -> None:
     """Run the webhook service and the read API.
@@ -37,7 +37,7 @@ def serve(host: str, port: int, workers: int) -> None:
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=3000, show_default=True, help="Port to listen on.")
+@click.option("--port", default=3000, show_default=True, type=PORT, help="Port to listen on.")
 def ui(host: str, port: int) -> NoReturn:
     """Serve Dagster's UI.
 
@@ -110,7 +110,7 @@ def demo(count: int, days: int, remove: bool) -> None:
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on.")
+@click.option("--port", default=3000, show_default=True, type=PORT, help="Port to listen on.")
 def dev(host: str, port: int) -> None:
     """Run Dagster's UI and daemon until Ctrl-C.
 

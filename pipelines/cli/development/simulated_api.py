@@ -120,7 +120,7 @@ def simulated_api(data_directory: Path, size: Size) -> Iterator[SimulatedApi]:
     try:
         line = process.stdout.readline() if process.stdout else ""
         if not line:
-            raise Refusal("the simulated API did not start: see the lines above.")
+            raise Refusal("the simulated API did not start: see above. Does a demo or `make dev` run in this folder?")
         yield SimulatedApi(json.loads(line)["url"])
     finally:
         process.terminate()
