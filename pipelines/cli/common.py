@@ -2,7 +2,9 @@
 
 import gc
 import os
+import signal
 import socket
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,9 +15,9 @@ from typing import Any
 import click
 
 NOTHING_DONE = 2
+PORT = click.IntRange(1, 65535)
 _OF_RIGHTS = frozenset({"42501", "3F000"})
 """Insufficient privilege, and a schema that is not there or may not be used: their texts name objects and no data."""
-PORT = click.IntRange(1, 65535)
 
 
 class Refusal(click.ClickException):
@@ -32,11 +34,22 @@ class Commands(click.Group):
     """Commands whose expected errors end in one line instead of a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; turn errors that the user can fix into a `Refusal`."""
+        """Run the command; turn errors that the user can fix into a `Refusal`, and signals into the code of a shell.
+
+        For signals click itself exits with 1, which here says that data are missing.
+        """
         warnings.filterwarnings("ignore", message=".*is currently in (beta|preview)")
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.Abort, click.exceptions.Exit):
+        except KeyboardInterrupt:
+            click.echo("\nasleep-sync: stopped.", err=True)
+            ctx.exit(128 + signal.SIGINT)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end of Python
+            ctx.exit(128 + signal.SIGPIPE)
+        except click.Abort:
+            raise Refusal("stopped: nothing was changed.") from None
+        except (click.ClickException, click.exceptions.Exit):
             raise
         except Exception as error:
             if (message := _message_of(error)) is None:
@@ -146,14 +159,7 @@ def embedded_database_url(settings: Any) -> str:
     """Return the URL of the embedded Postgres, which is started if it does not run."""
     from resources.embedded_postgres import server as embedded
 
-    directory = settings.data_directory / "postgres"
-    try:
-        return embedded.start(directory).url
-    except OSError as error:
-        raise Refusal(
-            f"DATA_DIRECTORY: {directory} cannot be used ({error.strerror or first_line(error)}). "
-            "Name a folder that can be written, or set DATABASE_URL."
-        ) from None
+    return embedded.start(settings.data_directory / "postgres").url
 
 
 def read_database(settings: Any) -> Any:
@@ -183,9 +189,8 @@ def print_table(
         headings: one for each column, a text or a rich `Column`.
         rows: as many cells each.
         title: above the table.
-        console: a rich console; the standard output by default.
+        console: of `make_console`; a new one by default.
     """
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(*headings, title=title, title_justify="left", show_edge=False)
@@ -193,7 +198,19 @@ def print_table(
         column.overflow = "fold"  # nothing is cut off, however narrow the terminal
     for row in rows:
         table.add_row(*map(_shown, row))
-    (console or Console(markup=False, emoji=False, highlight=False)).print(table)
+    (console or make_console()).print(table)
+
+
+def make_console() -> Any:
+    """Return a rich console that prints texts as they are; a closed pipe raises `BrokenPipeError`."""
+    from rich.console import Console
+
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            """Raise it; rich's own handler exits with 1."""
+            raise  # noqa: PLE0704 rich calls this from its `except`
+
+    return Output(markup=False, emoji=False, highlight=False)
 
 
 def _shown(cell: Any) -> str:

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from rich.console import Console
 from rich.table import Column
 from sqlalchemy import Connection, Engine, Select, func, literal_column, select, table
 
-from pipelines.cli.common import print_table
+from pipelines.cli.common import make_console, print_table
 from pipelines.settings import Settings
 from resources.contract.drift import check_stored
 from resources.database.schema import tables
@@ -33,19 +32,18 @@ _COUNTED = (tables.users, tables.sleep_sessions, tables.session_payloads, tables
 _FRESHNESS: Select[Any] = select(literal_column("*")).select_from(table("data_freshness", schema=SCHEMA))
 
 
-def show_status(engine: Engine, settings: Settings, console: Console | None = None) -> bool:
+def show_status(engine: Engine, settings: Settings) -> bool:
     """Print database and account, counts, freshness, failures and the rate in force.
 
     Args:
         engine: the database.
         settings: name the account.
-        console: where to print.
 
     Returns:
         True when data are missing, the last sync stopped before its end, a run does not move, or a new user was not
         synced in time.
     """
-    console = console or Console(markup=False, emoji=False)
+    console = make_console()
     print_table(("what", "value"), _in_use(engine, settings), "In use", console)
     with engine.connect() as connection:
         print_table(("table", "rows"), _counts(connection), "Stored", console)
@@ -62,9 +60,10 @@ def show_status(engine: Engine, settings: Settings, console: Console | None = No
         shown = [(each.statement, each.detail or None, each.contradicted) for each in drift]
         print_table(("assumed", "found", "times"), shown, "Contradicts the API's contract, in the last week", console)
     if missing:
-        headings = (Column("user", no_wrap=True), "missing", "kind", "attempts", "since (UTC)", "what happened")
-        rows = [(m.user, f"{m.sessions} sessions" if m.sessions else "list", *m[2:]) for m in missing]
-        print_table(headings, rows, f"Missing: {waiting} users or sessions", console)
+        user = Column("user", no_wrap=True)
+        headings = (user, "missing", "kind", "attempts", "since (UTC)", "what happened")
+        failed = [(m.user, f"{m.sessions} sessions" if m.sessions else "list", *m[2:]) for m in missing]
+        print_table(headings, failed, f"Missing: {waiting} users or sessions", console)
         console.print(
             "The hourly retry reads these again; `asleep-sync retry` does it now. `asleep-sync users list` names the "
             "users of these pseudonyms."
@@ -80,7 +79,7 @@ def show_status(engine: Engine, settings: Settings, console: Console | None = No
     return bool(missing or stopped or stalled or overdue)
 
 
-def _print_runs(console: Console, stopped: Sequence[StoppedRun], stalled: Sequence[StalledRun]) -> None:
+def _print_runs(console: Any, stopped: Sequence[StoppedRun], stalled: Sequence[StalledRun]) -> None:
     for run in stopped:
         first, last = run.window_start.date(), (run.window_end - timedelta(microseconds=1)).date()
         console.print(

@@ -45,9 +45,9 @@ def require_servable(settings: Settings) -> None:
         ValueError: names what is missing.
     """
     if settings.enable_webhooks and not settings.asleep_api_key:
-        raise ValueError("Webhooks need at least one key to compare with: set ASLEEP_API_KEY or turn them off.")
+        raise ValueError("Webhooks are compared with ASLEEP_API_KEY: set it, or set ENABLE_WEBHOOKS=false.")
     if settings.notify_url and not settings.notify_secret:
-        raise ValueError("Notifications are signed: set NOTIFY_SECRET beside NOTIFY_URL.")
+        raise ValueError("Notifications are signed: set NOTIFY_SECRET, too, or remove NOTIFY_URL.")
 
 
 def create_app(settings: Settings, bounds: Bounds = _BOUNDS, statsd: DogStatsd | None = None) -> FastAPI:

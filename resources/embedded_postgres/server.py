@@ -7,7 +7,8 @@ import secrets
 import shlex
 import socket
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -48,9 +49,27 @@ class EmbeddedPostgres:
 
 
 def start(directory: Path) -> EmbeddedPostgres:
-    """Return the server of `directory`: created on first use, started when it is down, left alone when it runs."""
-    if (server := running(directory)) is not None:
-        return server
+    """Return the server of `directory`: created on first use, started when it is down, left alone when it runs.
+
+    Raises:
+        EmbeddedPostgresError: it cannot be started, or the directory cannot be used.
+    """
+    with _usable(directory):
+        return running(directory) or _start(directory)
+
+
+@contextmanager
+def _usable(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise EmbeddedPostgresError(
+            f"DATA_DIRECTORY: {directory} cannot be used ({error.strerror or error}). Name a folder that can be "
+            "written, or set DATABASE_URL."
+        ) from None
+
+
+def _start(directory: Path) -> EmbeddedPostgres:
     with open_home(directory) as home:
         if (life := _await_answer_or_end(home)) is not None:
             with life:
@@ -70,12 +89,14 @@ def running(directory: Path) -> EmbeddedPostgres | None:
 
 def stop(directory: Path) -> bool:
     """Stop the server of `directory`; return False when it did not run."""
-    return _end(directory, remove=False)
+    with _usable(directory):
+        return _end(directory, remove=False)
 
 
 def destroy(directory: Path) -> None:
     """Stop the server of `directory` and remove its data for good."""
-    _end(directory, remove=True)
+    with _usable(directory):
+        _end(directory, remove=True)
 
 
 def _end(directory: Path, *, remove: bool) -> bool:

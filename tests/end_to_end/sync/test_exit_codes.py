@@ -1,7 +1,9 @@
 """What the command says when it ends: exit code, words, Dagster's check and metadata. Never success over a hole."""
 
 import json
+import signal
 
+import pytest
 from sqlalchemy import text
 
 from resources.pseudonyms import pseudonym
@@ -122,6 +124,15 @@ def test_a_database_that_is_away_is_two(deployment):
     assert code == 2, said
     assert "database" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("command", ["status", "users list"])
+def test_a_reader_that_closes_the_pipe_gets_the_code_of_a_shell(deployment, command):
+    """As `… | head` does. 1 would say that data are missing."""
+    with deployment.start(*command.split()) as process:
+        process.stdout.close()
+        assert process.wait(60) == 128 + signal.SIGPIPE
+        assert process.stderr.read() == ""
 
 
 def test_a_missing_key_exits_with_two_before_any_request(deployment):

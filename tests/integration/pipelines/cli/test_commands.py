@@ -2,6 +2,8 @@
 
 import hashlib
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -284,7 +286,8 @@ def test_forget_prints_what_was_erased_and_confirms_an_unknown_id(typed: Type, e
     erased = typed("forget", "G-1", "--yes")
     unknown = typed("forget", "G-3", "--yes")
 
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2, "1 would say that data are missing"
+    assert "nothing was changed" in refused.output
     assert (erased.exit_code, erased.output) == (0, "Erased: 1 users.\n")
     assert unknown.exit_code == 2
     assert "nothing is stored of this user" in unknown.output
@@ -537,6 +540,30 @@ def test_the_record_of_erasures_is_applied_to_a_restored_backup(typed: Type, eng
     assert users(engine) == [("G-1", None), ("G-2", None)]
 
 
+def test_ctrl_c_ends_a_command_with_one_line_and_the_code_of_a_shell(typed: Type, monkeypatch: pytest.MonkeyPatch):
+    """1 would say that data are missing."""
+
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipelines.cli.status.show_status", interrupted)
+    result = typed("status")
+    assert (result.exit_code, result.output) == (130, "\nasleep-sync: stopped.\n")
+
+
+@pytest.mark.parametrize("command", ["serve", "ui", "dev", "simulate"])
+def test_a_port_that_does_not_exist_is_refused(command: str):
+    """The simulated API once took another one, and `ui` proposed port 100000."""
+    refused = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli.main", command, "--port", "99999"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 2
+    assert "99999 is not in the range" in refused.stderr
+
+
 @pytest.mark.parametrize("command", ["serve", "ui"])
 def test_a_port_that_is_taken_is_named(typed: Type, command: str):
     """The next thing to type is in the line."""
@@ -548,14 +575,15 @@ def test_a_port_that_is_taken_is_named(typed: Type, command: str):
     assert f"asleep-sync {command} --port {port + 1}" in result.output
 
 
+@pytest.mark.parametrize("command", ["status", "demo", "demo --remove"])
 def test_a_data_directory_without_room_for_a_database_is_named(
-    typed: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    typed: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ):
     """The embedded Postgres is the first that writes to it."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DATA_DIRECTORY", str(tmp_path / "file"))
     monkeypatch.delenv("DATABASE_URL")
-    result = typed("status")
+    result = typed(*command.split())
     assert result.exit_code == 2
     assert f"DATA_DIRECTORY: {tmp_path}/file/postgres cannot be used (Not a directory)" in result.output
 
