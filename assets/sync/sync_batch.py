@@ -314,6 +314,7 @@ def _users_of(connection: Connection, batch: Batch) -> list[UserToSync]:
         pseudonyms=batch.pseudonyms,
         failed_only=batch.failed_only,
         contradictions=batch.mode is Mode.RECONCILE,
+        catch_up=batch.mode.covers_the_window and batch.pseudonyms is None and not batch.failed_only,
     )
 
 

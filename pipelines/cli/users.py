@@ -82,6 +82,8 @@ def list_users(out: str | None) -> None:
 def activate(names: tuple[str, ...]) -> None:
     """Sync these users again from the next sync on. USER is an id or a pseudonym.
 
+    `asleep-sync sync --user USER --from DATE` reads the days on which they were inactive.
+
     \b
     Example:
       asleep-sync users activate G-20260301091502-AbCdEfGhIjKlMnOpQrSt

@@ -34,7 +34,7 @@ class UserToSync(NamedTuple):
     fresh: bool  # the same window was synced in full so recently that nothing is requested
     failure_ids: Sequence[int] = ()
     failed: Sequence[str | None] = ()  # what failed, in the order of `failure_ids`: a session, or None for a list
-    failed_window_start: datetime | None = None
+    failed_window_start: datetime | None = None  # of days to sync beside the run's
     failed_window_end: datetime | None = None
     is_suspected: bool = False  # the API reported the user as not found, which is not confirmed yet
     damaged_session_ids: Sequence[str] = ()  # whose stages contradicted the statistics when last read
@@ -99,6 +99,7 @@ class SyncState:
         pseudonyms: Sequence[str] | None = None,
         failed_only: bool = False,
         contradictions: bool = False,
+        catch_up: bool = False,
     ) -> list[UserToSync]:
         """The users of one batch, those with unresolved failures first; a user's batch follows from a hash of the id.
 
@@ -111,12 +112,14 @@ class SyncState:
             pseudonyms: only these users, also when inactive or gone; None for all active ones.
             failed_only: only users with unresolved failures.
             contradictions: the failures meant are contradictions, for a reconciliation; else all others.
+            catch_up: up to today, users registered later than the others are synced from the same day on as they.
         """
         first_hash, last_hash = hashes_of_batch(batch, batches)
         values = {
             "first_hash": first_hash, "last_hash": last_hash, "window_start": window[0], "window_end": window[1],
             "cache_ttl_seconds": cache_ttl_seconds, "detail": detail, "failed_only": failed_only,
             "pseudonyms": None if pseudonyms is None else list(pseudonyms), "contradictions": contradictions,
+            "catch_up": catch_up,
         }  # fmt: skip
         return [UserToSync(*row) for row in self._execute("users_to_sync", values)]
 

@@ -2,7 +2,17 @@
 -- first, with the window and the sessions of these failures; contradictions are for a reconciliation, all others for a
 -- sync. The window also covers a first list that was empty, which is read once more. `fresh`: the same window was
 -- synced in full so recently that no request is sent. `contradictions`: the failures meant are those; `pseudonyms`:
--- only these users, also when inactive or gone; `failed_only`: only users with unresolved failures.
+-- only these users, also when inactive or gone; `failed_only`: only users with unresolved failures. `catch_up`: up
+-- to today, the window of users registered later than the batch's others begins where the syncs of the others began
+-- (median: some users may have been synced further back, one by one).
+WITH others AS MATERIALIZED (
+    SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY lower(l.covered)) AS began
+    FROM asleep.users AS u
+    INNER JOIN asleep.sync_ledger AS l ON l.user_id = u.user_id
+    WHERE :catch_up
+        AND :window_end > clock_timestamp()
+        AND hashtextextended(u.user_id, 0) BETWEEN :first_hash AND :last_hash
+)
 SELECT
     u.user_id,
     coalesce(
@@ -10,12 +20,13 @@ SELECT
         AND l.window_start <= :window_start
         AND l.window_end >= :window_end
         AND (l.detail = 'full' OR l.detail = :detail)
-        AND f.failure_ids IS NULL,
+        AND f.failure_ids IS NULL
+        AND late.window_start IS NULL,
         FALSE
     ) AS fresh,
     coalesce(f.failure_ids, '{}') AS failure_ids,
     coalesce(f.failed, '{}') AS failed,
-    least(f.window_start, e.window_start) AS failed_window_start,
+    least(f.window_start, e.window_start, late.window_start) AS failed_window_start,
     greatest(f.window_end, e.window_end) AS failed_window_end,
     u.not_found_since IS NOT NULL AS is_suspected,
     coalesce(f.damaged, '{}') AS damaged_session_ids,
@@ -46,6 +57,13 @@ LEFT JOIN LATERAL (
     WHERE user_id = u.user_id
         AND rows = 0
 ) AS e ON TRUE
+LEFT JOIN LATERAL (
+    SELECT began AS window_start
+    FROM others
+    WHERE f.failure_ids IS NULL
+        AND began < :window_start
+        AND coalesce(lower(l.covered) > began + interval '1 day', TRUE)
+) AS late ON TRUE
 WHERE hashtextextended(u.user_id, 0) BETWEEN :first_hash AND :last_hash
     AND CASE
         WHEN CAST(:pseudonyms AS text []) IS NOT NULL
