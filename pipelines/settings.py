@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from dotenv.parser import parse_stream
 from platformdirs import user_data_path
 from pydantic import (
     AfterValidator,
@@ -47,6 +48,13 @@ def _header(value: SecretStr) -> SecretStr:
     if not key.isascii() or any(map(str.isspace, key)):
         raise ValueError("a key may hold neither spaces nor characters outside ASCII")
     return value
+
+
+def _date(value: Any) -> Any:
+    try:
+        return date.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError("must be a date such as 2025-01-31") from None
 
 
 def _weekdays(value: Any) -> Any:
@@ -141,7 +149,7 @@ class Settings(BaseSettings):
     asleep_requests_per_second: PositiveNumber = 10.0
     max_connections: Annotated[int, Field(ge=1, le=256)] = 20
     request_timeout: LongestRequest = 30.0
-    first_day: Annotated[date, AfterValidator(_day_of_the_api)] | None = None
+    first_day: Annotated[date, BeforeValidator(_date), AfterValidator(_day_of_the_api)] | None = None
     recent_days: Annotated[int, Field(ge=1, le=3650)] = 7
     sync_detail: Literal["full", "statistics"] = "full"
     user_batch_size: Count = 500
@@ -248,14 +256,25 @@ def load_settings(env_file: Path | None = None) -> Settings:
     Raises:
         SettingsInvalid: names every variable that is wrong and why, never its value.
     """
+    file = env_file or Path(".env")
     try:
-        return Settings(_env_file=env_file or ".env")  # type: ignore[call-arg]
+        if skipped := _skipped_lines(file):
+            raise SettingsInvalid("\n".join(f"{file}: line {number} is not NAME=value" for number in skipped))
+        return Settings(_env_file=file)  # type: ignore[call-arg]
     except ValidationError as error:
         raise SettingsInvalid("\n".join(_problems(error))) from None
     except UnicodeDecodeError:
-        raise SettingsInvalid(f"{env_file or '.env'}: not UTF-8 text. Save the file as UTF-8.") from None
+        raise SettingsInvalid(f"{file}: not UTF-8 text. Save the file as UTF-8.") from None
     except OSError as error:
-        raise SettingsInvalid(f"{env_file or '.env'}: cannot be read ({error.strerror})") from None
+        raise SettingsInvalid(f"{file}: cannot be read ({error.strerror})") from None
+
+
+def _skipped_lines(file: Path) -> list[int]:
+    """Return the numbers of the lines that python-dotenv would skip: one may hold DATABASE_URL."""
+    if not file.is_file():
+        return []
+    with file.open(encoding="utf-8-sig") as lines:
+        return [binding.original.line for binding in parse_stream(lines) if binding.error]
 
 
 def _problems(error: ValidationError) -> Iterator[str]:

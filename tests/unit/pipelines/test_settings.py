@@ -269,6 +269,22 @@ def test_a_file_in_another_encoding_is_named(tmp_path: Path, encoding: str):
         load_settings(env_file)
 
 
+def test_a_line_that_would_be_skipped_is_refused_by_its_number(tmp_path: Path):
+    """With `DATABASE URL=…` in its file, a sync would fill the embedded Postgres instead."""
+    env_file = tmp_path / "env"
+    env_file.write_text("RECENT_DAYS=3\nDATABASE URL=postgresql://h/x\n\nexport LOG_LEVEL=INFO\nWEBHOOK_SECRET='a\n")
+    with pytest.raises(SettingsInvalid) as refused:
+        load_settings(env_file)
+    assert str(refused.value) == f"{env_file}: line 2 is not NAME=value\n{env_file}: line 5 is not NAME=value"
+
+
+@pytest.mark.parametrize("day", ["1", "86400", "31.01.2025", "2025-13-01"])
+def test_a_first_day_of_another_form_is_refused(load: Load, day: str):
+    """A number would be a day of 1970."""
+    with pytest.raises(SettingsInvalid, match="FIRST_DAY: must be a date such as 2025-01-31"):
+        load(FIRST_DAY=day)
+
+
 def test_a_byte_order_mark_is_no_part_of_the_first_name(load: Load, tmp_path: Path):
     """The first variable of a file that Notepad wrote would be ignored."""
     load()
