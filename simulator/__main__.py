@@ -43,9 +43,9 @@ faults, by POST /_simulator/faults (fields and control plane: simulator/README.m
   curl -d '[{{"kind": "page_cap", "cap": 30, "after": 10}}]' http://127.0.0.1:8400/_simulator/faults
       pages of at most 30 rows from the eleventh list on
   curl -d '[{{"kind": "missing_user", "share_of_users": 0.1, "per_user": 2}}]' http://127.0.0.1:8400/_simulator/faults
-      a tenth of the users does not exist for two requests each
+      for a tenth of the users, two requests each get 404
   curl -d '{{"changes": "tracks"}}' http://127.0.0.1:8400/_simulator/sessions/SESSION_ID/reanalyse
-      a session is analysed again; its statistics and its list row stay alike
+      a session is analysed again; its statistics and its list row do not change
 
 When ready it prints one line: {{"url": "http://127.0.0.1:8400", "users": 40, "sessions": 2210}}
 Send the header "x-api-key: simulated-key". The control plane lies under /_simulator/, see simulator/README.md.
@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=1, help="another seed, another population (default 1)")
     add("--now", metavar="ISO", help="a clock that stands still, e.g. 2026-11-23T09:00:00Z (default: real time)")
     add("--rate", type=float, default=0, help="requests a second allowed per key, strictly (default 0: no limit)")
-    add("--latency-ms", type=float, default=0, help="added to every answer of the API (default 0)")
+    add("--latency-ms", type=float, default=0, help="added to every response of the API (default 0)")
     add("--api-key", default="simulated-key", help="valid keys, comma separated (default simulated-key)")
     add("--test-key", help="a key of the other environment: valid, but it sees no users")
     add("--state-file", type=Path, metavar="PATH", help="keep changes here and replay them at the next start")
@@ -103,7 +103,7 @@ def _refuse(message: str) -> NoReturn:
 
 def _faults() -> str:
     """A line for each kind of fault."""
-    lines = {"status_4xx, status_5xx": "any of these statuses; 502 and 504 as HTML"}
+    lines = {"status_4xx, status_5xx": "Any of these statuses; 502 and 504 as HTML."}
     lines |= {kind: (effect.__doc__ or "").partition("\n")[0] for kind, effect in {**BEFORE, **AFTER}.items()}
     return "\n".join(f"  {kind:22} {text}" for kind, text in sorted(lines.items()))
 

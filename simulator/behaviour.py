@@ -29,9 +29,9 @@ class Behaviour:
     page_cap: int = _number(MAX_PAGE, 1, MAX_PAGE, help="maximum rows of a page, whatever limit the client sends")
     clock_ahead: int = _number(0, -86_400, 86_400, help="seconds by which the `Date` of responses is ahead")
     never_slept_stat: str = _choice("object", "null", help="`stat` of a night without sleep")
-    unknown_user_list: str = _choice("404", "empty", help="what listing an unknown user's sessions answers")
-    max_limit: str = _choice("100", "20", help="largest `limit` accepted; a larger one is answered with 422")
-    list_date: str = _choice("start", "end", help="which moment of a session decides on which date it is listed")
+    unknown_user_list: str = _choice("404", "empty", help="response to listing an unknown user's sessions")
+    max_limit: str = _choice("100", "20", help="largest `limit` accepted; a larger one gets 422")
+    list_date: str = _choice("start", "end", help="the moment that decides on which date a session is listed")
     equal_starts: str = _choice("by_id", "changing", help="order of sessions that start at the same moment")
     open_time_in_bed: str = _choice("null", "zero", "running", help="`time_in_bed` in the list row of an OPEN session")
     timestamp_form: str = _choice("offset", "z", "bare", help="+00:00, Z, or nothing after the time of data calls")
@@ -44,7 +44,9 @@ class Behaviour:
     average_ratios: str = _choice(
         "of_sums", "mean", help="ratios in average_stats: ratio of the sums, or mean of the nightly ratios"
     )
-    average_date: str = _choice("start", "end", "wake", help="which moment assigns a session to a period of averages")
+    average_date: str = _choice(
+        "start", "end", "wake", help="the moment that assigns a session to a period of averages"
+    )
     average_counts: str = _choice("number", "integer", help="average counts such as waso_count: 2.5, or 3")
     average_session_names: str = _choice(
         "id", "session_id", help="names in slept_sessions: id, start_time, or session_*"

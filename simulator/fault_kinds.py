@@ -66,7 +66,7 @@ class Effects:
         return Effects.status if STATUS_KIND.fullmatch(kind) else None
 
     def status(self, rule: "Rule", _: "Target") -> Response:
-        """A server error; the gateway's ones come as HTML."""
+        """A server error; 502 and 504 come as HTML, as from a gateway."""
         status = int(rule.kind.removeprefix("status_"))
         if status in (502, 504):
             page = GATEWAY_PAGE % (status, status)
@@ -74,23 +74,23 @@ class Effects:
         return _refusal(rule, status, "Internal server error" if status == 500 else "Service unavailable")  # noqa: PLR2004
 
     def reset(self, _rule: "Rule", _: "Target") -> Response:
-        """The connection is reset instead of an answer."""
+        """The connection is reset instead of a response."""
         return Response(delivery=Delivery("reset"))
 
     def timeout(self, _rule: "Rule", _: "Target") -> Response:
-        """No answer, ever."""
+        """No response is ever sent."""
         return Response(delivery=Delivery("never"))
 
     def throttle_storm(self, rule: "Rule", _: "Target") -> Response:
-        """Over the rate limit, whatever the rate."""
+        """Every request exceeds the rate limit, whatever the rate."""
         return _refusal(rule, 403, "Rate limit exceeded")
 
     def quota(self, rule: "Rule", _: "Target") -> Response:
-        """The month's quota is spent."""
+        """The account's quota is used up."""
         return _refusal(rule, 403, "Quota exceeded")
 
     def plan(self, rule: "Rule", _: "Target") -> Response:
-        """The plan has ended."""
+        """The account's plan has expired."""
         return _refusal(rule, 403, "Plan is expired")
 
     def key_revoked(self, rule: "Rule", _: "Target") -> Response:
@@ -98,31 +98,31 @@ class Effects:
         return _refusal(rule, 401, "Unauthorized")
 
     def gateway_message(self, rule: "Rule", _: "Target") -> Response:
-        """The cloud gateway refuses on its own account, with `message` in place of `detail`."""
+        """The gateway in front of the API rejects the request, with `message` instead of `detail`."""
         status = rule.status or 403
         text = rule.message or ("Too Many Requests" if status == 429 else "Forbidden")  # noqa: PLR2004
         return Response(status, orjson.dumps({"message": text}), headers=_headers(rule))
 
     def missing_user(self, rule: "Rule", _: "Target") -> Response:
-        """The user is not there."""
+        """404: the user does not exist."""
         return _refusal(rule, 404, "user does not exist")
 
     def missing_session(self, rule: "Rule", _: "Target") -> Response:
-        """The session is not there."""
+        """404: the session does not exist."""
         return _refusal(rule, 404, "session does not exist")
 
     def empty_list(self, _rule: "Rule", _: "Target") -> Response:
-        """The user is there and has no sessions."""
+        """The list of an existing user is empty."""
         return Response(body=b'{"detail":"OK","result":{"timezone":"UTC","sleep_session_list":[]}}')
 
     def all_missing(self, rule: "Rule", target: "Target") -> Response:
-        """The service has lost everything for a while: empty lists, 404 for the rest."""
+        """Every list is empty, and everything else gets 404, as if all had been deleted."""
         if target.endpoint == "list_sessions":
             return self.empty_list(rule, target)
         return self.missing_session(rule, target) if target.session else self.missing_user(rule, target)
 
     def damaged_stages(self, rule: "Rule", _: "Target", response: Response) -> Response:
-        """The stage array arrives with a tenth of its values lost, or replaced by wake."""
+        """A tenth of the stage array is lost, or replaced by wake."""
         body = orjson.loads(response.body)
         result = body.get("result") or {}
         stages = (result.get("session") or {}).get("sleep_stages") or []
@@ -139,26 +139,26 @@ class Effects:
         target.request.query["offset"] = str(offset - 1)
 
     def page_cap(self, rule: "Rule", target: "Target") -> None:
-        """Pages are shorter than asked."""
+        """Pages are shorter than `limit`."""
         target.request.query["limit"] = str(min(rule.cap, _number(target.request, "limit", 20)))
 
     def not_json(self, _rule: "Rule", _: "Target", response: Response) -> Response:
-        """The body breaks off, although its length is right."""
+        """The JSON ends early, with a right content-length."""
         response.body = response.body[: max(1, len(response.body) // 2)]
         return response
 
     def html_200(self, _rule: "Rule", _: "Target", _response: Response) -> Response:
-        """A captive portal answers in the API's place."""
+        """A captive portal responds instead of the API, with status 200."""
         return Response(200, LOGIN_PAGE, "text/html")
 
     def oversized(self, rule: "Rule", _: "Target", response: Response) -> Response:
-        """Well-formed, but far too large."""
+        """The response is well-formed, but far too large."""
         padding = b',"padding":"' + b"x" * (rule.mebibytes * 1024 * 1024) + b'"}'
         response.body = response.body.rstrip()[:-1] + padding
         return response
 
     def wrong_types(self, rule: "Rule", target: "Target", response: Response) -> Response:
-        """Fields of unexpected types, unknown fields, an unknown peculiarity."""
+        """Fields have unexpected types, and there are unknown fields and an unknown peculiarity."""
         body = orjson.loads(response.body)
         for path, value in (rule.changes or WRONG_FIELDS.get(target.endpoint, {})).items():
             _set(body.get("result"), path.split("."), value)
@@ -166,14 +166,14 @@ class Effects:
         return response
 
     def insert_between_pages(self, _rule: "Rule", target: "Target", response: Response) -> Response:
-        """A session appears within the first page after that was read, so that later rows move back."""
+        """After the first page was read, a session is added to it, so that later rows move back."""
         first, second = sorted(_rows(response)[:2], key=lambda row: str(row["session_start_time"]))
         wishes = {"epochs": 3, "finding": "TOO_SHORT_FOR_ANALYSIS", "zone": first["created_timezone"]}
         self._changes.apply("add_session", user_id=target.user, start=_gap(first, second), **wishes)
         return response
 
     def delete_between_pages(self, _rule: "Rule", _: "Target", response: Response) -> Response:
-        """The first session listed is deleted after the first page was read, so that later rows move up."""
+        """After the first page was read, its first session is deleted, so that later rows move up."""
         self._changes.apply("delete_session", session_id=_rows(response)[0]["session_id"])
         return response
 

@@ -24,27 +24,27 @@ def truncated(_: object, _rule: "Rule", __: "Target", response: Response) -> Res
 
 
 def late_body(_: object, rule: "Rule", __: "Target", response: Response) -> Response:
-    """A status that allows no body, and then the body all the same."""
+    """A status that allows no body, followed by a body."""
     response.status = rule.status or 204
     response.delivery = Delivery("late_body", rule.delay_seconds)
     return response
 
 
 def interim(_: object, rule: "Rule", __: "Target", response: Response) -> Response:
-    """Interim responses precede the answer."""
+    """Interim responses precede the response."""
     response.delivery = Delivery(interim=(rule.status or 103,) * rule.repeat)
     return response
 
 
 def second_response(_: object, _rule: "Rule", __: "Target", response: Response) -> Response:
-    """The answer, and in the same write another one that belongs to no request."""
+    """The response, and in the same write another one that belongs to no request."""
     both = _raw(b"content-length: %d" % len(response.body), response.body)
     response.delivery = Delivery("raw", raw=both + _raw(b"content-length: 18", b'{"detail":"STALE"}'))
     return response
 
 
 def long_content_length(_: object, _rule: "Rule", __: "Target", response: Response) -> Response:
-    """A length of 5,000 digits."""
+    """A content-length of 5,000 digits."""
     response.delivery = Delivery("raw", raw=_raw(b"content-length: " + b"1" * 5000, response.body))
     return response
 

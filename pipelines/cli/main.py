@@ -1,7 +1,6 @@
 """The command `asleep-sync`: arguments, help and exit codes.
 
-Exit codes: 0 success; 1 some data are missing (they are listed); 2 nothing could be done. A command imports its
-dependencies when it runs, so that `--help` is fast.
+Exit codes: see `epilog`. A command imports its dependencies when it runs, so that `--help` is fast.
 """
 
 import sys
@@ -33,8 +32,9 @@ SOME_FAILED = 1
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 all well, 1 some data are missing (they are listed), 2 nothing could be done. Settings come "
-    "from the environment and from .env; .env.example lists them.",
+    epilog="Exit codes: 0 all well; 1 some data are missing (they are listed); 2 the command could not run or had to "
+    "stop (the message says why); 130 after Ctrl-C. Settings come from the environment and from .env; .env.example "
+    "lists them.",
 )
 @click.version_option(package_name="asleep-sync")
 def main() -> None:
@@ -222,7 +222,7 @@ def reshape(restart: bool) -> None:
 
 @main.command()
 @click.argument("user_id", type=id_of_user)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def forget(user_id: str, yes: bool) -> None:
     """Erase a user's data permanently.
 
@@ -245,7 +245,9 @@ def forget(user_id: str, yes: bool) -> None:
         erased_before = Erasures(connection).last(user_id)
         removed = Erasures(connection).erase(user_id, "requested")
         if not removed and erased_before is None:  # inside: the record of an erasure that was none goes, too
-            raise Refusal("nothing is stored of this user, and nothing was erased. Is the id right?")
+            raise Refusal(
+                "nothing is stored of this user, and nothing was erased. Is the id right? See `asleep-sync users list`."
+            )
     if removed:
         click.echo(f"Erased: {', '.join(f'{rows} {table}' for table, rows in removed.items())}.")
     else:
@@ -266,7 +268,9 @@ def forget(user_id: str, yes: bool) -> None:
 @main.command()
 @click.option("--month", "first", type=month, metavar="YYYY-MM", help="Default: yesterday's month.")
 @click.option("--user", "user_id", type=id_of_user, metavar="ID", help="Only this user. Default: the organisation.")
-@click.option("--out", type=click.Path(dir_okay=False, writable=True), help="Default: asleep-YYYY-MM.html here.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, writable=True), help="Default: asleep-YYYY-MM.html in this folder."
+)
 def report(first: date | None, user_id: str | None, out: str | None) -> None:
     """Write the monthly report as an HTML file.
 
@@ -287,15 +291,21 @@ def report(first: date | None, user_id: str | None, out: str | None) -> None:
         with database.engine.connect() as connection:
             page = render_report(connection, first, user_id)
     except NothingToReport:
-        raise Refusal(f"no sleep is stored for {first:%Y-%m}: sync that month first, or name another.") from None
+        whose = " of this user" if user_id else ""
+        raise Refusal(f"no sleep{whose} is stored for {first:%Y-%m}: sync that month first, or name another.") from None
     write_output(Path(out or f"asleep-{first:%Y-%m}.html"), page)
 
 
 @main.command()
 @click.option(
-    "--to", "directory", type=click.Path(file_okay=False, path_type=Path), help="Folder. Default: EXPORT_DIRECTORY."
+    "--to",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where to write. Default: EXPORT_DIRECTORY.",
 )
-@click.option("--month", "months", type=month, metavar="YYYY-MM", multiple=True, help="Only this one; repeatable.")
+@click.option(
+    "--month", "months", type=month, metavar="YYYY-MM", multiple=True, help="Only this month; may be repeated."
+)
 @click.option("--stages", is_flag=True, help="Also sessions with their stage arrays.")
 @click.option("--epochs", is_flag=True, help="Also one row per 30 seconds. Needs --month.")
 @click.option(

@@ -10,14 +10,14 @@ from pipelines.cli.users import user_ids
 
 Numbers = tuple[int, ...]
 LIMIT = click.option(
-    "--limit", default=100, show_default=True, type=click.IntRange(1, 10_000), help="At most this many."
+    "--limit", default=100, show_default=True, type=click.IntRange(1, 10_000), help="How many to show."
 )
 ALL = click.option("--all", "everything", is_flag=True, help="All that were given up.")
 
 
 @click.group()
 def inbox() -> None:
-    """Manage webhook events given up.
+    """Manage webhook events that were given up.
 
     An event is given up after five failed attempts.
     """
@@ -26,9 +26,9 @@ def inbox() -> None:
 @inbox.command("list")
 @LIMIT
 def list_events(limit: int) -> None:
-    """Show the number of waiting events, and each event that was given up, with the reason.
+    """List the events that were given up.
 
-    Exit code 1 if there are events that were given up.
+    Also shows how many events wait. Exit code 1 if any was given up.
     """
     from resources.database.service.inbox import Inbox
 
@@ -45,7 +45,9 @@ def list_events(limit: int) -> None:
 @click.argument("numbers", nargs=-1, type=int, metavar="[EVENT…]")
 @ALL
 def retry_events(numbers: Numbers, everything: bool) -> None:
-    """Give events five more attempts. EVENT is a number from `inbox list`.
+    """Give events five more attempts.
+
+    EVENT is a number from `inbox list`.
 
     \b
     Examples:
@@ -61,9 +63,11 @@ def retry_events(numbers: Numbers, everything: bool) -> None:
 @inbox.command("drop")
 @click.argument("numbers", nargs=-1, type=int, metavar="[EVENT…]")
 @ALL
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def drop_events(numbers: Numbers, everything: bool, yes: bool) -> None:
-    """Delete events that were given up. The next sync still fetches their sessions if their users are registered.
+    """Delete events that were given up.
+
+    The next sync still fetches their sessions if their users are registered.
 
     \b
     Example:
@@ -88,9 +92,9 @@ def notifications() -> None:
 @notifications.command("list")
 @LIMIT
 def list_notifications(limit: int) -> None:
-    """Show the number of waiting notifications, and each undelivered one, with the reason.
+    """List undelivered notifications.
 
-    Exit code 1 if there are notifications that were given up.
+    Also shows how many wait and how many were given up. Exit code 1 if any was given up.
     """
     from rich.table import Column
 
@@ -116,7 +120,9 @@ def list_notifications(limit: int) -> None:
 @click.argument("numbers", nargs=-1, type=int, metavar="[NOTIFICATION…]")
 @ALL
 def retry_notifications(numbers: Numbers, everything: bool) -> None:
-    """Deliver notifications that were given up. NOTIFICATION is a number from `notifications list`.
+    """Deliver notifications that were given up.
+
+    NOTIFICATION is a number from `notifications list`.
 
     \b
     Example:
@@ -141,7 +147,9 @@ def cache() -> None:
     "--user", "names", type=id_of_user, multiple=True, metavar="USER", help="Only this user; may be repeated."
 )
 def clear_cache(names: tuple[str, ...]) -> None:
-    """Make the next sync list every user again. No session is deleted; unchanged sessions are not read again.
+    """Make the next sync list every user again.
+
+    No session is deleted; unchanged sessions are not read again.
 
     \b
     Examples:

@@ -14,19 +14,22 @@ from pipelines.cli.common import Refusal, id_of_user, open_database, write_outpu
 
 @click.group()
 def users() -> None:
-    """Manage the users to sync. The Asleep API cannot list users, so register them here."""
+    """Manage the users to sync.
+
+    The Asleep API cannot list users, so register them here.
+    """
 
 
 @users.command("import")
 @click.argument("file", type=click.File("rb"))
 @click.option("--again", is_flag=True, help="Also register users who were erased here.")
 def import_users(file: Any, again: bool) -> None:
-    """Register the users of FILE: all of them, or none if a line is invalid.
+    """Register the users of FILE.
 
-    FILE is a CSV file with a column user_id (optionally timezone: an IANA name such as Asia/Seoul), separated by
-    commas, semicolons or tabs, or has one user id per line, in UTF-8 or as Excel writes it. An unknown time zone is
-    left empty. `-` reads from standard input. Importing twice changes nothing. Users who were erased here are
-    skipped without --again.
+    FILE has one user id per line, or is a CSV file with the column user_id and optionally timezone (an IANA name such
+    as Asia/Seoul; an unknown one is left empty), separated by commas, semicolons or tabs, in UTF-8 or as Excel writes
+    it. `-` reads from standard input. If a line is invalid, no user is registered. Importing twice changes nothing.
+    Users who were erased here are skipped without --again.
 
     \b
     Examples:
@@ -56,9 +59,9 @@ def import_users(file: Any, again: bool) -> None:
 @users.command("list")
 @click.option("--out", type=click.Path(dir_okay=False), help="Write to this file, readable by you only.")
 def list_users(out: str | None) -> None:
-    """Print the registered users as CSV, which `users import` can read.
+    """Print the registered users as CSV.
 
-    Users appear in logs, in `status` and in Dagster by the name in the column pseudonym.
+    `users import` can read it. Users appear in logs, in `status` and in Dagster by the name in the column pseudonym.
 
     \b
     Examples:
@@ -80,7 +83,9 @@ def list_users(out: str | None) -> None:
 @users.command()
 @click.argument("names", nargs=-1, required=True, metavar="USER…", type=id_of_user)
 def activate(names: tuple[str, ...]) -> None:
-    """Sync these users again from the next sync on. USER is an id or a pseudonym.
+    """Sync these users again from the next sync on.
+
+    USER is an id or a pseudonym.
 
     `asleep-sync sync --user USER --from DATE` reads the days on which they were inactive.
 
@@ -165,9 +170,9 @@ def export() -> None:
 @erasures.command("apply")
 @click.argument("file", type=click.File("r", encoding="utf-8"))
 def apply(file: Any) -> None:
-    """Erase from a restored database all users whose erasure FILE records and the database does not.
+    """Repeat recorded erasures in a restored database.
 
-    FILE comes from `erasures export` of the same installation. Applying it twice changes nothing.
+    FILE is what `erasures export` of the same installation printed. Applying it twice changes nothing.
 
     \b
     Example, after a restore:

@@ -30,6 +30,14 @@ def _verbs(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ..
     return found
 
 
+def _command(verb: tuple[str, ...]) -> click.Command:
+    command: click.Command = main
+    for name in verb:
+        assert isinstance(command, click.Group)
+        command = command.commands[name]
+    return command
+
+
 VERBS = [verb for verb in _verbs(main) if verb not in {("simulate",), ("exec",)}]
 
 
@@ -53,15 +61,20 @@ def test_a_sync_loads_what_it_needs_only():
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
 def test_help_describes_the_verb_and_gives_an_example_of_its_arguments(verb: tuple[str, ...]):
     """A verb with arguments shows how they look."""
-    command: click.Command = main
-    for name in verb:
-        assert isinstance(command, click.Group)
-        command = command.commands[name]
+    command = _command(verb)
     result = CliRunner().invoke(main, [*verb, "--help"])
     assert result.exit_code == 0
     assert len(command.get_short_help_str()) > 10
     if any(isinstance(parameter, click.Argument) for parameter in command.params):
         assert f"asleep-sync {' '.join(verb)} " in result.output
+
+
+def test_the_list_of_verbs_cuts_no_description_off():
+    """On a terminal of 80 columns."""
+    groups = [verb for verb in [(), *VERBS] if isinstance(_command(verb), click.Group)]
+    lists = [CliRunner().invoke(main, [*verb, "--help"], terminal_width=80).output for verb in groups]
+    assert len(lists) == len(groups) > 1
+    assert not [line for each in lists for line in each.partition("Commands:")[2].splitlines() if "..." in line]
 
 
 @pytest.mark.parametrize("command", ["report", "export"])
