@@ -3,11 +3,11 @@
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
-from pipelines.cli.common import PORT, Refusal, open_database, read_settings, require_free_port
+from pipelines.cli.common import PORT, Refusal, open_database, read_database, read_settings, require_free_port
 
 
 @click.command()
@@ -48,8 +48,10 @@ def ui(host: str, port: int) -> NoReturn:
     from pipelines.runtime.dagster_environment import OWN_HOME
 
     require_free_port(host, port, f"asleep-sync ui --port {port + 1}")
+    settings = read_settings()
+    read_database(settings).engine.connect().close()  # Dagster would print 190 lines about a database that is away
     module = ui_command(host, port, OWN_HOME / "workspace.yaml")
-    os.execve(sys.executable, [sys.executable, "-m", *module], _environment())  # noqa: S606 our own interpreter
+    os.execve(sys.executable, [sys.executable, "-m", *module], _environment(settings))  # noqa: S606 our own interpreter
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
@@ -72,16 +74,16 @@ def execute(command: tuple[str, ...]) -> NoReturn:
       asleep-sync exec -- dagster-daemon run -w workspace.yaml
     """
     try:
-        os.execvpe(command[0], list(command), _environment())  # noqa: S606 as asked
+        os.execvpe(command[0], list(command), _environment(read_settings()))  # noqa: S606 as asked
     except FileNotFoundError:
         raise Refusal(f"program not found: {command[0]}.") from None
 
 
-def _environment() -> dict[str, str]:
+def _environment(settings: Any) -> dict[str, str]:
     """Our variables, those that Dagster's programs need, and our programs first in the path."""
     from pipelines.runtime.dagster_environment import dagster_environment
 
-    environment = dagster_environment(read_settings())
+    environment = dagster_environment(settings)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     return {**os.environ, **environment, "PATH": path}
 

@@ -117,10 +117,12 @@ def test_a_sync_of_earlier_days_moves_the_first_day_back(deployment):
     assert deployment.wrong() == []
 
 
-def test_a_database_that_is_away_is_two(deployment):
+@pytest.mark.parametrize("command", ["sync", "status", "serve", "ui --port 3999", "dev --port 3999"])
+def test_a_database_that_is_away_is_two(deployment, command):
     """Refused, not a traceback."""
     away = deployment.url.rpartition("@")[0] + "@127.0.0.1:1/nowhere"
-    code, said = deployment.run(DATABASE_URL=away)
+    code, said = deployment.run(*command.split(), DATABASE_URL=away)
+    assert len(said.splitlines()) == 1
     assert code == 2, said
     assert "database" in said
     assert "Traceback" not in said
