@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli.main import main
+from pipelines.definitions import build_definitions
 from pipelines.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -65,3 +66,17 @@ def test_the_data_of_others_keep_their_licences():
     present = {path.name for path in (ROOT / "simulator" / "nights").iterdir()}
     assert {"LICENSE-dod.txt", "README.md", "boas_128_nights.csv", "dod_80_nights.csv"} <= present
     assert not tracked or "simulator/nights/LICENSE-dod.txt" in tracked
+
+
+def test_the_page_about_dagster_names_everything_that_its_ui_lists():
+    """Two checks once failed in the demo, and no page explained them."""
+    definitions = build_definitions(Settings())
+    graph = definitions.resolve_asset_graph()
+    listed = {
+        *(key.to_user_string() for key in graph.get_all_asset_keys()),
+        *(key.name for key in graph.asset_check_keys),
+        *(each.name for each in [*(definitions.schedules or []), *(definitions.sensors or [])]),
+        *(definitions.resources or {}),
+    }
+    page = (ROOT / "docs" / "how-to" / "dagster.md").read_text("utf-8")
+    assert [name for name in sorted(listed) if f"`{name}`" not in page] == []
