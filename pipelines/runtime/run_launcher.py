@@ -1,13 +1,15 @@
 """Dagster's default run launcher, which also detects a lost run process or a lost worker of its steps.
 
-Without it a run whose machine lost power stays "started" for ever, and whatever waits for its turn waits as long. What
-follows from a run's health is configured as `run_monitoring` in `dagster.yaml`.
+The code server has a thread that fails the runs of dead processes, but an error of the database ends this thread for
+good. Without this launcher such a run, and one whose machine lost power, stays "started" for ever, and whatever waits
+for its turn waits as long. What follows from a run's health is configured as `run_monitoring` in `dagster.yaml`.
 """
 
 import json
 from contextlib import suppress
 from typing import Any
 
+import psutil
 from dagster import (
     DagsterError,
     DagsterEventType,
@@ -66,6 +68,8 @@ class WatchedRunLauncher(DefaultRunLauncher):
         super().__init__(inst_data)
         self._without_worker: dict[str, frozenset[str]] = {}
         """Steps that had no worker at the last check, by run."""
+        self._without_process: set[str] = set()
+        """Runs that had no process at the last check."""
 
     @property
     def supports_check_run_worker_health(self) -> bool:
@@ -77,13 +81,29 @@ class WatchedRunLauncher(DefaultRunLauncher):
 
         Runs started in another way are taken to be running: only their time runs out.
         """
-        if (server := run.tags.get(GRPC_INFO_TAG)) is not None:
-            health = _health_at(json.loads(server), run.run_id)
+        if (tag := run.tags.get(GRPC_INFO_TAG)) is not None:
+            server = json.loads(tag)
+            health = _health_at(server, run.run_id)
+            if health.status is WorkerStatus.RUNNING and _is_here(server) and self._has_lost_its_process(run):
+                health = CheckRunHealthResult(WorkerStatus.NOT_FOUND, "its process was killed")
             is_watched = health.status is WorkerStatus.RUNNING and STEPS_TAG in run.tags
             return self._health_of_steps(run) if is_watched else health
         if HELD_TAG in run.tags and not self._is_held(lock_of(run.run_id)):
             return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "the command that started the run was killed")
         return _RUNNING
+
+    def _has_lost_its_process(self, run: DagsterRun) -> bool:
+        """Return whether the run had no process at two checks in a row: one ends a moment before it is reported."""
+        started = self._instance.get_records_for_run(run.run_id, of_type=DagsterEventType.ENGINE_EVENT, limit=10)
+        events = (record.event_log_entry.dagster_event for record in started.records)
+        pids = (event.engine_event_data.metadata.get("pid") for event in events if event is not None)
+        pid = next((int(str(pid.value)) for pid in pids if pid is not None), None)
+        if pid is None or _is_alive(pid):
+            self._without_process.discard(run.run_id)
+            return False
+        was_gone = run.run_id in self._without_process
+        self._without_process.add(run.run_id)
+        return was_gone
 
     def _health_of_steps(self, run: DagsterRun) -> CheckRunHealthResult:
         """Fail the run when a step has no worker at two checks in a row: a step ends a moment before its lock is free.
@@ -133,6 +153,18 @@ def _client(server: dict[str, Any]) -> DagsterGrpcClient:
     return DagsterGrpcClient(**{"host": "localhost", **server})
 
 
+def _is_here(server: dict[str, Any]) -> bool:
+    return bool(server.get("socket")) or server.get("host") in LOCAL
+
+
+def _is_alive(pid: int) -> bool:
+    """False also for a process that has ended and of which its parent has taken no notice."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _health_at(server: dict[str, Any], run_id: str) -> CheckRunHealthResult:
     """A server on this machine gets a new address with every start: unknown there means only that code was reloaded.
 
@@ -145,6 +177,6 @@ def _health_at(server: dict[str, Any], run_id: str) -> CheckRunHealthResult:
         )
     except DagsterError:
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "the code server that ran it has stopped")
-    if answer.can_cancel or server.get("socket") or server.get("host") in LOCAL:
+    if answer.can_cancel or _is_here(server):
         return _RUNNING
     return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "the code server that ran it was started again")

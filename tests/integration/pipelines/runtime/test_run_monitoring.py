@@ -6,15 +6,22 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent import futures
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import grpc
 import pytest
 from dagster import DagsterRunStatus
+from dagster._core.events import EngineEventData
 from dagster._core.launcher.base import WorkerStatus
 from dagster._core.test_utils import freeze_time
+from dagster._grpc.__generated__ import dagster_api_pb2, dagster_api_pb2_grpc
+from dagster._grpc.types import CanCancelExecutionResult
+from dagster._serdes import serialize_value
 from rich.console import Console
 from sqlalchemy import Engine
 
@@ -74,6 +81,45 @@ def test_a_run_of_a_code_server_that_is_gone_is_noticed(launcher: WatchedRunLaun
     server = json.dumps({"host": "localhost", "port": 9})
 
     assert health(launcher, **{".dagster/grpc_info": server}) is WorkerStatus.NOT_FOUND
+
+
+class CodeServer(dagster_api_pb2_grpc.DagsterApiServicer):
+    """A code server that takes the run to be under way, as one whose thread for dead processes has ended."""
+
+    def CanCancelExecution(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802 gRPC's names
+        answer = serialize_value(CanCancelExecutionResult(can_cancel=True))
+        return dagster_api_pb2.CanCancelExecutionReply(serialized_can_cancel_execution_result=answer)
+
+
+@pytest.fixture
+def code_server() -> Iterator[str]:
+    """Its address, as a run's tag."""
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    dagster_api_pb2_grpc.add_DagsterApiServicer_to_server(CodeServer(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield json.dumps({"host": "localhost", "port": port})
+    server.stop(None).wait()
+
+
+@pytest.mark.parametrize("is_reaped", [True, False])
+def test_a_killed_process_is_noticed_even_if_its_code_server_does_not(
+    launcher: WatchedRunLauncher, code_server: str, *, is_reaped: bool
+):
+    """A full disk ends the code server's thread that notices: the run, and the syncs after it, waited for a person."""
+    run = dg.DagsterRun(job_name="any", status=DagsterRunStatus.STARTED, tags={".dagster/grpc_info": code_server})
+    launcher._instance.add_run(run)  # noqa: SLF001 the launcher is part of it
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        started = EngineEventData.in_process(process.pid)
+        launcher._instance.report_engine_event("Started process for run.", run, started)  # noqa: SLF001
+        alive = [launcher.check_run_worker_health(run).status for _ in range(2)]
+        process.kill()
+        process.wait() if is_reaped else os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        killed = [launcher.check_run_worker_health(run) for _ in range(2)]
+
+    assert alive == [WorkerStatus.RUNNING] * 2
+    assert [health.status for health in killed] == [WorkerStatus.RUNNING, WorkerStatus.NOT_FOUND]
+    assert killed[1].msg == "its process was killed"
 
 
 def test_status_shows_runs_that_do_not_move(launcher: WatchedRunLauncher, engine: Engine):
