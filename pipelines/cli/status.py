@@ -52,6 +52,7 @@ def show_status(engine: Engine, settings: Settings) -> bool:
         print_table(("what", "count, or when (UTC)"), rows, "Freshness", console)
         print_table(("what", "value"), _rates(connection), "Rate limit", console)
         print_table(("what", "value"), _boxes(connection), "Webhooks and notifications", console)
+        given_up = Inbox(connection).count().parked
         drift = [each for each in check_stored(connection, max_sessions=SESSIONS_CHECKED) if each.contradicted]
         waiting, missing = read_missing_data(connection)
         overdue = overdue_users(connection)
@@ -71,6 +72,8 @@ def show_status(engine: Engine, settings: Settings) -> bool:
     elif not stopped and not stalled and not overdue:
         console.print("No data are missing.")
     _print_runs(console, stopped, stalled)
+    if given_up:
+        console.print(f"{given_up} webhook events were given up: `asleep-sync inbox list`, then `retry` or `drop`.")
     if overdue:
         hours = FIRST_SYNC_WITHIN // timedelta(hours=1)
         console.print(f"{overdue} users were registered more than {hours} hours ago and have not been synced since.")

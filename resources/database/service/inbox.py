@@ -1,18 +1,20 @@
 """The inbox of webhook events: in once, out at least once, parked after too many failures."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import delete, select, text
+from sqlalchemy import ColumnElement, delete, exists, select
 from sqlalchemy.dialects.postgresql import insert
 
 from resources.database.schema.bookkeeping import webhook_events
 from resources.database.schema.tables import users
 from resources.database.service.queue import Policy, Queue
 from resources.database.sync.sync_state import Failure, SyncState
+from resources.load_sql import load_sql
 
 MAX_ATTEMPTS = 5
 """Failures after which an event is parked."""
@@ -22,12 +24,6 @@ LEASE_SECONDS = 15
 """An event taken by a process that died is taken again after this."""
 REQUEST_LEASE_SECONDS = 600
 """The same for an event that needs a request."""
-
-_RESOLVE = text("""
-UPDATE asleep.sync_failures
-SET resolved_at = clock_timestamp()
-WHERE kind = 'webhook_event' AND resolved_at IS NULL AND split_part(message, ':', 1) = ANY (:events)
-""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +168,26 @@ class Inbox(Queue):
 
     def requeue_parked(self, ids: Collection[int] | None = None) -> int:
         """Give parked events (None: all) five more attempts, off the missing data; returns how many."""
-        self._take_off_missing_data(ids)
-        return super().requeue_parked(ids)
+        with self._off_missing_data(self._are_parked(ids)):
+            return super().requeue_parked(ids)
 
     def drop_parked(self, ids: Collection[int] | None = None) -> int:
         """Delete parked events (None: all), off the missing data; returns how many."""
-        self._take_off_missing_data(ids)
-        return self._connection.execute(delete(webhook_events).where(self._are_parked(ids))).rowcount
+        are_parked = self._are_parked(ids)
+        with self._off_missing_data(are_parked):
+            return self._connection.execute(delete(webhook_events).where(are_parked)).rowcount
 
-    def _take_off_missing_data(self, ids: Collection[int] | None) -> None:
-        parked = self._connection.scalars(select(webhook_events.c.event_id).where(self._are_parked(ids)))
-        self._connection.execute(_RESOLVE, {"events": [f"event {event_id}" for event_id in parked]})
+    def prune(self, before: datetime) -> int:
+        """Remove events handled or given up before a moment, off the missing data; returns how many."""
+        with self._off_missing_data(self._is_parked & (webhook_events.c.processed_at < before)):
+            return super().prune(before)
+
+    @contextmanager
+    def _off_missing_data(self, parked: ColumnElement[bool]) -> Iterator[None]:
+        """Take parked events that the block removes from the inbox or tries again off the missing data."""
+        ids = self._connection.scalars(select(webhook_events.c.event_id).where(parked))
+        found = [f"event {event_id}" for event_id in ids]
+        yield
+        some_are_parked = self._connection.scalar(select(exists().where(self._is_parked)))
+        values = {"events": found, "some_are_parked": some_are_parked}
+        self._connection.execute(load_sql(__package__, "resolve_events"), values)

@@ -22,5 +22,6 @@ ON CONFLICT (user_id, coalesce(session_id, '')) WHERE resolved_at IS NULL DO UPD
             ELSE stored.first_failed_at
         END,
         last_failed_at = now()
-    WHERE excluded.kind <> 'disagrees'
-        OR stored.kind = 'disagrees' -- a hole outweighs a contradiction, which the next reconciliation finds again
+    -- A hole outweighs a contradiction, which the next reconciliation finds again, and an event, which can be dropped.
+    WHERE stored.kind IN ('disagrees', excluded.kind)
+        OR excluded.kind NOT IN ('disagrees', 'webhook_event')

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection, Engine, text
 
 from resources.database.service.inbox import MAX_ATTEMPTS, FailedEvent, Inbox, IncomingEvent
+from resources.database.sync.sync_state import Failure, SyncState
 
 
 def event(body: str = "{}", **headers: str) -> IncomingEvent:
@@ -134,6 +135,50 @@ def test_a_hopeless_event_is_parked_at_once_and_two_strangers_share_a_line(conne
     parked = Inbox(connection).mark_failed([FailedEvent(number, "names nobody", is_hopeless=True) for number in taken])
     assert parked == set(taken)
     assert connection.scalar(text("SELECT count(*) FROM asleep.sync_failures WHERE user_id = ''")) == 1
+
+
+def missing(connection: Connection) -> list[tuple[str, str]]:
+    rows = connection.execute(text("SELECT user_id, kind FROM asleep.missing_data ORDER BY user_id"))
+    return [(row.user_id, row.kind) for row in rows]
+
+
+def two_strangers(connection: Connection) -> list[int]:
+    Inbox(connection).put([event("1"), event("2")])
+    taken = [found.event_id for found in Inbox(connection).take(2)]
+    Inbox(connection).mark_failed([FailedEvent(number, "names nobody", is_hopeless=True) for number in taken])
+    return taken
+
+
+def test_the_line_of_several_strangers_stays_until_none_is_left(connection: Connection):
+    """It names the last of them, and dropping that one once made `status` say that no data are missing."""
+    first, last = two_strangers(connection)
+
+    assert Inbox(connection).drop_parked([last]) == 1
+    assert missing(connection) == [("", "webhook_event")]
+    assert Inbox(connection).requeue_parked([first]) == 1
+    assert missing(connection) == []
+
+
+def test_events_removed_for_their_age_count_no_longer(connection: Connection):
+    """Their line in the missing data could be removed by no command, and `status` would say 1 for ever."""
+    two_strangers(connection)
+
+    assert Inbox(connection).prune(datetime.now(UTC) + timedelta(days=1)) == 2
+    assert missing(connection) == []
+
+
+def test_dropping_an_event_leaves_what_a_sync_could_not_read(connection: Connection):
+    """The event's line replaced the failure of the same session, and went with the event."""
+    connection.execute(text("INSERT INTO asleep.users (user_id, source) VALUES ('G-1', 'import')"))
+    session = "20260307140211_q7x4m"
+    SyncState(connection).record_failures([Failure("G-1", session, None, None, "unavailable", "HTTP 500", None)])
+    Inbox(connection).put([event("1")])
+    [taken] = Inbox(connection).take(1)
+    Inbox(connection).mark_failed([FailedEvent(taken.event_id, "no", "G-1", session, is_hopeless=True)])
+
+    Inbox(connection).drop_parked()
+
+    assert missing(connection) == [("G-1", "unavailable")]
 
 
 def test_a_postponed_event_has_not_used_up_an_attempt(connection: Connection):
