@@ -180,15 +180,16 @@ def apply(file: Any) -> None:
     """
     from resources.database.users.erase import REASONS, Erasure, Erasures
 
-    rows = list(csv.reader(file))
-    if not rows or rows[0] != _ERASURES_HEADER:
-        raise Refusal(f"this is no record of erasures: the first line must be {','.join(_ERASURES_HEADER)}.")
     try:
-        recorded = [Erasure(name, reason, datetime.fromisoformat(moment)) for name, reason, moment in rows[1:]]
-    except ValueError:
-        recorded = None
-    if recorded is None or not all(row.reason in REASONS and row.erased_at.tzinfo for row in recorded):
-        raise Refusal("this record of erasures cannot be read. Nothing was erased.")
+        header, *rows = csv.reader(file)
+        recorded = [Erasure(name, reason, datetime.fromisoformat(moment)) for name, reason, moment in rows]
+    except (ValueError, csv.Error):
+        header, recorded = [], []
+    if header != _ERASURES_HEADER or not all(row.reason in REASONS and row.erased_at.tzinfo for row in recorded):
+        raise Refusal(
+            f"this record of erasures cannot be read: its first line must be {','.join(_ERASURES_HEADER)}, its text "
+            "UTF-8, and each row whole. Nothing was erased."
+        )
     with open_database().engine.begin() as connection:
         erased = Erasures(connection).apply(recorded)
     click.echo(f"{len(recorded)} erasures on record, {erased} users erased now.")

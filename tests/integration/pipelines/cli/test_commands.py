@@ -564,6 +564,17 @@ def test_a_port_that_does_not_exist_is_refused(command: str):
     assert "99999 is not in the range" in refused.stderr
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfeG-1", b'user_pseudonym,reason,erased_at\n"x\x00\n', b"", b"a,b,c\nd\n"])
+def test_a_file_that_is_no_record_of_erasures_is_refused_in_one_line(typed: Type, tmp_path: Path, content: bytes):
+    """A file saved in another encoding, or a backup's archive, ended in a traceback."""
+    (tmp_path / "erasures.csv").write_bytes(content)
+
+    refused = typed("erasures", "apply", str(tmp_path / "erasures.csv"))
+
+    assert (refused.exit_code, len(refused.output.splitlines())) == (2, 1)
+    assert "Nothing was erased." in refused.output
+
+
 @pytest.mark.parametrize("command", ["serve", "ui"])
 def test_a_port_that_is_taken_is_named(typed: Type, command: str):
     """The next thing to type is in the line."""
