@@ -22,6 +22,7 @@ from assets.sync.api_requests import error_as_value
 from assets.sync.window import Window
 from resources.asleep.client import AsleepClient
 from resources.asleep.errors import Gone, RequestRefused, Unavailable
+from resources.asleep.records import ListedSession
 from resources.database.sync.sync_state import Failure
 from resources.database.sync.unconfirmed_lists import ListEnd, ListEnds
 
@@ -49,13 +50,14 @@ def confirm_ends(api: AsleepClient, ends: ListEnds) -> Confirmed:
     failures: list[Failure] = []
     for end in ends.first:
         try:
-            ids = _ids_from_the_second_row(api, end)
+            rows = _from_the_second_row(api, end)
         except Exception as error:  # noqa: BLE001 it concerns this list alone
             problem = error_as_value(error)
             message = f"The end of the list could not be confirmed: {problem}"
             failures.append(Failure(end.user_id, None, *end.span, problem.kind, message, problem.raw))
             continue
-        if end.last_session_id not in ids and end.rows > 1:
+        ids = [row.session_id for row in rows]
+        if end.last_session_id not in ids and (end.rows > 1 or _stops_before(end, rows)):
             return Confirmed(len(ids), [])
         if ids and ids[-1] != end.last_session_id:
             return Confirmed(end.last_page_rows, [])
@@ -67,12 +69,18 @@ def confirm_ends(api: AsleepClient, ends: ListEnds) -> Confirmed:
     return Confirmed(None, failures)
 
 
-def _ids_from_the_second_row(api: AsleepClient, end: ListEnd) -> list[str]:
+def _from_the_second_row(api: AsleepClient, end: ListEnd) -> list[ListedSession]:
     first, last = Window(*end.span).days_to_list
     page = api.list_page(end.user_id, first - EARLIER, last, offset=1)
     if not page and end.rows > 1:
         raise Unavailable("the list is empty now")
-    return list(dict.fromkeys(row.session_id for row in page))
+    return list({row.session_id: row for row in page}.values())
+
+
+def _stops_before(end: ListEnd, rows: list[ListedSession]) -> bool:
+    """True when the page ends before the list's last session began: the server returns no more rows than these."""
+    last_start = rows[-1].session_start_time if rows else None
+    return last_start is not None and end.last_start is not None and last_start < end.last_start
 
 
 def owner_of(api: AsleepClient, session_id: str, user_ids: Iterable[str]) -> str | None:

@@ -127,6 +127,20 @@ def test_a_list_that_is_whole_by_chance_does_not_vouch_for_one_that_was_cut(new_
     assert world.wrong() == []
 
 
+def test_a_list_of_one_session_is_not_taken_for_cut_when_four_months_hold_more_than_a_page(new_world):
+    """The confirming page ends before that session: it shows the size of the pages, and that a list of one is whole."""
+    world = new_world("--page-cap", "3")
+    for _ in range(2):
+        user = world.add_user()
+        world.add_nights(user, *(world.ago(days) for days in (1.5, 60, 61, 62, 63, 64)), epochs=20)
+    world.sync(days=3)
+    world.api.reset()
+    world.sync(days=3)
+
+    assert world.wrong(days=3) == []
+    assert world.api.requests() == {"list_sessions": 2 + CONFIRMING_LIST}
+
+
 def test_lists_of_a_run_that_was_killed_are_confirmed_by_the_next_one(new_world):
     """The next run lists other days, and would never look at the days that were cut."""
     world = new_world("--page-cap", "10")
