@@ -103,8 +103,9 @@ def night_figures(sessions: Sequence[SleepSession], registered: str | None) -> p
             in_bed = stats[0].time_in_bed
             if len(episode) > 1:
                 in_bed = int((max(ends) - min(p.start for p in episode)).total_seconds()) if ends else None
-            first_local = min(p.to_local(p.asleep_at).replace(tzinfo=None) for p in episode)
-            last_local = max(p.to_local(p.awake_at).replace(tzinfo=None) for p in episode)
+            first, last = min(episode, key=lambda p: p.asleep_at), max(episode, key=lambda p: p.awake_at)
+            first_local = first.to_local(first.asleep_at).replace(tzinfo=None)
+            last_local = last.to_local(last.awake_at).replace(tzinfo=None)
             rows.append(
                 {
                     "user_id": user_id,
@@ -120,7 +121,7 @@ def night_figures(sessions: Sequence[SleepSession], registered: str | None) -> p
                     else None,
                     "onset": clock(first_local),
                     "wake": clock(last_local),
-                    "midpoint": clock(first_local + (awake - onset) / 2),
+                    "midpoint": clock(first_local + (last_local - first_local) / 2),
                 }
             )
     table = pd.DataFrame(rows, columns=["user_id", "night_date", "role", "is_valid", *FIGURES])

@@ -44,7 +44,7 @@ _CLOCKS = {
 _CLOCKS_OF_NIGHT = {
     "onset": "asleep_from_local",
     "wake": "asleep_until_local",
-    "midpoint": "asleep_from_local + (asleep_until - asleep_from) / 2",
+    "midpoint": "asleep_from_local + (asleep_until_local - asleep_from_local) / 2",
 }
 _SUMS_OF_NIGHT = {
     "asleep": "time_in_sleep",

@@ -20,7 +20,7 @@ from resources.database.schema.bookkeeping import stale_periods
 from resources.database.schema.metrics_table import sleep_metrics
 from resources.load_sql import load_sql
 
-DEFINITION_VERSION = 2
+DEFINITION_VERSION = 3
 """Raise it when a definition changes: rows of another version are recomputed."""
 
 USERS_AT_ONCE = 200

@@ -1,6 +1,7 @@
 -- One row per user and night date with any session, and what became of that night. Filters on user_id and night_date
 -- reach the table's indexes, for both are grouped by; columns that are not read are not computed. Values that the API
--- gives for a whole session, such as latencies and scores, are null when the main sleep has several sessions.
+-- gives for a whole session, such as latencies and scores, are null when the main sleep has several sessions. Its clock
+-- times are those of the session that has the first or last moment, for the phone may change its zone between two.
 CREATE OR REPLACE VIEW asleep.night_dates AS
 SELECT
     user_id,
@@ -27,7 +28,7 @@ SELECT
     asleep_until,
     sleep_time_local,
     wake_time_local,
-    sleep_time_local + (asleep_until - asleep_from) / 2 AS midpoint_local,
+    sleep_time_local + (wake_time_local - sleep_time_local) / 2 AS midpoint_local,
     sleep_index,
     sleep_latency,
     light_latency,
@@ -76,12 +77,16 @@ FROM (
         max(sleep_latency) FILTER (WHERE night_role = 'main' AND session_id = episode_id) AS sleep_latency,
         min(session_start_time) FILTER (WHERE night_role = 'main') AS session_start_time,
         max(session_end_time) FILTER (WHERE night_role = 'main') AS session_end_time,
-        min(session_start_local) FILTER (WHERE night_role = 'main') AS session_start_local,
-        max(session_end_local) FILTER (WHERE night_role = 'main') AS session_end_local,
+        (min(ARRAY[session_start_time AT TIME ZONE 'UTC', session_start_local]) FILTER (WHERE night_role = 'main'))[2]
+            AS session_start_local,
+        (max(ARRAY[session_end_time AT TIME ZONE 'UTC', session_end_local]) FILTER (WHERE night_role = 'main'))[2]
+            AS session_end_local,
         min(asleep_from) FILTER (WHERE night_role = 'main') AS asleep_from,
         max(asleep_until) FILTER (WHERE night_role = 'main') AS asleep_until,
-        min(asleep_from_local) FILTER (WHERE night_role = 'main') AS sleep_time_local,
-        max(asleep_until_local) FILTER (WHERE night_role = 'main') AS wake_time_local,
+        (min(ARRAY[asleep_from AT TIME ZONE 'UTC', asleep_from_local]) FILTER (WHERE night_role = 'main'))[2]
+            AS sleep_time_local,
+        (max(ARRAY[asleep_until AT TIME ZONE 'UTC', asleep_until_local]) FILTER (WHERE night_role = 'main'))[2]
+            AS wake_time_local,
         CASE
             WHEN count(*) FILTER (WHERE night_role = 'main') = 1
                 THEN max(time_in_bed) FILTER (WHERE night_role = 'main')

@@ -133,9 +133,9 @@ class User:
         between = (wake - onset) - sum((p.awake_at - p.asleep_at for p in pieces), timedelta())
         asleep = sum(stat.time_in_sleep for stat in stats)
         bed = (pieces[-1].end - pieces[0].start).total_seconds()
-        local = naive(onset, self.zone)
+        fell, woke = naive(onset, self.zone), naive(wake, self.zone)
         return {
-            "onset": local, "wake": naive(wake, self.zone), "midpoint": local + (wake - onset) / 2, "asleep": asleep,
+            "onset": fell, "wake": woke, "midpoint": fell + (woke - fell) / 2, "asleep": asleep,
             "bed": bed, "latency": stats[0].sleep_latency, "length": (wake - onset).total_seconds(),
             "waso": sum(stat.time_in_wake for stat in stats) + (between.total_seconds() if len(pieces) > 1 else 0),
             "of_date": sum(p.time_in_sleep for d, _, e in self.episodes if d == day for p in e),
@@ -210,7 +210,7 @@ class User:
             "missing_nights": len([day for day in synced if day not in recorded]),
             "valid_nights": len(nights),
             "naps": sum(role == "nap" and first <= day <= last for day, role, _ in self.episodes),
-            "definition_version": 2,
+            "definition_version": 3,
             "free_days": sorted(WEEKEND) if period == "month" else None,
         }  # fmt: skip
         row["not_synced_nights"] = row["days"] - row["recorded_nights"] - row["missing_nights"]

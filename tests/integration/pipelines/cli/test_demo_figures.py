@@ -116,7 +116,8 @@ def night(pieces: Sequence[dict[str, Any]], roles: Any, others: Sequence[dict[st
     onset, wake = min(a for a, _ in spans), max(b for _, b in spans)
     gap = max(0.0, ((wake - onset) - sum((b - a for a, b in spans), timedelta())).total_seconds())
     in_bed = first["time_in_bed"] if is_single else (max(ends) - min(starts)).total_seconds() if ends else None
-    onset_local = min(row["asleep_from_local"] for row in pieces)
+    onset_local = min(pieces, key=lambda row: row["asleep_from"])["asleep_from_local"]
+    wake_local = max(pieces, key=lambda row: row["asleep_until"])["asleep_until_local"]
     naps = [row for row in others if roles[row["session_id"]].night_role == "nap"]
     in_naps = sums(naps, "time_in_sleep") or 0
     asleep = sums(pieces, "time_in_sleep")
@@ -133,8 +134,7 @@ def night(pieces: Sequence[dict[str, Any]], roles: Any, others: Sequence[dict[st
         "session_start_local": min(row["session_start_local"] for row in pieces),
         "session_end_local": max(filter(None, (row["session_end_local"] for row in pieces)), default=None),
         "asleep_from": onset, "asleep_until": wake, "sleep_time_local": onset_local,
-        "wake_time_local": max(row["asleep_until_local"] for row in pieces),
-        "midpoint_local": onset_local + (wake - onset) / 2,
+        "wake_time_local": wake_local, "midpoint_local": onset_local + (wake_local - onset_local) / 2,
         "time_in_bed": in_bed, "time_in_sleep_period": period, "time_in_sleep": asleep,
         "sleep_efficiency": ratio(asleep, in_bed), "missing_data_ratio": missing,
         "naps": len({roles[row["session_id"]].episode_id for row in naps}), "time_in_sleep_of_naps": in_naps,
