@@ -69,6 +69,8 @@ def metrics_of(  # noqa: PLR0913 each is a table of its own
         rows = rows.join(table, on=_KEY)
     for count in ("days", *(f"{status}_nights" for status in STATUSES), "valid_nights", "naps", "regularity_pairs"):
         rows[count] = rows[count].fillna(0).astype("int64")
+    for count in ("free_nights", "work_nights"):
+        rows[count] = rows[count].fillna(0).where(rows["period"] == MONTH)
     free = rows["user_id"].map(lambda user_id: sorted(free_days.get(user_id, WEEKEND)))
     rows["free_days"] = free.where(rows["period"] == MONTH, None)
     rows["coverage"] = rows["recorded_nights"] / rows["days"].where(rows["days"] > 0)

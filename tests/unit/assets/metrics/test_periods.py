@@ -127,6 +127,14 @@ def test_social_jetlag_by_hand():
     assert row["midsleep_free_corrected"] == pytest.approx((5.5 - (9 - 53 / 7) / 2) * HOUR)
 
 
+def test_a_month_without_a_valid_night_has_none_on_free_and_none_on_work_days():
+    """Counts are zero, as every other count of the month; null would drop the month from sums and filters."""
+    nights = [night(FIRST, is_valid_night=False)]
+
+    assert tuple(metrics(nights)[["free_nights", "work_nights"]]) == (0, 0)
+    assert metrics(nights, "week", date(2026, 8, 31))[["free_nights", "work_nights"]].isna().all(), "month only"
+
+
 def test_the_week_is_weighed_by_its_free_days_not_by_the_nights_recorded():
     """Who records on weekends only some of the time still has a week of five and two."""
     few = [each for each in september(23, 25) if each["night_date"].day <= 13]  # four free, nine work nights
