@@ -49,7 +49,7 @@ _RecentFigures = _model("RecentFigures", "Figures of a user's last dates.", RECE
 
 
 class RecentNights(_RecentFigures):  # type: ignore[misc, valid-type]
-    """A user's nights on that many last dates of waking up, today (UTC) included."""
+    """A user's nights on that many last dates of waking up, up to today (UTC), or to a night of tomorrow's date."""
 
     days: int = Field(description="7 or 30")
     first_date: date = Field(description="First of these dates")

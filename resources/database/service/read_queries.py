@@ -46,7 +46,7 @@ class Glance:
     months: list[RowMapping]
     """Newest first."""
     recent: list[RowMapping]
-    """The last 7 and 30 dates up to today (UTC)."""
+    """The last 7 and 30 dates up to today (UTC), or up to a night of tomorrow's date."""
     timezone: str | None
     """The zone by which the last session counts; without sessions the registered one."""
     last_synced_at: datetime | None
@@ -105,7 +105,7 @@ class ReadQueries:
         Args:
             user_id: whose.
             months: how many months with sessions, newest first.
-            today: the current UTC date; dates after it, which the east has already, count too.
+            today: the current UTC date; the next date counts instead where the user, in the east, has a night of it.
         """
         s, m, t = sleep_sessions.c, monthly_averages.c, stale_months.c
         is_theirs = and_(s.user_id == user_id, s.deleted_at.is_(None))

@@ -227,6 +227,24 @@ def test_a_summary_counts_the_last_7_and_30_dates(service: Service, engine: Engi
     assert week["first_date"] == str(today - timedelta(days=6))
 
 
+def test_a_night_of_tomorrows_date_does_not_add_a_date_to_the_last_seven(service: Service, engine: Engine):
+    """East of UTC people wake up on a date that UTC has not reached: eight nights in seven days would be wrong."""
+    today = datetime.now(UTC).date()
+    with engine.begin() as connection:
+        connection.execute(insert(users), {"user_id": "G-east", "source": "import"})
+        for days_ago in range(-1, 40):
+            night_date = today - timedelta(days=days_ago)
+            name = f"east{days_ago}"
+            night = {"night_date": night_date, "night_role": "main", "episode_sessions": 1, "time_in_sleep": 25200}
+            start = datetime.combine(night_date, time(), UTC) - timedelta(hours=20)
+            row = session(name, start, user_id="G-east", **night, episode_id=name)
+            connection.execute(insert(sleep_sessions), row)
+    week, month = service.get("/api/users/G-east/summary", READ_KEY).json()["recent"]
+
+    assert (week["nights"], week["sessions"], month["nights"], month["sessions"]) == (7, 7, 30, 30)
+    assert week["first_date"] == str(today - timedelta(days=5))
+
+
 @pytest.mark.parametrize("path", ["/api/sessions/s03", f"/api/users/{USER}/sessions", f"/api/users/{USER}/summary"])
 @pytest.mark.parametrize("key", [None, "wrong"])
 def test_reading_requires_a_key(service: Service, path: str, key: str | None):
