@@ -91,3 +91,21 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- A sentence more at the end of comments that were taken over, where the view derives the column in another way.
+CREATE OR REPLACE FUNCTION pg_temp.add_to_comments(view regclass, words text, names text [])
+RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    own record;
+BEGIN
+    FOR own IN
+        SELECT attname AS name, col_description(view, attnum) AS comment
+        FROM pg_attribute
+        WHERE attrelid = view AND attname = ANY(names)
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', view, own.name, own.comment || words);
+    END LOOP;
+END
+$$;

@@ -178,6 +178,24 @@ COMMENT ON COLUMN asleep.night_dates.doubtful_sessions IS
 COMMENT ON COLUMN asleep.night_dates.overlapping_sessions IS
     'Sessions of the date that share more than 15 minutes with a longer one';
 COMMENT ON COLUMN asleep.night_dates.never_slept_sessions IS 'Sessions of the date in which no sleep was found';
+SELECT pg_temp.add_to_comments(
+    'asleep.night_dates', ' Null when the main sleep has several sessions.',
+    ARRAY[
+        'light_latency', 'deep_latency', 'rem_latency', 'wakeup_latency', 'breathing_index', 'longest_waso',
+        'sleep_cycle'
+    ]
+);
+SELECT pg_temp.add_to_comments(
+    'asleep.night_dates', ' Computed when the main sleep has several sessions.',
+    ARRAY['light_ratio', 'deep_ratio', 'rem_ratio', 'wake_ratio', 'snoring_ratio']
+);
+SELECT pg_temp.add_to_comments(
+    'asleep.night_dates', '. Of the first session of the main sleep',
+    ARRAY['created_timezone', 'local_zone', 'zone_source', 'peculiarities']
+);
+SELECT pg_temp.add_to_comments(
+    'asleep.night_dates', ' Of the first session of the main sleep.', ARRAY['sleep_latency']
+);
 
 -- One row per user and date with a main sleep.
 CREATE OR REPLACE VIEW asleep.nights AS
