@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from rich.table import Column
 from sqlalchemy import Connection, Engine, Select, func, literal_column, select, table
 
 from pipelines.cli.common import make_console, print_table
@@ -61,13 +60,16 @@ def show_status(engine: Engine, settings: Settings) -> bool:
         shown = [(each.statement, each.detail or None, each.contradicted) for each in drift]
         print_table(("assumed", "found", "times"), shown, "Contradicts the API's contract, in the last week", console)
     if missing:
-        user = Column("user", no_wrap=True)
-        headings = (user, "missing", "kind", "attempts", "since (UTC)", "what happened")
-        failed = [(m.user, f"{m.sessions} sessions" if m.sessions else "list", *m[2:]) for m in missing]
-        print_table(headings, failed, f"Missing: {waiting} users or sessions", console)
+        console.print(f"Missing: {waiting} users or sessions")
+        for m in missing:
+            what = f"{m.sessions} sessions" if m.sessions else "list"
+            reason = f"{m.kind}, {' '.join(m.message.split())}"
+            tried = f"attempts: {m.attempts}; since {m.since:%Y-%m-%d %H:%M:%S}"
+            console.print(f"  {m.user}, {reason} ({what}; {tried})", soft_wrap=True)
         console.print(
             "The hourly retry reads these again; `asleep-sync retry` does it now. `asleep-sync users list` names the "
-            "users of these pseudonyms."
+            "users of these pseudonyms.",
+            soft_wrap=True,
         )
     elif not stopped and not stalled and not overdue:
         console.print("No data are missing.")

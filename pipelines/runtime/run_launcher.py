@@ -25,7 +25,7 @@ from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionRes
 from resources.database.advisory_lock import is_held
 from resources.database.engine import make_engine
 
-HELD_TAG = "asleep-sync/held-by-its-process"
+HELD_TAG = "asleep-sync/run-by-command"
 """On runs of the command: their process holds the lock `lock_of(run_id)` as long as it lives."""
 
 STEPS_TAG = "asleep-sync/steps-held-by-workers"
