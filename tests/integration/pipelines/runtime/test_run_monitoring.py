@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from concurrent import futures
 from datetime import UTC, datetime, timedelta
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from dagster._core.test_utils import freeze_time
 from dagster._grpc.__generated__ import dagster_api_pb2, dagster_api_pb2_grpc
 from dagster._grpc.types import CanCancelExecutionResult
 from dagster._serdes import serialize_value
-from rich.console import Console
 from sqlalchemy import Engine
 
 from pipelines.cli.status import show_status
@@ -122,7 +120,9 @@ def test_a_killed_process_is_noticed_even_if_its_code_server_does_not(
     assert killed[1].msg == "its process was killed"
 
 
-def test_status_shows_runs_that_do_not_move(launcher: WatchedRunLauncher, engine: Engine):
+def test_status_shows_runs_that_do_not_move(
+    launcher: WatchedRunLauncher, engine: Engine, capsys: pytest.CaptureFixture[str]
+):
     """With no daemon and no worker a run waits for ever, and `status` reported that nothing is missing."""
     instance = launcher._instance  # noqa: SLF001 the launcher is part of it
     began = datetime.now(UTC) - timedelta(minutes=16)
@@ -134,15 +134,14 @@ def test_status_shows_runs_that_do_not_move(launcher: WatchedRunLauncher, engine
     instance.report_engine_event("Taken.", lively)
     with engine.begin() as connection:
         sync_state.BatchRecord(syncing.run_id, 0).begin(connection, (began, began))
-    output = StringIO()
 
     with advisory_lock(engine, lock_of_batch(0, 1)):
         found = [run.run_id for run in stalled_runs(engine)]
-        needs_attention = show_status(engine, Settings(_env_file=None), Console(file=output))  # type: ignore[call-arg]
+        needs_attention = show_status(engine, Settings(_env_file=None))  # type: ignore[call-arg]
 
     assert found == [stalled.run_id]
     assert needs_attention
-    assert f"Run {stalled.run_id} of any is STARTED, without an event since" in output.getvalue()
+    assert f"Run {stalled.run_id} of any is STARTED, without an event since" in capsys.readouterr().out
 
 
 def test_a_run_started_by_hand_is_left_alone(launcher: WatchedRunLauncher):
