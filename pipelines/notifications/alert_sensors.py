@@ -10,10 +10,10 @@ from sqlalchemy import Connection
 from assets.checks.sql_checks import rows_of_check
 from pipelines.jobs import sync_sleep_sessions
 from pipelines.notifications.alerts import OUTAGE_ALERT_AFTER, alert, alert_of_outage
-from pipelines.runtime.run_launcher import HELD_TAG
 from pipelines.runtime.runs import cursor_of, moment_of, utc_now
 from pipelines.settings import Settings
 from resources.database.resource import Database
+from resources.database.sync.run_health import HELD_TAG
 from resources.notifications.deliver import NotDelivered, deliver
 from resources.rate_limit.shared_row import key_id_of
 from resources.rate_limit.table import read_state

@@ -32,10 +32,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from assets.ops.batches import totals_of_run
 from assets.ops.failures import MISSING, NO_RUN_RETRY, PERMANENT
-from pipelines.runtime.run_launcher import HELD_TAG, lock_of
 from pipelines.runtime.runs import LOCATION
 from pipelines.settings import APP_ROOT
 from resources.database.advisory_lock import advisory_lock
+from resources.database.sync.run_health import HELD_TAG, lock_of_run
 from resources.database.sync.sync_state import SyncState
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -85,7 +85,7 @@ class Runner:
             config: of the run.
         """
         self.run_id = run_id = str(uuid4())
-        with advisory_lock(self.engine, lock_of(run_id)), _progress(self.engine, run_id, job):
+        with advisory_lock(self.engine, lock_of_run(run_id)), _progress(self.engine, run_id, job):
             definition = self.definitions.resolve_job_def(job)
             run = self.instance.create_run_for_job(
                 definition,

@@ -24,9 +24,7 @@ from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionRes
 
 from resources.database.advisory_lock import is_held
 from resources.database.engine import make_engine
-
-HELD_TAG = "asleep-sync/run-by-command"
-"""On runs of the command: their process holds the lock `lock_of(run_id)` as long as it lives."""
+from resources.database.sync.run_health import HELD_TAG, lock_of_run
 
 STEPS_TAG = "asleep-sync/steps-held-by-workers"
 """On runs of which a worker has taken a step."""
@@ -44,11 +42,6 @@ _ENDS = {
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 RESPONSE_SECONDS = 10
 _RUNNING = CheckRunHealthResult(WorkerStatus.RUNNING)
-
-
-def lock_of(run_id: str) -> str:
-    """Return the name of the lock that the process of a command's run holds."""
-    return f"asleep-sync run {run_id}"
 
 
 def lock_of_step(run_id: str, step_key: str) -> str:
@@ -88,7 +81,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
                 health = CheckRunHealthResult(WorkerStatus.NOT_FOUND, "its process was killed")
             is_watched = health.status is WorkerStatus.RUNNING and STEPS_TAG in run.tags
             return self._health_of_steps(run) if is_watched else health
-        if HELD_TAG in run.tags and not self._is_held(lock_of(run.run_id)):
+        if HELD_TAG in run.tags and not self._is_held(lock_of_run(run.run_id)):
             return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "the command that started the run was killed")
         return _RUNNING
 

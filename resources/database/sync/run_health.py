@@ -16,6 +16,8 @@ from resources.pseudonyms import pseudonym
 MAX_SHOWN = 20  # rows of `Missing`
 FIRST_SYNC_WITHIN = timedelta(hours=26)  # of a user's registration: the daily sync, and two hours for it to run
 MAX_PAUSE = timedelta(minutes=15)  # between two signs of a run, unless one of its batches is being synced
+HELD_TAG = "asleep-sync/run-by-command"
+"""On Dagster's runs of the command: their process holds the lock `lock_of_run` as long as it lives."""
 
 
 class Missing(NamedTuple):
@@ -57,6 +59,11 @@ def lock_of_batch(number: int, of: int) -> str:
     return f"asleep-sync batch {number} of {of}"
 
 
+def lock_of_run(run_id: str) -> str:
+    """Name of the advisory lock that the process of a command's run holds."""
+    return f"asleep-sync run {run_id}"
+
+
 def stopped_runs(engine: Engine) -> list[StoppedRun]:
     """Runs that stopped before their end and that no later run has made good, the earliest first."""
     with engine.connect() as connection:
@@ -69,15 +76,19 @@ def stopped_runs(engine: Engine) -> list[StoppedRun]:
 
 
 def stalled_runs(engine: Engine) -> list[StalledRun]:
-    """Return runs without a recent event of which no batch is being synced."""
+    """Return runs without a recent event of which no batch is being synced.
+
+    Runs of a command that was killed are not under way: what they left undone is among `stopped_runs`.
+    """
     with engine.connect() as connection:
         if not has_records(connection):
             return []
-        found = connection.execute(load_sql(__package__, "stalled_runs"), {"seconds": MAX_PAUSE.total_seconds()})
-        runs = [StalledRun(*row) for row in found]
+        values = {"seconds": MAX_PAUSE.total_seconds(), "held_tag": HELD_TAG}
+        found = connection.execute(load_sql(__package__, "stalled_runs"), values).all()
         query = select(sync_batches.c.run_id, sync_batches.c.batch, sync_batches.c.batches)
         batches = connection.execute(query.where(sync_batches.c.finished_at.is_(None))).all()
     syncing = {row.run_id for row in batches if is_held(engine, lock_of_batch(row.batch, row.batches))}
+    runs = [StalledRun(*run) for *run, is_held_run in found if not is_held_run or is_held(engine, lock_of_run(run[0]))]
     return [run for run in runs if run.run_id not in syncing]
 
 

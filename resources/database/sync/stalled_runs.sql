@@ -1,10 +1,11 @@
 -- Dagster's runs under way whose newest event is older than that, with its moment. A run in the queue counts only when
--- no run is under way for which it could wait.
+-- no run is under way for which it could wait. `is_held_run`: its process holds a lock as long as it lives.
 SELECT
     r.run_id,
     r.pipeline_name AS job,
     r.status,
-    newest.timestamp AT TIME ZONE 'UTC' AS moved_at
+    newest.timestamp AT TIME ZONE 'UTC' AS moved_at,
+    EXISTS (SELECT FROM dagster.run_tags AS tag WHERE tag.run_id = r.run_id AND tag.key = :held_tag) AS is_held_run
 FROM dagster.runs AS r
 INNER JOIN LATERAL (
     SELECT timestamp

@@ -25,11 +25,11 @@ from sqlalchemy import Engine
 
 from pipelines.cli.status import show_status
 from pipelines.runtime.dagster_environment import APPLICATION_NAME
-from pipelines.runtime.run_launcher import HELD_TAG, WatchedRunLauncher, lock_of
+from pipelines.runtime.run_launcher import WatchedRunLauncher
 from pipelines.settings import Settings
 from resources.database.advisory_lock import advisory_lock, is_held
 from resources.database.sync import sync_state
-from resources.database.sync.run_health import lock_of_batch, stalled_runs
+from resources.database.sync.run_health import HELD_TAG, lock_of_batch, lock_of_run, stalled_runs
 
 ROOT = Path(__file__).resolve().parents[4]
 RUN_ID = "00000000-0000-0000-0000-000000000001"
@@ -61,7 +61,7 @@ def health(launcher: WatchedRunLauncher, **tags: str) -> WorkerStatus:
 
 def test_a_killed_command_is_noticed_wherever_it_ran(launcher: WatchedRunLauncher, engine: Engine):
     """`asleep-sync sync` killed by the kernel would block the daily sync's turn for days."""
-    command = [sys.executable, "-c", HOLDER, engine.url.render_as_string(hide_password=False), lock_of(RUN_ID)]
+    command = [sys.executable, "-c", HOLDER, engine.url.render_as_string(hide_password=False), lock_of_run(RUN_ID)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
@@ -69,8 +69,8 @@ def test_a_killed_command_is_noticed_wherever_it_ran(launcher: WatchedRunLaunche
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait(timeout=10)
 
-    with advisory_lock(engine, lock_of(RUN_ID)):
-        assert is_held(engine, lock_of(RUN_ID))
+    with advisory_lock(engine, lock_of_run(RUN_ID)):
+        assert is_held(engine, lock_of_run(RUN_ID))
     assert health(launcher, **{HELD_TAG: "true"}) is WorkerStatus.NOT_FOUND
 
 
@@ -142,6 +142,22 @@ def test_status_shows_runs_that_do_not_move(
     assert found == [stalled.run_id]
     assert needs_attention
     assert f"Run {stalled.run_id} of any is STARTED, without an event since" in capsys.readouterr().out
+
+
+def test_status_leaves_out_the_run_of_a_killed_command(launcher: WatchedRunLauncher, engine: Engine):
+    """Where cron runs `asleep-sync sync`, no daemon ends such a run: `status` failed after complete syncs, too."""
+    instance = launcher._instance  # noqa: SLF001 the launcher is part of it
+    tags = {HELD_TAG: "true"}
+    killed, alive = (dg.DagsterRun(job_name="any", status=DagsterRunStatus.STARTED, tags=tags) for _ in range(2))
+    for run in (killed, alive):
+        instance.add_run(run)
+        with freeze_time(datetime.now(UTC) - timedelta(minutes=16)):
+            instance.report_engine_event("Submitted.", run)
+
+    with advisory_lock(engine, lock_of_run(alive.run_id)):
+        found = {run.run_id for run in stalled_runs(engine)}
+
+    assert found & {killed.run_id, alive.run_id} == {alive.run_id}
 
 
 def test_a_run_started_by_hand_is_left_alone(launcher: WatchedRunLauncher):
