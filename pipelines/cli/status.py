@@ -15,6 +15,7 @@ from resources.database.service.inbox import Inbox
 from resources.database.service.outbox import Outbox
 from resources.database.sync.run_health import (
     FIRST_SYNC_WITHIN,
+    Missing,
     StalledRun,
     StoppedRun,
     overdue_users,
@@ -60,17 +61,7 @@ def show_status(engine: Engine, settings: Settings) -> bool:
         shown = [(each.statement, each.detail or None, each.contradicted) for each in drift]
         print_table(("assumed", "found", "times"), shown, "Contradicts the API's contract, in the last week", console)
     if missing:
-        console.print(f"Missing: {waiting} users or sessions")
-        for m in missing:
-            what = f"{m.sessions} sessions" if m.sessions else "list"
-            reason = f"{m.kind}, {' '.join(m.message.split())}"
-            tried = f"attempts: {m.attempts}; since {m.since:%Y-%m-%d %H:%M:%S}"
-            console.print(f"  {m.user}, {reason} ({what}; {tried})", soft_wrap=True)
-        console.print(
-            "The hourly retry reads these again; `asleep-sync retry` does it now. `asleep-sync users list` names the "
-            "users of these pseudonyms.",
-            soft_wrap=True,
-        )
+        _print_missing(console, waiting, missing)
     elif not stopped and not stalled and not overdue:
         console.print("No data are missing.")
     _print_runs(console, stopped, stalled)
@@ -82,6 +73,20 @@ def show_status(engine: Engine, settings: Settings) -> bool:
     if never := freshness["never_synced_users"]:
         console.print(f"{never} users were never synced: `asleep-sync sync` syncs them now, the daily run does later.")
     return bool(missing or stopped or stalled or overdue)
+
+
+def _print_missing(console: Any, waiting: int, missing: Sequence[Missing]) -> None:
+    console.print(f"Missing: {waiting} users or sessions")
+    for m in missing:
+        several = f"{m.sessions} sessions; " if m.sessions > 1 else ""
+        reason = f"{m.kind}, {' '.join(m.message.split())}"
+        tried = f"attempts: {m.attempts}; since {m.since:%Y-%m-%d %H:%M:%S}"
+        console.print(f"  {m.user}, {reason} ({several}{tried})", soft_wrap=True)
+    console.print(
+        "The hourly retry reads these again; `asleep-sync retry` does it now. `asleep-sync users list` names the users "
+        "of these pseudonyms.",
+        soft_wrap=True,
+    )
 
 
 def _print_runs(console: Any, stopped: Sequence[StoppedRun], stalled: Sequence[StalledRun]) -> None:

@@ -132,7 +132,7 @@ def test_sessions_that_failed_for_one_reason_are_one_row_and_nothing_is_cut_off(
 
     [one, other] = [line for line in said.splitlines() if line.startswith("  ")]
     assert one.startswith(f"  {pseudonym('G-1')}, request_refused, {reason} (30 sessions; attempts: 1; since 20")
-    assert other.startswith(f"  {pseudonym('G-2')}, malformed, not JSON (list; ")
+    assert other.startswith(f"  {pseudonym('G-2')}, malformed, not JSON (attempts: 1; ")
 
 
 def test_status_begins_with_the_database_and_the_account_in_use(typed: Type, engine: Engine):
