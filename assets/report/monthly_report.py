@@ -1,6 +1,6 @@
 """The monthly report of the organisation, or of one user: the figures and pictures that its templates show."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, timedelta
 from functools import cache
 from typing import Any
 
@@ -43,7 +43,9 @@ def render_report(connection: Connection, month: date, user_id: str | None = Non
     shown = _of_everybody(connection, month) if user_id is None else _of_one(connection, month, user_id)
     fresh = connection.execute(text("SELECT * FROM asleep.data_freshness")).one()
     template = _templates().get_template("organisation.html.j2" if user_id is None else "one_user.html.j2")
-    return template.render(shown, month=month, fresh=fresh, name=name_in_files(connection), charts=charts)
+    is_over = _next_month(month) <= fresh.asked_at.astimezone(UTC).date()
+    shown |= {"month": month, "is_over": is_over, "fresh": fresh}
+    return template.render(shown, name=name_in_files(connection), charts=charts)
 
 
 def previews(connection: Connection, month: date) -> dict[str, str]:
@@ -64,6 +66,10 @@ def previews(connection: Connection, month: date) -> dict[str, str]:
         "efficiency_by_month": charts.markdown(pictures["efficiency"], "Sleep efficiency by month"),
         "clock_by_month": charts.markdown(pictures["clocks_by_month"], "Falling asleep and waking up by month"),
     }
+
+
+def _next_month(month: date) -> date:
+    return (month + timedelta(days=31)).replace(day=1)
 
 
 @cache
@@ -135,7 +141,7 @@ def _of_one(connection: Connection, month: date, user_id: str) -> dict[str, Any]
     of_month: frames.Chosen = {
         "users": [user_id],
         "first": month,
-        "last": (month + timedelta(days=31)).replace(day=1) - timedelta(days=1),
+        "last": _next_month(month) - timedelta(days=1),
     }
     months = _year(connection, "user_months", month, users=[user_id])
     nights = frames.nights(connection, **of_month)

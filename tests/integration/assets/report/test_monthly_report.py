@@ -77,6 +77,18 @@ def test_the_organisations_report_shows_its_month(connection: Connection):
     assert page.count("user &lt;") == 2
 
 
+@pytest.mark.parametrize("user_id", [None, "user <0>"])
+def test_a_month_that_is_not_over_says_so(connection: Connection, user_id: str | None):
+    """Its nights, missing nights and changes are those of a part of the month."""
+    some_nights(connection)
+    running = datetime.now(UTC).replace(day=1, hour=2)
+    store(connection, [session("user <0>", running, slept(), "UTC")])
+    summarise(connection)
+
+    assert ", so far</h1>" in render_report(connection, running.date(), user_id)
+    assert "so far" not in render_report(connection, MAY, user_id)
+
+
 def test_naps_belong_to_the_sleep_of_their_date(connection: Connection):
     """Six hours at night and two after lunch are eight hours, not four: a mean per session misjudged who naps."""
     for day in range(10, 16):
