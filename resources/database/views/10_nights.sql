@@ -147,7 +147,8 @@ SELECT pg_temp.keep_comments('asleep.night_dates', 'asleep.sleep_sessions');
 COMMENT ON COLUMN asleep.night_dates.night_date IS 'Local date on which the user woke up';
 COMMENT ON COLUMN asleep.night_dates.status IS
     'recorded: a main sleep. Else doubtful: only sleep longer than 24 hours; no_sleep_found; not_analysable: too '
-    'short, or too much audio missing; not_synced: the session is not final yet';
+    'short, too much audio missing, or only sleep that overlaps another night; not_synced: the session is not final '
+    'yet';
 COMMENT ON COLUMN asleep.night_dates.is_valid_night IS
     'Recorded, at least 3 hours in bed, and at most a fifth of the audio missing';
 COMMENT ON COLUMN asleep.night_dates.session_id IS

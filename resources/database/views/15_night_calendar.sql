@@ -38,8 +38,8 @@ COMMENT ON VIEW asleep.all_night_dates IS
 SELECT pg_temp.keep_comments('asleep.all_night_dates', 'asleep.night_dates');
 COMMENT ON COLUMN asleep.all_night_dates.status IS
     'recorded: a main sleep. Else doubtful: only sleep longer than 24 hours; no_sleep_found; not_analysable: too '
-    'short, or too much audio missing; missing: no session, although the sync covers the date; not_synced: it does '
-    'not, or the session is not final yet';
+    'short, too much audio missing, or only sleep that overlaps another night; missing: no session, although the sync '
+    'covers the date; not_synced: it does not, or the session is not final yet';
 
 CREATE OR REPLACE VIEW asleep.night_calendar AS
 SELECT dates.*
