@@ -1,5 +1,5 @@
--- What is missing, of the requested users or of all, the oldest first: one row for the sessions of a user that failed for
--- the same reason. `waiting` counts all users and sessions that are missing.
+-- What is missing, of the requested users or of all, the oldest first: one row for the sessions of a user that failed
+-- for the same reason. `waiting` counts all users and sessions that are missing.
 SELECT
     CAST(sum(count(*)) OVER () AS integer) AS waiting,
     user_id,
