@@ -10,9 +10,7 @@ from typing import Any
 
 import tenacity
 from dagster_postgres import DagsterPostgresStorage
-from sqlalchemy import create_engine
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.pool import NullPool
+from dagster_postgres.utils import DagsterPostgresException
 
 from pipelines.runtime.dagster_environment import APPLICATION_NAME, DAGSTER_SCHEMA, require_storage_url
 from resources.database.session_settings import SETTINGS, set_up_pools_of
@@ -23,6 +21,8 @@ MAX_EXTRA_CONNECTIONS = 20
 CODE_SERVERS_THREAD = "grpc-server-cleanup"
 """Dagster's name of the thread; a test fails when it changes."""
 DATABASE_POLL_SECONDS = 1.0
+DATABASE_WAIT_SECONDS = 120
+"""Less than the 180 seconds that Dagster gives a code server to start."""
 
 _SETTINGS = {**SETTINGS, "search_path": DAGSTER_SCHEMA, "synchronous_commit": "off"}
 """A crash of the server may lose Dagster's last events of a fraction of a second, never data in schema `asleep`."""
@@ -51,19 +51,22 @@ class KeptConnectionsStorage(DagsterPostgresStorage):
     def from_config_value(cls, inst_data: Any, _config_value: Mapping[str, Any]) -> "KeptConnectionsStorage":
         """Return the storage that `dagster.yaml` describes; it is the first part of an instance that Dagster loads.
 
-        The thread of the code server that fails the runs of dead processes waits here while the database is away: an
-        error would end it, and the runs of later processes would look started for ever.
+        While the database is away, waits. A code server that starts without it has no code until the next reload, and
+        runs that leave the queue meanwhile fail for good. The code server's thread that fails the runs of dead
+        processes waits without an end: an error would end it.
 
         Args:
             inst_data: what the instance is built from.
             _config_value: empty.
         """
-        url = require_storage_url()
-        if threading.current_thread().name == CODE_SERVERS_THREAD:
-            wait = tenacity.wait_fixed(DATABASE_POLL_SECONDS)
-            is_away = tenacity.retry_if_exception_type(OperationalError)
-            tenacity.Retrying(retry=is_away, wait=wait)(create_engine(url, poolclass=NullPool).connect).close()
-        return cls(url, inst_data=inst_data)
+        may_end = threading.current_thread().name != CODE_SERVERS_THREAD
+        storage: KeptConnectionsStorage = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(DagsterPostgresException),
+            stop=tenacity.stop_after_delay(DATABASE_WAIT_SECONDS) if may_end else tenacity.stop_never,
+            wait=tenacity.wait_fixed(DATABASE_POLL_SECONDS),
+            reraise=True,
+        )(cls, require_storage_url(), inst_data=inst_data)
+        return storage
 
 
 set_up_pools_of(APPLICATION_NAME, _SETTINGS)

@@ -3,7 +3,8 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,11 +13,13 @@ import dagster as dg
 import pytest
 from dagster._core.utils import FuturesAwareThreadPoolExecutor
 from dagster._grpc.server import DagsterApiServer
+from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres.utils import DagsterPostgresException
 from pydantic import SecretStr
 from sqlalchemy import URL, Engine, create_engine, event, text
 
-from pipelines.runtime import dagster_storage
 from pipelines.runtime.dagster_environment import APPLICATION_NAME, dagster_environment
+from pipelines.runtime.dagster_storage import KeptConnectionsStorage
 from pipelines.settings import Settings
 from resources.database.engine import database_url
 from resources.embedded_postgres.server import EmbeddedPostgres
@@ -146,31 +149,46 @@ def code_server(instance: dg.DagsterInstance) -> Iterator[DagsterApiServer]:
     server.cleanup()
 
 
-def test_the_run_of_a_dead_process_fails_after_an_outage_of_the_database(
+@contextmanager
+def outage(postgres: EmbeddedPostgres, database: URL, refused: threading.Semaphore, expected: int) -> Iterator[None]:
+    """The database refuses connections until so many attempts to open the storage have failed after the block."""
+    server = create_engine(postgres.url, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text(f"ALTER DATABASE {database.database} ALLOW_CONNECTIONS false"))
+        connection.execute(text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"),
+                           {"name": database.database})  # fmt: skip
+        try:
+            yield
+            for _ in range(expected):
+                assert refused.acquire(timeout=30), "the storage does not wait for the database"
+        finally:
+            connection.execute(text(f"ALTER DATABASE {database.database} ALLOW_CONNECTIONS true"))
+    server.dispose()
+
+
+def test_an_outage_of_the_database_ends_neither_the_start_of_a_code_server_nor_its_search_for_dead_processes(
     instance: dg.DagsterInstance,
     code_server: DagsterApiServer,
     postgres: EmbeddedPostgres,
     empty_database: URL,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """An error once ended the thread: this run, and those of all later processes, looked started for ever."""
+    """Without code, runs that left the queue failed for good; without the search, dead runs looked started for ever."""
     run = instance.add_run(dg.DagsterRun(job_name="any", status=dg.DagsterRunStatus.STARTED))
-    waits = threading.Event()
+    refused, opened = threading.Semaphore(0), DagsterPostgresStorage.__init__
 
-    def connecting(url: str, **options: Any) -> Engine:
-        waits.set()
-        return create_engine(url, **options)
+    def opening(*arguments: Any, **options: Any) -> None:
+        try:
+            opened(*arguments, **options)
+        except DagsterPostgresException:
+            refused.release()
+            raise
 
-    monkeypatch.setattr(dagster_storage, "create_engine", connecting)
-    server = create_engine(postgres.url, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text(f"ALTER DATABASE {empty_database.database} ALLOW_CONNECTIONS false"))
-        connection.execute(text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"),
-                           {"name": empty_database.database})  # fmt: skip
+    monkeypatch.setattr(DagsterPostgresStorage, "__init__", opening)
+    with ThreadPoolExecutor(1) as pool, outage(postgres, empty_database, refused, 2):
+        starting = pool.submit(KeptConnectionsStorage.from_config_value, None, {})
         code_server._executions[run.run_id] = (DEAD, instance.get_ref())  # noqa: SLF001 as after a launch
         code_server._termination_events[run.run_id] = threading.Event()  # noqa: SLF001
-        assert waits.wait(30), "the thread has another name, and does not wait for the database"
-        connection.execute(text(f"ALTER DATABASE {empty_database.database} ALLOW_CONNECTIONS true"))
-    server.dispose()
 
+    assert isinstance(starting.result(), KeptConnectionsStorage)
     await_truth(lambda: instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.FAILURE)
