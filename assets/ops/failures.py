@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import dagster as dg
+from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
@@ -34,15 +35,16 @@ def as_dagster_failure(context: dg.OpExecutionContext) -> Iterator[None]:
     a tag), and automation (which looks for another, see `pipelines.runtime.runs`). Only what time can fix keeps its
     retries: the API or the database being away. Once a step was refused, the run's other steps fail unasked.
     """
-    _refuse_if_stopped(context)
     try:
+        _refuse_if_stopped(context)
         yield
     except (Rejected, KeyMissing, NotMigrated, DatabaseUnsuitable) as error:
         kind = getattr(error, "kind", "configuration")
         context.instance.add_run_tags(context.run_id, {**NO_RUN_RETRY, **stopped(context.run_id, kind)})
         raise dg.Failure(str(error), metadata={PERMANENT: kind}, allow_retries=False) from None
-    except (OperationalError, InterfaceError) as error:
-        reason = str(error.orig).strip().splitlines()[0] if error.orig else "no reason given"
+    except (OperationalError, InterfaceError, DagsterPostgresException) as error:
+        original = getattr(error.__cause__ if isinstance(error, DagsterPostgresException) else error, "orig", None)
+        reason = str(original).strip().splitlines()[0] if original else "no reason given"
         raise dg.Failure(
             f"The database could not be used ({reason}). What was written before is safe; the next run continues.",
             metadata={"kind": "database"},

@@ -18,6 +18,7 @@ from dagster_postgres.utils import DagsterPostgresException
 from pydantic import SecretStr
 from sqlalchemy import URL, Engine, create_engine, event, text
 
+from assets.ops.failures import as_dagster_failure
 from pipelines.runtime.dagster_environment import APPLICATION_NAME, dagster_environment
 from pipelines.runtime.dagster_storage import KeptConnectionsStorage
 from pipelines.settings import Settings
@@ -192,3 +193,19 @@ def test_an_outage_of_the_database_ends_neither_the_start_of_a_code_server_nor_i
 
     assert isinstance(starting.result(), KeptConnectionsStorage)
     await_truth(lambda: instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.FAILURE)
+
+
+def test_a_step_that_cannot_read_its_run_fails_as_one_whose_database_is_away(
+    instance: dg.DagsterInstance, postgres: EmbeddedPostgres, empty_database: URL
+):
+    """It failed at once and for good, and the alert named a class of Dagster's instead of the reason."""
+    context = dg.build_op_context(instance=instance)
+
+    with (
+        outage(postgres, empty_database, threading.Semaphore(0), 0),
+        pytest.raises(dg.Failure, match=r"The database could not be used .*is not currently accepting") as failed,
+        as_dagster_failure(context),
+    ):
+        pass
+
+    assert failed.value.allow_retries, "the step is tried again"
