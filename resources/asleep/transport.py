@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from itertools import chain, repeat
 from typing import Any
 
-from tenacity import RetryCallState, Retrying
+from tenacity import RetryCallState, Retrying, retry_if_result
 
 from resources.asleep.classification import Classification, failed, is_of_the_api, judge, retry_after_seconds
 from resources.asleep.errors import InterimResponse, Malformed, NoContact, OnlyInterimResponses, Rejected, Unavailable
@@ -146,7 +147,7 @@ class Transport:
         self._interim_in_a_row = 0
         self._counting = threading.Lock()
         self._retrying = Retrying(
-            retry=_may_help,
+            retry=retry_if_result(_may_succeed_later),
             stop=self._is_enough,
             wait=self._pause_seconds,
             sleep=sleep or self._rejected.wait,  # type: ignore[arg-type]  # what it returns is not used
@@ -162,7 +163,10 @@ class Transport:
         now = self._clock()
         self._contact_until = self._contact_until or now + FIRST_CONTACT_SECONDS
         progress = _Progress(request, pseudonym(request.user_id), now + self._retry_policy.total_seconds)
-        judged = self._retrying(self._attempt, progress)
+        judged = self._attempt(progress)
+        if _may_succeed_later(judged):  # seldom; tenacity would take a tenth of a request's CPU
+            attempts = chain([judged], map(self._attempt, repeat(progress)))
+            judged = self._retrying(lambda _: next(attempts), progress)
         if judged.result is not None and progress.permit is not None:
             return ApiResult(judged.result, progress.permit.granted_at, progress.date)
         raise judged.error or Malformed()
@@ -299,9 +303,5 @@ class Transport:
         return max(spread, progress.retry_after_seconds or 0.0)
 
 
-def _may_help(state: RetryCallState) -> bool:
-    """Whether another attempt may succeed."""
-    if state.outcome is None or state.outcome.failed:
-        return False
-    judged: Classification = state.outcome.result()
+def _may_succeed_later(judged: Classification) -> bool:
     return judged.outcome is not Outcome.ANSWERED or judged.is_garbled

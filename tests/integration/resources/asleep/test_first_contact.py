@@ -107,7 +107,7 @@ def test_after_one_answer_outages_are_waited_out(serve: Serve):
 
     def gone_then_nothing(wire: Wire, request: Request) -> None:
         if request.number == 1:
-            wire.answer(404, b'{"detail": "user does not exist"}')
+            wire.answer(404, b'{"detail": "user does not exist"}', "Connection: close")
         wire.hang_up()
 
     server, clock = serve(gone_then_nothing), Clock()
