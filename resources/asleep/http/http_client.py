@@ -95,6 +95,7 @@ class HttpClient:
             "user-agent": "asleep-sync",
         }
         self._timeout_seconds = timeout_seconds
+        self._timeout = urllib3.Timeout(connect=min(CONNECT_TIMEOUT_SECONDS, timeout_seconds), read=timeout_seconds)
         self._max_body_bytes = max_body_bytes
         self._adapter = _Adapter(trusted_authorities(ca_bundle), max_connections)
         self._pool: Any = self._adapter.manager(proxy).connection_from_url(base_url)
@@ -156,12 +157,11 @@ class HttpClient:
         return self._send(target, headers)
 
     def _send(self, target: str, headers: dict[str, str]) -> HttpResponse:
-        connect_seconds = min(CONNECT_TIMEOUT_SECONDS, self._timeout_seconds)
         response = self._pool.urlopen(
             "GET",
             target,
             headers=headers,
-            timeout=urllib3.Timeout(connect=connect_seconds, read=self._timeout_seconds),
+            timeout=self._timeout,
             retries=False,
             redirect=False,
             assert_same_host=False,
@@ -181,8 +181,8 @@ class HttpClient:
 
     def _read(self, response: Any) -> bytes:
         body = b""
-        while piece := response.read(self._max_body_bytes + 1 - len(body)):
-            body += piece
+        while not response.closed:
+            body += response.read(self._max_body_bytes + 1 - len(body))
             if len(body) > self._max_body_bytes:
                 raise TooLarge(body[:RAW_BYTES_KEPT])
         return body
