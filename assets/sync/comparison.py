@@ -100,14 +100,14 @@ def stages_contradict(session: SleepSession) -> bool:
     Only where no epoch is unknown and the array reaches the last sleep epoch; else the two need not agree.
     """
     stages, stat = session.sleep_stages, session.stat
-    if not stages or stat is None or _UNKNOWN_STAGE in stages:
-        return False
-    if stat.sleep_latency is None or stat.time_in_sleep_period is None:
+    if not stages or stat is None or stat.sleep_latency is None or stat.time_in_sleep_period is None:
         return False
     if len(stages) * EPOCH_SECONDS < stat.sleep_latency + stat.time_in_sleep_period:
         return False
-    asleep = [index for index, stage in enumerate(stages) if stage]
-    inside = stages[asleep[0] : asleep[-1] + 1] if asleep else []
+    try:
+        inside = bytes(stages).strip(b"\0")  # from the first sleep epoch to the last one
+    except ValueError:  # a number that no stage has
+        return _UNKNOWN_STAGE not in stages
     counted = (
         (inside.count(0), stat.time_in_wake),
         (inside.count(1), stat.time_in_light),
