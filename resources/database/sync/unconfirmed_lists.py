@@ -48,10 +48,10 @@ class UnconfirmedLists(NamedTuple):
     def note(self, ends: Iterable[ListEnd]) -> None:
         """Remember the ends of lists that are to be confirmed."""
         if rows := [end._asdict() | {"run_id": self.run_id} for end in sorted(ends)]:
-            statement = insert(unconfirmed_lists).values(rows)
+            statement = insert(unconfirmed_lists)
             keys = [column.name for column in unconfirmed_lists.primary_key]
             values = {c.name: c for c in statement.excluded if c.name not in keys}
-            self.connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
+            self.connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values), rows)
 
     def to_confirm(self, most: int) -> ListEnds:
         """Take over all ends that are not confirmed, also of runs that stopped; at most so many lists are returned."""
