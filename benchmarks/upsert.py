@@ -68,7 +68,7 @@ def bare_copy(engine: Engine, rows: Rows) -> float:
     prepared = [
         (
             copy_text([row[:-1] for row in chunk]),
-            copy_text([(row[identifier], row[-1].decode(), row[fetched_at]) for row in chunk]),
+            copy_text([(row[identifier], row[-1], row[fetched_at]) for row in chunk]),
         )
         for chunk in chunks(rows)
     ]

@@ -41,7 +41,7 @@ def session_row(
         "completed_time": completed_time,
         "fetched_at": session.asked_at,
     }
-    return (*_row(values, session.stat or Stat()), session.raw)
+    return (*_row(values, session.stat or Stat()), session.raw.decode())
 
 
 def statistics_row(
@@ -77,6 +77,6 @@ def _row(values: dict[str, Any], stat: Stat) -> list[Any]:
     """Values in table order, with what the local clock showed and the statistics filled in."""
     moments = values | {"sleep_time": stat.sleep_time, "wake_time": stat.wake_time}
     values |= local_columns(moments, *own_zone(values["created_timezone"]))
-    row = [values.get(name) for name in SESSION_COLUMNS]
+    row = list(map(values.get, SESSION_COLUMNS))
     row[_FIRST_STAT : _FIRST_STAT + len(STAT)] = _in_table_order(stat)
     return row

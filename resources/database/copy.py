@@ -53,8 +53,7 @@ def copy_text(rows: Iterable[Sequence[Any]]) -> BytesIO:
     Raises:
         KeyError: a value's type has no encoder.
     """
-    lines = ["\t".join([_ENCODERS[type(value)](value) for value in row]) for row in rows]
-    return BytesIO("\n".join([*lines, ""]).encode())
+    return BytesIO(b"".join(("\t".join([_ENCODERS[type(v)](v) for v in row]) + "\n").encode() for row in rows))
 
 
 def copy_in(connection: Connection, table: Table, rows: Iterable[Sequence[Any]]) -> None:

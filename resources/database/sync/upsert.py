@@ -31,7 +31,7 @@ _KEPT_BY_THE_DATABASE = {"created_at", "updated_at", "deleted_at", "deletion_che
 SESSION_COLUMNS: tuple[str, ...] = tuple(
     c.name for c in sleep_sessions.c if c.computed is None and c.name not in _KEPT_BY_THE_DATABASE
 )
-"""Values of a row for `upsert_sessions`, in this order, followed by the raw `result` (bytes or None)."""
+"""Values of a row for `upsert_sessions`, in this order, followed by the raw `result` (text or None)."""
 
 _incoming = sa.Table(
     "incoming_sessions",
@@ -97,7 +97,7 @@ def upsert_sessions(
     _borrow_zones(connection, folded)
     connection.execute(CreateTable(_incoming, if_not_exists=True))
     connection.execute(sa.delete(_incoming))  # a second call in one transaction begins anew
-    copy_in(connection, _incoming, [(*values, result and result.decode()) for *values, result in folded.values()])
+    copy_in(connection, _incoming, folded.values())
     written = connection.execute(_statement(), {"moved": list(moved)}).all()
     settle_local_zones(connection, {row[_USER] for row in folded.values()})
     assign_nights(connection, [ChangedSession(row.session_id, row.former_user, row.first, row.last) for row in written])
