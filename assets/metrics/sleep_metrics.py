@@ -56,6 +56,7 @@ class Computed(NamedTuple):
     """No session is left, so the row vanished."""
 
 
+@pd.option_context("mode.string_storage", "python")  # 40 MiB less than Arrow's memory, and a fifth less CPU
 def compute_metrics(engine: Engine, today: date, free_days: frozenset[int] = WEEKEND) -> Computed:
     """Recompute every stale period, and those that are outdated: see `mark_outdated_periods.sql`.
 
