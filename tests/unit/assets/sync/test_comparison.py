@@ -15,10 +15,11 @@ from assets.sync.comparison import (
     AveragingFormula,
     averages_that_differ,
     differing_averages,
+    stages_contradict,
     statistics_that_differ,
 )
 from resources.asleep.parsing import parse_average_stats
-from resources.asleep.records import AverageStats, SleptSession, Stat
+from resources.asleep.records import AverageStats, SleepSession, SleptSession, Stat
 from resources.database.schema.session_columns import MEANS, RATIOS
 
 NIGHT = {
@@ -173,3 +174,32 @@ def test_ratios_are_ratios_of_sums_once_that_is_known(said, differing):
 def answer_of_three(averages: dict[str, object]) -> AverageStats:
     """Averages over three sessions."""
     return replace(answer(), averages=averages, slept=answer().slept * 3)
+
+
+@pytest.mark.parametrize(
+    ("stages", "contradict"),
+    [
+        ([0, 1, 2, 0, 3, 0], False),
+        ([0, 1, 2, 2, 3, 0], True),
+        ([0, 1, 2, 0, 2, 0], True),
+        ([0, 1, -1, 0, 3, 0], False),
+        ([0, 1, 300, 0, 3, 0], True),
+        ([0, 1, 2, 0], False),
+        ([0, 0, 0, 0, 0, 0], True),
+        ([], False),
+    ],
+)
+def test_stages_contradict_statistics_only_when_every_epoch_is_known(stages: list[int], contradict: bool):
+    """A gap in the recording is no damage; a damaged array would shift or lengthen a night."""
+    moment = datetime(2026, 3, 7, tzinfo=UTC)
+    stat = Stat(
+        sleep_latency=30, time_in_sleep_period=120, time_in_wake=30, time_in_light=30, time_in_deep=30, time_in_rem=30
+    )
+    session = SleepSession(
+        session_id="s", user_id="u", state="COMPLETE", session_start_time=moment, session_end_time=moment,
+        unexpected_end_time=None, created_timezone=None, peculiarities=None, missing_data_ratio=None, stat=stat,
+        sleep_stages=stages, breath_stages=None, snoring_stages=None, raw=b"{}", payload_hash=b"",
+        contract_violations=(), asked_at=moment,
+    )  # fmt: skip
+
+    assert stages_contradict(session) is contradict
