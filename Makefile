@@ -54,8 +54,9 @@ dev: install  ## Open Dagster's UI and daemon on http://127.0.0.1:3000 (PORT=…
 psql: install  ## Open psql on the development database
 	@$(BIN)/python -m pipelines.cli.development.database psql --directory $(DATA)/postgres
 
-stop: install  ## Stop the development database
-	@$(BIN)/python -m pipelines.cli.development.database stop --directory $(DATA)/postgres
+stop:  ## Stop the development database
+	@if test -x $(BIN)/python; then $(BIN)/python -m pipelines.cli.development.database stop --directory $(DATA)/postgres; \
+	  else echo "Nothing runs: nothing is installed"; fi
 
 test: lint types contracts unit integration end-to-end  ## Everything that must hold
 
@@ -127,4 +128,4 @@ pgbouncer:  ## Install PgBouncer from the distribution's packages, where that is
 
 clean:  ## Remove environment and development data
 	-@test -x $(BIN)/python && $(BIN)/python -m pipelines.cli.development.database destroy --directory $(DATA)/postgres
-	rm -rf $(VENV) .dbt .uv $(DATA) artefacts site
+	rm -rf $(VENV) .dbt .uv $(DATA) artefacts site *.egg-info

@@ -346,7 +346,8 @@ def export(
     try:
         exported = write(database.engine, target, request, progress=show)
     except OSError as error:
-        raise Refusal(f"{error.filename or target}: {error.strerror}. No file is half-written.") from None
+        place = error.filename or target
+        raise Refusal(f"{place} cannot be written ({error.strerror}): name another folder with --to.") from None
     if months and not exported.written and not exported.unchanged:
         raise Refusal(f"nothing is stored for {', '.join(f'{each:%Y-%m}' for each in months)}: sync those days first.")
     click.echo(

@@ -25,13 +25,13 @@ def main(verb: str, directory: Path) -> None:
 
 def _do(verb: str, directory: Path) -> str:
     if verb == "stop":
-        return "stopped" if stop(directory) else "was not running"
+        return f"Postgres of {directory} " + ("is stopped" if stop(directory) else "was not running")
     if verb == "destroy":
         destroy(directory)
-        return "removed"
+        return f"Postgres of {directory} is removed"
     server = running(directory) if verb == "status" else start(directory)
     if server is None:
-        raise click.ClickException("not running")
+        raise click.ClickException(f"Postgres of {directory} is not running")
     if verb == "psql":
         os.execl("/bin/sh", "sh", "-c", f"exec env {server.psql_command}")  # noqa: S606 our own command
     return server.url if verb == "url" else f"running in {server.data_directory}\n{server.psql_command}"

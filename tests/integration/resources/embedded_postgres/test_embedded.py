@@ -438,14 +438,14 @@ def test_the_command_starts_shows_and_stops():
             result = CliRunner().invoke(main, [verb, "--directory", str(me.directory)])
             return result.exit_code, result.output.strip()
 
-        assert command("status") == (1, "Error: not running")
-        assert command("stop") == (0, "was not running")
+        assert command("status") == (1, f"Error: Postgres of {me.directory} is not running")
+        assert command("stop") == (0, f"Postgres of {me.directory} was not running")
         code, url = command("url")
         assert (code, query(url, "SELECT 1")) == (0, [(1,)])
         assert command("start") == command("status")
         assert str(embedded.start(me.directory).data_directory) in command("status")[1]
-        assert command("stop") == (0, "stopped")
-        assert command("destroy") == (0, "removed")
+        assert command("stop") == (0, f"Postgres of {me.directory} is stopped")
+        assert command("destroy") == (0, f"Postgres of {me.directory} is removed")
         assert not [path for path in me.directory.iterdir() if path.name != "lock"]
 
 
