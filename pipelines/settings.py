@@ -254,7 +254,7 @@ def load_settings(env_file: Path | None = None) -> Settings:
     """Read the environment, and `.env` of the current directory below it.
 
     Raises:
-        SettingsInvalid: names every variable that is wrong and why, never its value.
+        SettingsInvalid: names every variable that is wrong and why, never its value; also those that are unknown.
     """
     file = env_file or Path(".env")
     try:
@@ -262,7 +262,8 @@ def load_settings(env_file: Path | None = None) -> Settings:
             raise SettingsInvalid("\n".join(f"{file}: line {number} is not NAME=value" for number in skipped))
         return Settings(_env_file=file)  # type: ignore[call-arg]
     except ValidationError as error:
-        raise SettingsInvalid("\n".join(_problems(error))) from None
+        unknown = (f"{name}: set, but no variable of asleep-sync" for name in unknown_variables(env_file=file))
+        raise SettingsInvalid("\n".join([*_problems(error), *unknown])) from None
     except UnicodeDecodeError:
         raise SettingsInvalid(f"{file}: not UTF-8 text. Save the file as UTF-8.") from None
     except OSError as error:

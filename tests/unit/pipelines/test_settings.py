@@ -260,6 +260,14 @@ def test_a_misspelt_variable_is_noticed(tmp_path: Path):
     ]  # fmt: skip
 
 
+def test_a_misspelt_variable_is_named_beside_the_errors(tmp_path: Path):
+    """In production DATABASE_URL is required: without this, DATABSE_URL in the file would only be called missing."""
+    env_file = tmp_path / "env"
+    env_file.write_text("ENVIRONMENT=production\nDATABSE_URL=postgresql://h/x\n")
+    with pytest.raises(SettingsInvalid, match=r"(?s)DATABASE_URL: .*DATABSE_URL \(did you mean DATABASE_URL\?\)"):
+        load_settings(env_file)
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
 def test_a_file_in_another_encoding_is_named(tmp_path: Path, encoding: str):
     """Windows' editors write such files; a traceback of a decoder names nothing."""
