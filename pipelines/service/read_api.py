@@ -51,6 +51,7 @@ _RecentFigures = _model("RecentFigures", "Figures of a user's last dates.", RECE
 class RecentNights(_RecentFigures):  # type: ignore[misc, valid-type]
     """A user's nights on that many last dates of waking up, up to today (UTC), or to a night of tomorrow's date."""
 
+    sessions: int = Field(description="Sessions whose night is one of these dates, whatever their state")
     days: int = Field(description="7 or 30")
     first_date: date = Field(description="First of these dates")
 

@@ -243,6 +243,8 @@ def test_a_night_of_tomorrows_date_does_not_add_a_date_to_the_last_seven(service
 
     assert (week["nights"], week["sessions"], month["nights"], month["sessions"]) == (7, 7, 30, 30)
     assert week["first_date"] == str(today - timedelta(days=5))
+    described = service.get("/openapi.json").json()["components"]["schemas"]["RecentNights"]["properties"]
+    assert "month" not in described["sessions"]["description"], "they are those of the dates"
 
 
 @pytest.mark.parametrize("path", ["/api/sessions/s03", f"/api/users/{USER}/sessions", f"/api/users/{USER}/summary"])
