@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -15,9 +15,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from pipelines.runtime.dagster_environment import DAGSTER_SCHEMA
 from resources.database.engine import make_engine
+from resources.database.migrate import migrate
 from resources.database.users.registry import Registry
-from tests.conftest import Simulator
+from resources.embedded_postgres import server as embedded
+from tests.conftest import Simulator, running_simulator
 from tests.end_to_end.dagster.conftest import days_back, settings
 from tests.end_to_end.dagster.running import BIN, RunningDagster, free_port, process, running_dagster, until
 from tests.truth import differences
@@ -56,18 +59,11 @@ class Fleet:
     database_url: str
 
 
-@pytest.fixture
-def fleet(
-    broker: str,
-    new_database: Callable[[], AbstractContextManager[str]],
-    simulate: Callable[..., AbstractContextManager[Simulator]],
-    tmp_path: Path,
-) -> Iterator[Fleet]:
-    """Webserver, daemon, code server and two Celery workers that share a database and a broker."""
+@contextmanager
+def _deployed(broker: str, url: str, home: Path) -> Iterator[Fleet]:
     options = ("--users", str(USERS), "--days", "30", "--seed", "3")  # no limit there: what comes is what we sent
     with ExitStack() as stack:
-        api = stack.enter_context(simulate(*options))
-        url = stack.enter_context(new_database())
+        api = stack.enter_context(running_simulator(*options))
         engine = make_engine(url, application_name="tests")
         with engine.begin() as connection:
             Registry(connection).add([(user["user_id"], None) for user in api.ask("users")])
@@ -78,9 +74,16 @@ def fleet(
             "ASLEEP_REQUESTS_PER_SECOND": str(RATE),
             "USER_BATCH_SIZE": "5",
         }
-        dagster = stack.enter_context(running_dagster(url, tmp_path / "home", **settings(api, **more)))
+        dagster = stack.enter_context(running_dagster(url, home, **settings(api, **more)))
         start_worker = partial(_worker, stack, dagster)
         yield Fleet(dagster, api, [start_worker(number) for number in range(2)], start_worker, url)
+
+
+@pytest.fixture
+def fleet(broker: str, new_database: Callable[[], AbstractContextManager[str]], tmp_path: Path) -> Iterator[Fleet]:
+    """Webserver, daemon, code server and two Celery workers that share a database and a broker."""
+    with new_database() as url, _deployed(broker, url, tmp_path / "home") as fleet:
+        yield fleet
 
 
 def _worker(stack: ExitStack, dagster: RunningDagster, number: int) -> subprocess.Popen[bytes]:
@@ -170,3 +173,42 @@ def test_messages_of_a_cancelled_run_do_nothing(fleet: Fleet):
 
     assert fleet.dagster.finished(run_id, seconds=60)["status"] == "CANCELED"
     assert not any(event.get("eventType") == "STEP_START" for event in fleet.dagster.events(run_id))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Path]:
+    """A Postgres server that the test may stop, with a migrated database."""
+    directory = tmp_path / "postgres"
+    try:
+        engine = make_engine(embedded.start(directory).url, application_name="tests")
+        migrate(engine, other_schemas=(DAGSTER_SCHEMA,))
+        engine.dispose()
+        yield directory
+    finally:
+        embedded.destroy(directory)
+
+
+@pytest.mark.timeout(1200)
+def test_a_restart_of_postgres_beside_the_workers_loses_nothing(broker: str, server: Path, tmp_path: Path):
+    """Workers lose connections and locks, and the run is not to wait for them: no person ends or launches anything."""
+    url = embedded.start(server).url
+    with _deployed(broker, url, tmp_path / "home") as fleet:
+        run_id = _sync(fleet)
+        until("both workers are at a batch", lambda: _batches_running(fleet) >= 2, seconds=180)
+
+        embedded.stop(server)
+        assert embedded.start(server).url == url
+
+        until("the work is done", lambda: _is_done(fleet, run_id), seconds=600, every=1)
+        assert _differences(fleet) == []
+        assert all(worker.poll() is None for worker in fleet.workers)
+
+
+def _is_done(fleet: Fleet, run_id: str) -> bool:
+    """Whether the run, or the last of those that started it again, has ended well."""
+    try:
+        while retries := _retries_of(fleet, run_id):
+            run_id = retries[0]
+        return fleet.dagster.run(run_id)["status"] == "SUCCESS"
+    except AssertionError:
+        return False
