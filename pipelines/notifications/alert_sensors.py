@@ -22,6 +22,9 @@ DAILY_SCHEDULE = "daily_sync"
 _SCHEDULE_TAG = "dagster/schedule_name"
 WILL_RETRY = "dagster/will_retry"
 MAX_REASONS = 5
+NOT_FROM_INSIDE = "marked as failed from outside the execution context"
+"""In Dagster's message of a run whose process did not report the failure itself; a test fails when it changes."""
+WITHOUT_PROCESS = "it could not be started, or its process was killed; its page in Dagster's UI shows which"
 INTERRUPTED = "its process received a signal to stop, as happens when a machine or the daemon is restarted"
 
 
@@ -186,10 +189,12 @@ def _reasons_of(context: dg.RunFailureSensorContext) -> list[str]:
             (failure_data.description if failure_data else None) or (failure.error.message if failure.error else "")
         )
     reasons = [_plain(reason.strip()) for reason in reported if reason.strip()]
-    return (reasons or [context.failure_event.message or "no reason given"])[:MAX_REASONS]
+    return (reasons or [_plain(context.failure_event.message or "no reason given")])[:MAX_REASONS]
 
 
 def _plain(reason: str) -> str:
+    if NOT_FROM_INSIDE in reason:
+        return WITHOUT_PROCESS
     return INTERRUPTED if "DagsterExecutionInterruptedError" in reason else reason
 
 

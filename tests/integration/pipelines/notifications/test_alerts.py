@@ -74,6 +74,18 @@ def test_the_message_names_the_failure_the_reason_and_the_remedy(
     assert "wrong-key" not in message
 
 
+def test_the_message_of_a_killed_run_says_so(listener: Listener, instance: dg.DagsterInstance):
+    """Dagster's own message names neither the process nor where to look."""
+    run = instance.add_run(dg.DagsterRun(job_name="any", status=dg.DagsterRunStatus.STARTED))
+    failure = instance.report_run_failed(run)
+    sensor = alert_on_run_failure(Settings(_env_file=None, alert_webhook_url=listener.url))  # type: ignore[call-arg]
+    context = dg.build_run_status_sensor_context("any", failure, instance, run).for_run_failure()
+
+    sensor(context)
+
+    assert "its process was killed" in listener.heard[0]["text"]
+
+
 def test_a_chat_that_is_down_or_moved_is_an_error_of_the_sensor(
     alert_of_failure: Callable[[str], None], listener: Listener
 ):
