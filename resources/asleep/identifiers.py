@@ -11,4 +11,4 @@ def can_be_sent(identifier: str) -> bool:
     """
     if not identifier.isprintable() or identifier.strip() != identifier or identifier in {"", ".", ".."}:
         return False
-    return len(identifier) <= MAX_ID_LENGTH and all(ord(character) <= 0xFF for character in identifier)  # noqa: PLR2004
+    return len(identifier) <= MAX_ID_LENGTH and max(identifier) <= "\xff"
