@@ -1,7 +1,6 @@
 -- Reports one throttled or broken attempt, or any result of a probe. Requests under way together are throttled
 -- together: only one reserved after a cut cuts again.
-DROP FUNCTION IF EXISTS asleep.report_outcome;
-CREATE FUNCTION asleep.report_outcome(
+CREATE OR REPLACE FUNCTION asleep.report_outcome(
     the_key text,
     reserved_at float8, -- as reserve_slots returned it with the attempt's slot
     outcome text, retry_after_seconds float8,

@@ -2,8 +2,8 @@
 -- Takes the row's lock first and reads the clock after it: slots never overlap, and only the database's clock counts.
 -- Moments are seconds since 1970. Commits do not wait for the disk (see SILENT_SECONDS in shared_row.py).
 -- A change here or in report.sql needs a migration (it may be empty): older databases are refused by their revision.
-DROP FUNCTION IF EXISTS asleep.reserve_slots;
-CREATE FUNCTION asleep.reserve_slots(
+-- Only a change of arguments or results drops the function, in that migration: a sync may be calling it.
+CREATE OR REPLACE FUNCTION asleep.reserve_slots(
     the_key text,
     announced_rate float8, -- the lowest one announced within a minute counts
     wanted integer,

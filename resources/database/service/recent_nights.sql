@@ -32,8 +32,10 @@ SELECT
 FROM (
     SELECT number.days, CAST(:today AS date) + count(tomorrow.night_date)::integer AS last_date
     FROM (VALUES (7), (30)) AS number (days)
-    LEFT JOIN asleep.nights AS tomorrow
-        ON tomorrow.user_id = :user_id AND tomorrow.night_date = CAST(:today AS date) + 1
+    LEFT JOIN asleep.night_dates AS tomorrow
+        ON tomorrow.user_id = :user_id
+        AND tomorrow.night_date = CAST(:today AS date) + 1
+        AND tomorrow.status = 'recorded'
     GROUP BY number.days
 ) AS span
 LEFT JOIN asleep.night_dates AS n

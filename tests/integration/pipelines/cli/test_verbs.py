@@ -97,7 +97,7 @@ def test_an_event_is_tried_again_or_deleted_and_no_longer_missing(
     typed: Type, engine: Engine, parked: list[int], verb: str, events: int
 ):
     """Without the second part a run would stay red for an event that somebody has dealt with."""
-    result = typed("inbox", verb, str(parked[0]), *(["--yes"] if verb == "drop" else []))
+    result = typed("inbox", verb, str(parked[1]), *(["--yes"] if verb == "drop" else []))
 
     assert result.exit_code == 0, result.output
     assert _one(engine, "SELECT count(*) FROM asleep.webhook_events") == events

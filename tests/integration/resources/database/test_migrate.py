@@ -129,6 +129,18 @@ def test_an_upgrade_runs_beside_writers_and_readers(engine: Engine, write: Write
     assert "note" in columns_of_users(engine)
 
 
+def test_functions_that_a_sync_may_be_calling_are_not_dropped(engine: Engine):
+    """A call that was under way failed with "cache lookup failed for function", and its request with it."""
+    functions = text("SELECT 'asleep.reserve_slots'::regproc::oid, 'asleep.report_outcome'::regproc::oid")
+    with engine.connect() as connection:
+        before = connection.execute(functions).one()
+
+    migrate(engine)
+
+    with engine.connect() as connection:
+        assert connection.execute(functions).one() == before
+
+
 def test_a_column_under_a_view_can_be_changed(engine: Engine, write: Write):
     """Postgres refuses this while a view uses the column, so they are dropped and created in the same transaction."""
     last = write(TYPE, "time_in_bed")

@@ -164,7 +164,7 @@ def test_the_rate_has_a_floor_and_recovers_a_tenth_in_ten_seconds(fleet: Fleet):
     for _ in range(12):
         before, state, after = time.time(), fleet.state(), time.time()
         paused_until = state["throttled_at"].timestamp() + 0.01
-        floor_and_recovery = [min(100.0, 5 + moment - paused_until) for moment in (before, after)]
+        floor_and_recovery = [min(100.0, 5 + max(0.0, moment - paused_until)) for moment in (before, after)]
         assert floor_and_recovery[0] <= state["rate_in_force"] + 1e-3
         assert state["rate_in_force"] <= floor_and_recovery[1] + 1e-3
         fleet.let_pass(10)
