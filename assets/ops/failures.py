@@ -97,7 +97,7 @@ def missing_data_failure(connection: Connection, user_ids: Sequence[str] = ()) -
         user_ids: whose data count; empty for all users.
     """
     waiting, missing = read_missing_data(connection, user_ids)
-    first = [f" First: user {m.user}, {m.kind}, {' '.join(m.message.split()).rstrip('.')}." for m in missing[:1]]
+    first = [f" First: user {m.user}, {m.reason.rstrip('.')}." for m in missing[:1]]
     return dg.Failure(
         f"{waiting} users or sessions are missing.{''.join(first)} The hourly retry reads them again; "
         "`asleep-sync retry` does so now, `asleep-sync status` lists them.",

@@ -13,6 +13,7 @@ from resources.database.schema import tables
 from resources.database.schema.metadata import SCHEMA
 from resources.database.service.inbox import Inbox
 from resources.database.service.outbox import Outbox
+from resources.database.service.queue import QueueCounts
 from resources.database.sync.run_health import (
     FIRST_SYNC_WITHIN,
     Missing,
@@ -51,8 +52,8 @@ def show_status(engine: Engine, settings: Settings) -> bool:
         rows = [(name.replace("_", " "), value) for name, value in freshness.items()]
         print_table(("what", "count, or when (UTC)"), rows, "Freshness", console)
         print_table(("what", "value"), _rates(connection), "Rate limit", console)
-        print_table(("what", "value"), _boxes(connection), "Webhooks and notifications", console)
-        given_up = Inbox(connection).count().parked
+        inbox = Inbox(connection).count()
+        print_table(("what", "value"), _boxes(connection, inbox), "Webhooks and notifications", console)
         drift = [each for each in check_stored(connection, max_sessions=SESSIONS_CHECKED) if each.contradicted]
         waiting, missing = read_missing_data(connection)
         overdue = overdue_users(connection)
@@ -65,8 +66,8 @@ def show_status(engine: Engine, settings: Settings) -> bool:
     elif not stopped and not stalled and not overdue:
         console.print("No data are missing.")
     _print_runs(console, stopped, stalled)
-    if given_up:
-        console.print(f"{given_up} webhook events were given up: `asleep-sync inbox list`, then `retry` or `drop`.")
+    if inbox.parked:
+        console.print(f"{inbox.parked} webhook events were given up: `asleep-sync inbox list`, then `retry` or `drop`.")
     if overdue:
         hours = FIRST_SYNC_WITHIN // timedelta(hours=1)
         console.print(f"{overdue} users were registered more than {hours} hours ago and have not been synced since.")
@@ -79,9 +80,8 @@ def _print_missing(console: Any, waiting: int, missing: Sequence[Missing]) -> No
     console.print(f"Missing: {waiting} users or sessions")
     for m in missing:
         several = f"{m.sessions} sessions; " if m.sessions > 1 else ""
-        reason = f"{m.kind}, {' '.join(m.message.split())}"
         tried = f"attempts: {m.attempts}; since {m.since:%Y-%m-%d %H:%M:%S}"
-        console.print(f"  {m.user}, {reason} ({several}{tried})", soft_wrap=True)
+        console.print(f"  {m.user}, {m.reason} ({several}{tried})", soft_wrap=True)
     console.print(
         "The hourly retry reads these again; `asleep-sync retry` does it now. `asleep-sync users list` names the users "
         "of these pseudonyms.",
@@ -129,8 +129,8 @@ def _rates(connection: Connection) -> list[tuple[Any, ...]]:
     return rows or [("requests a second", "none made yet")]
 
 
-def _boxes(connection: Connection) -> list[tuple[Any, ...]]:
-    inbox, outbox, is_on = Inbox(connection).count(), Outbox(connection).count(), Outbox(connection).is_on()
+def _boxes(connection: Connection, inbox: QueueCounts) -> list[tuple[Any, ...]]:
+    outbox, is_on = Outbox(connection).count(), Outbox(connection).is_on()
     rows: list[tuple[Any, ...]] = [
         ("events waiting", inbox.waiting),
         ("oldest waiting event, seconds", round(inbox.oldest_seconds)),

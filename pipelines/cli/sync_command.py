@@ -274,7 +274,7 @@ def _list_missing(engine: Engine, ids: Sequence[str], done: RunResult) -> None:
     _complain(f"not everything was synced: {reasons}")
     for item in missing:
         sessions = f" ({item.sessions} sessions)" if item.sessions > 1 else ""
-        click.echo(f"  {item.user}, {item.kind}, {' '.join(item.message.split())}{sessions}", err=True)
+        click.echo(f"  {item.user}, {item.reason}{sessions}", err=True)
     if more := waiting - sum(max(1, item.sessions) for item in missing):
         click.echo(f"  … and {more} more", err=True)
     click.echo("`asleep-sync status` lists what is missing; `asleep-sync retry` tries it again.", err=True)

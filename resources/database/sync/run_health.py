@@ -30,6 +30,11 @@ class Missing(NamedTuple):
     since: datetime  # the earliest
     message: str
 
+    @property
+    def reason(self) -> str:
+        """Kind and message in one line."""
+        return f"{self.kind}, {' '.join(self.message.split())}"
+
 
 class StalledRun(NamedTuple):
     """A run under way in which nothing happens."""
