@@ -112,7 +112,7 @@ class SyncState:
             pseudonyms: only these users, also when inactive or gone; None for all active ones.
             failed_only: only users with unresolved failures.
             contradictions: the failures meant are contradictions, for a reconciliation; else all others.
-            catch_up: up to today, users registered later than the others are synced from the same day on as they.
+            catch_up: in a window that includes today, users registered later start on the same day as the others.
         """
         first_hash, last_hash = hashes_of_batch(batch, batches)
         values = {

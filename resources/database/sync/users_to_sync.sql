@@ -2,8 +2,8 @@
 -- first, with the window and the sessions of these failures; contradictions are for a reconciliation, all others for a
 -- sync. The window also covers a first list that was empty, which is read once more. `fresh`: the same window was
 -- synced in full so recently that no request is sent. `contradictions`: the failures meant are those; `pseudonyms`:
--- only these users, also when inactive or gone; `failed_only`: only users with unresolved failures. `catch_up`: up
--- to today, the window of users registered later than the batch's others begins where the syncs of the others began
+-- only these users, also when inactive or gone; `failed_only`: only users with unresolved failures. `catch_up`: in
+-- a window that includes today, users registered later start on the day on which the syncs of the batch's others began
 -- (median: some users may have been synced further back, one by one).
 WITH others AS MATERIALIZED (
     SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY lower(l.covered)) AS began
